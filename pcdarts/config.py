@@ -1,0 +1,247 @@
+"""Configuration of a search and of a retraining.  Needs the standard library alone.
+
+Frozen dataclasses, checked when made; presets are functions.  A field's docstring is also its help on the command line
+and its description in the tables.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import inspect
+import json
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
+
+NOT_IDENTITY = frozenset({"data_dir", "split_file", "checkpoint_every"})
+"""Fields that say where things lie or how often they are saved: they never change a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Everything that decides the outcome of one search.  Raises ValueError for settings that cannot work."""
+
+    dataset: Dataset = "cifar10"
+    """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    data_dir: str = "data"
+    """Folder that holds the data sets; unused by digits and synthetic."""
+    split_file: str = ""
+    """ImageNet: file that lists the images for weights and for alpha; empty: the built-in 10 % / 2.5 % lists."""
+    train_portion: float = 0.5
+    """Share of the training images for the weights; the rest is the validation data for alpha and beta."""
+    batch_size: int = 256
+    """Images per step, for weights and for alpha."""
+    epochs: int = 50
+    """Epochs of the search."""
+    warmup_epochs: int = 15
+    """First epochs in which alpha and beta are frozen and only weights are trained."""
+    channels: int = 16
+    """Channels C of the first cell; doubled at every reduction cell."""
+    layers: int = 8
+    """Cells of the super-network; reduction cells stand at layers // 3 and 2 * layers // 3."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    k: int = 4
+    """Partial channel connection: C / k channels of a node enter the mixed operation, the others bypass it."""
+    channel_sampling: Literal["shuffle", "random", "fixed"] = "shuffle"
+    """Which channels are sampled: the first ones with a channel shuffle after every node, a fresh random subset for
+    every node and forward pass, or always the first ones."""
+    edge_normalization: bool = True
+    """Weigh the edges that enter a node by softmax(beta); off: plain sum, and edges are ranked by alpha alone."""
+    side_operation: Literal["none", "conv_1x1"] = "none"
+    """What the bypassed channels go through: nothing, or ReLU - 1x1 convolution - batch norm."""
+    spatial_stride: Literal[1, 2] = 1
+    """2: the sampled channels are average-pooled 2x2, mixed at low resolution and up-sampled."""
+    order: Literal[1, 2] = 1
+    """1: alpha descends the validation loss at the current weights; 2: at the weights after one more SGD step."""
+    learning_rate: float = 0.1
+    """SGD learning rate of the weights at the first epoch."""
+    learning_rate_min: float = 0.0
+    """Learning rate that the cosine schedule ends at."""
+    learning_rate_warmup_epochs: int = 0
+    """Epochs of linear learning-rate warm-up before the cosine schedule."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 3e-4
+    """L2 penalty on the weights."""
+    gradient_clip: float = 5.0
+    """Largest L2 norm of the gradient of the weights."""
+    alpha_gradient_clip: float = 0.0
+    """Largest L2 norm of the gradient of alpha and beta; 0: not clipped."""
+    alpha_learning_rate: float = 6e-4
+    """Adam learning rate of alpha and beta."""
+    alpha_weight_decay: float = 1e-3
+    """L2 penalty on alpha and beta."""
+    cutout: int = 0
+    """Side of the square that is cut out of training images, pixels; 0: off."""
+    seed: int = 0
+    """Seed of every random draw of the search."""
+    threads: int = 1
+    """CPU threads of the search; under Ray also the CPUs it reserves. Another number can change the last bits."""
+    device: str = "auto"
+    """Device of the search: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch is always saved."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        _require(self.batch_size >= 1, self, "batch_size", "at least 1")
+        _require(self.epochs >= 1, self, "epochs", "at least 1")
+        _require(
+            0 <= self.warmup_epochs < self.epochs,
+            self,
+            "warmup_epochs",
+            f"at least 0 and less than epochs ({self.epochs}), or alpha is never trained",
+        )
+        _require(
+            0 <= self.learning_rate_warmup_epochs < self.epochs,
+            self,
+            "learning_rate_warmup_epochs",
+            f"at least 0 and less than epochs ({self.epochs})",
+        )
+        _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
+        _require(self.channels >= 1, self, "channels", "at least 1")
+        _require(
+            self.stem == "cifar" or self.channels % 2 == 0, self, "channels", "even, as the imagenet stem halves them"
+        )
+        divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
+        _require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
+        _require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
+        for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
+            _require(getattr(self, name) > 0, self, name, "above 0")
+        for name in ("learning_rate_min", "weight_decay", "alpha_weight_decay", "alpha_gradient_clip", "cutout"):
+            _require(getattr(self, name) >= 0, self, name, "at least 0")
+        _require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
+        _require(0 <= self.momentum < 1, self, "momentum", "at least 0 and less than 1")
+        _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+        _require(self.threads >= 1, self, "threads", "at least 1")
+        _require(self.checkpoint_every >= 1, self, "checkpoint_every", "at least 1")
+
+    @property
+    def search_id(self) -> str:
+        """Name of the search: readable, and unique to everything that decides its outcome."""
+        return f"k{self.k}-seed{self.seed}-{digest(self)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """How a discrete network is trained from scratch.  Raises ValueError for settings that cannot work."""
+
+    dataset: Dataset = "cifar10"
+    """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    data_dir: str = "data"
+    """Folder that holds the data sets; unused by digits and synthetic."""
+    validation_portion: float = 0.1
+    """Share of the training images that picks the epoch; the test set is touched once, at the end."""
+    batch_size: int = 96
+    """Images per step."""
+    epochs: int = 600
+    """Epochs of training."""
+    channels: int = 36
+    """Channels C of the first cell; doubled at every reduction cell."""
+    layers: int = 20
+    """Cells of the network; reduction cells stand at layers // 3 and 2 * layers // 3."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    learning_rate: float = 0.025
+    """SGD learning rate at the first epoch."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls to 0."""
+    learning_rate_warmup_epochs: int = 0
+    """Epochs of linear learning-rate warm-up before the schedule."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 3e-4
+    """L2 penalty on the weights."""
+    gradient_clip: float = 5.0
+    """Largest L2 norm of the gradient."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary head's loss; 0: no auxiliary head."""
+    drop_path: float = 0.3
+    """Probability of dropping an operation's output for an image, reached by a linear ramp."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the training loss."""
+    cutout: int = 16
+    """Side of the square that is cut out of training images, pixels; 0: off."""
+    seed: int = 0
+    """Seed of every random draw."""
+    threads: int = 1
+    """CPU threads; under Ray also the CPUs it reserves."""
+    device: str = "auto"
+    """Device: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch is always saved."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("batch_size", "epochs", "channels", "threads", "checkpoint_every"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
+        _require(
+            self.channels % 2 == 0, self, "channels", "even, as reductions halve them"
+        )
+        _require(
+            0 <= self.learning_rate_warmup_epochs < self.epochs,
+            self,
+            "learning_rate_warmup_epochs",
+            f"at least 0 and less than epochs ({self.epochs})",
+        )
+        for name in ("learning_rate", "gradient_clip"):
+            _require(getattr(self, name) > 0, self, name, "above 0")
+        for name in ("weight_decay", "auxiliary_weight", "cutout"):
+            _require(getattr(self, name) >= 0, self, name, "at least 0")
+        for name in ("momentum", "drop_path", "label_smoothing"):
+            _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
+        _require(0 < self.validation_portion < 1, self, "validation_portion", "between 0 and 1")
+        _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that decide its outcome."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
+
+
+def digest(*parts: Any) -> str:
+    """8 hex digits over configurations and JSON values: equal for equal parts, whatever machine computes it."""
+    plain = [identity(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_types(config: Any) -> None:
+    """Raise ValueError where a field of a dataclass holds a value of another type, or one that its Literal lacks."""
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), field.type
+        choices = getattr(kind, "__args__", None)
+        if choices is not None:
+            if value not in choices or type(value) not in {type(choice) for choice in choices}:
+                _require(False, config, field.name, f"one of {', '.join(map(str, choices))}")
+        elif kind is float:
+            _require(type(value) in (int, float) and abs(value) < float("inf"), config, field.name, "a finite number")
+            object.__setattr__(config, field.name, float(value))
+        else:
+            _require(type(value) is kind, config, field.name, f"of type {getattr(kind, '__name__', kind)}")
+
+
+def _require(holds: bool, config: Any, name: str, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {getattr(config, name)!r}, but must be {rule}")
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """The docstring under every field of a dataclass and of its bases, on one line each."""
+    docs: dict[str, str] = {}
+    for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
+        (body,) = (node.body for node in ast.parse(textwrap.dedent(inspect.getsource(base))).body if isinstance(node, ast.ClassDef))
+        for field, doc in zip(body, body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(doc, ast.Expr)
+                and isinstance(doc.value, ast.Constant)
+            ):
+                docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs
