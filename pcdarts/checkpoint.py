@@ -1,0 +1,64 @@
+"""Checkpoints: the whole state of a search or a retraining in one file, written whole or not at all."""
+
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class CheckpointFile:
+    """One checkpoint in a local file.  Subclasses put it elsewhere by overriding `read_bytes` and `write_bytes`."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write tensors, numbers, strings and containers of them; a reader sees the old or the new file, never half."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        self.write_bytes(buffer.getvalue())
+
+    def load(self, config: dict[str, Any]) -> dict[str, Any] | None:
+        """The saved state, on the CPU, or None where nothing was saved yet.
+
+        Only tensors and plain values are read (`weights_only=True`): a checkpoint cannot run code.  Raises ValueError
+        for a broken file, and for one that another configuration wrote.
+        """
+        data = self.read_bytes()
+        if data is None:
+            return None
+        try:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            saved = state["config"]
+        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ValueError(f"checkpoint {self.path} is broken ({reason}); remove it to start this run anew") from None
+        if saved != config:
+            differing = sorted(key for key in saved.keys() | config.keys() if saved.get(key) != config.get(key))
+            raise ValueError(
+                f"checkpoint {self.path} was written with another configuration ({', '.join(differing)} differ); "
+                "remove it or name another file"
+            )
+        return dict(state)
+
+    def read_bytes(self) -> bytes | None:
+        """The file's content, or None where there is no file."""
+        try:
+            return Path(self.path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the file's content in one step that survives a crash."""
+        target = Path(self.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)

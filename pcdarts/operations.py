@@ -1,0 +1,144 @@
+"""The candidate operations of the DARTS search space, for super-networks (affine=False) and networks (affine=True).
+
+Source: Liu et al., "DARTS: Differentiable Architecture Search" (ICLR 2019), and the PC-DARTS code.  Shapes: N images,
+C channels, H x W pixels; an operation of stride s maps (N, C, H, W) to (N, C, ceil(H / s), ceil(W / s)).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ConvBatchNorm(nn.Sequential):
+    """ReLU - convolution(s) - batch norm."""
+
+    def __init__(self, *convolutions: nn.Module, channels: int, affine: bool) -> None:
+        super().__init__(nn.ReLU(), *convolutions, nn.BatchNorm2d(channels, affine=affine))
+
+
+def relu_conv_bn(channels_in: int, channels_out: int, affine: bool) -> ConvBatchNorm:
+    """ReLU - 1x1 convolution - batch norm: brings a cell's input to the cell's channels."""
+    return ConvBatchNorm(nn.Conv2d(channels_in, channels_out, 1, bias=False), channels=channels_out, affine=affine)
+
+
+def _depthwise(channels: int, kernel: int, stride: int, dilation: int = 1) -> list[nn.Module]:
+    padding = dilation * (kernel // 2)
+    return [
+        nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv2d(channels, channels, 1, bias=False),
+    ]
+
+
+class DilatedConv(nn.Sequential):
+    """Dilated depthwise convolution and pointwise convolution, once."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        convolutions = _depthwise(channels, kernel, stride, dilation=2)
+        super().__init__(ConvBatchNorm(*convolutions, channels=channels, affine=affine))
+
+
+class SeparableConv(nn.Sequential):
+    """Depthwise and pointwise convolution, twice; the first pair carries the stride."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__(
+            *(
+                ConvBatchNorm(*_depthwise(channels, kernel, step), channels=channels, affine=affine)
+                for step in (stride, 1)
+            )
+        )
+
+
+class FactorizedReduce(nn.Module):
+    """Halve the resolution: two 1x1 convolutions of stride 2, one shifted by a pixel, concatenated."""
+
+    def __init__(self, channels_in: int, channels_out: int, affine: bool) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2)); odd sizes are padded with zeros below and to the right."""
+        x = functional.pad(functional.relu(x), (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))  # type: ignore[no-any-return]
+
+
+class Zero(nn.Module):
+    """No connection: zeros of the output's shape."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros like x[:, :, ::stride, ::stride]."""
+        return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+def make_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
+    """Build an operation by its name in `pcdarts.genotype.OPERATIONS`; pools are bare, without a batch norm."""
+    match name:
+        case "none":
+            return Zero(stride)
+        case "avg_pool_3x3":
+            return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
+        case "max_pool_3x3":
+            return nn.MaxPool2d(3, stride, padding=1)
+        case "skip_connect":
+            return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+        case "sep_conv_3x3" | "sep_conv_5x5" | "sep_conv_7x7":
+            return SeparableConv(channels, int(name[-1]), stride, affine)
+        case "dil_conv_3x3" | "dil_conv_5x5":
+            return DilatedConv(channels, int(name[-1]), stride, affine)
+        case "conv_7x1_1x7":
+            wide = nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False)
+            tall = nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False)
+            return ConvBatchNorm(wide, tall, channels=channels, affine=affine)
+    raise ValueError(f"operation is {name!r}, but no network can be built with it; see pcdarts.genotype.OPERATIONS")
+
+
+def cifar_stem(image_channels: int, channels: int) -> nn.Sequential:
+    """3x3 convolution and batch norm at full resolution: (N, image_channels, H, W) to (N, channels, H, W)."""
+    return nn.Sequential(nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+
+
+def imagenet_stem(image_channels: int, channels: int) -> nn.ModuleList:
+    """Two parts: (N, image_channels, H, W) to (N, channels, H / 4, W / 4), and on to (N, channels, H / 8, W / 8)."""
+    return nn.ModuleList(
+        [
+            nn.Sequential(
+                nn.Conv2d(image_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels // 2),
+                nn.ReLU(),
+                nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+            ),
+            nn.Sequential(
+                nn.ReLU(),
+                nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
+            ),
+        ]
+    )
+
+
+def reduction_layers(layers: int) -> tuple[int, int]:
+    """Positions of the two reduction cells among `layers` cells."""
+    return layers // 3, 2 * layers // 3
+
+
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
+    """Draw all convolution and linear weights anew from `generator`, distributed as PyTorch does by default.
+
+    Weights and biases are uniform in +- 1 / sqrt(inputs of a unit).  The generator's device must be the weights'.
+    """
+    with torch.no_grad():
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                bound = 1 / math.sqrt(layer.weight[0].numel())
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.uniform_(-bound, bound, generator=generator)

@@ -1,0 +1,216 @@
+"""The super-network of PC-DARTS: all candidate cells at once, weighed by alpha and beta.
+
+Paper: Xu et al., "Partially-Connected Neural Architecture Search for Reduced Computational Redundancy" (TPAMI 2021),
+section 3; ICLR 2020 version: arXiv 1907.05737.  Shapes: N images, C channels, H x W pixels, E = 14 edges of a cell
+ordered by target node, P = 8 primitives.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pcdarts.config import SearchConfig
+from pcdarts.genotype import INPUTS, PRIMITIVES, Genotype
+from pcdarts.operations import (
+    FactorizedReduce,
+    cifar_stem,
+    imagenet_stem,
+    initialize,
+    make_operation,
+    reduction_layers,
+    relu_conv_bn,
+)
+
+NODES = 4
+"""Intermediate nodes of a cell."""
+EDGES = tuple((source, target) for target in range(INPUTS, INPUTS + NODES) for source in range(target))
+"""(source, target) of the 14 edges, ordered by target."""
+EDGES_INTO = tuple(tuple(e for e, (_, t) in enumerate(EDGES) if t == target) for target in range(INPUTS, INPUTS + NODES))
+"""Indices of the edges that enter each intermediate node: 2, 3, 4 and 5 edges."""
+STEM_MULTIPLIER = 3
+
+
+class Architecture(nn.Module):
+    """Alpha and beta of both cell types: raw values before the softmax, drawn from 1e-3 * N(0, 1)."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+
+        def draw(*shape: int) -> nn.Parameter:
+            return nn.Parameter(1e-3 * torch.randn(*shape, generator=generator))
+
+        self.alphas_normal = draw(len(EDGES), len(PRIMITIVES))
+        self.alphas_reduce = draw(len(EDGES), len(PRIMITIVES))
+        self.betas_normal = draw(len(EDGES))
+        self.betas_reduce = draw(len(EDGES))
+
+    def mixture(self, reduction: bool) -> tuple[Tensor, Tensor]:
+        """softmax(alpha) (E, P) and softmax(beta) (E,) of a cell type."""
+        alphas = self.alphas_reduce if reduction else self.alphas_normal
+        betas = self.betas_reduce if reduction else self.betas_normal
+        return alphas.softmax(dim=1), softmax_into_nodes(betas)
+
+
+def softmax_into_nodes(betas: Tensor) -> Tensor:
+    """Softmax of beta (E,) over the edges that enter each node (edge normalization, section 3.3)."""
+    return torch.cat([part.softmax(dim=0) for part in betas.split([len(edges) for edges in EDGES_INTO])])
+
+
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
+    """Interleave `groups` blocks of channels, so that the next sampling takes others: (N, C, H, W) to the same."""
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class MixedEdge(nn.Module):
+    """One edge: C / k sampled channels go through all primitives, weighed by softmax(alpha); the others bypass them."""
+
+    def __init__(self, config: SearchConfig, channels: int, stride: int) -> None:
+        super().__init__()
+        self.k, self.stride, self.spatial_stride = config.k, stride, config.spatial_stride
+        sampled = channels // config.k
+        self.operations = nn.ModuleList()
+        for name in PRIMITIVES:
+            operation = make_operation(name, sampled, stride, affine=False)
+            if "pool" in name:
+                operation = nn.Sequential(operation, nn.BatchNorm2d(sampled, affine=False))
+            self.operations.append(operation)
+        bypassed = channels - sampled
+        self.side: nn.Module = nn.Identity()
+        if config.side_operation == "conv_1x1" and bypassed:
+            self.side = relu_conv_bn(bypassed, bypassed, affine=False)
+
+    def forward(self, sampled: Tensor, bypassed: Tensor, alphas: Tensor) -> Tensor:
+        """Sampled (N, C/k, H, W), bypassed (N, C - C/k, H, W), softmax(alpha) (P,) to (N, C, H/stride, W/stride)."""
+        size = [-(-side // self.stride) for side in sampled.shape[2:]]
+        if self.spatial_stride == 2:
+            sampled = functional.avg_pool2d(sampled, 2, ceil_mode=True)
+        mixed = sum(weight * operation(sampled) for weight, operation in zip(alphas, self.operations, strict=True))
+        assert isinstance(mixed, Tensor)
+        if self.spatial_stride == 2:
+            mixed = functional.interpolate(mixed, size=size, mode="nearest")
+        if self.stride == 2:
+            bypassed = functional.max_pool2d(bypassed, 2, ceil_mode=True)
+        return torch.cat([mixed, self.side(bypassed)], dim=1)
+
+
+class SearchCell(nn.Module):
+    """A cell with a mixed edge between every pair of nodes."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        channels_before: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        reduction_before: bool,
+    ) -> None:
+        super().__init__()
+        self.k, self.sampling, self.reduction = config.k, config.channel_sampling, reduction
+        previous_previous, previous = channels_before
+        self.preprocess0 = (
+            FactorizedReduce(previous_previous, channels, affine=False)
+            if reduction_before
+            else relu_conv_bn(previous_previous, channels, affine=False)
+        )
+        self.preprocess1 = relu_conv_bn(previous, channels, affine=False)
+        self.edges = nn.ModuleList(
+            MixedEdge(config, channels, stride=2 if reduction and source < INPUTS else 1) for source, _ in EDGES
+        )
+
+    def forward(
+        self, before_previous: Tensor, previous: Tensor, alphas: Tensor, betas: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Outputs of the two cells before, alphas (E, P) and edge weights (E,) to (N, 4 C, H, W)."""
+        states = [self.preprocess0(before_previous), self.preprocess1(previous)]
+        parts = [self._sample(state, generator) for state in states]
+        for edges in EDGES_INTO:
+            node = torch.stack([betas[e] * self._edge(e, parts[EDGES[e][0]], alphas[e]) for e in edges]).sum(dim=0)
+            states.append(channel_shuffle(node, self.k) if self.sampling == "shuffle" else node)
+            parts.append(self._sample(states[-1], generator))
+        return torch.cat(states[INPUTS:], dim=1)
+
+    def _sample(self, state: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Split a state into sampled and bypassed channels; the last item brings them back in order."""
+        count = state.shape[1]
+        if self.sampling != "random":
+            return state[:, : count // self.k], state[:, count // self.k :], None
+        order = torch.randperm(count, generator=generator).to(state.device)
+        sampled, bypassed = state[:, order[: count // self.k]], state[:, order[count // self.k :]]
+        return sampled, bypassed, order.argsort()
+
+    def _edge(self, edge: int, parts: tuple[Tensor, Tensor, Tensor | None], alphas: Tensor) -> Tensor:
+        sampled, bypassed, original_order = parts
+        out: Tensor = self.edges[edge](sampled, bypassed, alphas)
+        return out if original_order is None else out[:, original_order]
+
+
+class Supernet(nn.Module):
+    """The super-network.  `weights()` are trained by SGD on the training half, `architecture` by Adam on the other.
+
+    All draws, of the weights here and of random channels later, come from `generator`, which lives on the CPU.
+    """
+
+    def __init__(
+        self, config: SearchConfig, classes: int, image_channels: int = 3, *, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.edge_normalization, self.generator = config.edge_normalization, generator
+        stem_channels = STEM_MULTIPLIER * config.channels
+        make_stem = cifar_stem if config.stem == "cifar" else imagenet_stem
+        self.stem = make_stem(image_channels, stem_channels)
+        self.cells = nn.ModuleList()
+        before, channels, reduction_before = (stem_channels, stem_channels), config.channels, config.stem == "imagenet"
+        for layer in range(config.layers):
+            reduction = layer in reduction_layers(config.layers)
+            channels = 2 * channels if reduction else channels
+            self.cells.append(SearchCell(config, before, channels, reduction, reduction_before))
+            before, reduction_before = (before[1], NODES * channels), reduction
+        self.classifier = nn.Linear(before[1], classes)
+        initialize(self, generator)
+        self.architecture = Architecture(generator)
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """All parameters but alpha and beta, by name."""
+        return {name: p for name, p in self.named_parameters() if not name.startswith("architecture.")}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, image_channels, H, W) to logits (N, classes)."""
+        if isinstance(self.stem, nn.ModuleList):
+            before_previous = self.stem[0](images)
+            previous = self.stem[1](before_previous)
+        else:
+            before_previous = previous = self.stem(images)
+        mixtures = {reduction: self.architecture.mixture(reduction) for reduction in (False, True)}
+        for cell in self.cells:
+            assert isinstance(cell, SearchCell)
+            alphas, betas = mixtures[cell.reduction]
+            if not self.edge_normalization:
+                betas = torch.ones_like(betas)
+            before_previous, previous = previous, cell(before_previous, previous, alphas, betas, self.generator)
+        return self.classifier(previous.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def derive_genotype(arch: Mapping[str, Tensor], edge_normalization: bool = True) -> Genotype:
+    """The cells that alpha and beta prefer.
+
+    `arch` holds `alphas_normal`, `alphas_reduce` (14, 8) and `betas_normal`, `betas_reduce` (14,), raw values before
+    the softmax.  An edge's score is softmax(alpha) * softmax(beta), without `none`; each node keeps its two best edges,
+    each with its best operation.  Without edge normalization beta plays no part.  Ties go to the first in order.
+    """
+    concat = range(INPUTS, INPUTS + NODES)
+    cells = {}
+    for cell in ("normal", "reduce"):
+        scores = arch[f"alphas_{cell}"].detach().double().softmax(dim=1)
+        if edge_normalization:
+            scores = scores * softmax_into_nodes(arch[f"betas_{cell}"].detach().double())[:, None]
+        cells[cell] = [pair for edges in EDGES_INTO for pair in _best_pairs(edges, scores.tolist())]
+    return Genotype(cells["normal"], concat, cells["reduce"], concat)
+
+
+def _best_pairs(edges: tuple[int, ...], scores: list[list[float]]) -> list[tuple[str, int]]:
+    operations = [p for p, name in enumerate(PRIMITIVES) if name != "none"]
+    best = {edge: max(operations, key=scores[edge].__getitem__) for edge in edges}
+    kept = sorted(edges, key=lambda edge: -scores[edge][best[edge]])[:2]
+    return [(PRIMITIVES[best[edge]], EDGES[edge][0]) for edge in kept]

@@ -1,0 +1,102 @@
+"""What a search and a retraining share: the device, learning-rate schedules, running means, evaluation."""
+
+import math
+import platform
+import resource
+import sys
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that exists; raises ValueError otherwise."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA GPUs here; use auto or cpu")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor architecture."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the allocated GPU memory, or of the process's resident size; bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def warmup_factor(epoch: int, warmup_epochs: int) -> float:
+    """Linear learning-rate warm-up as in the official code: (epoch + 1) / warmup_epochs, then 1."""
+    return min(1.0, (epoch + 1) / warmup_epochs) if warmup_epochs else 1.0
+
+
+def cosine_rate(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
+    """Cosine schedule from `start` at epoch 0 towards `end` at epoch `epochs`."""
+    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class Score(NamedTuple):
+    """Mean loss and accuracy over images."""
+
+    loss: float
+    """Mean cross-entropy."""
+    accuracy: float
+    """Correctly classified images, percent."""
+
+
+class Meter:
+    """Sums loss and hits on the device, so that a step never waits for the host."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
+        self._images = 0
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss (), logits (N, classes) and labels (N,)."""
+        hits = (logits.detach().argmax(dim=1) == labels).sum()
+        self._sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
+        self._images += len(labels)
+
+    def score(self) -> Score:
+        """Means over all images added; NaN if there were none."""
+        loss, hits = (self._sums / self._images).tolist() if self._images else (math.nan, math.nan)
+        return Score(loss, 100 * hits)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+) -> Score:
+    """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,)."""
+    training = model.training
+    model.eval()
+    meter = Meter(device)
+    for images, labels in batches:
+        logits = model(images)
+        meter.add(loss_of(logits, labels), logits, labels)
+    model.train(training)
+    return meter.score()
