@@ -34,7 +34,15 @@ class CheckpointFile:
         try:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             saved = state["config"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (
+            pickle.UnpicklingError,
+            RuntimeError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            zipfile.BadZipFile,
+        ) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"checkpoint {self.path} is broken ({reason}); remove it to start this run anew") from None
         if saved != config:

@@ -57,6 +57,8 @@ class SearchConfig:
     """2: the sampled channels are average-pooled 2x2, mixed at low resolution and up-sampled."""
     order: Literal[1, 2] = 1
     """1: alpha descends the validation loss at the current weights; 2: at the weights after one more SGD step."""
+    hessian_vector_product: Literal["exact", "finite_difference"] = "exact"
+    """Second order only: exact double back-propagation, or the central difference of the official code."""
     learning_rate: float = 0.1
     """SGD learning rate of the weights at the first epoch."""
     learning_rate_min: float = 0.0
@@ -77,8 +79,12 @@ class SearchConfig:
     """L2 penalty on alpha and beta."""
     cutout: int = 0
     """Side of the square that is cut out of training images, pixels; 0: off."""
+    implementation: Literal["fast", "reference"] = "fast"
+    """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding."""
+    validate_every: int = 1
+    """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
     seed: int = 0
-    """Seed of every random draw of the search."""
+    """Seed of every random draw of the search. Searches of equal seed see the same batches, whatever their k."""
     threads: int = 1
     """CPU threads of the search; under Ray also the CPUs it reserves. Another number can change the last bits."""
     device: str = "auto"
@@ -118,7 +124,8 @@ class SearchConfig:
         _require(0 <= self.momentum < 1, self, "momentum", "at least 0 and less than 1")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
         _require(self.threads >= 1, self, "threads", "at least 1")
-        _require(self.checkpoint_every >= 1, self, "checkpoint_every", "at least 1")
+        for name in ("checkpoint_every", "validate_every"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
 
     @property
     def search_id(self) -> str:
@@ -180,9 +187,7 @@ class RetrainConfig:
         for name in ("batch_size", "epochs", "channels", "threads", "checkpoint_every"):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
         _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
-        _require(
-            self.channels % 2 == 0, self, "channels", "even, as reductions halve them"
-        )
+        _require(self.channels % 2 == 0, self, "channels", "even, as reductions halve them")
         _require(
             0 <= self.learning_rate_warmup_epochs < self.epochs,
             self,
@@ -197,6 +202,20 @@ class RetrainConfig:
             _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
         _require(0 < self.validation_portion < 1, self, "validation_portion", "between 0 and 1")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+
+
+def learning_rate_advice(config: SearchConfig) -> str | None:
+    """A warning where the learning rate does not follow the batch size as the official settings do, else None.
+
+    A batch of 96 at the learning rate of 256 gave users cells full of skip connections.
+    """
+    official = {"cifar10": 0.1 / 256, "cifar100": 0.1 / 256, "imagenet": 0.5 / 1024}.get(config.dataset)
+    if official is None or 2 / 3 < config.learning_rate / config.batch_size / official < 3 / 2:
+        return None
+    return (
+        f"learning_rate {config.learning_rate:g} with batch_size {config.batch_size} differs from the official ratio: "
+        f"{official * config.batch_size:.3g} would keep it"
+    )
 
 
 def identity(config: Any) -> dict[str, Any]:
@@ -235,7 +254,11 @@ def field_docs(cls: type) -> dict[str, str]:
     """The docstring under every field of a dataclass and of its bases, on one line each."""
     docs: dict[str, str] = {}
     for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
-        (body,) = (node.body for node in ast.parse(textwrap.dedent(inspect.getsource(base))).body if isinstance(node, ast.ClassDef))
+        (body,) = (
+            node.body
+            for node in ast.parse(textwrap.dedent(inspect.getsource(base))).body
+            if isinstance(node, ast.ClassDef)
+        )
         for field, doc in zip(body, body[1:], strict=False):
             if (
                 isinstance(field, ast.AnnAssign)

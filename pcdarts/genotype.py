@@ -91,7 +91,7 @@ class Genotype:
 
     @property
     def digest(self) -> str:
-        """16 hex digits, equal for isomorphic cells: renumbering nodes or swapping a node's two inputs changes nothing."""
+        """16 hex digits, equal for isomorphic cells: renumbered nodes and swapped inputs change nothing."""
         canonical = (
             _canonical_cell(tuple(self.normal), tuple(self.normal_concat)),
             _canonical_cell(tuple(self.reduce), tuple(self.reduce_concat)),
@@ -149,11 +149,15 @@ def _fields_from_repr(text: str) -> dict[str, object]:
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise ValueError(f"genotype cannot be read at line {error.lineno}, column {error.offset}: {error.msg}") from None
+        raise ValueError(
+            f"genotype cannot be read at line {error.lineno}, column {error.offset}: {error.msg}"
+        ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"genotype cannot be read: {error}") from None
     if not isinstance(call, ast.Call) or getattr(call.func, "id", None) != "Genotype" or call.args:
-        raise ValueError(f"genotype is {text.strip()[:40]!r}..., but must look like Genotype(normal=[...], ...) or be JSON")
+        raise ValueError(
+            f"genotype is {text.strip()[:40]!r}..., but must look like Genotype(normal=[...], ...) or be JSON"
+        )
     return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
 
 
@@ -177,10 +181,7 @@ def _canonical_cell(cell: Cell, concat: tuple[int, ...]) -> tuple[object, ...]:
     4 nodes have 24 orders, so trying all is exact and cheap; those that would read a later node are left out.
     """
     count = len(cell) // 2
-    forms = (
-        _renumbered(cell, concat, order)
-        for order in itertools.permutations(range(INPUTS, INPUTS + count))
-    )
+    forms = (_renumbered(cell, concat, order) for order in itertools.permutations(range(INPUTS, INPUTS + count)))
     return min(form for form in forms if form is not None)
 
 

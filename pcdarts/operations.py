@@ -61,9 +61,9 @@ class FactorizedReduce(nn.Module):
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2)); odd sizes are padded with zeros below and to the right."""
+        """(N, C, H, W) to (N, C_out, ceil(H / 2), ceil(W / 2)); odd sizes are padded with zeros at the end."""
         x = functional.pad(functional.relu(x), (0, x.shape[3] % 2, 0, x.shape[2] % 2))
-        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))  # type: ignore[no-any-return]
+        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], dim=1))
 
 
 class Zero(nn.Module):

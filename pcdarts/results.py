@@ -20,9 +20,10 @@ class EpochRecord:
     """Mean cross-entropy of the super-network on the training half, in training mode, during the epoch."""
     train_accuracy: float
     """Accuracy of the super-network on the training half, in training mode, during the epoch; percent."""
-    valid_loss: float
-    """Mean cross-entropy of the super-network on the validation half, in evaluation mode, after the epoch."""
-    valid_accuracy: float
+    valid_loss: float | None
+    """Mean cross-entropy of the super-network on the validation half, in evaluation mode, after the epoch; empty in
+    epochs that validate_every leaves out."""
+    valid_accuracy: float | None
     """Accuracy of the super-network on the validation half, in evaluation mode, after the epoch; percent."""
     genotype: str
     """Cells derived from alpha and beta after the epoch, in the official notation."""

@@ -27,7 +27,9 @@ NODES = 4
 """Intermediate nodes of a cell."""
 EDGES = tuple((source, target) for target in range(INPUTS, INPUTS + NODES) for source in range(target))
 """(source, target) of the 14 edges, ordered by target."""
-EDGES_INTO = tuple(tuple(e for e, (_, t) in enumerate(EDGES) if t == target) for target in range(INPUTS, INPUTS + NODES))
+EDGES_INTO = tuple(
+    tuple(e for e, (_, t) in enumerate(EDGES) if t == target) for target in range(INPUTS, INPUTS + NODES)
+)
 """Indices of the edges that enter each intermediate node: 2, 3, 4 and 5 edges."""
 STEM_MULTIPLIER = 3
 
@@ -90,6 +92,8 @@ class MixedEdge(nn.Module):
         assert isinstance(mixed, Tensor)
         if self.spatial_stride == 2:
             mixed = functional.interpolate(mixed, size=size, mode="nearest")
+        if not bypassed.shape[1]:
+            return mixed
         if self.stride == 2:
             bypassed = functional.max_pool2d(bypassed, 2, ceil_mode=True)
         return torch.cat([mixed, self.side(bypassed)], dim=1)
@@ -189,7 +193,7 @@ class Supernet(nn.Module):
             if not self.edge_normalization:
                 betas = torch.ones_like(betas)
             before_previous, previous = previous, cell(before_previous, previous, alphas, betas, self.generator)
-        return self.classifier(previous.mean(dim=(2, 3)))  # type: ignore[no-any-return]
+        return self.classifier(previous.mean(dim=(2, 3)))
 
 
 def derive_genotype(arch: Mapping[str, Tensor], edge_normalization: bool = True) -> Genotype:

@@ -1,0 +1,121 @@
+"""Records whose fields become columns of the tables, beside those of `pcdarts.config` and `pcdarts.results`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchIdentity:
+    """Which search a row is about, and how it ended."""
+
+    search_id: str
+    """Name of the search, unique to everything that decides its outcome."""
+    study: str
+    """Name of the study."""
+    status: Literal["completed", "failed", "stopped"]
+    """How the search ended: all epochs trained, an error, or stopped before its last epoch."""
+    error: str
+    """What went wrong; empty if nothing did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSetting:
+    """What the seeds of one setting have in common."""
+
+    setting: str
+    """The swept fields without the seed, such as k=4: equal for all seeds of a setting."""
+    sampling_rate: float
+    """Share of the channels that enter the mixed operation, 1 / k."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedNetwork:
+    """Size of the network that is built from the found cells, at the size at which it would be retrained."""
+
+    network_parameters: int | None = None
+    """Weights of the derived network at retraining size, without the auxiliary head."""
+    network_macs: int | None = None
+    """Multiply-adds of one image in convolutions and linear layers of the derived network at retraining size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Which code made a row, and when."""
+
+    git_revision: str | None = None
+    """Git revision of the code; missing outside of a git checkout."""
+    python_version: str | None = None
+    """Version of Python."""
+    torch_version: str | None = None
+    """Version of PyTorch."""
+    ray_version: str | None = None
+    """Version of Ray; missing where it was not used."""
+    started_at: str | None = None
+    """Start, ISO 8601 in UTC."""
+    finished_at: str | None = None
+    """End, ISO 8601 in UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochIdentity:
+    """Which search an epoch belongs to."""
+
+    search_id: str
+    """Name of the search."""
+    study: str
+    """Name of the study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainJob:
+    """A cell that waits for its retraining, is being retrained, or was."""
+
+    job_id: str
+    """Name of the job, unique to the cell and to how it is retrained."""
+    study: str
+    """Name of the study."""
+    rank: int
+    """Place in the queue, 1 first."""
+    state: Literal["queued", "running", "done", "failed", "dropped"]
+    """Waiting, being retrained, retrained, given up after an error, or taken off the queue."""
+    genotype: str
+    """Cells to retrain, in the official notation."""
+    genotype_digest: str
+    """16 hex digits, equal for isomorphic cells."""
+    origins: tuple[str, ...]
+    """The searches that found these cells, isomorphic ones included."""
+    valid_accuracy: float | None
+    """Best accuracy over the origins on the validation half; percent. Shared weights: not the accuracy of the
+    retrained network."""
+    reason: str
+    """Why the job has this rank."""
+    network_parameters: int | None
+    """Weights of the network to retrain, without the auxiliary head."""
+    network_macs: int | None
+    """Multiply-adds of one image in convolutions and linear layers, without the auxiliary head."""
+    attempts: int
+    """Retrainings that were started."""
+    error: str
+    """What the last attempt failed with; empty if it did not."""
+    submitted_at: str
+    """When the job was queued, ISO 8601 in UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainIdentity:
+    """Which attempt of which job a row is about, and how it ended."""
+
+    job_id: str
+    """Name of the job in the queue."""
+    study: str
+    """Name of the study."""
+    attempt: int
+    """Number of the attempt, 1 first."""
+    status: Literal["completed", "failed"]
+    """How the attempt ended."""
+    error: str
+    """What went wrong; empty if nothing did."""
+    genotype: str
+    """The retrained cells, in the official notation."""
+    genotype_digest: str
+    """16 hex digits, equal for isomorphic cells."""

@@ -1,0 +1,160 @@
+"""Tables of the report as text; the template decides how they look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.report_text import MISSING, number, plain, records, spread
+from analysis.statistics import SettingSummary, natural_key, rank_searches
+
+
+@dataclass(frozen=True, kw_only=True)
+class HtmlTable:
+    """A table of the report."""
+
+    caption: str
+    """What the table shows."""
+    headings: tuple[str, ...]
+    """Headings of the columns; the first column heads the rows."""
+    rows: tuple[tuple[str, ...], ...]
+    """Cells as text."""
+    text_columns: frozenset[str] = frozenset()
+    """Headings of the columns, beside the first, that hold text and not numbers."""
+
+
+def settings_table(summaries: Sequence[SettingSummary]) -> HtmlTable:
+    """One row a setting, best mean first."""
+    return HtmlTable(
+        caption="Settings by mean one-shot validation accuracy (percent) over their completed seeds",
+        headings=(
+            "setting",
+            "n",
+            "failed",
+            "stopped",
+            "mean ± std",
+            "median",
+            "min",
+            "max",
+            "distinct cells",
+            "s / search",
+        ),
+        rows=tuple(
+            (
+                s.setting,
+                str(s.completed),
+                str(s.failed),
+                str(s.stopped),
+                spread(s.valid_accuracy.mean, s.valid_accuracy.std),
+                *(number(v) for v in (s.valid_accuracy.median, s.valid_accuracy.minimum, s.valid_accuracy.maximum)),
+                str(s.distinct_cells),
+                number(s.seconds, 0 if s.seconds >= 100 else 1),
+            )
+            for s in summaries
+        ),
+    )
+
+
+def seeds_table(searches: pd.DataFrame) -> HtmlTable:
+    """The numbers behind the strip plot."""
+    rows = sorted(records(rank_searches(searches)), key=lambda row: (natural_key(row["setting"]), row["seed"]))
+    return HtmlTable(
+        caption="One-shot validation accuracy of every completed search, percent",
+        headings=("setting", "seed", "validation accuracy"),
+        rows=tuple((row["setting"], str(row["seed"]), number(row["valid_accuracy"])) for row in rows),
+    )
+
+
+def searches_table(searches: pd.DataFrame) -> HtmlTable:
+    """All searches: completed ones, best first, then stopped ones, then failed ones."""
+    return HtmlTable(
+        caption="All searches; accuracies in percent, of the super-network with shared weights",
+        headings=(
+            "search",
+            "setting",
+            "seed",
+            "status",
+            "validation accuracy",
+            "training accuracy",
+            "cell",
+            "final since epoch",
+            "skips normal / reduction",
+            "epochs",
+            "seconds",
+        ),
+        rows=tuple(
+            (
+                row["search_id"],
+                row["setting"],
+                str(row["seed"]),
+                row["status"],
+                number(row["valid_accuracy"]),
+                number(row["train_accuracy"]),
+                plain(row["genotype_digest"]) or MISSING,
+                number(row["last_genotype_change"], 0),
+                f"{number(row['skip_connections_normal'], 0)} / {number(row['skip_connections_reduce'], 0)}",
+                number(row["epochs_trained"], 0),
+                number(row["seconds"], 1),
+            )
+            for row in [*records(rank_searches(searches)), *records(_incomplete(searches))]
+        ),
+        text_columns=frozenset({"setting", "cell", "status"}),
+    )
+
+
+def errors_table(searches: pd.DataFrame) -> HtmlTable:
+    """Searches that were stopped or failed, and why."""
+    return HtmlTable(
+        caption="Searches that did not complete",
+        headings=("search", "status", "error"),
+        rows=tuple(
+            (row["search_id"], row["status"], plain(row["error"]) or MISSING) for row in records(_incomplete(searches))
+        ),
+        text_columns=frozenset({"status", "error"}),
+    )
+
+
+def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
+    """One row a retraining job, by rank: its last completed attempt, or else its last."""
+    order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
+    attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
+    jobs = records(queue.sort_values(["rank", "job_id"]))
+    known = {job["job_id"] for job in jobs}
+    jobs += [{**row, "state": row["status"]} for job, row in sorted(attempts.items()) if job not in known]
+    rows = []
+    for job in jobs:
+        result = attempts.get(job["job_id"], {})
+        size = result if not pd.isna(result.get("network_macs")) else job
+        error = plain(job.get("error")) or plain(result.get("error"))
+        rows.append(
+            (
+                number(job.get("rank"), 0),
+                job["genotype_digest"],
+                number(job.get("valid_accuracy") if job["job_id"] in known else None),
+                number(result.get("valid_accuracy")),
+                number(result.get("test_accuracy")),
+                number(size["network_parameters"], 0),
+                number(size["network_macs"], 0),
+                f"{job['state']}: {error}" if error else job["state"],
+            )
+        )
+    return HtmlTable(
+        caption="Retrained cells; accuracies in percent. Multiply-adds: convolutions + linear layers, one image",
+        headings=(
+            "rank",
+            "cell",
+            "search validation",
+            "retrained validation",
+            "test",
+            "parameters",
+            "multiply-adds",
+            "state",
+        ),
+        rows=tuple(rows),
+        text_columns=frozenset({"cell", "state"}),
+    )
+
+
+def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
+    ended = searches[searches["status"] != "completed"]
+    return ended.sort_values(["status", "search_id"], ascending=[False, True])

@@ -1,0 +1,168 @@
+"""Rows of a study in Parquet parts that any reader can read while they are written.
+
+    store = ResultStore("studies/demo")
+    store.append(SEARCHES, [SEARCHES.row(...)], part=search_id)
+    searches = store.read(SEARCHES)      # or, without this project: pd.read_parquet("studies/demo/searches")
+
+A part is written whole and then put in place, and its name is the id of what it holds: writing it again replaces it.
+"""
+
+import os
+import re
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from analysis.tables import Table
+
+SUFFIX = ".parquet"
+
+
+class ResultStore:
+    """The tables and files of one study.
+
+    `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo.
+    Raises ValueError for a URI of an unknown kind.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = str(root)
+        self._broken: dict[str, str] = {}
+        try:
+            self._files, path = (
+                fs.FileSystem.from_uri(self.root)
+                if "://" in self.root
+                else (fs.LocalFileSystem(), os.path.abspath(self.root))
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(
+                f"study folder {self.root!r} is neither a path nor a URI that can be opened: {error}"
+            ) from None
+        self._path = str(path).rstrip("/")
+        self._is_local = isinstance(self._files, fs.LocalFileSystem)
+
+    @property
+    def broken(self) -> list[str]:
+        """The parts that the last read of their table left out, each as "path: reason"."""
+        return [f"{path}: {reason}" for path, reason in sorted(self._broken.items())]
+
+    def append(self, table: Table, rows: Iterable[Mapping[str, Any]], part: str) -> None:
+        """Write one part, replacing one of the same name.  Raises ValueError for rows that do not fit the table."""
+        path = self._part_path(table, part)
+        try:
+            data = table.to_arrow(rows)
+        except ValueError as error:
+            raise ValueError(f"part {part}: {error}") from None
+        buffer = pa.BufferOutputStream()
+        pq.write_table(data, buffer)
+        self._write(path, buffer.getvalue().to_pybytes())
+
+    def read(self, table: Table) -> pd.DataFrame:
+        """All rows, part after part in the order of their names.  Broken parts are left out, see `broken`.
+
+        Integers turn into floats where one is missing, as in pd.read_parquet.
+        """
+        found = [self._load(table, part) for part in self.parts(table)]
+        empty = _fitted(table, table.schema.empty_table())
+        frame: pd.DataFrame = pa.concat_tables([empty, *(data for data in found if data is not None)]).to_pandas()
+        return frame
+
+    def read_part(self, table: Table, part: str) -> list[dict[str, Any]] | None:
+        """The rows of one part; None where it is absent or broken."""
+        self._part_path(table, part)
+        data = self._load(table, part)
+        return None if data is None else data.to_pylist()
+
+    def parts(self, table: Table) -> list[str]:
+        """Names of a table's parts, sorted."""
+        folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
+        names = [info.base_name for info in self._files.get_file_info(folder) if info.type == fs.FileType.File]
+        # As pd.read_parquet does, skip what starts with a dot or an underscore.
+        return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name[0] not in "._")
+
+    def delete_part(self, table: Table, part: str) -> None:
+        """Remove a part; nothing happens where it is absent."""
+        path = self._part_path(table, part)
+        try:
+            self._files.delete_file(path)
+        except FileNotFoundError:
+            pass
+        self._broken.pop(path, None)
+
+    def read_text(self, name: str) -> str | None:
+        """The text of a file in the study's folder, UTF-8; None where it is absent."""
+        try:
+            return self._read(f"{self._path}/{_checked(name)}").decode()
+        except FileNotFoundError:
+            return None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file into the study's folder whole, UTF-8."""
+        self._write(f"{self._path}/{_checked(name)}", text.encode())
+
+    def _part_path(self, table: Table, part: str) -> str:
+        return f"{self._path}/{table.name}/{_checked(part)}{SUFFIX}"
+
+    def _load(self, table: Table, part: str) -> pa.Table | None:
+        path = f"{self._path}/{table.name}/{part}{SUFFIX}"
+        self._broken.pop(path, None)
+        try:
+            return _fitted(table, pq.ParquetFile(pa.BufferReader(self._read(path))).read())
+        except FileNotFoundError:  # deleted since it was listed
+            return None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            self._broken[path] = str(error).splitlines()[0] if str(error) else type(error).__name__
+            warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
+            return None
+
+    def _read(self, path: str) -> bytes:
+        with self._files.open_input_file(path) as file:
+            return bytes(file.read())
+
+    def _write(self, path: str, data: bytes) -> None:
+        folder, name = path.rsplit("/", 1)
+        self._files.create_dir(folder, recursive=True)
+        if not self._is_local:  # object stores show an object only once it is complete
+            with self._files.open_output_stream(path) as stream:
+                stream.write(data)
+            return
+        draft = Path(folder, f".{name}.{uuid.uuid4().hex}")  # two writers of one part must not share a draft
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _fitted(table: Table, data: pa.Table) -> pa.Table:
+    """A part with all of the table's columns; those that older code did not write yet are filled with nulls."""
+    unknown = [name for name in data.column_names if name not in table.schema.names]
+    missing = [name for name in table.key if name not in data.column_names]
+    if unknown or missing:
+        raise ValueError(f"wrong schema: unknown columns {unknown}, missing columns {missing}")
+    columns = []
+    for field in table.schema:
+        column = data.column(field.name) if field.name in data.column_names else pa.nulls(len(data), field.type)
+        if column.type != field.type:
+            raise ValueError(f"wrong schema: {field.name} is {column.type}, but must be {field.type}")
+        columns.append(column)
+    return pa.Table.from_arrays(columns, names=table.schema.names)
+
+
+def _checked(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-][A-Za-z0-9._-]{0,199}", name):
+        raise ValueError(
+            f"name is {name!r}, but must be 1 to 200 of the characters A-Z a-z 0-9 . _ - and start with no . or _, "
+            "which readers skip"
+        )
+    return name

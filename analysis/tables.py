@@ -1,0 +1,221 @@
+"""The tables of a study: which columns each has, of which type, and what they mean.
+
+A table is the union of the fields of a few record dataclasses; a column's type is the field's annotation and its
+description the docstring under the field.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from analysis.records import (
+    DerivedNetwork,
+    EpochIdentity,
+    Provenance,
+    RetrainIdentity,
+    RetrainJob,
+    SearchIdentity,
+    SearchSetting,
+)
+from pcdarts.config import RetrainConfig, SearchConfig, field_docs
+from pcdarts.results import EpochRecord, RetrainResult, SearchResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    """Name in the Parquet files and data frames."""
+    annotation: Any
+    """Python type, without None."""
+    nullable: bool
+    """Whether the value can be missing."""
+    description: str
+    """What the value means, with its unit."""
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The values that a Literal allows; empty for other types."""
+        return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
+
+    @property
+    def type_text(self) -> str:
+        """The type in words."""
+        *others, last = map(str, self.choices or (_type_text(_arrow_type(self.annotation)),))
+        text = f"{', '.join(others)} or {last}" if others else last
+        return f"{text}; can be missing" if self.nullable else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a study, stored as a folder of Parquet files."""
+
+    name: str
+    """Name of the folder."""
+    key: tuple[str, ...]
+    """Columns that together name a row."""
+    description: str
+    """What a row is."""
+    parts: tuple[type, ...]
+    """Record dataclasses whose fields are the columns, in this order; no name occurs twice."""
+    optional: tuple[type, ...] = ()
+    """Those of `parts` that a row can lack, such as the result of a failed search: their columns can be missing."""
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """The columns in their order.  Raises ValueError where two parts have a field of the same name."""
+        columns: dict[str, Column] = {}
+        for part in self.parts:
+            docs, hints = field_docs(part), typing.get_type_hints(part)
+            for field in dataclasses.fields(part):
+                if field.name in columns:
+                    raise ValueError(f"table {self.name}: {field.name} is a field of two records, but must be of one")
+                annotation, nullable = _without_none(hints[field.name])
+                columns[field.name] = Column(
+                    name=field.name,
+                    annotation=annotation,
+                    nullable=nullable or part in self.optional,
+                    description=docs[field.name],
+                )
+        return list(columns.values())
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema that every stored part has."""
+        return pa.schema([pa.field(c.name, _arrow_type(c.annotation), nullable=c.nullable) for c in self.columns])
+
+    def row(self, *records: Any, **values: Any) -> dict[str, Any]:
+        """A row with every column, None where nothing was given; later records and values replace earlier ones.
+
+        Records are dataclass instances or mappings.  Raises ValueError for a column that the table lacks.
+        """
+        row: dict[str, Any] = dict.fromkeys(self.schema.names)
+        for record in (*records, values):
+            given = record if isinstance(record, Mapping) else _fields(record)
+            unknown = [name for name in given if name not in row]
+            if unknown:
+                raise ValueError(
+                    f"table {self.name} has no column {', '.join(unknown)}; see `python -m analysis columns`"
+                )
+            row.update(given)
+        return row
+
+    def to_arrow(self, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+        """Rows as an Arrow table of exactly this schema.
+
+        Raises ValueError for unknown columns, missing or mistyped values, and two rows of one key.
+        """
+        complete = [self.row(row) for row in rows]
+        seen = set()
+        for row in complete:
+            for column in self.columns:
+                self._check(column, row[column.name])
+            key = tuple(row[name] for name in self.key)
+            if key in seen:
+                raise ValueError(f"table {self.name}: two rows have the {', '.join(self.key)} {key}; keep one")
+            seen.add(key)
+        arrays = [self._array(column, [row[column.name] for row in complete]) for column in self.columns]
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def _check(self, column: Column, value: Any) -> None:
+        if value is None and not column.nullable:
+            raise ValueError(f"table {self.name}: {column.name} is missing, but every row needs it")
+        if column.choices and value is not None and value not in column.choices:
+            choices = ", ".join(map(str, column.choices))
+            raise ValueError(f"table {self.name}: {column.name} is {value!r}, but must be one of {choices}")
+
+    def _array(self, column: Column, values: list[Any]) -> pa.Array:
+        try:
+            return pa.array(values, type=_arrow_type(column.annotation))
+        except (pa.ArrowException, TypeError, OverflowError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"table {self.name}: {column.name} must be {column.type_text}: {reason}") from None
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    if typing.get_origin(annotation) not in (types.UnionType, typing.Union):
+        return annotation, False
+    (inner,) = (kind for kind in typing.get_args(annotation) if kind is not type(None))
+    return inner, True
+
+
+_ARROW_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_TYPE_TEXTS = {pa.bool_(): "true or false", pa.int64(): "integer", pa.float64(): "number", pa.string(): "text"}
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is Literal:
+        (kind,) = {type(value) for value in arguments}
+        return _ARROW_TYPES[kind]
+    if typing.get_origin(annotation) is tuple:  # tuple[X, ...]
+        return pa.list_(_arrow_type(arguments[0]))
+    return _ARROW_TYPES[annotation]
+
+
+def _type_text(kind: pa.DataType) -> str:
+    if not pa.types.is_list(kind):
+        return _TYPE_TEXTS[kind]
+    inner = _type_text(kind.value_type)
+    return "list of " + (
+        inner.replace("list", "lists", 1) if inner.startswith("list") else inner.removesuffix("s") + "s"
+    )
+
+
+SEARCHES = Table(
+    name="searches",
+    key=("search_id",),
+    description="One row for every search that ended, failed ones too.",
+    parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, DerivedNetwork, Provenance),
+    optional=(SearchResult,),
+)
+EPOCHS = Table(
+    name="epochs",
+    key=("search_id", "epoch"),
+    description="One row for every epoch of every search.",
+    parts=(EpochIdentity, EpochRecord),
+)
+QUEUE = Table(
+    name="queue",
+    key=("job_id",),
+    description="One row for every retraining job: a distinct cell, its rank and its state.",
+    parts=(RetrainJob,),
+)
+RETRAINS = Table(
+    name="retrains",
+    key=("job_id", "attempt"),
+    description="One row for every attempt to retrain a cell that ended, failed ones too.",
+    parts=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
+    optional=(RetrainResult,),
+)
+TABLES = (SEARCHES, EPOCHS, QUEUE, RETRAINS)
+"""All tables of a study."""
+
+
+def column_reference() -> str:
+    """The page "What every column means" in Markdown: for every table its columns, types and meanings."""
+    lines = [
+        "# What every column means",
+        "",
+        'Every table is a folder of Parquet files in the study\'s folder: `pd.read_parquet("studies/demo/searches")`.',
+        "This page is printed by `python -m analysis columns`.",
+    ]
+    for table in TABLES:
+        key = ", ".join(f"`{name}`" for name in table.key)
+        lines += ["", f"## {table.name}", "", f"{table.description} Key: {key}.", ""]
+        lines += ["| column | type | meaning |", "|---|---|---|"]
+        lines += [
+            f"| `{c.name}` | {c.type_text} | {c.description.replace('|', chr(92) + '|')} |" for c in table.columns
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,74 @@
+"""Connect to a running Ray cluster, or start Ray on this machine, and refuse work that no node can hold."""
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+
+import ray
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResources:
+    """What one trial reserves."""
+
+    cpus: int
+    """CPUs."""
+    gpus: float = 0.0
+    """GPUs; a fraction shares one."""
+
+
+def connect(address: str = "") -> None:
+    """Connect this process to Ray, once.
+
+    `address` is host:port, `auto` (a cluster that runs here) or `local` (start one for this process alone).  Empty: the
+    environment's RAY_ADDRESS, else a cluster that runs here, else a local one.  Raises ValueError where none answers.
+    """
+    if ray.is_initialized():
+        return
+    # Ray's own tables and warnings would drown the progress display; errors of trials reach the tables instead.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+    try:
+        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')!r} "
+            f"({str(error).splitlines()[0]}); give --address host:port, or --address local to start one here"
+        ) from None
+
+
+def has_gpus() -> bool:
+    """Whether a node of the connected cluster has a GPU."""
+    return any(node["Alive"] and node["Resources"].get("GPU", 0) > 0 for node in ray.nodes())
+
+
+def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
+    """Raise ValueError where no node can hold a trial: Ray would let it wait for ever.
+
+    With `autoscaling` the nodes of today say nothing about those of tomorrow, and nothing is refused.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes)
+    if fits or autoscaling:
+        return
+    largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+    raise ValueError(
+        f"a trial wants {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, but the largest of {len(nodes)} nodes has "
+        f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs; lower --threads or --gpus-per-trial"
+    )
+
+
+def slots(wanted: TrialResources) -> int:
+    """How many trials of this size the nodes of the connected cluster can hold at once."""
+    total = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            by_cpu = node["Resources"].get("CPU", 0) / wanted.cpus
+            by_gpu = node["Resources"].get("GPU", 0) / wanted.gpus if wanted.gpus else by_cpu
+            total += int(min(by_cpu, by_gpu))
+    return total

@@ -1,0 +1,172 @@
+"""The command `pcdarts`: run, queue, retrain, report, check.  Bad input ends in one line and exit code 2."""
+
+import argparse
+import dataclasses
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator import output
+from orchestrator.checks import check
+from orchestrator.config import SelectionConfig, StudyConfig
+from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
+from orchestrator.retraining import RetrainQueue
+from orchestrator.storage import join, open_study
+from orchestrator.study import RunOptions, failures, rebuild_report, run_study, work_queue
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.flags import Parser, add_fields, given
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a sub-command; its exit code: 0 done, 1 something failed, 2 bad input, 130 interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(argv)
+    warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # said once, below
+    try:
+        return int(arguments.command(arguments, argv))
+    except ValueError as error:
+        print(f"pcdarts: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. What is done is stored; go on with:  pcdarts {shlex.join(argv)}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="pcdarts", description="PC-DARTS searches over seeds and sampling rates on a Ray cluster.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+
+    run = commands.add_parser("run", help="run a study, or go on with one")
+    run.add_argument("preset", help=f"what to run: {', '.join(STUDIES)}")
+    run.add_argument("--study", metavar="NAME", help="name of the study (default: the preset's name)")
+    run.add_argument("--storage", metavar="DIR", default="studies", help="folder or URI of studies (default: studies)")
+    run.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="seeds to search with (default: the preset's)"
+    )
+    run.add_argument(
+        "--retrain",
+        action=argparse.BooleanOptionalAction,
+        help="retrain the best cells at once (default: for demo and smoke; else `pcdarts retrain` does it)",
+    )
+    add_fields(run.add_argument_group("how to run; no result depends on it"), RunOptions)
+    swept = run.add_argument_group("the search; several values are searched in every combination")
+    add_fields(swept, SearchConfig, several=True, skip=("seed",))
+    selection = run.add_argument_group("which cells are queued")
+    add_fields(selection, SelectionConfig)
+    add_fields(run.add_argument_group("how they are retrained"), RetrainConfig, prefix="retrain-")
+    run.set_defaults(command=_run)
+
+    for name, command, text in (
+        ("queue", _queue, "print the retraining queue of a study"),
+        ("retrain", _retrain, "work off the retraining queue of a study"),
+        ("report", _report, "write the report of a study anew"),
+    ):
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
+        sub.set_defaults(command=command)
+        if name == "retrain":
+            add_fields(sub, RunOptions)
+
+    checking = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
+    checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
+    checking.add_argument("--storage", metavar="DIR", default="studies", help="folder or URI of studies")
+    checking.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
+    add_fields(checking, RunOptions, skip=("max_failures", "retry_failed"))
+    checking.set_defaults(command=_check)
+    return parser
+
+
+def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
+    """The preset with what the command line changes; raises ValueError where that cannot work."""
+    study = study_preset(arguments.preset)
+    values = given(arguments, SearchConfig) | ({"seed": arguments.seeds} if arguments.seeds else {})
+    retrain: dict[str, Any] = given(arguments, RetrainConfig, prefix="retrain-")
+    for shared in ("dataset", "data_dir"):  # cells are retrained on the data they were searched on, unless told
+        if shared in values and study.retrain.dataset == study.search.dataset:
+            retrain.setdefault(shared, values[shared][0])
+    for options in (values, retrain):
+        _scale_warmups(options, study.search if options is values else study.retrain)
+    single = {name: options[0] for name, options in values.items() if len(options) == 1 and name not in study.sweep}
+    swept = {name: tuple(options) for name, options in values.items() if name not in single}
+    return StudyConfig(
+        name=arguments.study or study.name,
+        search=_replaced(study, single, swept),
+        sweep={**study.sweep, **swept},
+        retrain=dataclasses.replace(study.retrain, **retrain),
+        selection=dataclasses.replace(study.selection, **given(arguments, SelectionConfig)),
+    )
+
+
+def _scale_warmups(values: dict[str, Any], preset: SearchConfig | RetrainConfig) -> None:
+    """Where only the epochs were changed, keep the share of the warm-ups in them."""
+    if "epochs" not in values:
+        return
+    epochs = min(values["epochs"]) if isinstance(values["epochs"], list) else values["epochs"]
+    for name in ("warmup_epochs", "learning_rate_warmup_epochs"):
+        before = getattr(preset, name, 0)
+        if before and name not in values:
+            scaled = max(0, min(round(before * epochs / preset.epochs), epochs - 1))
+            print(
+                f"{name} is {scaled} instead of {before}, in proportion to --epochs; --{name.replace('_', '-')} sets it"
+            )
+            values[name] = [scaled] if isinstance(values["epochs"], list) else scaled
+
+
+def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple[Any, ...]]) -> SearchConfig:
+    """The common part of all searches, made with the first value of every swept field so that it is checked whole."""
+    first = {name: values[0] for name, values in {**study.sweep, **swept}.items()}
+    return dataclasses.replace(study.search, **first, **single)
+
+
+def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
+    study = study_from_arguments(arguments)
+    root = join(arguments.storage, study.name)
+    retrain = arguments.preset in RETRAIN_AT_ONCE if arguments.retrain is None else arguments.retrain
+    options = RunOptions(**given(arguments, RunOptions))
+    failed = run_study(study, root, options=options, retrain=retrain, command=["pcdarts", *argv])
+    _, store = open_study(root)
+    print("\n" + output.summary(store))
+    print(output.where_to_look(root))
+    return 1 if failed else 0
+
+
+def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
+    study, store = open_study(arguments.study_dir)
+    print(output.queue(RetrainQueue(study, store).jobs()))
+    return 0
+
+
+def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
+    study, store = open_study(arguments.study_dir)
+    queue = RetrainQueue(study, store)
+    work_queue(study, store, arguments.study_dir, options=RunOptions(**given(arguments, RunOptions)))
+    rebuild_report(arguments.study_dir)
+    print(output.queue(queue.jobs()))
+    return 1 if failures(store, queue) else 0
+
+
+def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
+    print(f"wrote {rebuild_report(arguments.study_dir)}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
+    options = RunOptions(**given(arguments, RunOptions))
+    presets = [study_preset(name) for name in arguments.presets or ["cifar10"]]
+    problems = [check(study, arguments.storage, arguments.data_dir, options) for study in presets]
+    return 1 if any(problems) else 0
+
+
+def run_main() -> int:
+    """`orchestrator/run.py`: the same as `pcdarts run`."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    return main(["run", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Configuration of a study: one search configuration, the fields that vary, and what happens to the best cells."""
+
+import dataclasses
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pcdarts.config import RetrainConfig, SearchConfig, check_types, identity
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """Which cells are queued for retraining: the best by validation accuracy, isomorphic ones once."""
+
+    top: int = 2
+    """Distinct cells to queue."""
+    max_parameters: int = 0
+    """Largest network at retraining size, weights; 0: no limit."""
+    max_macs: int = 0
+    """Largest cost of an image at retraining size, multiply-adds; 0: no limit. The mobile setting is 600000000."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for name in ("top", "max_parameters", "max_macs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """All that decides the outcome of a study.  Raises ValueError where one of its searches cannot work."""
+
+    name: str
+    """Name of the study, and of its folder."""
+    search: SearchConfig
+    """What all searches have in common."""
+    sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"seed": (0,)})
+    """Fields of the search that vary, with their values: every combination is searched."""
+    retrain: RetrainConfig
+    """How the best cells are retrained."""
+    selection: SelectionConfig = SelectionConfig()
+    """Which cells are retrained."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+            raise ValueError(
+                f"study name is {self.name!r}, but must be letters, digits, . _ - and start with a letter or digit"
+            )
+        for name, values in self.sweep.items():
+            if name not in {f.name for f in dataclasses.fields(SearchConfig)}:
+                raise ValueError(f"the study varies {name!r}, which is no field of a search")
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} has the values {list(values)}, but needs at least one, and each once")
+        self.searches()
+
+    def searches(self) -> list[SearchConfig]:
+        """Every search, the first seed of all settings first."""
+        names = sorted(self.sweep, key=lambda name: name != "seed")
+        return [
+            dataclasses.replace(self.search, **dict(zip(names, values, strict=True)))
+            for values in itertools.product(*(self.sweep[name] for name in names))
+        ]
+
+    def setting(self, search: SearchConfig) -> str:
+        """What the seeds of a setting share, such as `k=4` or `k=4, order=2`."""
+        names = [name for name, values in self.sweep.items() if name != "seed" and len(values) > 1]
+        return ", ".join(f"{name}={getattr(search, name)}" for name in names or ["k"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return dataclasses.asdict(self) | {"sweep": {name: list(values) for name, values in self.sweep.items()}}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "StudyConfig":
+        """Read what `to_dict` gave; raises ValueError for anything else."""
+        try:
+            return cls(
+                name=plain["name"],
+                search=SearchConfig(**plain["search"]),
+                sweep={name: tuple(values) for name, values in plain["sweep"].items()},
+                retrain=RetrainConfig(**plain["retrain"]),
+                selection=SelectionConfig(**plain["selection"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the study's configuration cannot be read: {error}") from None
+
+    def differences(self, other: "StudyConfig") -> list[str]:
+        """What another configuration changes, as `field: here -> there`; where files lie does not count."""
+        before, after = self._flat(), other._flat()
+        return [
+            f"{name}: {before.get(name)} -> {after.get(name)}"
+            for name in dict.fromkeys([*before, *after])
+            if before.get(name) != after.get(name)
+        ]
+
+    def _flat(self) -> dict[str, str]:
+        fixed = {name: value for name, value in identity(self.search).items() if name not in self.sweep}
+        parts = {
+            "search": fixed,
+            "sweep": {name: list(values) for name, values in self.sweep.items()},
+            "retrain": identity(self.retrain),
+            "selection": dataclasses.asdict(self.selection),
+        }
+        return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}

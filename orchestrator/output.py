@@ -1,0 +1,110 @@
+"""What the commands print: the result of a study, its queue, and where to look further."""
+
+import math
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from analysis.statistics import summarize_settings
+from analysis.store import ResultStore
+from analysis.tables import RETRAINS, SEARCHES
+from orchestrator.storage import join
+from pcdarts.genotype import Genotype
+
+
+def summary(store: ResultStore) -> str:
+    """Settings with mean +- std over seeds, and the retrained cells."""
+    searches, retrains = store.read(SEARCHES), store.read(RETRAINS)
+    settings = Table(title="Searches: validation accuracy of the super-network, percent", box=box.SIMPLE_HEAD)
+    for name, side in (("setting", "left"), ("seeds", "right"), ("failed", "right"), ("mean ± std", "right")):
+        settings.add_column(name, justify=side)  # type: ignore[arg-type]
+    settings.add_column("best", justify="right")
+    settings.add_column("distinct cells", justify="right")
+    settings.add_column("best cell")
+    for row in summarize_settings(searches):
+        accuracy = row.valid_accuracy
+        settings.add_row(
+            row.setting,
+            str(row.completed),
+            str(row.failed),
+            _mean_std(accuracy.mean, accuracy.std),
+            "-" if math.isnan(accuracy.maximum) else f"{accuracy.maximum:.2f}",
+            str(row.distinct_cells),
+            Genotype.parse(row.best_genotype).digest if row.best_genotype else "-",
+        )
+    text = _text(settings)
+    completed = retrains[retrains["status"] == "completed"]
+    if len(completed):
+        retrained = Table(title="Retrained cells: accuracy in percent", box=box.SIMPLE_HEAD)
+        for name in ("cell", "validation", "test", "parameters", "multiply-adds", "minutes"):
+            retrained.add_column(name, justify="left" if name == "cell" else "right")
+        for row in completed.sort_values("test_accuracy", ascending=False).to_dict("records"):
+            retrained.add_row(
+                row["genotype_digest"],
+                f"{row['valid_accuracy']:.2f}",
+                f"{row['test_accuracy']:.2f}",
+                f"{int(row['network_parameters']):,}",
+                f"{int(row['network_macs']):,}",
+                f"{row['seconds'] / 60:.1f}",
+            )
+        text += "\n" + _text(retrained)
+    for failure in [*_errors(searches, "search_id"), *_errors(retrains, "job_id")]:
+        text += f"failed: {failure}\n"
+    for broken in store.broken:
+        text += f"left out a broken table part: {broken}\n"
+    return text
+
+
+def where_to_look(root: str) -> str:
+    """How to read the tables in pandas, and where the report is."""
+    return (
+        "Read the tables in Python:\n"
+        "    import pandas as pd\n"
+        f'    searches = pd.read_parquet("{join(root, "searches")}")\n'
+        f'    epochs = pd.read_parquet("{join(root, "epochs")}")\n'
+        f"See the retraining queue:  pcdarts queue {root}\n"
+        f"Open the report:  {join(root, 'report.html')}"
+    )
+
+
+def queue(jobs: list[dict[str, Any]]) -> str:
+    """The queue as a table."""
+    if not jobs:
+        return "The queue is empty: no search of this study has completed yet."
+    table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
+    for name in ("rank", "cell", "state", "attempts", "parameters", "multiply-adds", "why"):
+        table.add_column(
+            name, justify="right" if name in ("rank", "attempts", "parameters", "multiply-adds") else "left"
+        )
+    for job in jobs:
+        table.add_row(
+            str(job["rank"]),
+            job["genotype_digest"],
+            job["state"],
+            str(job["attempts"]),
+            f"{job['network_parameters']:,}",
+            f"{job['network_macs']:,}",
+            job["error"] or job["reason"],
+        )
+    return _text(table)
+
+
+def _mean_std(mean: float, std: float) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"
+
+
+def _errors(frame: Any, key: str) -> list[str]:
+    failed = frame[frame["status"] == "failed"]
+    return [f"{row[key]}: {row['error']}" for row in failed.to_dict("records")]
+
+
+def _text(table: Table) -> str:
+    table.title_justify = "left"
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()

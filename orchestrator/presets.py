@@ -1,0 +1,78 @@
+"""Study presets: functions that return a complete StudyConfig.  `pcdarts run NAME` starts one."""
+
+import difflib
+
+from orchestrator.config import SelectionConfig, StudyConfig
+from pcdarts import presets
+
+MOBILE_MACS = 600_000_000
+"""Multiply-adds that the ImageNet mobile setting allows."""
+
+
+def demo() -> StudyConfig:
+    """Scikit-learn's digits: 3 seeds x 2 sampling rates, the two best cells retrained; minutes on two cores."""
+    return StudyConfig(
+        name="demo",
+        search=presets.digits(),
+        sweep={"seed": (0, 1, 2), "k": (2, 4)},
+        retrain=presets.retrain_digits(),
+    )
+
+
+def fashion() -> StudyConfig:
+    """Fashion-MNIST with a small super-network: 3 seeds, K = 4."""
+    return StudyConfig(
+        name="fashion",
+        search=presets.fashion(),
+        sweep={"seed": (0, 1, 2), "k": (4,)},
+        retrain=presets.retrain_fashion(),
+    )
+
+
+def cifar10() -> StudyConfig:
+    """The official CIFAR-10 search with 5 seeds and K = 4 and 8; the five best cells queued for ImageNet."""
+    return StudyConfig(
+        name="cifar10",
+        search=presets.cifar10(),
+        sweep={"seed": (0, 1, 2, 3, 4), "k": (4, 8)},
+        retrain=presets.retrain_imagenet(),
+        selection=SelectionConfig(top=5, max_macs=MOBILE_MACS),
+    )
+
+
+def imagenet() -> StudyConfig:
+    """The official ImageNet search with 3 seeds; the three best cells queued for ImageNet."""
+    return StudyConfig(
+        name="imagenet",
+        search=presets.imagenet(),
+        sweep={"seed": (0, 1, 2), "k": (2,)},
+        retrain=presets.retrain_imagenet(),
+        selection=SelectionConfig(top=3, max_macs=MOBILE_MACS),
+    )
+
+
+def smoke() -> StudyConfig:
+    """Synthetic images: 2 seeds x 2 sampling rates in seconds, to try out a cluster."""
+    return StudyConfig(
+        name="smoke",
+        search=presets.smoke(),
+        sweep={"seed": (0, 1), "k": (1, 2)},
+        retrain=presets.retrain_smoke(),
+        selection=SelectionConfig(top=1),
+    )
+
+
+STUDIES = {"demo": demo, "fashion": fashion, "cifar10": cifar10, "imagenet": imagenet, "smoke": smoke}
+"""Study presets by name."""
+
+RETRAIN_AT_ONCE = frozenset({"demo", "smoke"})
+"""Presets whose retraining is short enough to follow the search; the others leave it to `pcdarts retrain`."""
+
+
+def study_preset(name: str) -> StudyConfig:
+    """A preset by its name; raises ValueError for an unknown one."""
+    if name not in STUDIES:
+        close = difflib.get_close_matches(name, STUDIES, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"preset is {name!r}, but must be one of {', '.join(STUDIES)}{hint}")
+    return STUDIES[name]()

@@ -1,0 +1,97 @@
+"""The one progress display of a study: a line that moves on a terminal, a line every 30 seconds elsewhere."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+INTERVAL = 30.0
+"""Seconds between lines where the output is no terminal."""
+
+
+class Progress:
+    """Counts trials and epochs, and shows them.  Use as a context manager."""
+
+    def __init__(
+        self,
+        what: str,
+        epochs: dict[str, int],
+        *,
+        done: int = 0,
+        failed: int = 0,
+        best: float | None = None,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.what, self.epochs, self.clock = what, epochs, clock
+        self.total = len(epochs) + done + failed
+        self.done, self.failed, self.best = done, failed, best
+        self.reached: dict[str, int] = {}
+        self.console = console or Console()
+        self.started_at, self.last_line = clock(), float("-inf")
+        self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.show(force=True)
+        if self._live:
+            self._live.stop()
+
+    def start(self, key: str) -> None:
+        """A trial begins."""
+        self.reached.setdefault(key, 0)
+        self.show()
+
+    def advance(self, key: str, epochs: int, accuracy: float | None) -> None:
+        """A trial has trained so many epochs; its validation accuracy in percent, if it was measured."""
+        self.reached[key] = epochs
+        if accuracy is not None:
+            self.best = accuracy if self.best is None else max(self.best, accuracy)
+        self.show()
+
+    def finish(self, key: str, failed: bool = False) -> None:
+        """A trial ended."""
+        self.reached[key] = self.epochs[key]
+        if failed:
+            self.failed += 1
+        else:
+            self.done += 1
+        self.show()
+
+    def line(self) -> str:
+        """The state in one line."""
+        running = len(self.reached) + (self.total - len(self.epochs)) - self.done - self.failed
+        parts = [
+            f"{self.what}: {self.done} done, {running} running, {self.failed} failed of {self.total}",
+            f"epoch {sum(self.reached.values())} of {sum(self.epochs.values())} in all",
+        ]
+        if self.best is not None:
+            parts.append(f"best validation accuracy {self.best:.2f} %")
+        left = self._seconds_left()
+        if left is not None:
+            parts.append(f"{timedelta(seconds=round(left))} left")
+        return " | ".join(parts)
+
+    def show(self, force: bool = False) -> None:
+        """Draw, if it is time to."""
+        if self._live:
+            self._live.update(Text(self.line(), overflow="ellipsis"))
+        elif force or self.clock() - self.last_line >= INTERVAL:
+            self.last_line = self.clock()
+            self.console.print(Text(self.line()), soft_wrap=True)
+
+    def _seconds_left(self) -> float | None:
+        reached, total = sum(self.reached.values()), sum(self.epochs.values())
+        if not reached or reached == total:
+            return None
+        return (self.clock() - self.started_at) / reached * (total - reached)

@@ -1,0 +1,85 @@
+"""The searches of a study under Ray Tune: the trial on the worker, and the listener that fills the tables."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pcdarts.complexity import network_complexity
+
+from analysis.store import ResultStore
+from analysis.tables import EPOCHS, SEARCHES
+from orchestrator.config import StudyConfig
+from orchestrator.progress import Progress
+from orchestrator.provenance import now, provenance
+from orchestrator.storage import checkpoint
+from orchestrator.trials import TrialSpec, report
+from pcdarts.genotype import Genotype
+from pcdarts.results import EpochRecord
+from pcdarts.search import search
+from pcdarts.training import limit_gpu_memory
+
+
+def search_trial(trial: dict[str, Any]) -> None:
+    """One search on a worker: report every epoch, then the result."""
+    spec: TrialSpec = trial["spec"]
+    limit_gpu_memory(spec.memory_fraction)
+
+    def on_epoch(record: EpochRecord) -> None:
+        report("epoch", asdict(record))
+
+    result = search(spec.config, checkpoint=checkpoint(spec.root, spec.key), on_epoch=on_epoch)
+    report("result", asdict(result))
+
+
+class SearchListener:
+    """Writes the tables `searches` and `epochs` while the searches run."""
+
+    def __init__(self, study: StudyConfig, store: ResultStore, progress: Progress) -> None:
+        self.study, self.store, self.progress = study, store, progress
+        self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
+        self.started_at: dict[str, str] = {}
+
+    def started(self, spec: TrialSpec) -> None:
+        """Note the time of the first start."""
+        self.started_at.setdefault(spec.key, now())
+        self.progress.start(spec.key)
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """Store an epoch, or the result.  A search's epochs are one part, written anew with each epoch."""
+        content = report["content"]
+        if report["kind"] == "result":
+            self.store.append(SEARCHES, [self._row(spec, status="completed", error="", result=content)], spec.key)
+            self.epochs.pop(spec.key, None)
+            self.progress.finish(spec.key)
+            return
+        epochs = self.epochs.setdefault(spec.key, {})
+        epochs[content["epoch"]] = EPOCHS.row(content, search_id=spec.key, study=self.study.name)
+        self.store.append(EPOCHS, epochs.values(), spec.key)
+        self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
+
+    def failed(self, spec: TrialSpec, error: str) -> None:
+        """Store a search that failed for good; its epochs so far stay."""
+        self.store.append(SEARCHES, [self._row(spec, status="failed", error=error, result={})], spec.key)
+        self.epochs.pop(spec.key, None)
+        self.progress.finish(spec.key, failed=True)
+
+    def tick(self) -> None:
+        """Redraw the progress."""
+        self.progress.show()
+
+    def _row(self, spec: TrialSpec, *, status: str, error: str, result: dict[str, Any]) -> dict[str, Any]:
+        size: dict[str, int] = {}
+        if result:
+            complexity = network_complexity(Genotype.parse(result["genotype"]), self.study.retrain)
+            size = {"network_parameters": complexity.parameters, "network_macs": complexity.macs}
+        return SEARCHES.row(
+            spec.config,
+            result,
+            size,
+            provenance(self.started_at[spec.key], now()),
+            search_id=spec.key,
+            study=self.study.name,
+            status=status,
+            error=error,
+            setting=self.study.setting(spec.config),
+            sampling_rate=1 / spec.config.k,
+        )

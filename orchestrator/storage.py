@@ -1,0 +1,117 @@
+"""The study folder, on a local disk or on any file system that pyarrow knows: checkpoints and write access."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+
+from pyarrow import ArrowException, fs
+
+from analysis.store import ResultStore
+from orchestrator.config import StudyConfig
+from orchestrator.provenance import git_revision, now
+from pcdarts.checkpoint import CheckpointFile
+
+STUDY_FILE = "study.json"
+
+
+def join(root: str, *parts: str) -> str:
+    """A path or URI below another."""
+    return "/".join([root.rstrip("/"), *parts])
+
+
+class StoredCheckpoint(CheckpointFile):
+    """A checkpoint at a URI such as s3://bucket/study/checkpoints/x.pt: an object store puts it there whole."""
+
+    def read_bytes(self) -> bytes | None:
+        """The object's content, or None where there is none."""
+        files, path = fs.FileSystem.from_uri(self.path)
+        try:
+            with files.open_input_file(path) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the object."""
+        files, path = fs.FileSystem.from_uri(self.path)
+        with files.open_output_stream(path) as stream:
+            stream.write(data)
+
+
+def checkpoint(root: str, name: str) -> CheckpointFile:
+    """The checkpoint of a search or of a retraining job in a study folder."""
+    path = join(root, "checkpoints", f"{name}.pt")
+    return StoredCheckpoint(path) if "://" in root else CheckpointFile(path)
+
+
+def open_study(root: str) -> tuple[StudyConfig, ResultStore]:
+    """An existing study; raises ValueError where the folder holds none."""
+    store = ResultStore(root)
+    text = store.read_text(STUDY_FILE)
+    if text is None:
+        raise ValueError(
+            f"{root!r} holds no study ({STUDY_FILE} is missing); give the folder that `pcdarts run` printed"
+        )
+    try:
+        return StudyConfig.from_dict(json.loads(text)["config"]), store
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{join(root, STUDY_FILE)} is broken ({error}); restore it or name another study") from None
+
+
+def create_or_open(config: StudyConfig, root: str, command: list[str]) -> ResultStore:
+    """The study at `root`: made if the folder is new, gone on with if the same configuration made it.
+
+    Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
+    """
+    store = ResultStore(root)
+    if store.read_text(STUDY_FILE) is not None:
+        differences = open_study(root)[0].differences(config)
+        if differences:
+            raise ValueError(
+                f"study {config.name!r} at {root} has another configuration ({'; '.join(differences)}); "
+                "run it with the old values, or give --study another name"
+            )
+        check_writable(root)
+        return store
+    if _holds_something(root):
+        raise ValueError(
+            f"{root!r} holds files that are no study; give --study another name or --storage another folder"
+        )
+    check_writable(root)
+    description = {
+        "config": config.to_dict(),
+        "command": command,
+        "created_at": now(),
+        "git_revision": git_revision(),
+    }
+    store.write_text(STUDY_FILE, json.dumps(description, indent=2) + "\n")
+    return store
+
+
+def check_writable(root: str) -> None:
+    """Write and remove a file in the folder; raises ValueError where that fails."""
+    name = f".writable-{uuid.uuid4().hex}"
+    try:
+        if "://" in root:
+            files, path = fs.FileSystem.from_uri(join(root, name))
+            with files.open_output_stream(path) as stream:
+                stream.write(b"")
+            files.delete_file(path)
+        else:
+            os.makedirs(root, exist_ok=True)
+            Path(root, name).touch()
+            Path(root, name).unlink()
+    except (OSError, ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(
+            f"storage {root!r} cannot be written to ({reason}); give --storage a folder of yours"
+        ) from None
+
+
+def _holds_something(root: str) -> bool:
+    if "://" not in root:
+        path = Path(root)
+        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+    files, path = fs.FileSystem.from_uri(root)
+    return bool(files.get_file_info(fs.FileSelector(path, allow_not_found=True)))

@@ -1,0 +1,186 @@
+"""A study from start to end: search, select, queue, retrain, report.  Every step can be interrupted and run again.
+
+    configuration -> searches under Ray Tune -> tables -> selection -> queue -> retraining under Ray Tune -> report
+
+What is done is read off the tables, so a second run does what is missing, and nothing where nothing is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.report import write_report
+from analysis.store import ResultStore
+from analysis.tables import SEARCHES
+from cluster.connect import TrialResources, connect, has_gpus, require_fit
+from orchestrator.config import StudyConfig
+from orchestrator.progress import Progress
+from orchestrator.retraining import RetrainListener, RetrainQueue, retrain_trial
+from orchestrator.searching import SearchListener, search_trial
+from orchestrator.storage import create_or_open, open_study
+from orchestrator.trials import TrialListener, TrialSpec, run_trials
+from pcdarts.config import RetrainConfig, SearchConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a study is run.  Nothing here changes a result, so all of it may differ from run to run."""
+
+    address: str = ""
+    """Ray cluster: host:port, auto, or local; empty: RAY_ADDRESS, a cluster that runs here, or a local one."""
+    gpus_per_trial: float = -1.0
+    """GPUs of a search or retraining, fractions share one; -1: one where the cluster has GPUs, else none."""
+    max_concurrent: int = 0
+    """Trials at once; 0: as many as fit."""
+    max_failures: int = 2
+    """How often a failed trial is tried again from its checkpoint before it is recorded as failed."""
+    retry_failed: bool = False
+    """Run searches and retrainings again that an earlier run recorded as failed."""
+    autoscaling: bool = False
+    """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
+
+
+def run_study(
+    study: StudyConfig,
+    root: str,
+    *,
+    options: RunOptions,
+    retrain: bool,
+    command: list[str],
+    say: Callable[[str], None] = print,
+) -> int:
+    """Run what is missing of a study in the folder `root`; the number of searches and retrainings that failed.
+
+    Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
+    """
+    store = create_or_open(study, root, command)
+    missing = missing_searches(study, store, retry_failed=options.retry_failed)
+    queue = RetrainQueue(study, store)
+    if not missing and not (retrain and _work_left(queue, options.retry_failed)) and store.read_text("report.html"):
+        say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
+        return failures(store, queue)
+    if missing:
+        say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
+        _search(study, store, root, missing, options)
+    queue.update()
+    if retrain:
+        work_queue(study, store, root, options=options, say=say)
+    write_report(root)
+    return failures(store, queue)
+
+
+def work_queue(
+    study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, say: Callable[[str], None] = print
+) -> None:
+    """Retrain the jobs that wait in the queue of a study."""
+    queue = RetrainQueue(study, store)
+    if options.retry_failed:
+        for job in queue.jobs():
+            if job["state"] == "failed":
+                queue.change(job["job_id"], state="queued")
+    jobs = queue.waiting()
+    if not jobs:
+        return
+    say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
+    resources = prepare_trials(study.retrain, options)
+    specs = [
+        TrialSpec(
+            key=job["job_id"],
+            root=root,
+            config=study.retrain,
+            genotype=job["genotype"],
+            memory_fraction=_memory_fraction(resources),
+        )
+        for job in jobs
+    ]
+    epochs = {job["job_id"]: study.retrain.epochs for job in jobs}
+    with Progress("retraining", epochs) as progress:
+        _run(retrain_trial, specs, RetrainListener(queue, progress), resources, options)
+
+
+def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:
+    """The searches of a study that have not ended yet, or, if asked for, that failed."""
+    searches = store.read(SEARCHES)
+    ended = searches if not retry_failed else searches[searches["status"] != "failed"]
+    done = set(ended["search_id"])
+    return [config for config in study.searches() if config.search_id not in done]
+
+
+def failures(store: ResultStore, queue: RetrainQueue) -> int:
+    """Searches and retraining jobs that ended with an error."""
+    searches = store.read(SEARCHES)
+    return int((searches["status"] == "failed").sum()) + sum(job["state"] == "failed" for job in queue.jobs())
+
+
+def rebuild_report(root: str) -> str:
+    """Write the report of an existing study anew; its path."""
+    open_study(root)
+    return write_report(root)
+
+
+def _search(
+    study: StudyConfig, store: ResultStore, root: str, configs: list[SearchConfig], options: RunOptions
+) -> None:
+    resources = prepare_trials(study.search, options)
+    fraction = _memory_fraction(resources)
+    specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
+    before = _ended(study, store, {config.search_id for config in configs})
+    with Progress(
+        "searches",
+        {config.search_id: config.epochs for config in configs},
+        done=int((before["status"] == "completed").sum()),
+        failed=int((before["status"] == "failed").sum()),
+        best=None if before.empty else before["valid_accuracy"].max(),
+    ) as progress:
+        _run(search_trial, specs, SearchListener(study, store, progress), resources, options)
+
+
+def _ended(study: StudyConfig, store: ResultStore, again: set[str]) -> pd.DataFrame:
+    """Rows of this study's searches that ended before and are not run again."""
+    searches = store.read(SEARCHES)
+    wanted = {config.search_id for config in study.searches()} - again
+    return searches[searches["search_id"].isin(wanted)]
+
+
+def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) -> TrialResources:
+    """Connect, and find out before the first trial whether trials fit."""
+    connect(options.address)
+    gpus = options.gpus_per_trial
+    if gpus < 0:
+        gpus = 1.0 if has_gpus() and config.device != "cpu" else 0.0
+    resources = TrialResources(cpus=config.threads, gpus=gpus)
+    require_fit(resources, autoscaling=options.autoscaling)
+    return resources
+
+
+def _memory_fraction(resources: TrialResources) -> float:
+    return resources.gpus if 0 < resources.gpus < 1 else 1.0
+
+
+def _run(
+    trainable: Callable[..., None],
+    specs: list[TrialSpec],
+    listener: TrialListener,
+    resources: TrialResources,
+    options: RunOptions,
+) -> None:
+    run_trials(
+        trainable,
+        specs,
+        listener,
+        resources=resources,
+        max_failures=options.max_failures,
+        max_concurrent=options.max_concurrent,
+    )
+
+
+def _work_left(queue: RetrainQueue, retry_failed: bool) -> bool:
+    return bool(queue.waiting()) or (retry_failed and any(job["state"] == "failed" for job in queue.jobs()))
+
+
+def _counts(study: StudyConfig, store: ResultStore) -> str:
+    ended = _ended(study, store, set())
+    failed = int((ended["status"] == "failed").sum())
+    text = f"{len(ended) - failed} searches completed"
+    return f"{text}, {failed} failed (--retry-failed runs them again)" if failed else text

@@ -1,0 +1,117 @@
+"""Run many trials under Ray Tune.  Tune places, retries and counts; results leave through a listener, not through Tune.
+
+A trial resumes from a checkpoint of its own in the study's storage, so Tune's checkpoints and its experiment folder,
+which cannot be moved or extended, are not needed: its folder is temporary.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.experiment import Trial
+
+from cluster.connect import TrialResources
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One trial: what to run, and where its state lies."""
+
+    key: str
+    """Id of the search or the retraining job."""
+    root: str
+    """Study folder, path or URI."""
+    config: Any
+    """A SearchConfig or a RetrainConfig."""
+    genotype: str = ""
+    """Retraining: the cells."""
+    memory_fraction: float = 1.0
+    """Share of a GPU's memory that this process may allocate."""
+
+
+class TrialListener(Protocol):
+    """What the driver is told while trials run; all calls come from one thread."""
+
+    def started(self, spec: TrialSpec) -> None:
+        """A trial begins, or begins again after an error."""
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """A trial reported something."""
+
+    def failed(self, spec: TrialSpec, error: str) -> None:
+        """A trial failed for good; `error` is one line."""
+
+    def tick(self) -> None:
+        """Time passed."""
+
+
+def report(kind: str, content: dict[str, Any]) -> None:
+    """Send something to the listener, from inside a trial."""
+    tune.report({"kind": kind, "content": content})
+
+
+def run_trials(
+    trainable: Callable[[dict[str, Any]], None],
+    specs: Sequence[TrialSpec],
+    listener: TrialListener,
+    *,
+    resources: TrialResources,
+    max_failures: int,
+    max_concurrent: int = 0,
+) -> None:
+    """Run every trial; an error is retried `max_failures` times and then told to the listener.
+
+    KeyboardInterrupt passes through: trials have their checkpoints.
+    """
+    with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            param_space={"spec": tune.grid_search(list(specs))},
+            tune_config=tune.TuneConfig(
+                reuse_actors=True,
+                max_concurrent_trials=max_concurrent or None,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=folder,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=max_failures),
+                callbacks=[_ListenerCallback(listener)],
+            ),
+        )
+        tuner.fit()
+
+
+class _ListenerCallback(tune.Callback):
+    """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener."""
+
+    def __init__(self, listener: TrialListener) -> None:
+        self.listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.listener.started(trial.config["spec"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "kind" in result:
+            self.listener.reported(trial.config["spec"], {"kind": result["kind"], "content": result["content"]})
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.listener.failed(trial.config["spec"], error_line(trial.get_pickled_error()))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self.listener.tick()
+
+
+def error_line(error: BaseException | None) -> str:
+    """An error on one line: its type and the first line of its message, looking through Ray's wrapping."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:500]

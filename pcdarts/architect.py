@@ -1,0 +1,104 @@
+"""The architect: moves alpha and beta along the gradient of the validation loss.
+
+First order: at the current weights.  Second order: at the weights w' = w - rate * (momentum + gradient + decay), whose
+own dependence on alpha is followed through one Hessian-vector product (Liu et al., DARTS, section 2.3).
+"""
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from pcdarts.config import SearchConfig
+from pcdarts.supernet import Supernet
+
+Batch = tuple[Tensor, Tensor]
+
+DIFFERENCE_RADIUS = 0.01
+"""Length of the step that the central difference takes along the weights; the official code's."""
+
+
+class Architect:
+    """Adam on alpha and beta, with the gradient that `config.order` asks for."""
+
+    def __init__(self, config: SearchConfig, supernet: Supernet, weight_optimizer: torch.optim.Optimizer) -> None:
+        self.config, self.supernet, self.weight_optimizer = config, supernet, weight_optimizer
+        self.parameters = list(supernet.architecture.parameters())
+        self.optimizer = torch.optim.Adam(
+            self.parameters,
+            lr=config.alpha_learning_rate,
+            betas=(0.5, 0.999),
+            weight_decay=config.alpha_weight_decay,
+        )
+
+    def step(self, train: Batch, valid: Batch, rate: float) -> None:
+        """One Adam step from a training batch, a validation batch and the weights' learning rate.
+
+        A batch is images (N, channels, H, W) and labels (N,).  The training batch matters to the second order alone.
+        """
+        gradients = self.first_order(valid) if self.config.order == 1 else self.second_order(train, valid, rate)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self.config.alpha_gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.alpha_gradient_clip)
+        self.optimizer.step()
+
+    def first_order(self, valid: Batch) -> list[Tensor | None]:
+        """Gradient of the validation loss in alpha and beta; None for beta without edge normalization."""
+        loss = functional.cross_entropy(self.supernet(valid[0]), valid[1])
+        return list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
+
+    def second_order(self, train: Batch, valid: Batch, rate: float) -> list[Tensor | None]:
+        """Gradient in alpha and beta of the validation loss at the weights after one more SGD step.
+
+        The Hessian-vector product is exact (double backward) or the official code's central difference, as
+        `config.hessian_vector_product` says.  Running statistics stay as they were.
+        """
+        weights = self.supernet.weights()
+        exact = self.config.hessian_vector_product == "exact"
+        train_loss = self._loss(weights, train)
+        gradients = torch.autograd.grad(train_loss, list(weights.values()), create_graph=exact)
+        with torch.no_grad():
+            stepped = {
+                name: (weight - rate * self._update(weight, gradient)).requires_grad_()
+                for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+            }
+        with torch.enable_grad():
+            valid_loss = self._loss(stepped, valid)
+        inputs = [*self.parameters, *stepped.values()]
+        both = torch.autograd.grad(valid_loss, inputs, allow_unused=True)
+        direct, direction = both[: len(self.parameters)], both[len(self.parameters) :]
+        if exact:
+            product = sum((g * v).sum() for g, v in zip(gradients, direction, strict=True) if v is not None)
+            assert isinstance(product, Tensor)
+            implicit: list[Tensor | None] = list(torch.autograd.grad(product, self.parameters, allow_unused=True))
+        else:
+            implicit = self._central_difference(weights, direction, train)
+        return [d if d is None or i is None else d - rate * i for d, i in zip(direct, implicit, strict=True)]
+
+    def _update(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        """What SGD would subtract from a weight, per unit of learning rate."""
+        step = gradient + self.config.weight_decay * weight
+        momentum = self.weight_optimizer.state.get(weight, {}).get("momentum_buffer")
+        return step if momentum is None else step + self.config.momentum * momentum
+
+    def _central_difference(
+        self, weights: dict[str, torch.nn.Parameter], direction: tuple[Tensor | None, ...], train: Batch
+    ) -> list[Tensor | None]:
+        """(gradient at w + r v  -  gradient at w - r v) / (2 r) in alpha and beta, with r = DIFFERENCE_RADIUS / |v|."""
+        vector = [torch.zeros_like(w) if v is None else v for w, v in zip(weights.values(), direction, strict=True)]
+        radius = DIFFERENCE_RADIUS / torch.stack([v.square().sum() for v in vector]).sum().sqrt()
+        sides = []
+        for sign in (1, -1):
+            shifted = {
+                name: weight.detach() + sign * radius * v
+                for (name, weight), v in zip(weights.items(), vector, strict=True)
+            }
+            sides.append(torch.autograd.grad(self._loss(shifted, train), self.parameters, allow_unused=True))
+        return [None if p is None or m is None else (p - m) / (2 * radius) for p, m in zip(*sides, strict=True)]
+
+    def _loss(self, weights: dict[str, Tensor] | dict[str, torch.nn.Parameter], batch: Batch) -> Tensor:
+        """Loss of a batch at other weights; batch norms update copies of their running statistics."""
+        buffers = {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
+        logits = functional_call(self.supernet, {**weights, **buffers}, (batch[0],))
+        return functional.cross_entropy(logits, batch[1])

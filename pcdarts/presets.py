@@ -1,0 +1,160 @@
+"""Presets: complete configurations by name, for searches and for retraining.
+
+`cifar10` and `imagenet` are the official settings.  `digits` and `fashion` are small ones for CPUs and first steps.
+"""
+
+from dataclasses import replace
+
+from pcdarts.config import RetrainConfig, SearchConfig
+
+
+def cifar10() -> SearchConfig:
+    """The official CIFAR-10 search: 50 epochs, batch 256, K = 4."""
+    return SearchConfig()
+
+
+def imagenet() -> SearchConfig:
+    """The official ImageNet search: K = 2, on 10 % and 2.5 % of the images of every class."""
+    return SearchConfig(
+        dataset="imagenet",
+        stem="imagenet",
+        batch_size=1024,
+        warmup_epochs=35,
+        k=2,
+        learning_rate=0.5,
+        learning_rate_warmup_epochs=5,
+        alpha_learning_rate=6e-3,
+        alpha_gradient_clip=5.0,
+        threads=8,
+    )
+
+
+def tpami() -> SearchConfig:
+    """The journal version on CIFAR-10 at a low sampling rate: side operation and spatial down-sampling, K = 8.
+
+    The journal's exact rates and side operation are not published in code; this is our reading of its abstract.
+    """
+    return replace(cifar10(), k=8, side_operation="conv_1x1", spatial_stride=2)
+
+
+def fashion() -> SearchConfig:
+    """Fashion-MNIST with a small super-network."""
+    return SearchConfig(
+        dataset="fashion-mnist",
+        batch_size=128,
+        epochs=10,
+        warmup_epochs=3,
+        channels=8,
+        layers=4,
+        learning_rate=0.05,
+        alpha_learning_rate=3e-3,
+        spatial_stride=2,
+    )
+
+
+def digits() -> SearchConfig:
+    """Scikit-learn's 1,797 digits, 8 x 8 pixels: a whole search in under a minute on one CPU."""
+    return SearchConfig(
+        dataset="digits",
+        batch_size=64,
+        epochs=12,
+        warmup_epochs=4,
+        channels=8,
+        layers=4,
+        learning_rate=0.05,
+        alpha_learning_rate=1e-2,
+    )
+
+
+def smoke() -> SearchConfig:
+    """Synthetic images, seconds: for tests and for trying out a cluster."""
+    return SearchConfig(
+        dataset="synthetic",
+        batch_size=32,
+        epochs=2,
+        warmup_epochs=1,
+        channels=4,
+        layers=3,
+        k=2,
+        learning_rate=0.05,
+        alpha_learning_rate=1e-2,
+    )
+
+
+SEARCHES = {
+    "demo": digits,
+    "fashion": fashion,
+    "cifar10": cifar10,
+    "imagenet": imagenet,
+    "pc-darts-iclr": cifar10,
+    "pc-darts-tpami": tpami,
+    "smoke": smoke,
+}
+"""Search presets by name."""
+
+
+def retrain_cifar10() -> RetrainConfig:
+    """The official CIFAR-10 retraining: 600 epochs, C = 36, 20 cells."""
+    return RetrainConfig()
+
+
+def retrain_imagenet() -> RetrainConfig:
+    """The official ImageNet retraining, mobile setting: 250 epochs, C = 48, 14 cells."""
+    return RetrainConfig(
+        dataset="imagenet",
+        stem="imagenet",
+        batch_size=1024,
+        epochs=250,
+        channels=48,
+        layers=14,
+        learning_rate=0.5,
+        schedule="linear",
+        learning_rate_warmup_epochs=5,
+        weight_decay=3e-5,
+        drop_path=0.0,
+        label_smoothing=0.1,
+        cutout=0,
+        threads=8,
+    )
+
+
+def retrain_fashion() -> RetrainConfig:
+    """Fashion-MNIST: a small network that trains on a CPU."""
+    return RetrainConfig(
+        dataset="fashion-mnist",
+        epochs=10,
+        channels=8,
+        layers=4,
+        auxiliary_weight=0.0,
+        drop_path=0.1,
+        cutout=8,
+    )
+
+
+def retrain_digits() -> RetrainConfig:
+    """Scikit-learn's digits: a small network, under a minute on one CPU."""
+    return RetrainConfig(
+        dataset="digits",
+        batch_size=64,
+        epochs=15,
+        channels=16,
+        layers=6,
+        learning_rate=0.05,
+        auxiliary_weight=0.0,
+        drop_path=0.1,
+        cutout=0,
+    )
+
+
+def retrain_smoke() -> RetrainConfig:
+    """Synthetic images, seconds."""
+    return RetrainConfig(
+        dataset="synthetic",
+        batch_size=32,
+        epochs=2,
+        channels=4,
+        layers=3,
+        auxiliary_weight=0.0,
+        drop_path=0.1,
+        cutout=0,
+    )

@@ -1,0 +1,230 @@
+"""Tests of analysis.report, what it is made of, and the command line."""
+
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from analysis.__main__ import main
+from analysis.figures import Line, Strip, line_chart, strip_plot, ticks
+from analysis.report import write_report
+from analysis.report_tables import retrains_table
+from analysis.report_text import verdict
+from analysis.statistics import summarize, summarize_settings
+from analysis.store import ResultStore
+from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
+from pcdarts.genotype import PUBLISHED
+from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
+
+SECTIONS = ["settings", "seeds", "epochs", "cells", "retrained", "searches", "reproduce"]
+
+
+def report(store):
+    path = write_report(store.root)
+    assert path == f"{store.root}/report.html"
+    page = Path(path).read_text()
+    check(page)
+    return page
+
+
+def check(page):
+    """Whatever the study holds: balanced tags, all sections in order, no resource from elsewhere, no script."""
+    parser = Balanced()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    assert re.findall(r'<h2 id="(\w+)"', page) == SECTIONS
+    assert not re.search(r'\b(src|href)\s*=\s*(?!"#)', page)
+    assert not re.search(r"<(script|link|img|iframe|object)\b|@import|url\(", page)
+    assert "not the test accuracy" in page
+    assert not re.search(r"\bnan\b|\bNone\b", page)
+
+
+class Balanced(HTMLParser):
+    """Collects tags that are not closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(str(tmp_path / "demo"))
+
+
+def settings(*rows):
+    return summarize_settings(SEARCHES.to_arrow(rows).to_pandas())
+
+
+def test_a_whole_study(tmp_path):
+    store = write_study(str(tmp_path / "demo"))
+    page = report(store)
+    assert "Best setting: k=4, with a one-shot validation accuracy of" in page
+    assert "8 completed searches found 3 distinct cells; 1 failed." in page
+    assert "k=8 has fewer than 3 completed seeds" in page
+    assert page.count('class="cell"') == 4 and "Rank 1: " in page
+    assert ">RuntimeError: out of memory</td>" in page
+    assert "97.40" in page and "556,670,592" in page
+    assert "alpha frozen" in page
+    assert page.count("<caption>") == 5
+    assert (
+        f"pd.read_parquet(&#34;{store.root}/searches&#34;)" in page
+        or f'pd.read_parquet("{store.root}/searches")' in page
+    )
+
+
+def test_the_same_tables_give_the_same_file(tmp_path):
+    store = write_study(str(tmp_path / "demo"))
+    assert report(store) == report(store)
+
+
+def test_an_empty_study(store):
+    page = report(store)
+    assert "No search has ended yet." in page and "<h1>demo</h1>" in page
+
+
+def test_only_failed_searches(store):
+    for seed in range(2):
+        store.append(SEARCHES, [search_row(4, seed, None)], f"s{seed}")
+    page = report(store)
+    assert "No search completed: 2 failed." in page and "out of memory" in page
+
+
+def test_one_seed_without_retraining(store):
+    row = search_row(4, 0, 80.0)
+    store.append(SEARCHES, [row], row["search_id"])
+    page = report(store)
+    assert "The only setting, k=4, has a one-shot validation accuracy of 80.00 % with a single seed." in page
+    assert "1 completed search found 1 distinct cell." in page
+    assert "has no test accuracy" in page
+    assert f"Cell 1: {row['genotype_digest']}" in page and page.count('class="cell"') == 2
+
+
+def test_a_running_search_shows_its_epochs(store):
+    store.append(EPOCHS, epoch_rows(search_row(4, 0, 80.0), epochs=1), "running")
+    assert "1 search has reported epochs but not ended" in report(store)
+
+
+def test_names_are_escaped(store):
+    script = "<script>alert(1)</script>"
+    row = search_row(4, 0, 80.0, study=script) | {"setting": script}
+    store.append(SEARCHES, [row], "a")
+    store.append(SEARCHES, [search_row(4, 1, None, study=script) | {"error": script, "git_revision": script}], "b")
+    store.append(QUEUE, [queue_row(row, 1) | {"reason": script, "genotype": script}], "q")
+    store.append(EPOCHS, [e | {"search_id": script} for e in epoch_rows(row, epochs=2)], "e")
+    store.write_text("study.json", '{"name": "' + script + '"}')
+    page = report(store)
+    assert script not in page and "&lt;script&gt;alert(1)&lt;/script&gt;</h1>" in page
+
+
+def test_unreadable_genotypes_are_named(store):
+    row = search_row(4, 0, 80.0) | {"genotype": "Genotype(normal=["}
+    store.append(SEARCHES, [row], "a")
+    assert "No drawing: genotype cannot be read" in report(store)
+
+
+def test_broken_parts_are_named(store):
+    store.append(SEARCHES, [search_row(4, 0, 80.0)], "a")
+    Path(store.root, "searches", "half.parquet").write_bytes(b"PAR1")
+    with pytest.warns(UserWarning):
+        assert "half.parquet" in report(store)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": 3}', ""])
+def test_a_strange_study_json(store, text):
+    store.write_text("study.json", text)
+    assert "<h1>demo</h1>" in report(store)
+
+
+def test_accuracies_that_are_not_numbers(store):
+    row = search_row(4, 0, math.nan)
+    store.append(SEARCHES, [row], "a")
+    store.append(EPOCHS, epoch_rows(row, epochs=3), "a")
+    assert "No completed search of any setting has a validation accuracy that is a number." in report(store)
+
+
+def test_the_verdict_has_three_sentences_at_most():
+    near = settings(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (2, 4) for seed in range(3)))
+    assert verdict(near)[2] == "It is not told apart from k=2: the 95 % intervals of the means overlap."
+    apart = settings(*(search_row(k, seed, 80.0 + seed / 10 + k) for k in (2, 4) for seed in range(3)))
+    assert verdict(apart) == [
+        "Best setting: k=4, with a one-shot validation accuracy of 84.10 ± 0.10 % over 3 seeds "
+        "(mean ± standard deviation).",
+        "6 completed searches found 1 distinct cell.",
+    ]
+    many = settings(*(search_row(k, seed, 80.0 + seed) for k in (1, 2, 4, 8) for seed in range(3)))
+    assert verdict(many)[2].startswith("It is not told apart from 3 other settings: ")
+    stopped = search_row(4, 0, None) | {"status": "stopped"}
+    assert verdict(settings(stopped, search_row(4, 1, None))) == ["No search completed: 1 failed and 1 stopped early."]
+    assert verdict([]) == ["No search has ended yet."]
+
+
+def test_a_completed_attempt_counts_before_a_later_failed_one():
+    job = queue_row(search_row(4, 0, 80.0), 1, "done")
+    rows = [retrain_row(job, 97.5, attempt=1), retrain_row(job, None, attempt=2)]
+    lone = retrain_row(queue_row(search_row(4, 1, 80.0, cell="DARTS_V2"), 2), None)
+    table = retrains_table(QUEUE.to_arrow([job]).to_pandas(), RETRAINS.to_arrow([*rows, lone]).to_pandas())
+    assert [row[4] for row in table.rows] == ["97.50", "–"]
+    assert [row[-1] for row in table.rows] == ["done", "failed: node lost"]
+    assert table.rows[1][:2] == ("–", PUBLISHED["DARTS_V2"].digest)
+
+
+def test_ticks_are_round_and_cover_the_range():
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert ticks(79.4, 80.3) == [79.4, 79.6, 79.8, 80, 80.2, 80.4]
+    for low, high in ((5, 5), (0, 0), (-3, 1e6), (1e-9, 2e-9)):
+        marks = ticks(low, high)
+        assert marks[0] <= low and high <= marks[-1] and 2 <= len(marks) <= 8
+
+
+def test_figures_are_well_formed():
+    strip = Strip(name="a <b>", points=(("x", 1.0), ("y", math.nan), ("z", 1.0)), summary=summarize([1, 1]), series=9)
+    svg = strip_plot([strip], "title", "axis")
+    root = ElementTree.fromstring(svg)
+    dots = root.findall("{*}circle")
+    assert len(dots) == 2 and dots[0].get("cx") == dots[1].get("cx") and dots[0].get("cy") != dots[1].get("cy")
+    ElementTree.fromstring(strip_plot([], "title", "axis"))
+    line = Line(label="<l>", points=((0, 1.0), (1, math.nan), (2, 3.0)), series=0, dashed=True)
+    root = ElementTree.fromstring(line_chart([line], "title", "axis", frozen=1))
+    assert root.findall("{*}path")[-1].get("d").count("M") == 2
+    ElementTree.fromstring(line_chart([], "title", "axis"))
+
+
+def test_command_line(tmp_path, capsys):
+    assert main(["columns"]) == 0
+    assert capsys.readouterr().out.startswith("# What every column means")
+    write_study(str(tmp_path / "demo"))
+    assert main(["report", str(tmp_path / "demo")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/demo/report.html\n"
+    for wrong in (str(tmp_path / "absent"), "nowhere://x"):
+        assert main(["report", wrong]) == 2
+        assert capsys.readouterr().err.startswith("error: ") and not Path(wrong).exists()
+
+
+def test_neither_torch_nor_ray_is_needed():
+    modules = (
+        "__main__ cells figures records report report_figures report_tables report_text statistics store tables".split()
+    )
+    code = f"import sys, {', '.join(f'analysis.{m}' for m in modules)}; print({{'torch', 'ray'}} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+    light = "import sys, analysis; print({'pandas', 'pyarrow', 'matplotlib', 'numpy'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", light], cwd=root, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"

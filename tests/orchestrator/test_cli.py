@@ -1,0 +1,73 @@
+"""The command line: what it makes of its arguments, and bad input."""
+
+import os
+
+import pytest
+
+from orchestrator.cli import _parser, main, study_from_arguments
+from pcdarts.presets import fashion
+
+
+def study(*argv):
+    return study_from_arguments(_parser().parse_args(["run", *argv]))
+
+
+def test_a_preset_alone_is_the_preset():
+    from orchestrator.presets import STUDIES
+
+    for name, make in STUDIES.items():
+        assert study(name).differences(make()) == []
+
+
+def test_lists_are_swept_and_single_values_are_not():
+    result = study("smoke", "--seeds", "5", "--k", "4", "--order", "1", "2", "--learning-rate", "0.2")
+    assert result.sweep == {"seed": (5,), "k": (4,), "order": (1, 2)}
+    assert result.search.learning_rate == 0.2
+    assert [result.setting(s) for s in result.searches()] == ["order=1", "order=2"]
+
+
+def test_warm_up_keeps_its_share_of_fewer_epochs(capsys):
+    result = study("fashion", "--epochs", "2")
+    assert (fashion().warmup_epochs, fashion().epochs, result.search.warmup_epochs) == (3, 10, 1)
+    assert "warmup_epochs is 1 instead of 3" in capsys.readouterr().out
+    assert study("fashion", "--epochs", "1").search.warmup_epochs == 0
+
+
+def test_cells_are_retrained_on_the_data_they_were_searched_on():
+    result = study("smoke", "--dataset", "digits", "--retrain-epochs", "3")
+    assert (result.search.dataset, result.retrain.dataset, result.retrain.epochs) == ("digits", "digits", 3)
+    assert study("cifar10", "--dataset", "cifar100").retrain.dataset == "imagenet"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, fashion, cifar10, imagenet, smoke; did you"),
+        (["run", "smoke", "--k", "3"], "k is 3, but must be one of [1, 2, 4]"),
+        (["run", "smoke", "--dataset", "mnist"], "'mnist' is not one of digits"),
+        (["run", "smoke", "--colour", "3"], "unrecognized arguments: --colour 3"),
+        (["run", "smoke", "--epochs", "3", "--warmup-epochs", "3"], "less than epochs (3)"),
+        (["run", "smoke", "--study", "../x"], "study name is '../x'"),
+        (["run", "smoke", "--seeds", "0", "0"], "each once"),
+        (["run", "cifar10", "--data-dir", "/nonexistent", "--address", "local"], "/nonexistent"),
+        (["run", "smoke", "--storage", "/proc/nowhere"], "cannot be written to"),
+        (["run", "smoke", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
+        (["queue", "nowhere"], "'nowhere' holds no study"),
+        (["retrain", "nowhere"], "holds no study"),
+        (["report", "nowhere"], "holds no study"),
+        (["check", "nothing"], "preset is 'nothing'"),
+        ([], "COMMAND"),
+        (["search"], "invalid choice: 'search'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pcdarts.data.DOWNLOAD", False)
+    try:
+        code = main(argv)
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error
+    assert "Traceback" not in error and len(error.strip().splitlines()) <= 2
+    assert not [path for path in os.listdir(tmp_path) if path != "studies"]

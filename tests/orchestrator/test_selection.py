@@ -1,0 +1,51 @@
+"""Selection: order, duplicates, limits."""
+
+import pytest
+
+from orchestrator.config import SelectionConfig
+from orchestrator.selection import select
+
+
+def row(name, accuracy, digest, macs=1, parameters=1, status="completed"):
+    return {
+        "search_id": name,
+        "status": status,
+        "valid_accuracy": accuracy,
+        "genotype": f"cell of {name}",
+        "genotype_digest": digest,
+        "network_macs": macs,
+        "network_parameters": parameters,
+    }
+
+
+def names(rows, **limits):
+    return [candidate.origins for candidate in select(rows, SelectionConfig(**limits))]
+
+
+def test_best_first_and_isomorphic_cells_once_with_all_their_origins():
+    rows = [row("a", 90.0, "x"), row("b", 92.0, "y"), row("c", 91.0, "x"), row("d", 80.0, "z")]
+    assert names(rows, top=2) == [("b",), ("c", "a")]
+    best = select(rows, SelectionConfig(top=2))[1]
+    assert (best.genotype, best.valid_accuracy) == ("cell of c", 91.0)
+    assert best.reason == "validation accuracy 91.00 %, found by 2 of 4 searches"
+
+
+def test_ties_go_by_search_id_whatever_the_order_of_rows():
+    rows = [row("b", 90.0, "y"), row("a", 90.0, "x")]
+    assert names(rows) == names(rows[::-1]) == [("a",), ("b",)]
+
+
+def test_failed_and_nan_are_passed_over():
+    rows = [row("a", None, None, status="failed"), row("b", float("nan"), "x"), row("c", 1.0, "y")]
+    assert names(rows) == [("c",)]
+    assert names([]) == []
+
+
+@pytest.mark.parametrize("limits", [{"max_macs": 5}, {"max_parameters": 5}, {"max_macs": 5, "max_parameters": 5}])
+def test_limits_are_inclusive_and_the_next_best_moves_up(limits):
+    rows = [row("a", 99.0, "x", macs=6, parameters=6), row("b", 98.0, "y", macs=5, parameters=5)]
+    assert names(rows, top=1, **limits) == [("b",)]
+
+
+def test_top_0_selects_nothing():
+    assert names([row("a", 1.0, "x")], top=0) == []

@@ -1,0 +1,252 @@
+"""A study from start to end on Ray, interrupted and gone on with, and what it refuses."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import orchestrator
+from analysis.store import ResultStore
+from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from orchestrator.config import SelectionConfig
+from orchestrator.presets import smoke
+from orchestrator.retraining import RetrainQueue
+from orchestrator.storage import checkpoint, create_or_open, open_study
+from orchestrator.study import RunOptions, missing_searches, run_study, work_queue
+from pcdarts.config import SearchConfig
+from pcdarts.search import search
+
+LOCAL = RunOptions(address="local")
+VARYING = ("seconds", "peak_memory_bytes", "started_at", "finished_at", "submitted_at", "data_dir")
+
+
+def run(study, root, options=LOCAL, retrain=True):
+    said = []
+    failed = run_study(study, str(root), options=options, retrain=retrain, command=["pcdarts"], say=said.append)
+    return failed, said
+
+
+def rows(root, table):
+    """A table as people read it, without the columns that differ from run to run."""
+    frame = pd.read_parquet(f"{root}/{table}")
+    frame = frame.drop(columns=[name for name in VARYING if name in frame])
+    return json.loads(frame.to_json(orient="records", double_precision=15))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, ray_session):
+    root = tmp_path_factory.mktemp("studies") / "smoke"
+    assert run(smoke(), root)[0] == 0
+    return root
+
+
+def test_every_search_has_its_rows_and_the_best_cell_is_retrained(finished):
+    searches = pd.read_parquet(finished / "searches")
+    assert sorted(searches["search_id"]) == sorted(config.search_id for config in smoke().searches())
+    assert set(searches["status"]) == {"completed"} and set(searches["setting"]) == {"k=1", "k=2"}
+    assert set(zip(searches["k"], searches["sampling_rate"], strict=True)) == {(1, 1.0), (2, 0.5)}
+    epochs = pd.read_parquet(finished / "epochs")
+    assert epochs.groupby("search_id").size().tolist() == [2] * 4
+    assert epochs["alpha_trained"].tolist() == [False, True] * 4
+    queue, retrains = pd.read_parquet(finished / "queue"), pd.read_parquet(finished / "retrains")
+    assert queue["state"].tolist() == ["done"] and retrains["status"].tolist() == ["completed"]
+    best = searches.sort_values(["valid_accuracy", "search_id"], ascending=[False, True]).iloc[0]
+    assert queue["genotype_digest"][0] == best["genotype_digest"] == retrains["genotype_digest"][0]
+    assert "<html" in (finished / "report.html").read_text()
+
+
+def test_a_finished_study_says_so_and_does_nothing(finished, monkeypatch):
+    monkeypatch.setattr("orchestrator.study.run_trials", lambda *a, **k: pytest.fail("ran trials"))
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+    failed, said = run(smoke(), finished)
+    assert failed == 0 and said == ["Study 'smoke' is finished: 4 searches completed. Nothing to do."]
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
+
+
+def test_another_configuration_is_refused_with_the_differences(finished):
+    changed = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (1, 4)})
+    with pytest.raises(ValueError, match=r"sweep\.k: \[1, 2\] -> \[1, 4\]"):
+        run(changed, finished)
+
+
+def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
+    config = smoke().searches()[1]
+    records = []
+    result = search(config, on_epoch=records.append)
+    epochs = pd.read_parquet(finished / "epochs")
+    mine = epochs[epochs["search_id"] == config.search_id].sort_values("epoch")
+    for record, row in zip(records, mine.to_dict("records"), strict=True):
+        assert [list(edge) for edge in row["alphas_normal"]] == [list(edge) for edge in record.alphas_normal]
+        assert list(row["betas_reduce"]) == list(record.betas_reduce)
+        assert row["genotype"] == record.genotype and row["train_loss"] == record.train_loss
+    searches = pd.read_parquet(finished / "searches").set_index("search_id")
+    assert searches.loc[config.search_id, "valid_accuracy"] == result.valid_accuracy
+
+
+def test_tables_and_checkpoints_that_are_lost_are_made_again(finished, tmp_path):
+    root = tmp_path / "smoke"
+    subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
+    study, store = open_study(str(root))
+    lost = study.searches()[2].search_id
+    store.delete_part(SEARCHES, lost)
+    (root / "checkpoints" / f"{lost}.pt").unlink()
+    assert [config.search_id for config in missing_searches(study, store)] == [lost]
+    assert run(study, root)[0] == 0
+    for table in ("searches", "epochs", "queue", "retrains"):
+        assert rows(root, table) == rows(finished, table)
+
+
+def broken_search(config, **arguments):
+    if config.seed == 1:
+        raise FloatingPointError("training loss is nan in epoch 0\nsecond line")
+    return search(config, **arguments)
+
+
+def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_session, tmp_path, monkeypatch):
+    import orchestrator.searching as searching
+
+    study = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (2,)})
+
+    def trial(spec):
+        searching.search = broken_search
+        try:
+            searching.search_trial(spec)
+        finally:
+            searching.search = search
+
+    monkeypatch.setattr("orchestrator.study.search_trial", trial)
+    failed, _ = run(study, tmp_path / "smoke", RunOptions(address="local", max_failures=1))
+    assert failed == 1
+    searches = pd.read_parquet(tmp_path / "smoke" / "searches").set_index("seed")
+    assert searches["status"].to_dict() == {0: "completed", 1: "failed"}
+    assert searches.loc[1, "error"] == "FloatingPointError: training loss is nan in epoch 0"
+    assert "training loss is nan" in (tmp_path / "smoke" / "report.html").read_text()
+    monkeypatch.undo()
+    assert "1 failed (--retry-failed runs them again)" in run(study, tmp_path / "smoke")[1][0]
+    assert run(study, tmp_path / "smoke", RunOptions(address="local", retry_failed=True))[0] == 0
+    searches = pd.read_parquet(tmp_path / "smoke" / "searches")
+    assert searches["status"].tolist() == ["completed", "completed"]
+
+
+def test_a_search_that_nodes_cannot_hold_is_refused_at_once(ray_session, tmp_path):
+    study = dataclasses.replace(smoke(), search=dataclasses.replace(smoke().search, threads=4096))
+    with pytest.raises(ValueError, match="a trial wants 4096 CPUs and 0 GPUs, but the largest of 1 nodes has"):
+        run(study, tmp_path / "smoke")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds files that are no study"):
+        create_or_open(smoke(), str(tmp_path), [])
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_broken_study_file_and_a_missing_study_are_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no study"):
+        open_study(str(tmp_path))
+    (tmp_path / "study.json").write_text('{"config": {')
+    with pytest.raises(ValueError, match=r"study\.json is broken"):
+        open_study(str(tmp_path))
+
+
+def test_storage_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written to"):
+        create_or_open(smoke(), str(tmp_path / "file" / "smoke"), [])
+
+
+def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, tmp_path):
+    root = tmp_path / "smoke"
+    subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
+    study, store = open_study(str(root))
+    wide = dataclasses.replace(study, selection=SelectionConfig(top=3))
+    jobs = RetrainQueue(wide, store).update()
+    assert [job["state"] for job in jobs][0] == "done" and {job["state"] for job in jobs[1:]} <= {"queued"}
+    jobs = RetrainQueue(study, store).update()
+    assert [job["state"] for job in jobs] == ["done"] + ["dropped"] * (len(jobs) - 1)
+
+
+def test_a_retraining_that_was_interrupted_goes_on_as_the_same_attempt(finished, tmp_path):
+    root = tmp_path / "smoke"
+    subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
+    study, store = open_study(str(root))
+    (job,) = RetrainQueue(study, store).jobs()
+    RetrainQueue(study, store).change(job["job_id"], state="running")
+    assert RetrainQueue(study, store).waiting() == []  # its result had been stored: only the state was late
+    store.delete_part(RETRAINS, f"{job['job_id']}-attempt1")
+    RetrainQueue(study, store).change(job["job_id"], state="running")
+    work_queue(study, store, str(root), options=LOCAL, say=lambda text: None)
+    assert rows(root, "retrains") == rows(finished, "retrains") and rows(root, "queue") == rows(finished, "queue")
+
+
+def test_a_broken_part_is_named_and_the_rest_is_read(finished, tmp_path):
+    root = tmp_path / "smoke"
+    subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
+    part = next((root / "queue").iterdir())
+    part.write_bytes(b"PAR1 broken")
+    store = ResultStore(str(root))
+    with pytest.warns(UserWarning, match="left out the broken part"):
+        assert len(store.read(QUEUE)) == 0
+    assert part.name in store.broken[0]
+
+
+def test_remote_storage_holds_checkpoints(tmp_path):
+    file = checkpoint(f"file://{tmp_path}", "x")
+    (tmp_path / "checkpoints").mkdir()
+    assert file.load({"k": 1}) is None
+    file.save({"config": {"k": 1}, "step": 3})
+    assert file.load({"k": 1})["step"] == 3
+    assert os.listdir(tmp_path / "checkpoints") == ["x.pt"]
+
+
+SCRIPT = Path(orchestrator.__file__).parent / "run.py"
+ARGUMENTS = ["smoke", "--epochs", "6", "--seeds", "0", "1", "--retrain-epochs", "4", "--address", "local"]
+
+
+def start(storage):
+    command = [sys.executable, str(SCRIPT), *ARGUMENTS, "--storage", str(storage)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=storage.parent)
+
+
+def wait_for(process, condition):
+    """Wait until a condition holds; fail if the process ends before."""
+    while not condition():
+        try:
+            process.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"ended too early: {process.stdout.read()}")
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_ends_with_the_rows_of_an_uninterrupted_one(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start(whole)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+
+    moments = [
+        lambda: len(list(killed.glob("smoke/epochs/*.parquet"))) >= 2,  # in the middle of the first searches
+        lambda: len(list(killed.glob("smoke/searches/*.parquet"))) >= 3,
+        lambda: len(list(killed.glob("smoke/queue/*.parquet"))) >= 1,  # between the searches and the retraining
+    ]
+    for moment in moments:
+        process = start(killed)
+        wait_for(process, moment)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    process = start(killed)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    for table in ("searches", "epochs", "queue", "retrains"):
+        assert rows(killed / "smoke", table) == rows(whole / "smoke", table), table
+
+
+def test_search_ids_are_stable():
+    assert SearchConfig().search_id == SearchConfig(data_dir="elsewhere").search_id

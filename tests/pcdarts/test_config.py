@@ -1,0 +1,120 @@
+"""Configurations: checks, ids, flags' documentation."""
+
+import dataclasses
+
+import pytest
+
+from pcdarts import presets
+from pcdarts.config import (
+    NOT_IDENTITY,
+    RetrainConfig,
+    SearchConfig,
+    digest,
+    field_docs,
+    identity,
+    learning_rate_advice,
+)
+from pcdarts.results import EpochRecord, RetrainResult, SearchResult
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"k": 3}, r"k is 3, but must be one of \[1, 2, 4, 8, 16\]"),
+        ({"k": "4"}, "k is '4', but must be of type int"),
+        ({"dataset": "cifar11"}, "dataset is 'cifar11', but must be one of digits"),
+        ({"warmup_epochs": 50}, r"less than epochs \(50\)"),
+        ({"warmup_epochs": -1}, "at least 0"),
+        ({"learning_rate": 0.0}, "above 0"),
+        ({"learning_rate": float("nan")}, "finite"),
+        ({"momentum": 1.0}, "less than 1"),
+        ({"train_portion": 1.0}, "between 0 and 1"),
+        ({"layers": 2}, "at least 3"),
+        ({"channels": 3, "k": 1, "stem": "imagenet"}, "even"),
+        ({"spatial_stride": 3}, "one of 1, 2"),
+        ({"edge_normalization": 1}, "of type bool"),
+        ({"seed": -1}, "between 0"),
+        ({"checkpoint_every": 0}, "at least 1"),
+    ],
+)
+def test_bad_search_settings_name_value_and_rule(values, message):
+    with pytest.raises(ValueError, match=message):
+        SearchConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"channels": 35}, "even"),
+        ({"drop_path": 1.0}, "less than 1"),
+        ({"learning_rate_warmup_epochs": 600}, "less than epochs"),
+        ({"schedule": "step"}, "one of cosine, linear"),
+        ({"validation_portion": 0.0}, "between 0 and 1"),
+    ],
+)
+def test_bad_retraining_settings_name_value_and_rule(values, message):
+    with pytest.raises(ValueError, match=message):
+        RetrainConfig(**values)
+
+
+def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_else():
+    base = SearchConfig()
+    for field in dataclasses.fields(SearchConfig):
+        value = getattr(base, field.name)
+        changed = {
+            "dataset": "digits",
+            "data_dir": "/elsewhere",
+            "split_file": "list.txt",
+            "stem": "imagenet",
+            "channel_sampling": "fixed",
+            "side_operation": "conv_1x1",
+            "hessian_vector_product": "finite_difference",
+            "device": "cpu",
+            "edge_normalization": False,
+            "k": 8,
+            "train_portion": 0.4,
+            "learning_rate_min": 0.01,
+            "momentum": 0.8,
+            "spatial_stride": 2,
+            "order": 2,
+            "channels": 32,
+            "implementation": "reference",
+        }
+        changed = changed[field.name] if field.name in changed else value + 1
+        other = dataclasses.replace(base, **{field.name: changed})
+        assert (other.search_id == base.search_id) == (field.name in NOT_IDENTITY), field.name
+    assert SearchConfig(k=2, seed=3).search_id.startswith("k2-seed3-")
+
+
+def test_digest_and_identity():
+    assert digest(SearchConfig()) == digest(SearchConfig(data_dir="x"))
+    assert digest(SearchConfig(), 1) != digest(SearchConfig(), 2)
+    assert "data_dir" not in identity(RetrainConfig())
+
+
+def test_integers_become_floats_so_that_ids_agree():
+    assert SearchConfig(learning_rate=1).search_id == SearchConfig(learning_rate=1.0).search_id
+
+
+@pytest.mark.parametrize("cls", [SearchConfig, RetrainConfig, EpochRecord, SearchResult, RetrainResult])
+def test_every_field_is_documented(cls):
+    docs = field_docs(cls)
+    assert [field.name for field in dataclasses.fields(cls)] == list(docs)
+    assert all(docs.values())
+
+
+def test_the_learning_rate_must_follow_the_batch_size():
+    assert learning_rate_advice(SearchConfig()) is None
+    assert "0.0375 would keep it" in (learning_rate_advice(SearchConfig(batch_size=96)) or "")
+    assert learning_rate_advice(SearchConfig(batch_size=128, learning_rate=0.05)) is None
+    assert learning_rate_advice(SearchConfig(dataset="digits", batch_size=1)) is None
+
+
+def test_presets_hold_the_official_settings():
+    imagenet, retrain = presets.imagenet(), presets.retrain_imagenet()
+    assert (imagenet.batch_size, imagenet.epochs, imagenet.k, imagenet.warmup_epochs) == (1024, 50, 2, 35)
+    assert (imagenet.learning_rate, imagenet.alpha_learning_rate, imagenet.alpha_gradient_clip) == (0.5, 6e-3, 5)
+    assert (retrain.channels, retrain.layers, retrain.epochs, retrain.label_smoothing) == (48, 14, 250, 0.1)
+    cifar = presets.cifar10()
+    assert (cifar.batch_size, cifar.epochs, cifar.k, cifar.warmup_epochs, cifar.order) == (256, 50, 4, 15, 1)
+    assert {name: make().search_id for name, make in presets.SEARCHES.items()}

@@ -1,0 +1,51 @@
+"""What search and retraining share."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pcdarts.training import Meter, cosine_rate, evaluate, peak_memory_bytes, resolve_device, warmup_factor
+
+CPU = torch.device("cpu")
+
+
+def test_cosine_rate():
+    assert [cosine_rate(epoch, 4, 1.0) for epoch in range(4)] == pytest.approx(
+        [1.0, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]
+    )
+    assert cosine_rate(4, 4, 1.0, 0.1) == pytest.approx(0.1)
+
+
+def test_warmup_factor():
+    assert [warmup_factor(epoch, 4) for epoch in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert warmup_factor(0, 0) == 1.0
+
+
+def test_meter_weighs_batches_by_their_images():
+    meter = Meter(CPU)
+    meter.add(torch.tensor(1.0), torch.eye(2), torch.tensor([0, 1]))
+    meter.add(torch.tensor(4.0), torch.eye(2)[:1], torch.tensor([1]))
+    assert meter.score() == pytest.approx((2.0, 100 * 2 / 3))
+    assert math.isnan(Meter(CPU).score().loss)
+
+
+def test_evaluate_uses_evaluation_mode_and_leaves_the_mode_as_it_was():
+    model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 2)).train()
+    images, labels = torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 0])
+    score = evaluate(model, [(images, labels)], CPU)
+    assert model.training and model[0].num_batches_tracked == 0
+    assert score.loss == pytest.approx(float(functional.cross_entropy(model.eval()(images), labels)))
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99", "mps", "meta"])
+def test_an_impossible_device_is_named(name):
+    with pytest.raises(ValueError, match=f"device is '{name}', but"):
+        resolve_device(name)
+    assert resolve_device("cpu") == CPU
+
+
+def test_peak_memory_is_a_plausible_size():
+    assert 10**7 < peak_memory_bytes(CPU) < 10**12
