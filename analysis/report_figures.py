@@ -56,10 +56,11 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame) -> tuple[Markup,
     series, settings = series_numbers(searches), dict(zip(searches["search_id"], searches["setting"], strict=True))
     accuracy: list[Line] = []
     entropy: list[Line] = []
-    frozen = set()
+    frozen: set[int] = set()  # epochs before alpha is trained, of every search that got that far
     for name, rows in epochs.sort_values("epoch").groupby("search_id"):
         colour = series.get(settings.get(name, ""), 7)
-        frozen.add(int((~rows["alpha_trained"].astype(bool)).sum()))
+        trained = rows["alpha_trained"].astype(bool)
+        frozen |= {int((~trained).sum())} if trained.any() else set()
         for chart, column, dashed in (
             (accuracy, "valid_accuracy", False),
             (entropy, "alpha_entropy_normal", False),
@@ -79,7 +80,7 @@ def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[CellCard]:
     if len(queue):
         jobs = records(queue.sort_values(["rank", "job_id"]).head(MAX_CARDS))
         return [_card(f"Rank {job['rank']}", job, list(job["origins"])) for job in jobs]
-    completed = rank_searches(searches)
+    completed = rank_searches(searches).dropna(subset=["genotype", "genotype_digest"])
     best = completed.drop_duplicates("genotype_digest").head(MAX_CARDS)
     found_by = completed.groupby("genotype_digest")["search_id"].apply(list).to_dict()
     return [

@@ -1,5 +1,6 @@
 """Tables of the report as text; the template decides how they look."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,7 +43,7 @@ def settings_table(summaries: Sequence[SettingSummary]) -> HtmlTable:
         rows=tuple(
             (
                 s.setting,
-                str(s.completed),
+                str(s.valid_accuracy.n),
                 str(s.failed),
                 str(s.stopped),
                 spread(s.valid_accuracy.mean, s.valid_accuracy.std),
@@ -108,7 +109,8 @@ def errors_table(searches: pd.DataFrame) -> HtmlTable:
         caption="Searches that did not complete",
         headings=("search", "status", "error"),
         rows=tuple(
-            (row["search_id"], row["status"], plain(row["error"]) or MISSING) for row in records(_incomplete(searches))
+            (row["search_id"], row["status"], _shortened(plain(row["error"])) or MISSING)
+            for row in records(_incomplete(searches))
         ),
         text_columns=frozenset({"status", "error"}),
     )
@@ -125,7 +127,7 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
     for job in jobs:
         result = attempts.get(job["job_id"], {})
         size = result if not pd.isna(result.get("network_macs")) else job
-        error = plain(job.get("error")) or plain(result.get("error"))
+        error = "" if job["state"] == "done" else plain(job.get("error")) or plain(result.get("error"))
         rows.append(
             (
                 number(job.get("rank"), 0),
@@ -135,7 +137,7 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
                 number(result.get("test_accuracy")),
                 number(size["network_parameters"], 0),
                 number(size["network_macs"], 0),
-                f"{job['state']}: {error}" if error else job["state"],
+                f"{job['state']}: {_shortened(error)}" if error else job["state"],
             )
         )
     return HtmlTable(
@@ -158,3 +160,7 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
 def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
     ended = searches[searches["status"] != "completed"]
     return ended.sort_values(["status", "search_id"], ascending=[False, True])
+
+
+def _shortened(error: str) -> str:
+    return textwrap.shorten(error, 400, placeholder=" …")  # the tables hold all of it

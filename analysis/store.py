@@ -61,7 +61,7 @@ class ResultStore:
         except ValueError as error:
             raise ValueError(f"part {part}: {error}") from None
         buffer = pa.BufferOutputStream()
-        pq.write_table(data, buffer)
+        pq.write_table(data, buffer, write_page_checksum=True)
         self._write(path, buffer.getvalue().to_pybytes())
 
     def read(self, table: Table) -> pd.DataFrame:
@@ -69,6 +69,8 @@ class ResultStore:
 
         Integers turn into floats where one is missing, as in pd.read_parquet.
         """
+        folder = f"{self._path}/{table.name}/"
+        self._broken = {path: reason for path, reason in self._broken.items() if not path.startswith(folder)}
         found = [self._load(table, part) for part in self.parts(table)]
         empty = _fitted(table, table.schema.empty_table())
         frame: pd.DataFrame = pa.concat_tables([empty, *(data for data in found if data is not None)]).to_pandas()
@@ -99,7 +101,7 @@ class ResultStore:
     def read_text(self, name: str) -> str | None:
         """The text of a file in the study's folder, UTF-8; None where it is absent."""
         try:
-            return self._read(f"{self._path}/{_checked(name)}").decode()
+            return self._read(f"{self._path}/{_checked(name)}").decode(errors="replace")
         except FileNotFoundError:
             return None
 
@@ -114,9 +116,14 @@ class ResultStore:
         path = f"{self._path}/{table.name}/{part}{SUFFIX}"
         self._broken.pop(path, None)
         try:
-            return _fitted(table, pq.ParquetFile(pa.BufferReader(self._read(path))).read())
+            content = self._read(path)  # a network that fails raises: the part is not broken
         except FileNotFoundError:  # deleted since it was listed
             return None
+        try:
+            file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+            data = _fitted(table, file.read())
+            data.validate(full=True)  # damaged text would fail later, in pandas
+            return data
         except (pa.ArrowException, OSError, ValueError) as error:
             self._broken[path] = str(error).splitlines()[0] if str(error) else type(error).__name__
             warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
@@ -146,17 +153,17 @@ class ResultStore:
 
 def _fitted(table: Table, data: pa.Table) -> pa.Table:
     """A part with all of the table's columns; those that older code did not write yet are filled with nulls."""
-    unknown = [name for name in data.column_names if name not in table.schema.names]
-    missing = [name for name in table.key if name not in data.column_names]
+    found = dict(zip(data.column_names, data.columns, strict=True))
+    fields = {field.name: field.type for field in table.schema}
+    unknown = [name for name in found if name not in fields]
+    missing = [name for name in table.key if name not in found]
     if unknown or missing:
         raise ValueError(f"wrong schema: unknown columns {unknown}, missing columns {missing}")
-    columns = []
-    for field in table.schema:
-        column = data.column(field.name) if field.name in data.column_names else pa.nulls(len(data), field.type)
-        if column.type != field.type:
-            raise ValueError(f"wrong schema: {field.name} is {column.type}, but must be {field.type}")
-        columns.append(column)
-    return pa.Table.from_arrays(columns, names=table.schema.names)
+    columns = {name: found[name] if name in found else pa.nulls(len(data), kind) for name, kind in fields.items()}
+    for name, column in columns.items():
+        if column.type != fields[name]:
+            raise ValueError(f"wrong schema: {name} is {column.type}, but must be {fields[name]}")
+    return pa.table(columns)
 
 
 def _checked(name: str) -> str:

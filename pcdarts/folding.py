@@ -28,7 +28,7 @@ GEMM_COLUMNS = 64
 Running = tuple[Tensor, Tensor]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fold:
     """What a fold keeps for its backward pass: all of it small.  Where features are shared, F is 1 in their moments."""
 
@@ -77,12 +77,15 @@ def fold(
     return Fold(pointwise, weight, (variance + EPSILON).rsqrt(), center, variance, shared, mean, product)
 
 
-def apply_fold(fold: Fold, features: Sequence[Tensor]) -> Tensor:
-    """The normalized and weighed sum (M, F p) of the features' pointwise convolutions."""
-    bias = -(fold.scale * fold.center).sum(0).flatten()
-    out: Tensor | None = None
-    for a, blocks in zip(features, _split(fold.matrices, features, fold.shared), strict=True):
-        out = multiply(a, blocks, fold.shared, bias) if out is None else out.addmm_(a, dense(blocks, fold.shared))
+def apply_folds(folds: Sequence[Fold], features: Sequence[Sequence[Tensor]]) -> Tensor:
+    """The normalized and weighed sum (M, F p) of the pointwise convolutions of all folds, each with its features."""
+    out, bias = None, -sum((fold.scale * fold.center).sum(0).flatten() for fold in folds)
+    for fold, matrices in zip(folds, features, strict=True):
+        for a, blocks in zip(matrices, _split(fold.matrices, matrices), strict=True):
+            if out is None:
+                out = multiply(a, blocks, fold.shared, bias)
+            else:
+                out.addmm_(a, dense(blocks, fold.shared))
     assert out is not None
     return out
 
@@ -95,7 +98,7 @@ def fold_backward(fold: Fold, features: Sequence[Tensor], gradient: Tensor) -> t
     t = (fold.pointwise * d).sum(-1) - fold.center * total  # diag(P D) (J, F, p)
     scale, matrices = fold.scale, fold.matrices
     weight_gradient = (fold.rstd * t).sum(-1, keepdim=True)
-    parts = _split(matrices, features, fold.shared)
+    parts = _split(matrices, features)
     if fold.feature_mean is None or fold.pointwise_covariance is None:
         back = [multiply_transposed(gradient, blocks, fold.shared) for blocks in parts]
         return back, scale[..., None] * d, weight_gradient
@@ -109,7 +112,7 @@ def fold_backward(fold: Fold, features: Sequence[Tensor], gradient: Tensor) -> t
     offset = offset - (curvature @ fold.feature_mean[..., None])[..., 0]
     back = []
     for a, blocks, s, o in zip(
-        features, parts, _split(curvature, features, False), _split(offset, features, False), strict=True
+        features, parts, _split(curvature, features), _split(offset, features), strict=True
     ):
         part = multiply_transposed(gradient, blocks, fold.shared, o.flatten())
         back.append(_add_block_product(part, a, s.flatten(0, 1)))
@@ -175,7 +178,7 @@ def _slices(blocks: Tensor, shared: bool) -> Sequence[Tensor]:
     return blocks.split(max(1, GEMM_COLUMNS // max(p, q)), dim=1)
 
 
-def _split(stack: Tensor, features: Sequence[Tensor], shared: bool) -> Sequence[Tensor]:
+def _split(stack: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor]:
     """Cut (J, ...) into the parts that belong to each matrix of features."""
     if len(features) == 1:
         return [stack]

@@ -156,6 +156,8 @@ class Supernet(nn.Module):
     All draws, of the weights here and of random channels later, come from `generator`, which lives on the CPU.
     """
 
+    cell_type: type[SearchCell] = SearchCell
+
     def __init__(
         self, config: SearchConfig, classes: int, image_channels: int = 3, *, generator: torch.Generator
     ) -> None:
@@ -169,7 +171,7 @@ class Supernet(nn.Module):
         for layer in range(config.layers):
             reduction = layer in reduction_layers(config.layers)
             channels = 2 * channels if reduction else channels
-            self.cells.append(SearchCell(config, before, channels, reduction, reduction_before))
+            self.cells.append(self.cell_type(config, before, channels, reduction, reduction_before))
             before, reduction_before = (before[1], NODES * channels), reduction
         self.classifier = nn.Linear(before[1], classes)
         initialize(self, generator)
