@@ -3,9 +3,12 @@
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import ray
+import ray.exceptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +34,9 @@ def connect(address: str = "") -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     warnings.filterwarnings("ignore", module=r"ray\..*")
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
@@ -61,6 +65,17 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
         f"a trial wants {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, but the largest of {len(nodes)} nodes has "
         f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs; lower --threads or --gpus-per-trial"
     )
+
+
+def run_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> Any:
+    """Call a function once where trials will run.  A ValueError there is one here; other errors stay Ray's."""
+    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
+    try:
+        return ray.get(remote.remote(argument))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ValueError):
+            raise ValueError(str(error.cause)) from None
+        raise
 
 
 def slots(wanted: TrialResources) -> int:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from analysis.tables import Provenance
+from analysis.records import Provenance
 
 
 def now() -> str:

@@ -13,7 +13,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.selection import select
 from orchestrator.storage import checkpoint
-from orchestrator.trials import TrialSpec, report
+from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.config import digest
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
@@ -112,9 +112,10 @@ class RetrainListener:
         else:
             self.progress.advance(spec.key, content["epoch"] + 1, content["valid_accuracy"])
 
-    def failed(self, spec: TrialSpec, error: str) -> None:
-        """Store a retraining that failed for good."""
-        self._end(spec, status="failed", error=error, result={})
+    def failed(self, spec: TrialSpec, traceback: str) -> None:
+        """Store a retraining that failed for good; its traceback lies in a file beside the tables."""
+        self.queue.store.write_text(f"error-{spec.key}.txt", traceback)
+        self._end(spec, status="failed", error=error_line(traceback), result={})
 
     def tick(self) -> None:
         """Redraw the progress."""

@@ -11,7 +11,7 @@ from orchestrator.config import StudyConfig
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.storage import checkpoint
-from orchestrator.trials import TrialSpec, report
+from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord
 from pcdarts.search import search
@@ -56,8 +56,10 @@ class SearchListener:
         self.store.append(EPOCHS, epochs.values(), spec.key)
         self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
 
-    def failed(self, spec: TrialSpec, error: str) -> None:
-        """Store a search that failed for good; its epochs so far stay."""
+    def failed(self, spec: TrialSpec, traceback: str) -> None:
+        """Store a search that failed for good; its epochs so far stay, and its traceback lies in a file beside."""
+        self.store.write_text(f"error-{spec.key}.txt", traceback)
+        error = error_line(traceback)
         self.store.append(SEARCHES, [self._row(spec, status="failed", error=error, result={})], spec.key)
         self.epochs.pop(spec.key, None)
         self.progress.finish(spec.key, failed=True)

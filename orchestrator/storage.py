@@ -80,6 +80,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str]) -> Result
         )
     check_writable(root)
     description = {
+        "name": config.name,
         "config": config.to_dict(),
         "command": command,
         "created_at": now(),

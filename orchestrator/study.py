@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
+import torch
 
 from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import SEARCHES
-from cluster.connect import TrialResources, connect, has_gpus, require_fit
+from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
 from orchestrator.config import StudyConfig
 from orchestrator.progress import Progress
 from orchestrator.retraining import RetrainListener, RetrainQueue, retrain_trial
@@ -21,6 +22,7 @@ from orchestrator.searching import SearchListener, search_trial
 from orchestrator.storage import create_or_open, open_study
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data import retrain_batches, search_batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,14 @@ def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) ->
         gpus = 1.0 if has_gpus() and config.device != "cpu" else 0.0
     resources = TrialResources(cpus=config.threads, gpus=gpus)
     require_fit(resources, autoscaling=options.autoscaling)
+    run_on_worker(_probe_data, config, resources)
     return resources
+
+
+def _probe_data(config: SearchConfig | RetrainConfig) -> None:
+    """Load the data once where trials will run: a missing file stops the study here, not every trial."""
+    load = search_batches if isinstance(config, SearchConfig) else retrain_batches
+    load(config, torch.device("cpu"))  # type: ignore[operator]
 
 
 def _memory_fraction(resources: TrialResources) -> float:

@@ -4,6 +4,7 @@ A trial resumes from a checkpoint of its own in the study's storage, so Tune's c
 which cannot be moved or extended, are not needed: its folder is temporary.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ class TrialListener(Protocol):
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """A trial reported something."""
 
-    def failed(self, spec: TrialSpec, error: str) -> None:
-        """A trial failed for good; `error` is one line."""
+    def failed(self, spec: TrialSpec, traceback: str) -> None:
+        """A trial failed for good."""
 
     def tick(self) -> None:
         """Time passed."""
@@ -104,14 +105,14 @@ class _ListenerCallback(tune.Callback):
             self.listener.reported(trial.config["spec"], {"kind": result["kind"], "content": result["content"]})
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.listener.failed(trial.config["spec"], error_line(trial.get_pickled_error()))
+        self.listener.failed(trial.config["spec"], trial.get_error() or "")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self.listener.tick()
 
 
-def error_line(error: BaseException | None) -> str:
-    """An error on one line: its type and the first line of its message, looking through Ray's wrapping."""
-    cause = getattr(error, "cause", None) or error
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    return f"{type(cause).__name__}: {lines[0] if lines else 'no message'}"[:500]
+def error_line(traceback: str) -> str:
+    """The error that a traceback ends in, on one line of at most 500 characters: its type and message."""
+    lines = [line.strip() for line in traceback.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
+    return (named or lines or ["unknown error"])[-1].removeprefix("ray.exceptions.")[:500]

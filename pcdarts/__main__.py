@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -71,7 +72,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _split(arguments: argparse.Namespace) -> int:
-    lists = search_split(f"{arguments.data_dir}/train")
+    lists = search_split(Path(arguments.data_dir, "train"))
     write_split(arguments.output, lists)
     print(f"wrote {len(lists)} images to {arguments.output}; use it with --split-file {arguments.output}")
     return 0

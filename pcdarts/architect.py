@@ -36,7 +36,11 @@ class Architect:
 
         A batch is images (N, channels, H, W) and labels (N,).  The training batch matters to the second order alone.
         """
-        gradients = self.first_order(valid) if self.config.order == 1 else self.second_order(train, valid, rate)
+        if self.config.order == 1:
+            gradients = self.first_order(valid)
+        else:
+            with self.supernet.reference():
+                gradients = self.second_order(train, valid, rate)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         if self.config.alpha_gradient_clip:

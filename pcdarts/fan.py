@@ -227,7 +227,7 @@ class Fan:
     def _shifted(self, positive: Tensor) -> Tensor:
         """Even pixels and, one pixel further, odd pixels side by side for every state (M, S 2 c); zeros outside."""
         n, channels, h, w = positive.shape
-        padded = torch.nn.functional.pad(positive, (0, w % 2, 0, h % 2))
+        padded = torch.nn.functional.pad(positive, (0, w % 2, 0, h % 2)) if w % 2 or h % 2 else positive
         pair = torch.stack([rows(padded[:, :, i::2, i::2]).view(-1, self.states, self.channels) for i in (0, 1)], dim=2)
         return pair.flatten(1)
 

@@ -13,12 +13,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pcdarts.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, relu_backward, rows
-from pcdarts.folding import Fold, apply_folds, block_products, dense, fold, fold_backward
+from pcdarts.fan import (
+    Fan,
+    FanWeights,
+    Norms,
+    avg_pool_backward,
+    image,
+    max_pool,
+    max_pool_backward,
+    relu_backward,
+    rows,
+)
+from pcdarts.folding import Fold, Running, apply_folds, block_products, dense, fold, fold_backward
 from pcdarts.genotype import INPUTS
 from pcdarts.supernet import EDGES, NODES
 
-avg_pool2d_backward = torch.ops.aten.avg_pool2d_backward
 upsample_backward = torch.ops.aten.upsample_nearest2d_backward
 
 
@@ -52,75 +61,139 @@ class CellPlan:
 
 
 class Group:
-    """All edges that leave the same states: a fan for the sampled channels, and a bypass for the others."""
+    """All edges that leave the same states: a fan for the sampled channels, and a bypass for the b = C - c others."""
 
     def __init__(
         self, plan: CellPlan, states: list[int], edges: slice, betas: Tensor, side: Tensor | None, weights: FanWeights
     ) -> None:
-        self.states, self.count = states, len(states)
-        self.targets = (edges.stop - edges.start) // self.count
+        self.states = states
+        self.targets = (edges.stop - edges.start) // len(states)
         self.stride = plan.stride if states[0] < INPUTS else 1
         self.spatial_stride = plan.spatial_stride
-        self.sampled = weights.middle.shape[-1]
-        self.channels = self.sampled * plan.k
+        c = weights.middle.shape[-1]
+        self.sampled, self.channels = c, c * plan.k
         self.columns = slice((NODES - self.targets) * self.channels, None)
-        mine = FanWeights(*(None if weight is None else weight[:, edges] for weight in weights))
+        mine = FanWeights(*(None if weight is None else weight[:, edges] for weight in weights))  # type: ignore[arg-type]
         if self.stride == 1:
             mine = mine._replace(reduce=None)
         running = None
         if plan.running is not None:
-            running = {name: (mean[:, edges], variance[:, edges]) for name, (mean, variance) in plan.running.items()}
-        self.fan = Fan(self.count, self.targets, self.stride, mine, running)
-        self.running = None if running is None else running.get("side")
-        self.beta = betas[edges].view(self.count, self.targets, 1)
-        self.side = None if side is None else side[0, edges].unflatten(0, (self.count, self.targets))
+            running = {name: (mean[:, edges], var[:, edges]) for name, (mean, var) in plan.running.items()}
+        self.running = running
+        self.fan = Fan(len(states), self.targets, self.stride, mine, running)
+        self.beta = betas[edges].view(len(states), self.targets, 1)
+        self.side = None if side is None else side[0, edges].unflatten(0, (len(states), self.targets))
+        self.side_fold: Fold | None = None
         self.order = None if plan.orders is None else plan.orders[states[0]]
         self._place(plan)
-        self.side_fold: Fold | None = None
 
     def _place(self, plan: CellPlan) -> None:
-        """Matrices of zeros and ones that bring mixed and bypassed channels to their places in the nodes (F C)."""
+        """Zeros and ones that bring sampled and bypassed channels to their places in a node: (C, c) and (C, b)."""
         eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
+        place, source = eye, eye
         if self.order is not None:
             place = source = eye[self.order]
-        else:
-            place = eye.unflatten(0, (-1, plan.k)).transpose(0, 1).flatten(0, 1) if plan.shuffle else eye
-            source = eye
-        self.from_mixed, self.from_bypassed = place[: self.sampled].t(), place[self.sampled :].t()  # (C, c), (C, b)
+        elif plan.shuffle:
+            place = eye.view(self.sampled, plan.k, -1).transpose(0, 1).flatten(0, 1)
+        self.from_sampled, self.from_bypassed = place[: self.sampled].t(), place[self.sampled :].t()
         self.bypass = self.from_bypassed @ source[self.sampled :]  # (C, C): from a state's channels to a node's
 
     def forward(self, x: Tensor, out: Tensor) -> None:
         """Add what the states x (N, S C, H, W) contribute to the nodes out (M, F C), in place."""
-        size = [-(-side // self.stride) for side in x.shape[2:]]
-        mixed = self.fan.forward(self._sampled(x))
+        sampled = self._take(x, slice(self.sampled))
         if self.spatial_stride == 2:
-            mixed = functional.interpolate(mixed, size=size, mode="nearest")
-        out.addmm_(rows(mixed), self._to_nodes(self.from_mixed))
+            sampled = functional.avg_pool2d(sampled, 2, ceil_mode=True)
+        mixed = self.fan.forward(sampled)
+        if self.spatial_stride == 2:
+            mixed = functional.interpolate(mixed, size=self._size(x), mode="nearest")
+        out.addmm_(rows(mixed), self._to_nodes(self.from_sampled))
         if self.sampled == self.channels:
             return
+        if self.stride == 2:
+            x = functional.max_pool2d(x, 2, ceil_mode=True)
         if self.side is None:
-            out.addmm_(rows(self._reduced(x)[0]), self._bypass_matrix())
-        else:
-            features = [rows(self._bypassed(self._reduced(x)[0]).relu())]
-            weight = self.beta
-            self.side_fold = fold(features, self.side, weight, self._side_running(), shared=True)
-            out.addmm_(apply_folds([self.side_fold], [features]), self._to_nodes(self.from_bypassed))
+            out.addmm_(rows(x), self._bypass_matrix())
+            return
+        features = [rows(self._take(x, slice(self.sampled, None)).relu())]
+        running = None if self.running is None else self._side_running(self.running["side"])
+        self.side_fold = fold(features, self.side, self.beta, running, shared=True)
+        out.addmm_(apply_folds([self.side_fold], [features]), self._to_nodes(self.from_bypassed))
+
+    def statistics(self) -> Norms:
+        """Batch mean and biased variance of all batch norms (kinds, S F, channels); after `forward`."""
+        norms = self.fan.statistics()
+        if self.side_fold is not None:
+            norms["side"] = (self.side_fold.center.flatten(0, 1)[None], self.side_fold.variance.flatten(0, 1)[None])
+        return norms
 
     def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, FanWeights]:
-        """Gradients in x, beta (S F,), side and the weights of the fan, from that of the nodes (M, F C)."""
-        shape = torch.Size([x.shape[0], -1, *(-(-side // self.stride) for side in x.shape[2:])])
-        x_gradient, beta, side = self._backward_bypass(x, gradient, shape)
-        mixed = image(gradient @ self._to_nodes(self.from_mixed).t(), shape)
+        """Gradients in x, beta (S F,), side (1, S F, b, b) and the fan's weights, from that of the nodes (M, F C)."""
+        shape = torch.Size([x.shape[0], -1, *self._size(x)])
+        mixed = image(gradient @ self._to_nodes(self.from_sampled).t(), shape)
+        sampled = whole = self._take(x, slice(self.sampled))
         if self.spatial_stride == 2:
-            low = [x.shape[0], mixed.shape[1], *(-(-side // 2) for side in self._low(shape, x))]
-            mixed = upsample_backward(mixed, list(shape[2:]), low)
-        sampled = self._sampled(x)
+            sampled = functional.avg_pool2d(whole, 2, ceil_mode=True)
+            low = [*mixed.shape[:2], *(-(-side // self.stride) for side in sampled.shape[2:])]
+            mixed = upsample_backward(mixed, self._size(x), low)
         sampled_gradient, weights = self.fan.backward(sampled, mixed)
         if self.spatial_stride == 2:
-            full = self._take(x)
-            sampled_gradient = avg_pool2d_backward(sampled_gradient, full, [2, 2], [2, 2], [0, 0], True, True, None)
-        self._give(x_gradient, sampled_gradient)
-        return x_gradient, beta, side, weights
+            sampled_gradient = avg_pool_backward(sampled_gradient, whole, [2, 2], [2, 2], [0, 0], True, True, None)
+        if self.sampled == self.channels:
+            return sampled_gradient, torch.zeros_like(self.beta).flatten(), None, weights
+        x_gradient, beta_gradient, side_gradient = self._bypass_backward(x, gradient, shape)
+        self._add(x_gradient, slice(self.sampled), sampled_gradient)
+        return x_gradient, beta_gradient.flatten(), side_gradient, weights
+
+    def _bypass_backward(
+        self, x: Tensor, gradient: Tensor, shape: torch.Size
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        pooled, indices = x, None
+        if self.stride == 2:
+            pooled, indices = max_pool(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
+        side_gradient = None
+        if self.side is None:
+            x_gradient = image(gradient @ self._bypass_matrix().t(), shape)
+            d = block_products(gradient, rows(pooled), self.channels, self.channels, self.targets, shared=True)
+            beta_gradient = (d * self.bypass).sum((2, 3))
+        else:
+            assert self.side_fold is not None
+            positive = self._take(pooled, slice(self.sampled, None)).relu()
+            out_gradient = gradient @ self._to_nodes(self.from_bypassed).t()
+            (back,), side_gradient, beta_gradient = fold_backward(self.side_fold, [rows(positive)], out_gradient)
+            side_gradient = side_gradient.flatten(0, 1)[None]
+            x_gradient = torch.zeros_like(pooled, memory_format=torch.channels_last)
+            self._add(x_gradient, slice(self.sampled, None), relu_backward(image(back, shape), positive, 0))
+        if indices is not None:
+            x_gradient = max_pool_backward(x_gradient, x, [2, 2], [2, 2], [0, 0], [1, 1], True, indices)
+        return x_gradient, beta_gradient, side_gradient
+
+    def _size(self, x: Tensor) -> list[int]:
+        return [-(-side // self.stride) for side in x.shape[2:]]
+
+    def _side_running(self, running: Running) -> Running:
+        mean, variance = (t[0].unflatten(0, (-1, self.targets)) for t in running)
+        return mean, variance
+
+    def _to_nodes(self, places: Tensor) -> Tensor:
+        """Places (C, p) of one node as the matrix (F p, F C) of all nodes."""
+        return dense(places.expand(1, self.targets, -1, -1), shared=False)
+
+    def _bypass_matrix(self) -> Tensor:
+        """From the states' channels to the nodes' (S C, F C): beta where a channel bypasses the fan."""
+        return dense(self.beta[..., None] * self.bypass, shared=True)
+
+    def _channels(self, x: Tensor) -> Tensor:
+        """(N, S C, H, W) as (N, H, W, S, C)."""
+        return x.permute(0, 2, 3, 1).unflatten(3, (len(self.states), -1))
+
+    def _take(self, x: Tensor, part: slice) -> Tensor:
+        """Sampled or bypassed channels of all states: (N, S C, H, W) to (N, S c, H, W) or (N, S b, H, W)."""
+        taken = self._channels(x)[..., part if self.order is None else self.order[part]]
+        return taken.contiguous().flatten(3).permute(0, 3, 1, 2)
+
+    def _add(self, target: Tensor, part: slice, values: Tensor) -> None:
+        """Add values to the channels that `_take` takes, in place."""
+        self._channels(target)[..., part if self.order is None else self.order[part]] += self._channels(values)
 
 
 class CellFunction(torch.autograd.Function):
@@ -137,7 +210,7 @@ class CellFunction(torch.autograd.Function):
         out = inputs.new_zeros(n * h * w, NODES * channels)
         ctx.groups = []
         for states, edges in plan.groups():
-            group = Group(plan, states, edges, channels, betas, side, FanWeights(*weights))
+            group = Group(plan, states, edges, betas, side, FanWeights(*weights))
             group.forward(_states(states, inputs, out, h), out[:, group.columns])
             ctx.groups.append(group)
             if plan.running is None:
@@ -161,13 +234,12 @@ class CellFunction(torch.autograd.Function):
             else:
                 _states(group.states, inputs, gradients, gradient.shape[2]).add_(x_gradient)
         betas, sides, weights = zip(*parts, strict=True)
-        joined = [None if column[0] is None else torch.cat(column, 1) for column in zip(*weights, strict=True)]
         return (
             None,
             torch.cat(input_gradients, 1) if len(input_gradients) > 1 else input_gradients[0],
             torch.cat(betas),
-            None if sides[0] is None else torch.cat(sides, 1),
-            *joined,
+            _cat(sides),
+            *(_cat(column) for column in zip(*weights, strict=True)),
         )
 
 
@@ -180,3 +252,9 @@ def _states(states: list[int], inputs: Tensor, nodes: Tensor, height: int) -> Te
     n = inputs.shape[0]
     shape = torch.Size([n, channels, height, nodes.shape[0] // (n * height)])
     return image(nodes[:, start : start + channels], shape)
+
+
+def _cat(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    """Join gradients along the edges; weights that a group lacks are left out."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present, 1) if present else None

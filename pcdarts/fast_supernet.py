@@ -1,33 +1,76 @@
 """The super-network of `pcdarts.supernet`, computed several times faster: same weights, results and exact gradients.
 
 Edges that leave the same states are computed together (`pcdarts.fan`), images are channels_last, and pointwise
-convolutions, batch norms and mixture weights are one matrix product (`pcdarts.folding`).  Nodes add up inside the cell's
-output, which, with the cell's two inputs, is all that is kept for the backward pass.  Shapes: N images, C channels of a
-state, c = C / k of them sampled, S states and F targets of a fan, H x W pixels, h x w of the output; E = 14 edges, here
-ordered by source.
+convolutions, batch norms and mixture weights are one matrix product (`pcdarts.folding`).  Shapes: N images, C channels
+of a state, c = C / k of them sampled; E = 14 edges, here ordered by source.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from pcdarts.depthwise import embed
-from pcdarts.fan import Fan, FanWeights, Norms, avg_pool, avg_pool_backward, image, max_pool, max_pool_backward, relu_backward, rows
-from pcdarts.folding import Fold, apply_folds, fold, fold_backward
+from pcdarts.fan import FanWeights, Norms
+from pcdarts.fast_cell import CellFunction, CellPlan
 from pcdarts.genotype import INPUTS, PRIMITIVES
-from pcdarts.supernet import EDGES, NODES, SearchCell, Supernet
+from pcdarts.supernet import EDGES, NODES, MixedEdge, SearchCell, Supernet
 
 BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
 """Edges in the order of this file: by source, then by target."""
-SEPARABLE = tuple(PRIMITIVES.index(name) for name in ("sep_conv_3x3", "sep_conv_5x5"))
-DILATED = tuple(PRIMITIVES.index(name) for name in ("dil_conv_3x3", "dil_conv_5x5"))
-POOLS = tuple(PRIMITIVES.index(name) for name in ("max_pool_3x3", "avg_pool_3x3"))
-SKIP = PRIMITIVES.index("skip_connect")
+MOMENTUM = 0.1
+"""The one of nn.BatchNorm2d."""
+MAX_POOL, AVG_POOL, SKIP, SEP3, SEP5, DIL3, DIL5 = (
+    PRIMITIVES.index(name)
+    for name in (
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    )
+)
+
+
+class FastCell(SearchCell):
+    """A cell whose edges are computed in groups, by the states that they leave."""
+
+    fast = True
+
+    def forward(
+        self, before_previous: Tensor, previous: Tensor, alphas: Tensor, betas: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Outputs of the two cells before, alphas (E, P) and edge weights (E,), by target, to (N, 4 C, H, W)."""
+        if not self.fast:
+            return super().forward(before_previous, previous, alphas, betas, generator)
+        inputs = torch.cat([self.preprocess0(before_previous), self.preprocess1(previous)], dim=1)
+        edges = [edge for edge in (self.edges[e] for e in BY_SOURCE) if isinstance(edge, MixedEdge)]
+        orders = None
+        if self.sampling == "random":
+            count = inputs.shape[1] // INPUTS
+            draws = [torch.randperm(count, generator=generator) for _ in range(INPUTS + NODES)]
+            orders = [order.to(inputs.device) for order in draws]
+        plan = CellPlan(
+            k=self.k,
+            shuffle=self.sampling == "shuffle",
+            stride=edges[0].stride,
+            spatial_stride=edges[0].spatial_stride,
+            orders=orders,
+            running=None if self.training else _running_statistics(edges),
+        )
+        side = None
+        if not isinstance(edges[0].side, nn.Identity):
+            side = _stack([[edge.side[1] for edge in edges]]).flatten(2)  # type: ignore[index]
+            side = side.unflatten(2, (-1, edges[0].side[1].in_channels))  # type: ignore[index, union-attr]
+        betas = betas[BY_SOURCE]
+        weights = _gather(edges, (betas[:, None] * alphas[BY_SOURCE]).t())
+        out: Tensor = CellFunction.apply(plan, inputs, betas, side, *weights)  # type: ignore[no-untyped-call]
+        if self.training:
+            _update_running_statistics(edges, plan, out)
+        return out
 
 
 class FastSupernet(Supernet):
@@ -37,51 +80,111 @@ class FastSupernet(Supernet):
     the cells compute as those of `Supernet` do, and second derivatives are right.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for cell in self.cells:
-            cell.__class__ = FastCell
+    cell_type = FastCell
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Compute as `Supernet` does: differentiable any number of times, and slow."""
-        for cell in self.cells:
-            cell.__class__ = SearchCell
+        self._set_fast(False)
         try:
             yield
         finally:
-            for cell in self.cells:
-                cell.__class__ = FastCell
+            self._set_fast(True)
+
+    def _set_fast(self, fast: bool) -> None:
+        for cell in self.cells:
+            assert isinstance(cell, FastCell)
+            cell.fast = fast
 
 
-class FastCell(SearchCell):
-    """A cell whose edges are computed in four groups, by the states that they leave."""
+def _gather(edges: Sequence[MixedEdge], mixture: Tensor) -> FanWeights:
+    """Weights of a cell's edges, stacked; mixture (P, E)."""
 
-    def forward(
-        self, before_previous: Tensor, previous: Tensor, alphas: Tensor, betas: Tensor, generator: torch.Generator
-    ) -> Tensor:
-        """Outputs of the two cells before, alphas (E, P) and edge weights (E,), by target, to (N, 4 C, H, W)."""
-        states = torch.cat([self.preprocess0(before_previous), self.preprocess1(previous)], dim=1)
-        edges = [self.edges[edge] for edge in BY_SOURCE]
-        plan = Plan(
-            k=self.k,
-            sampling=self.sampling,
-            stride=edges[0].stride,
-            spatial_stride=edges[0].spatial_stride,
-            orders=self._orders(states.shape[1] // INPUTS, generator),
-            running=None if self.training else running_statistics(edges),
-            statistics=[],
+    def layers(operation: int, stage: int, position: int) -> list[nn.Module]:
+        return [edge.operations[operation][stage][position] for edge in edges]  # type: ignore[index]
+
+    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)])[:, :, :, 0]
+    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)])[:, :, :, 0]
+    pointwise = [layers(operation, stage, 2) for operation, stage in ((SEP3, 0), (SEP5, 0), (SEP3, 1), (SEP5, 1))]
+    pointwise += [layers(operation, 0, 2) for operation in (DIL3, DIL5)]
+    middle, last = _stack(pointwise)[..., 0, 0].split([2, 4])
+    embedded = embed(small[:2])
+    reduce = None
+    if edges[0].stride == 2:
+        reduce = torch.stack([_reduction_matrix(edge.operations[SKIP]) for edge in edges if edge.stride == 2])[None]
+    return FanWeights(
+        mixture=mixture,
+        first=torch.stack([embedded[0], large[0], embed(small[2], dilation=2)]),
+        first_dilated=large[2:],
+        middle=middle,
+        second=torch.stack([embedded[1], large[1]]),
+        last=last,
+        reduce=reduce,
+    )
+
+
+def _reduction_matrix(operation: nn.Module) -> Tensor:
+    """Both 1x1 convolutions of a `FactorizedReduce` as one matrix (c, 2 c), from even and odd pixels."""
+    even, odd = (operation.get_submodule(name).weight[..., 0, 0] for name in ("even", "odd"))
+    return torch.block_diag(even, odd)
+
+
+def _stack(rows: Sequence[Sequence[nn.Module]]) -> Tensor:
+    """Weights of layers in rows of equal length: (rows, E, *weight)."""
+    weights = [layer.weight for row in rows for layer in row]
+    return torch.stack(weights).unflatten(0, (len(rows), -1))  # type: ignore[arg-type]
+
+
+def _norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
+    """The batch norms of a cell, in the order of `Norms`: by kind, then by edge."""
+
+    def layers(operation: int, *path: int) -> list[nn.BatchNorm2d]:
+        found = []
+        for edge in edges:
+            layer = edge.operations[operation]
+            for position in path:
+                layer = layer[position]  # type: ignore[index]
+            found.append(layer)
+        return found  # type: ignore[return-value]
+
+    norms = {
+        "pool": [layers(MAX_POOL, 1), layers(AVG_POOL, 1)],
+        "middle": [layers(SEP3, 0, 3), layers(SEP5, 0, 3)],
+        "last": [layers(SEP3, 1, 3), layers(SEP5, 1, 3), layers(DIL3, 0, 3), layers(DIL5, 0, 3)],
+    }
+    if edges[0].stride == 2:
+        norms["reduce"] = [[edge.operations[SKIP].norm for edge in edges if edge.stride == 2]]  # type: ignore[misc]
+    if not isinstance(edges[0].side, nn.Identity):
+        norms["side"] = [[edge.side[2] for edge in edges]]  # type: ignore[index, misc]
+    return norms
+
+
+def _running_statistics(edges: Sequence[MixedEdge]) -> Norms:
+    def stack(kinds: list[list[nn.BatchNorm2d]], name: str) -> Tensor:
+        return torch.stack([getattr(norm, name) for kind in kinds for norm in kind]).unflatten(0, (len(kinds), -1))
+
+    return {
+        name: (stack(kinds, "running_mean"), stack(kinds, "running_var")) for name, kinds in _norms(edges).items()
+    }
+
+
+@torch.no_grad()
+def _update_running_statistics(edges: Sequence[MixedEdge], plan: CellPlan, out: Tensor) -> None:
+    """Move the running statistics towards those of the batch, as nn.BatchNorm2d does."""
+    n, _, h, w = out.shape
+    s = plan.spatial_stride
+    counts, means, variances, new_means, new_variances = [], [], [], [], []
+    for name, kinds in _norms(edges).items():
+        pixels = n * h * w if name == "side" else n * -(-h // s) * -(-w // s)
+        mean, variance = (
+            torch.cat(parts, 1) for parts in zip(*(s[name] for s in plan.statistics if name in s), strict=True)
         )
-        betas = betas[BY_SOURCE]
-        weights = gather_weights(edges, betas[:, None] * alphas[BY_SOURCE])
-        side = None if isinstance(edges[0].side, nn.Identity) else _matrices(edge.side[1] for edge in edges)[None]
-        out: Tensor = CellFunction.apply(plan, states, betas, side, *weights)
-        if self.training:
-            update_running_statistics(edges, plan.statistics, out)
-        return out
-
-    def _orders(self, channels: int, generator: torch.Generator) -> list[Tensor] | None:
-        """For every state its channels (C,), sampled ones first; None where these are the first ones anyway."""
-        if self.sampling != "random":
-            return None
-        return [torch.randperm(channels, generator=generator) for _ in range(INPUTS + NODES)]
+        norms = [norm for kind in kinds for norm in kind]
+        counts += [norm.num_batches_tracked for norm in norms]
+        means += [norm.running_mean for norm in norms]
+        variances += [norm.running_var for norm in norms]
+        new_means += mean.flatten(0, 1).unbind()
+        new_variances += (variance * (pixels / (pixels - 1))).flatten(0, 1).unbind()
+    torch._foreach_add_(counts, 1)
+    torch._foreach_lerp_(means, new_means, MOMENTUM)
+    torch._foreach_lerp_(variances, new_variances, MOMENTUM)

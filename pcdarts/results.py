@@ -91,6 +91,26 @@ class SearchResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RetrainEpoch:
+    """The state of a retraining after one epoch."""
+
+    epoch: int
+    """Epoch, counted from 0."""
+    learning_rate: float
+    """SGD learning rate in this epoch."""
+    train_loss: float
+    """Mean training loss, with label smoothing, without the auxiliary head's part."""
+    train_accuracy: float
+    """Training accuracy; percent."""
+    valid_loss: float
+    """Mean cross-entropy on the validation part after the epoch."""
+    valid_accuracy: float
+    """Accuracy on the validation part after the epoch; percent."""
+    seconds: float
+    """Wall-clock time of the epoch, validation included; seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetrainResult:
     """The outcome of a retraining."""
 

@@ -6,7 +6,6 @@ Alpha and beta are frozen for the first epochs.  Official settings: `pcdarts.pre
 """
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from pcdarts.checkpoint import CheckpointFile
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.data import search_batches
+from pcdarts.fast_supernet import FastSupernet
 from pcdarts.results import EpochRecord, SearchResult
 from pcdarts.supernet import EDGES_INTO, Supernet, derive_genotype, softmax_into_nodes
 from pcdarts.training import (
@@ -31,6 +31,7 @@ from pcdarts.training import (
     evaluate,
     peak_memory_bytes,
     prepare_device,
+    seeded_generator,
     set_learning_rate,
     warmup_factor,
 )
@@ -73,9 +74,10 @@ class SearchState:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
         # One generator a purpose: searches of equal seed see the same images, whatever else differs.
-        self.generators = {name: _generator(config.seed, name) for name in ("supernet", "train", "valid")}
+        self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
         self.train, self.valid = search_batches(config, self.device)
-        self.supernet = Supernet(
+        implementation = FastSupernet if config.implementation == "fast" else Supernet
+        self.supernet = implementation(
             config, self.train.classes, self.train.image_channels, generator=self.generators["supernet"]
         ).to(self.device)
         self.optimizer = torch.optim.SGD(
@@ -167,11 +169,6 @@ def learning_rate(config: SearchConfig, epoch: int) -> float:
     """SGD learning rate of an epoch: cosine from the first epoch on, times a linear warm-up."""
     rate = cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
     return rate * warmup_factor(epoch, config.learning_rate_warmup_epochs)
-
-
-def _generator(seed: int, purpose: str) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def _architecture(state: SearchState) -> dict[str, Tensor]:

@@ -1,0 +1,62 @@
+"""Data augmentation of whole batches as tensor operations: random crop, random flip, cutout; and normalization.
+
+Draws come from a CPU generator and then move to the images' device, so that CPU and GPU see the same images.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Crops of the images' own size (B, C, H, W) out of images with `padding` black pixels added on every side."""
+    batch, _, height, width = images.shape
+    offsets = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator)
+    top, left = offsets.to(images.device)
+    return crop(functional.pad(images, [padding] * 4), top, left, height, width)
+
+
+def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """Crops (B, C, height, width), every image (B, C, H, W) at its own offsets `top` and `left` (B, 1)."""
+    batch, channels = images.shape[:2]
+    rows = top + torch.arange(height, device=images.device)
+    columns = left + torch.arange(width, device=images.device)
+    return images[
+        torch.arange(batch, device=images.device)[:, None, None, None],
+        torch.arange(channels, device=images.device)[None, :, None, None],
+        rows[:, None, :, None],
+        columns[:, None, None, :],
+    ]
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (B, C, H, W), each mirrored left to right with probability 1/2."""
+    flipped = torch.randint(2, (len(images), 1, 1, 1), generator=generator).to(images.device)
+    return torch.where(flipped.bool(), images.flip(-1), images)
+
+
+def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Images (B, C, H, W) with a square of `size` pixels a side set to 0.
+
+    Its centre is uniform over the image, so that the border may clip it (DeVries & Taylor, arXiv 1708.04552).
+    """
+    batch, _, height, width = images.shape
+    row = torch.randint(height, (batch, 1), generator=generator).to(images.device)
+    column = torch.randint(width, (batch, 1), generator=generator).to(images.device)
+    rows, columns = _interval(row, size, height), _interval(column, size, width)
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
+
+
+def _interval(centre: Tensor, size: int, length: int) -> Tensor:
+    """Mask (B, length): the `size` positions around each centre (B, 1), clipped at the ends."""
+    distance = torch.arange(length, device=centre.device) - (centre - size // 2)
+    return (distance >= 0) & (distance < size)
+
+
+def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Float images (B, C, H, W) of about zero mean and unit variance, from uint8 ones; statistics on a scale 0 to 1."""
+    statistics = torch.tensor([list(mean), list(std)], device=images.device)
+    means, stds = statistics.view(2, 1, -1, 1, 1)
+    return (images / 255 - means) / stds
