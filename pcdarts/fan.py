@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pcdarts.depthwise import depthwise, depthwise_backward
 from pcdarts.folding import Fold, Running, apply_folds, column_sums, fold, fold_backward
@@ -85,24 +86,29 @@ class Fan:
         """Gradients in x and in the weights, from the gradient (N, F c, h, w) of the output."""
         positive = x.relu()
         features = self._features(x, positive)
+        columns = features.separable.shape[1]
+        first = gradient.new_empty(features.separable.shape[0], 3 * columns // 2)
         back: dict[str, list[Tensor]] = {}
         pointwise: dict[str, Tensor] = {}
         weight: dict[str, Tensor] = {}
         for name, inputs in features.inputs.items():
-            back[name], pointwise[name], weight[name] = fold_backward(self.folds[name], inputs, rows(gradient))
+            outs = [None, first[:, columns:], None] if name == "last" else None
+            back[name], pointwise[name], weight[name] = fold_backward(self.folds[name], inputs, rows(gradient), outs)
 
-        second, dilated3, dilated5 = back["last"]
+        second, _, dilated = back["last"]
         hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", features.shape)
         hidden = relu_backward(hidden, features.hidden, 0)
-        (separable,), middle_gradient, _ = fold_backward(self.folds["middle"], [features.separable], rows(hidden))
-        first = torch.cat([separable, dilated3], dim=1)
+        _, middle_gradient, _ = fold_backward(
+            self.folds["middle"], [features.separable], rows(hidden), [first[:, :columns]]
+        )
         through, first_gradient = self._depthwise_backward(first, features.repeated, "first", features.shape)
         through_dilated, dilated_gradient = self._depthwise_backward(
-            dilated5, features.repeated_once, "first_dilated", features.shape
+            dilated, features.repeated_once, "first_dilated", features.shape
         )
-        x_gradient = self._unrepeat(through, 3) + self._unrepeat(through_dilated, 1)
+        x_gradient = self._unrepeat(through, 3)
+        x_gradient[:, :, :: self.stride, :: self.stride] += self._unrepeat(through_dilated, 1)
         if "reduce" in back:
-            self._add_shifted(x_gradient, back["reduce"][0])
+            add_pixel_pairs(x_gradient, back["reduce"][0], self.states)
         x_gradient = relu_backward(x_gradient, positive, 0)
         stride = [self.stride] * 2
         maxima, averages = (image(part, features.shape) for part in back["pool"])
@@ -125,7 +131,8 @@ class Fan:
         )
 
     def _features(self, x: Tensor, positive: Tensor) -> "_Features":
-        repeated, repeated_once = self._repeat(positive, 3), self._repeat(positive, 1)
+        repeated = self._repeat(positive, 3)
+        repeated_once = self._repeat(positive[:, :, :: self.stride, :: self.stride], 1)
         first = self._depthwise(repeated, "first", positive)
         dilated = self._depthwise(repeated_once, "first_dilated", positive)
         shape = torch.Size([x.shape[0], -1, first.shape[2], first.shape[3]])
@@ -145,7 +152,7 @@ class Fan:
         if self.stride == 1:
             inputs["skip"] = [rows(x)]
         else:
-            inputs["reduce"] = [self._shifted(positive)]
+            inputs["reduce"] = [pixel_pairs(positive, self.states)]
         return _Features(repeated, repeated_once, separable, hidden, indices, inputs, shape)
 
     def _depthwise(self, x: Tensor, name: str, source: Tensor) -> Tensor:
@@ -170,8 +177,8 @@ class Fan:
         return x_gradient, kernel_gradient.view_as(kernels)
 
     def _steps(self, name: str) -> tuple[int, int]:
-        """Stride and dilation of a depthwise convolution."""
-        return 1 if name == "second" else self.stride, 2 if name == "first_dilated" else 1
+        """Stride and dilation: one of stride 2 and dilation 2 is an undilated one of every other pixel."""
+        return self.stride if name == "first" else 1, 2 if name == "first_dilated" and self.stride == 1 else 1
 
     def _fold_middle(self, separable: Tensor) -> Fold:
         pointwise = self.weights.middle.flatten(0, 1)[None]
@@ -224,21 +231,6 @@ class Fan:
         eye = torch.eye(s * c, dtype=like.dtype, device=like.device)
         return eye.view(-1, 1, s, 1, c).expand(-1, kinds, -1, f, -1).reshape(s * c, -1)
 
-    def _shifted(self, positive: Tensor) -> Tensor:
-        """Even pixels and, one pixel further, odd pixels side by side for every state (M, S 2 c); zeros outside."""
-        n, channels, h, w = positive.shape
-        padded = torch.nn.functional.pad(positive, (0, w % 2, 0, h % 2)) if w % 2 or h % 2 else positive
-        pair = torch.stack([rows(padded[:, :, i::2, i::2]).view(-1, self.states, self.channels) for i in (0, 1)], dim=2)
-        return pair.flatten(1)
-
-    def _add_shifted(self, gradient: Tensor, pair: Tensor) -> None:
-        """Add the gradient (M, S 2 c) of `_shifted` to that of its input (N, S c, H, W), in place."""
-        for i, part in enumerate(pair.view(-1, self.states, 2, self.channels).unbind(2)):
-            n, _, h, w = gradient.shape
-            target = gradient[:, :, i::2, i::2]
-            whole = part.reshape(n, -(-h // 2), -(-w // 2), -1).permute(0, 3, 1, 2)
-            target += whole[:, :, : target.shape[2], : target.shape[3]]
-
 
 class _Features(NamedTuple):
     repeated: Tensor  # ReLU of the input, once per kernel of `first` (N, 3 E c, H, W)
@@ -258,3 +250,20 @@ def rows(x: Tensor) -> Tensor:
 def image(matrix: Tensor, shape: torch.Size) -> Tensor:
     """A matrix (N H W, C) as channels_last images (N, C, H, W), with N, H and W of `shape`."""
     return matrix.reshape(shape[0], shape[2], shape[3], -1).permute(0, 3, 1, 2)
+
+
+def pixel_pairs(x: Tensor, groups: int) -> Tensor:
+    """Every other pixel, and its lower right neighbour: (N, S C, H, W) to (N ceil(H / 2) ceil(W / 2), S 2 C)."""
+    if x.shape[2] % 2 or x.shape[3] % 2:
+        x = functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+    pair = [rows(x[:, :, i::2, i::2]).unflatten(1, (groups, -1)) for i in (0, 1)]
+    return torch.cat(pair, dim=2).flatten(1)
+
+
+def add_pixel_pairs(x: Tensor, pairs: Tensor, groups: int) -> None:
+    """Add the gradient of `pixel_pairs` to that of its input, in place."""
+    n, _, h, w = x.shape
+    for i, part in enumerate(pairs.unflatten(1, (groups, 2, -1)).unbind(2)):
+        target = x[:, :, i::2, i::2]
+        source = part.reshape(n, -(-h // 2), -(-w // 2), -1).permute(0, 3, 1, 2)
+        target += source[:, :, : target.shape[2], : target.shape[3]]

@@ -1,8 +1,8 @@
 """One autograd function for all edges of a search cell, and the hand-written backward pass.
 
 Shapes: N images, C channels of a state, c = C / k of them sampled, H x W pixels; S states and F targets of a group;
-M = N h w pixels of the output.  Nodes add up inside the cell's output (M, 4 C), which, with the cell's two inputs, is
-all that is kept for the backward pass; there their gradients add up in the same way, from the last node to the first.
+M = N h w pixels of the output.  Nodes add up inside the cell's output (M, 4 C), which, with those of the two cells
+before, is all that is kept for the backward pass; there their gradients add up in the same way, from the last node to the first.
 """
 
 from dataclasses import dataclass, field
@@ -26,7 +26,11 @@ from pcdarts.fan import (
 )
 from pcdarts.folding import Fold, Running, apply_folds, block_products, dense, fold, fold_backward
 from pcdarts.genotype import INPUTS
+from pcdarts.preprocessing import Preprocessing
 from pcdarts.supernet import EDGES, NODES
+
+JOINED_ELEMENTS = 2**22
+"""The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""
 
 upsample_backward = torch.ops.aten.upsample_nearest2d_backward
 
@@ -39,25 +43,14 @@ class CellPlan:
     shuffle: bool
     stride: int
     spatial_stride: int
+    halve: bool
+    """Whether the input from two cells before has twice the resolution of the other."""
     orders: list[Tensor] | None
     """Channels (C,) of each state, sampled ones first, where they are drawn at random."""
     running: Norms | None
-    """Running statistics of all edges in evaluation mode."""
-    statistics: list[Norms] = field(default_factory=list)
-    """Batch statistics of all edges, group by group."""
-
-    def groups(self) -> list[tuple[list[int], slice]]:
-        """The states of each group and the slice of its edges, by source.
-
-        Both inputs go together, unless each places its channels in its own random order.
-        """
-        inputs = [[0, 1]] if self.orders is None else [[0], [1]]
-        groups, start = [], 0
-        for states in (*inputs, *([state] for state in range(INPUTS, INPUTS + NODES - 1))):
-            stop = start + sum(source in states for source, _ in EDGES)
-            groups.append((states, slice(start, stop)))
-            start = stop
-        return groups
+    """Running statistics of all edges, and of "inputs" (2, 1, C), in evaluation mode."""
+    statistics: Norms = field(default_factory=dict)
+    """Batch statistics of the same."""
 
 
 class Group:
@@ -197,61 +190,121 @@ class Group:
 
 
 class CellFunction(torch.autograd.Function):
-    """States 0 and 1 (N, 2 C, H, W), beta (E,), side convolutions (1, E, b, b) and `FanWeights` to (N, 4 C, h, w)."""
+    """A cell: outputs of the two cells before, preprocessing convolutions and edge weights to (N, 4 C, h, w)."""
 
     @staticmethod
     def forward(
-        ctx: Any, plan: CellPlan, inputs: Tensor, betas: Tensor, side: Tensor | None, *weights: Tensor | None
+        ctx: Any,
+        plan: CellPlan,
+        before_previous: Tensor,
+        previous: Tensor,
+        convolution0: Tensor,
+        convolution1: Tensor,
+        betas: Tensor,
+        side: Tensor | None,
+        *weights: Tensor | None,
     ) -> Tensor:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        n, channels, height, width = inputs.shape
-        channels //= INPUTS
-        h, w = -(-height // plan.stride), -(-width // plan.stride)
-        out = inputs.new_zeros(n * h * w, NODES * channels)
-        ctx.groups = []
-        for states, edges in plan.groups():
-            group = Group(plan, states, edges, betas, side, FanWeights(*weights))
-            group.forward(_states(states, inputs, out, h), out[:, group.columns])
-            ctx.groups.append(group)
-            if plan.running is None:
-                plan.statistics.append(group.statistics())
-        ctx.save_for_backward(inputs, out, betas, side, *weights)
-        return image(out, torch.Size([n, -1, h, w]))
+        """Convolutions (C, q) of the preprocessing, beta (E,), side (1, E, b, b) and `FanWeights` of all edges."""
+        cell = ctx.cell = _Cell(plan, previous, (convolution0, convolution1), betas, side, FanWeights(*weights))
+        inputs = cell.inputs(before_previous, previous)
+        out = previous.new_zeros(cell.pixels, NODES * cell.channels)
+        for group in cell.groups:
+            group.forward(cell.states(group, inputs, out), out[:, group.columns])
+        if plan.running is None:
+            plan.statistics = cell.statistics()
+        ctx.save_for_backward(before_previous, previous, out, convolution0, convolution1, betas, side, *weights)
+        return image(out, cell.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, out, *_ = ctx.saved_tensors
+        """The gradient of a node is complete once all groups that it feeds have been visited."""
+        cell: _Cell = ctx.cell
+        before_previous, previous, out, *_ = ctx.saved_tensors
+        inputs = cell.inputs(before_previous, previous)
         gradients = rows(gradient).clone(memory_format=torch.contiguous_format)
         input_gradients: list[Tensor] = []
         parts = []
-        for group in reversed(ctx.groups):
-            x = _states(group.states, inputs, out, gradient.shape[2])
-            x_gradient, *part = group.backward(x, gradients[:, group.columns])
+        for group in reversed(cell.groups):
+            x_gradient, *part = group.backward(cell.states(group, inputs, out), gradients[:, group.columns])
             parts.insert(0, part)
             if group.states[0] < INPUTS:
-                input_gradients.insert(0, x_gradient)
+                input_gradients[:0] = rows(x_gradient).split(cell.channels, dim=1)
             else:
-                _states(group.states, inputs, gradients, gradient.shape[2]).add_(x_gradient)
+                cell.states(group, inputs, gradients).add_(x_gradient)
         betas, sides, weights = zip(*parts, strict=True)
+        y = [column for state in inputs for column in rows(state).split(cell.channels, dim=1)]
+        before_gradient, convolution0 = cell.preprocessing[0].backward(before_previous, y[0], input_gradients[0])
+        previous_gradient, convolution1 = cell.preprocessing[1].backward(previous, y[1], input_gradients[1])
         return (
             None,
-            torch.cat(input_gradients, 1) if len(input_gradients) > 1 else input_gradients[0],
+            before_gradient,
+            previous_gradient,
+            convolution0,
+            convolution1,
             torch.cat(betas),
             _cat(sides),
             *(_cat(column) for column in zip(*weights, strict=True)),
         )
 
 
-def _states(states: list[int], inputs: Tensor, nodes: Tensor, height: int) -> Tensor:
-    """The named states as images: columns of the inputs (N, 2 C, H, W), or of the nodes (M, 4 C)."""
-    channels = nodes.shape[1] // NODES
-    if states[0] < INPUTS:
-        return inputs[:, states[0] * channels : (states[-1] + 1) * channels]
-    start = (states[0] - INPUTS) * channels
-    n = inputs.shape[0]
-    shape = torch.Size([n, channels, height, nodes.shape[0] // (n * height)])
-    return image(nodes[:, start : start + channels], shape)
+class _Cell:
+    """The parts of a cell, with what they keep from forward to backward: weights and statistics, but no images."""
+
+    def __init__(
+        self,
+        plan: CellPlan,
+        previous: Tensor,
+        convolutions: tuple[Tensor, Tensor],
+        betas: Tensor,
+        side: Tensor | None,
+        weights: FanWeights,
+    ) -> None:
+        n, _, height, width = previous.shape
+        self.channels = convolutions[0].shape[0]
+        self.input_shape = previous.shape
+        self.shape = torch.Size([n, -1, -(-height // plan.stride), -(-width // plan.stride)])
+        self.pixels = n * self.shape[2] * self.shape[3]
+        widest = n * height * width * weights.first[:, :, :, 0, 0].numel() * 4 // 7  # of 14 edges 8 leave the inputs
+        self.joined = plan.orders is None and (previous.is_cuda or widest <= JOINED_ELEMENTS)
+        running: list[Running | None] = [None, None]
+        if plan.running is not None:
+            mean, variance = plan.running["inputs"]
+            running = [(mean[i, 0], variance[i, 0]) for i in range(INPUTS)]
+        self.preprocessing = [
+            Preprocessing(convolution, plan.halve and i == 0, running[i]) for i, convolution in enumerate(convolutions)
+        ]
+        self.groups = []
+        start = 0
+        for states in ([[0, 1]] if self.joined else [[0], [1]]) + [[node] for node in range(INPUTS, INPUTS + NODES - 1)]:
+            stop = start + sum(source in states for source, _ in EDGES)
+            self.groups.append(Group(plan, states, slice(start, stop), betas, side, weights))
+            start = stop
+
+    def inputs(self, before_previous: Tensor, previous: Tensor) -> list[Tensor]:
+        """States 0 and 1, as one image (N, 2 C, H, W) or as two."""
+        states = [p.forward(x) for p, x in zip(self.preprocessing, (before_previous, previous), strict=True)]
+        if self.joined:
+            states = [torch.cat(states, dim=1)]
+        return [image(state, self.input_shape) for state in states]
+
+    def states(self, group: Group, inputs: list[Tensor], nodes: Tensor) -> Tensor:
+        """What a group reads (N, S C, ...): inputs, or columns of the nodes (M, 4 C)."""
+        if group.states[0] < INPUTS:
+            return inputs[group.states[0]]
+        start = (group.states[0] - INPUTS) * self.channels
+        return image(nodes[:, start : start + self.channels], self.shape)
+
+    def statistics(self) -> Norms:
+        """Batch mean and biased variance of all batch norms, after `forward` of all parts."""
+        parts = [group.statistics() for group in self.groups]
+        norms = {}
+        for name in dict.fromkeys(name for part in parts for name in part):
+            means, variances = zip(*(part[name] for part in parts if name in part), strict=True)
+            norms[name] = (torch.cat(means, 1), torch.cat(variances, 1))
+        means, variances = zip(*((p.mean, p.variance) for p in self.preprocessing), strict=True)
+        norms["inputs"] = (torch.stack(means)[:, None], torch.stack(variances)[:, None])
+        return norms
 
 
 def _cat(parts: tuple[Tensor | None, ...]) -> Tensor | None:

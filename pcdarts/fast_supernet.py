@@ -15,6 +15,7 @@ from pcdarts.depthwise import embed
 from pcdarts.fan import FanWeights, Norms
 from pcdarts.fast_cell import CellFunction, CellPlan
 from pcdarts.genotype import INPUTS, PRIMITIVES
+from pcdarts.operations import FactorizedReduce
 from pcdarts.supernet import EDGES, NODES, MixedEdge, SearchCell, Supernet
 
 BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
@@ -46,20 +47,23 @@ class FastCell(SearchCell):
         """Outputs of the two cells before, alphas (E, P) and edge weights (E,), by target, to (N, 4 C, H, W)."""
         if not self.fast:
             return super().forward(before_previous, previous, alphas, betas, generator)
-        inputs = torch.cat([self.preprocess0(before_previous), self.preprocess1(previous)], dim=1)
+        before_previous, previous = (
+            x.contiguous(memory_format=torch.channels_last) for x in (before_previous, previous)
+        )
         edges = [edge for edge in (self.edges[e] for e in BY_SOURCE) if isinstance(edge, MixedEdge)]
         orders = None
         if self.sampling == "random":
-            count = inputs.shape[1] // INPUTS
-            draws = [torch.randperm(count, generator=generator) for _ in range(INPUTS + NODES)]
-            orders = [order.to(inputs.device) for order in draws]
+            channels = self.preprocess1[1].out_channels
+            draws = [torch.randperm(channels, generator=generator) for _ in range(INPUTS + NODES)]
+            orders = [order.to(previous.device) for order in draws]
         plan = CellPlan(
             k=self.k,
             shuffle=self.sampling == "shuffle",
             stride=edges[0].stride,
             spatial_stride=edges[0].spatial_stride,
+            halve=isinstance(self.preprocess0, FactorizedReduce),
             orders=orders,
-            running=None if self.training else _running_statistics(edges),
+            running=None if self.training else self._running_statistics(edges),
         )
         side = None
         if not isinstance(edges[0].side, nn.Identity):
@@ -67,10 +71,52 @@ class FastCell(SearchCell):
             side = side.unflatten(2, (-1, edges[0].side[1].in_channels))  # type: ignore[index, union-attr]
         betas = betas[BY_SOURCE]
         weights = _gather(edges, (betas[:, None] * alphas[BY_SOURCE]).t())
-        out: Tensor = CellFunction.apply(plan, inputs, betas, side, *weights)  # type: ignore[no-untyped-call]
+        out: Tensor = CellFunction.apply(  # type: ignore[no-untyped-call]
+            plan, before_previous, previous, *self._convolutions(), betas, side, *weights
+        )
         if self.training:
-            _update_running_statistics(edges, plan, out)
+            self._update_running_statistics(edges, plan, previous, out)
         return out
+
+    def _convolutions(self) -> tuple[Tensor, Tensor]:
+        """Weights (C, q) of the preprocessing."""
+        first, second = (
+            _reduction_matrix(layer) if isinstance(layer, FactorizedReduce) else layer[1].weight[:, :, 0, 0]
+            for layer in (self.preprocess0, self.preprocess1)
+        )
+        return first, second
+
+    def _norms(self, edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
+        first = self.preprocess0.norm if isinstance(self.preprocess0, FactorizedReduce) else self.preprocess0[2]
+        return {"inputs": [[first], [self.preprocess1[2]]], **_edge_norms(edges)}
+
+    def _running_statistics(self, edges: Sequence[MixedEdge]) -> Norms:
+        def stack(kinds: list[list[nn.BatchNorm2d]], name: str) -> Tensor:
+            return torch.stack([getattr(norm, name) for kind in kinds for norm in kind]).unflatten(0, (len(kinds), -1))
+
+        norms = self._norms(edges).items()
+        return {name: (stack(kinds, "running_mean"), stack(kinds, "running_var")) for name, kinds in norms}
+
+    @torch.no_grad()
+    def _update_running_statistics(
+        self, edges: Sequence[MixedEdge], plan: CellPlan, previous: Tensor, out: Tensor
+    ) -> None:
+        """Move the running statistics towards those of the batch, as nn.BatchNorm2d does."""
+        counts, means, variances, new_means, new_variances = [], [], [], [], []
+        for name, kinds in self._norms(edges).items():
+            spatial_stride = plan.spatial_stride if name not in ("inputs", "side") else 1
+            n, _, h, w = (previous if name == "inputs" else out).shape
+            pixels = n * -(-h // spatial_stride) * -(-w // spatial_stride)
+            norms = [norm for kind in kinds for norm in kind]
+            mean, variance = plan.statistics[name]
+            counts += [norm.num_batches_tracked for norm in norms]
+            means += [norm.running_mean for norm in norms]
+            variances += [norm.running_var for norm in norms]
+            new_means += mean.flatten(0, 1).unbind()
+            new_variances += (variance * (pixels / (pixels - 1))).flatten(0, 1).unbind()
+        torch._foreach_add_(counts, 1)
+        torch._foreach_lerp_(means, new_means, MOMENTUM)
+        torch._foreach_lerp_(variances, new_variances, MOMENTUM)
 
 
 class FastSupernet(Supernet):
@@ -135,7 +181,7 @@ def _stack(rows: Sequence[Sequence[nn.Module]]) -> Tensor:
     return torch.stack(weights).unflatten(0, (len(rows), -1))  # type: ignore[arg-type]
 
 
-def _norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
+def _edge_norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
     """The batch norms of a cell, in the order of `Norms`: by kind, then by edge."""
 
     def layers(operation: int, *path: int) -> list[nn.BatchNorm2d]:
@@ -157,34 +203,3 @@ def _norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
     if not isinstance(edges[0].side, nn.Identity):
         norms["side"] = [[edge.side[2] for edge in edges]]  # type: ignore[index, misc]
     return norms
-
-
-def _running_statistics(edges: Sequence[MixedEdge]) -> Norms:
-    def stack(kinds: list[list[nn.BatchNorm2d]], name: str) -> Tensor:
-        return torch.stack([getattr(norm, name) for kind in kinds for norm in kind]).unflatten(0, (len(kinds), -1))
-
-    return {
-        name: (stack(kinds, "running_mean"), stack(kinds, "running_var")) for name, kinds in _norms(edges).items()
-    }
-
-
-@torch.no_grad()
-def _update_running_statistics(edges: Sequence[MixedEdge], plan: CellPlan, out: Tensor) -> None:
-    """Move the running statistics towards those of the batch, as nn.BatchNorm2d does."""
-    n, _, h, w = out.shape
-    s = plan.spatial_stride
-    counts, means, variances, new_means, new_variances = [], [], [], [], []
-    for name, kinds in _norms(edges).items():
-        pixels = n * h * w if name == "side" else n * -(-h // s) * -(-w // s)
-        mean, variance = (
-            torch.cat(parts, 1) for parts in zip(*(s[name] for s in plan.statistics if name in s), strict=True)
-        )
-        norms = [norm for kind in kinds for norm in kind]
-        counts += [norm.num_batches_tracked for norm in norms]
-        means += [norm.running_mean for norm in norms]
-        variances += [norm.running_var for norm in norms]
-        new_means += mean.flatten(0, 1).unbind()
-        new_variances += (variance * (pixels / (pixels - 1))).flatten(0, 1).unbind()
-    torch._foreach_add_(counts, 1)
-    torch._foreach_lerp_(means, new_means, MOMENTUM)
-    torch._foreach_lerp_(variances, new_variances, MOMENTUM)

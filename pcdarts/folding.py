@@ -14,7 +14,7 @@ the p output columns f; blocks of equal f are summed.  All features of A lie sid
 columns are ordered (j, f, q), or (j, q) where shared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ EPSILON = 1e-5
 """The one of nn.BatchNorm2d."""
 GEMM_COLUMNS = 64
 """Block-diagonal products are dense up to this width: on a CPU faster than many narrow ones."""
+SUMMED_COLUMNS = 16
 
 Running = tuple[Tensor, Tensor]
 
@@ -90,8 +91,14 @@ def apply_folds(folds: Sequence[Fold], features: Sequence[Sequence[Tensor]]) -> 
     return out
 
 
-def fold_backward(fold: Fold, features: Sequence[Tensor], gradient: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Gradients in the features, in P (J, F, p, q) and in w (J, F, 1), from that of the output (M, F p)."""
+def fold_backward(
+    fold: Fold, features: Sequence[Tensor], gradient: Tensor, outs: Sequence[Tensor | None] | None = None
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Gradients in the features, in P (J, F, p, q) and in w (J, F, 1), from that of the output (M, F p).
+
+    Those in the features are written to `outs` where given.
+    """
+    outs = [None] * len(features) if outs is None else outs
     rows, (_, f, p, q) = gradient.shape[0], fold.pointwise.shape
     total = column_sums(gradient).view(1, f, p)
     d = _join([block_products(gradient, a, p, q, f, fold.shared) for a in features])  # D^T (J, F, p, q)
@@ -100,7 +107,7 @@ def fold_backward(fold: Fold, features: Sequence[Tensor], gradient: Tensor) -> t
     weight_gradient = (fold.rstd * t).sum(-1, keepdim=True)
     parts = _split(matrices, features)
     if fold.feature_mean is None or fold.pointwise_covariance is None:
-        back = [multiply_transposed(gradient, blocks, fold.shared) for blocks in parts]
+        back = [multiply_transposed(gradient, v, fold.shared, None, out) for v, out in zip(parts, outs, strict=True)]
         return back, scale[..., None] * d, weight_gradient
     v = (-0.5 * scale * fold.rstd.square() * t)[..., None]
     centred = d - total[..., None] * fold.feature_mean[..., None, :]
@@ -110,12 +117,11 @@ def fold_backward(fold: Fold, features: Sequence[Tensor], gradient: Tensor) -> t
     if fold.shared:
         curvature, offset = curvature.sum(1, keepdim=True), offset.sum(1, keepdim=True)
     offset = offset - (curvature @ fold.feature_mean[..., None])[..., 0]
+    curvatures, offsets = _split(curvature, features), _split(offset, features)
     back = []
-    for a, blocks, s, o in zip(
-        features, parts, _split(curvature, features), _split(offset, features), strict=True
-    ):
-        part = multiply_transposed(gradient, blocks, fold.shared, o.flatten())
-        back.append(_add_block_product(part, a, s.flatten(0, 1)))
+    for a, blocks, c, o, out in zip(features, parts, curvatures, offsets, outs, strict=True):
+        part = multiply_transposed(gradient, blocks, fold.shared, o.flatten(), out)
+        back.append(_add_block_product(part, a, c.flatten(0, 1)))
     return back, pointwise_gradient, weight_gradient
 
 
@@ -131,29 +137,28 @@ def dense(blocks: Tensor, shared: bool) -> Tensor:
 
 def multiply(a: Tensor, blocks: Tensor, shared: bool, bias: Tensor) -> Tensor:
     """Features a and blocks (J, F, p, q) to the output (M, F p), block-diagonal ones in slices."""
-    _, _, p, q = blocks.shape
-    outs, start = [], 0
-    for piece in _slices(blocks, shared):
-        stop = start + piece.shape[1]
-        columns = a if piece is blocks else a[:, start * q : stop * q]
-        outs.append(torch.addmm(bias[start * p : stop * p], columns, dense(piece, shared)))
-        start = stop
-    return _join(outs, dim=1)
+    _, f, p, q = blocks.shape
+    out = a.new_empty(a.shape[0], f * p)
+    for start, stop, piece in _slices(blocks, shared):
+        columns = a[:, start * q : stop * q] if piece is not blocks else a
+        torch.addmm(bias[start * p : stop * p], columns, dense(piece, shared), out=out[:, start * p : stop * p])
+    return out
 
 
-def multiply_transposed(gradient: Tensor, blocks: Tensor, shared: bool, bias: Tensor | None = None) -> Tensor:
+def multiply_transposed(
+    gradient: Tensor, blocks: Tensor, shared: bool, bias: Tensor | None, out: Tensor | None = None
+) -> Tensor:
     """Gradient (M, F p) of the output to that of the features, plus a bias per feature."""
-    _, _, p, q = blocks.shape
-    outs, start = [], 0
-    for piece in _slices(blocks, shared):
-        stop = start + piece.shape[1]
-        columns, matrix = gradient[:, start * p : stop * p], dense(piece, shared).t()
+    j, f, p, q = blocks.shape
+    if out is None:
+        out = gradient.new_empty(gradient.shape[0], j * q * (1 if shared else f))
+    for start, stop, piece in _slices(blocks, shared):
+        matrix, columns = dense(piece, shared).t(), slice(start * q, stop * q) if piece is not blocks else slice(None)
         if bias is None:
-            outs.append(columns @ matrix)
+            torch.mm(gradient[:, start * p : stop * p], matrix, out=out[:, columns])
         else:
-            outs.append(torch.addmm(bias if piece is blocks else bias[start * q : stop * q], columns, matrix))
-        start = stop
-    return _join(outs, dim=1)
+            torch.addmm(bias[columns], gradient[:, start * p : stop * p], matrix, out=out[:, columns])
+    return out
 
 
 def block_products(gradient: Tensor, a: Tensor, p: int, q: int, f: int, shared: bool) -> Tensor:
@@ -166,16 +171,22 @@ def block_products(gradient: Tensor, a: Tensor, p: int, q: int, f: int, shared: 
 
 
 def column_sums(a: Tensor) -> Tensor:
-    """Sums over the rows, as a matrix product: faster than a reduction over the long dimension."""
+    """Sums over the rows; of many columns as a matrix product, which is faster than a reduction."""
+    if a.shape[1] < SUMMED_COLUMNS:
+        return a.sum(0)
     return (a.new_ones(1, a.shape[0]) @ a)[0]
 
 
-def _slices(blocks: Tensor, shared: bool) -> Sequence[Tensor]:
+def _slices(blocks: Tensor, shared: bool) -> Iterator[tuple[int, int, Tensor]]:
     """Blocks (1, F, p, q) cut along F where one dense matrix would be wide and mostly zero."""
     j, f, p, q = blocks.shape
     if shared or j > 1 or f * max(p, q) <= GEMM_COLUMNS:
-        return [blocks]
-    return blocks.split(max(1, GEMM_COLUMNS // max(p, q)), dim=1)
+        yield 0, f, blocks
+        return
+    step = max(1, GEMM_COLUMNS // max(p, q))
+    for start in range(0, f, step):
+        stop = min(start + step, f)
+        yield start, stop, blocks[:, start:stop]
 
 
 def _split(stack: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -205,5 +216,5 @@ def _add_block_product(out: Tensor, a: Tensor, blocks: Tensor) -> Tensor:
     return out
 
 
-def _join(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim)
+def _join(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

@@ -151,12 +151,15 @@ class FolderBatches:
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in stored order, not augmented: for evaluation."""
         items: list[_Item] = [(path, label, None) for path, label in self._images]
-        return self._decoded(_chunks(items, batch_size))
+        return self._decoded(items[start : start + batch_size] for start in range(0, len(items), batch_size))
 
     def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[list[_Item]]:
-        order = torch.randperm(len(self), generator=generator).tolist()
-        seeds = _seeds(len(self), generator).tolist()
-        return _chunks([(*self._images[i], seed) for i, seed in zip(order, seeds, strict=True)], batch_size)
+        order = torch.randperm(len(self), generator=generator)
+        seeds = _seeds(len(self), generator)
+        return (
+            [(*self._images[i], seed) for i, seed in zip(indices.tolist(), some.tolist(), strict=True)]
+            for indices, some in zip(order.split(batch_size), seeds.split(batch_size), strict=True)
+        )
 
     def _augmented(self, batches: Iterator[list[_Item]], generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in self._decoded(batches):
@@ -179,10 +182,6 @@ def _seeds(count: int, generator: torch.Generator) -> Tensor:
     return torch.randint(2**62, (count,), generator=generator)
 
 
-def _chunks(items: list[_Item], size: int) -> Iterator[list[_Item]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
 class _Decoder(Dataset[tuple[Tensor, int]]):
     """Decodes and augments an image.  It is handed whole items, so that workers need no copy of a million paths."""
 
@@ -203,7 +202,7 @@ class _Decoder(Dataset[tuple[Tensor, int]]):
         try:
             with Image.open(self.folder / path) as file:
                 image = file.convert("RGB")
-        except OSError as error:
+        except (OSError, SyntaxError) as error:  # Pillow raises either for damaged files
             raise ValueError(f"{self.folder / path} cannot be read ({error}); replace it or take it away") from error
         if seed is None:
             return self.test_transform(image), label

@@ -60,7 +60,7 @@ def digits() -> SearchConfig:
         epochs=12,
         warmup_epochs=4,
         channels=8,
-        layers=4,
+        layers=3,
         learning_rate=0.05,
         alpha_learning_rate=1e-2,
     )
@@ -136,9 +136,9 @@ def retrain_digits() -> RetrainConfig:
     return RetrainConfig(
         dataset="digits",
         batch_size=64,
-        epochs=15,
+        epochs=12,
         channels=16,
-        layers=6,
+        layers=4,
         learning_rate=0.05,
         auxiliary_weight=0.0,
         drop_path=0.1,

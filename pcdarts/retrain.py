@@ -40,6 +40,7 @@ def retrain(
     *,
     checkpoint: CheckpointFile | None = None,
     on_epoch: Callable[[RetrainEpoch], None] = lambda record: None,
+    log: Callable[[str], None] = lambda message: None,
 ) -> RetrainResult:
     """Train, pick the best epoch by validation accuracy, test it.
 
@@ -51,6 +52,7 @@ def retrain(
     saved = checkpoint.load(state.identity) if checkpoint else None
     if saved is not None:
         state.load(saved)
+        log(f"resumed after epoch {len(state.history) - 1}")
     for record in state.history:
         on_epoch(record)
     for epoch in range(len(state.history), config.epochs):

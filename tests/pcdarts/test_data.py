@@ -51,7 +51,7 @@ def test_an_epoch_shows_every_image_once_with_its_label():
     assert [len(labels) for _, labels in batches] == [4, 4, 2]
     images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
     assert images.dtype == torch.float32 and labels.dtype == torch.int64
-    assert torch.equal(images, labels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).float())
+    torch.testing.assert_close(images, labels.view(-1, 1, 1, 1).expand(-1, 1, 4, 4).float())
     assert labels.tolist() != labels.sort().values.tolist() == list(range(10))
 
 
@@ -67,7 +67,7 @@ def test_in_order_neither_shuffles_nor_augments():
     batches = plain(crop_padding=2, flip=True)
     images, labels = (torch.cat(part) for part in zip(*batches.in_order(3), strict=True))
     assert labels.tolist() == list(range(10))
-    assert torch.equal(images[:, 0, 0, 0], torch.arange(10.0))
+    torch.testing.assert_close(images, torch.arange(10.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
 
 
 @pytest.mark.parametrize("method", ["epoch", "stream"])
@@ -115,9 +115,9 @@ def test_the_halves_of_a_search_are_disjoint_and_leave_the_test_images_alone(nam
 def test_digits_are_stratified_and_normalized():
     parts = retrain_batches(RetrainConfig(dataset="digits"), CPU)
     assert [len(part) for part in parts] == [1437 - 143, 143, 360]
-    for part in parts:
-        counts = torch.cat([labels for _, labels in part.in_order(1000)]).bincount()
-        assert (counts - len(part) / 10).abs().max() < 3
+    counts = torch.stack([torch.cat([labels for _, labels in part.in_order(500)]).bincount() for part in parts])
+    shares = torch.tensor([len(part) for part in parts])[:, None] / 1797
+    assert (counts - shares * counts.sum(dim=0)).abs().max() < 1.5
     values = pixels(parts[0])
     assert abs(float(values.mean())) < 0.02 and abs(float(values.std()) - 1) < 0.02
 

@@ -1,0 +1,147 @@
+"""The discrete network: counts of the papers' networks, drop-path, auxiliary heads, every published cell."""
+
+import pytest
+import torch
+
+from pcdarts.complexity import count_parameters
+from pcdarts.genotype import PUBLISHED, Genotype
+from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell, drop_path_per_image
+
+CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar"}
+IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Layers this small lose time to a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make(genotype="PC_DARTS_cifar", seed=0, **values):
+    sizes = {"channels": 4, "layers": 3, "classes": 5} | values
+    return CellNetwork(PUBLISHED[genotype], **sizes, generator=seeded(seed))
+
+
+def images(size, count=2):
+    return torch.randn(count, 3, size, size, generator=seeded(1))
+
+
+@pytest.mark.parametrize(
+    ("genotype", "sizes", "parameters", "with_auxiliary"),
+    [
+        ("PC_DARTS_cifar", CIFAR, 3_634_678, 4_111_104),
+        ("PC_DARTS_image", IMAGENET, 5_342_464, 6_603_240),
+        ("PC_DARTS_cifar", IMAGENET, 5_270_560, 6_531_336),
+        ("DARTS_V2", CIFAR, 3_349_342, None),
+        ("DARTS_V2", IMAGENET, 4_718_752, None),
+    ],
+)
+def test_parameter_counts_of_the_official_networks(genotype, sizes, parameters, with_auxiliary):
+    with torch.device("meta"):
+        assert count_parameters(CellNetwork(PUBLISHED[genotype], **sizes)) == parameters
+        if with_auxiliary:
+            assert count_parameters(CellNetwork(PUBLISHED[genotype], **sizes, auxiliary=True)) == with_auxiliary
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+@pytest.mark.parametrize("genotype", PUBLISHED)
+def test_every_published_cell_trains_at_even_and_odd_sizes(genotype, stem):
+    network = make(genotype, stem=stem)
+    for size in (8, 9) if stem == "cifar" else (64, 71):
+        logits = network(images(size))
+        assert logits.shape == (2, 5)
+    logits[:, 0].sum().backward()
+    first, last = next(network.stem.parameters()), network.classifier.weight
+    assert first.grad.abs().sum() > 0 and last.grad.abs().sum() > 0
+
+
+def test_a_cell_concatenates_the_nodes_it_names():
+    network = make("AmoebaNet")
+    assert [len(cell.concat) for cell in network.cells] == [3, 3, 3]
+    assert network.classifier.in_features == 3 * 4 * 4
+
+
+def test_the_generator_alone_decides_the_weights():
+    torch.manual_seed(1)
+    first = make(seed=5).state_dict()
+    torch.manual_seed(2)
+    second, other = make(seed=5).state_dict(), make(seed=6).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+def test_drop_path_keeps_or_drops_whole_images_and_keeps_the_expectation():
+    count, probability = 10_000, 0.3
+    out = drop_path_per_image(torch.ones(count, 2, 3, 3, dtype=torch.float64), probability, seeded())
+    assert torch.equal(out, out[:, :1, :1, :1].expand_as(out))
+    assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    deviation = (probability / (1 - probability) / count) ** 0.5
+    assert abs(float(out.mean()) - 1) < 4 * deviation
+
+
+def test_drop_path_spares_identities():
+    skips = Genotype([("skip_connect", 0), ("skip_connect", 1)], [2], [("skip_connect", 0), ("skip_connect", 1)], [2])
+    x = torch.randn(8, 4, 6, 6, generator=seeded())
+    normal = NetworkCell(skips, (4, 4), 4, reduction=False, reduction_before=False)
+    generator = seeded()
+    before = generator.get_state()
+    kept = normal(x, x, 0.9, generator)
+    assert torch.equal(generator.get_state(), before) and torch.equal(kept, normal(x, x, 0.0, None))
+    reduction = NetworkCell(skips, (4, 4), 4, reduction=True, reduction_before=False)  # its skips have weights
+    dropped = reduction(x, x, 0.9, generator)
+    assert (dropped.flatten(1) == 0).all(dim=1).any() and not torch.equal(generator.get_state(), before)
+
+
+def test_drop_path_is_for_training_and_draws_from_the_generator():
+    network, x = make(), images(8)
+    network.drop_path = 0.5
+    draws = [network(x) for _ in range(2)]
+    again = make()
+    again.drop_path = 0.5
+    assert not torch.equal(*draws) and torch.equal(again(x), draws[0])
+    network.eval()
+    dropping = network(x)
+    network.drop_path = 0.0
+    assert torch.equal(network(x), dropping)
+
+
+def test_drop_path_without_a_generator_is_refused():
+    network = CellNetwork(PUBLISHED["DARTS_V2"], channels=4, layers=3, classes=5)
+    network.drop_path = 0.5
+    with pytest.raises(ValueError, match="drop_path is 0.5, but draws need a generator"):
+        network(images(8))
+
+
+@pytest.mark.parametrize("layers", [3, 5])
+def test_the_auxiliary_head_speaks_in_training_only(layers):
+    network = make(auxiliary=True, layers=layers)
+    logits, auxiliary = network.forward_with_auxiliary(images(32))
+    assert auxiliary.shape == (2, 5) and torch.equal(network(images(32)), logits)
+    auxiliary.sum().backward()
+    assert network.auxiliary_head[2].weight.grad is not None and network.cells[0].preprocess1[1].weight.grad is not None
+    assert network.classifier.weight.grad is None
+    assert network.eval().forward_with_auxiliary(images(32))[1] is None
+    assert make().forward_with_auxiliary(images(8))[1] is None
+
+
+@pytest.mark.parametrize(("stem", "smallest"), [("cifar", 8), ("imagenet", 7)])
+def test_the_auxiliary_head_needs_a_map_of_the_official_size_or_larger(stem, smallest):
+    head = AuxiliaryHead(4, 5, stem)
+    assert head(torch.zeros(2, 4, smallest, smallest)).shape == (2, 5)
+    assert head(torch.zeros(2, 4, 2 * smallest, smallest + 1)).shape == (2, 5)
+    with pytest.raises(ValueError, match=f"at least {smallest} x {smallest}; set auxiliary_weight to 0"):
+        head(torch.zeros(2, 4, smallest, smallest - 1))
+
+
+def test_the_official_imagenet_network_trains_with_its_auxiliary_head():
+    with torch.device("meta"):
+        network = CellNetwork(PUBLISHED["PC_DARTS_image"], **{**IMAGENET, "channels": 4}, auxiliary=True)
+        logits, auxiliary = network.forward_with_auxiliary(torch.zeros(2, 3, 224, 224))
+    assert logits.shape == auxiliary.shape == (2, 1000)

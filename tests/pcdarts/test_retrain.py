@@ -1,0 +1,202 @@
+"""The retraining loop: schedules, one step by hand, the best epoch, and going on bit for bit."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pcdarts import retrain as module
+from pcdarts.checkpoint import CheckpointFile
+from pcdarts.config import RetrainConfig
+from pcdarts.genotype import PUBLISHED
+from pcdarts.network import CellNetwork
+from pcdarts.retrain import RetrainState, learning_rate, retrain
+from pcdarts.training import Score
+
+CELL = PUBLISHED["PC_DARTS_cifar"]
+MEASURED = ("seconds", "peak_memory_bytes")
+
+
+class FakeBatches:
+    """Random images with labels; an epoch is shuffled and takes noise from the generator."""
+
+    classes, image_channels = 3, 1
+
+    def __init__(self, seed, count, size):
+        generator = torch.Generator().manual_seed(seed)
+        self.image_size, self.labels = size, torch.arange(count) % self.classes
+        self.images = torch.randn(count, 1, size, size, generator=generator) + self.labels[:, None, None, None]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def epoch(self, batch_size, generator):
+        for indices in torch.randperm(len(self), generator=generator).split(batch_size):
+            images = self.images[indices]
+            yield images + 0.1 * torch.randn(images.shape, generator=generator), self.labels[indices]
+
+    def in_order(self, batch_size):
+        yield from zip(self.images.split(batch_size), self.labels.split(batch_size), strict=True)
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    def use(count=12, size=8):
+        monkeypatch.setattr(
+            module, "retrain_batches", lambda config, device: tuple(FakeBatches(seed, count, size) for seed in range(3))
+        )
+
+    use()
+    return use
+
+
+def make(**values):
+    small = {"dataset": "synthetic", "batch_size": 6, "epochs": 4, "channels": 2, "layers": 3, "device": "cpu"}
+    return RetrainConfig(**(small | {"auxiliary_weight": 0.0, "learning_rate": 0.05} | values))
+
+
+def without(record, *names):
+    return {name: value for name, value in dataclasses.asdict(record).items() if name not in names}
+
+
+def saved(path, config, genotype=CELL):
+    return CheckpointFile(path).load(module.identity(config) | {"genotype": str(genotype)})
+
+
+def plain(state):
+    """A checkpoint as comparable values: tensors as their bytes, epochs without their seconds."""
+    if isinstance(state, torch.Tensor):
+        return state.dtype, state.shape, state.numpy().tobytes()
+    if isinstance(state, dict):
+        return {name: plain(value) for name, value in state.items() if name not in MEASURED}
+    return [plain(value) for value in state] if isinstance(state, list) else state
+
+
+@pytest.mark.parametrize(
+    ("values", "rates"),
+    [
+        ({}, [1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+        ({"learning_rate_warmup_epochs": 2}, [0.5, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2]),
+        ({"schedule": "linear"}, [1, 0.75, 0.5, 0.25]),
+        ({"schedule": "linear", "learning_rate_warmup_epochs": 3}, [1 / 3, 0.5, 0.5, 0.25]),
+    ],
+)
+def test_learning_rates(values, rates):
+    config = make(learning_rate=1.0, **values)
+    assert [learning_rate(config, epoch) for epoch in range(4)] == pytest.approx(rates)
+
+
+def test_one_step_by_hand(tmp_path, small_data):
+    small_data(count=6, size=32)
+    config = make(
+        epochs=1,
+        auxiliary_weight=0.4,
+        label_smoothing=0.1,
+        gradient_clip=0.01,
+        weight_decay=0.1,
+        momentum=0.9,
+    )
+    start = RetrainState(CELL, config)  # the weights and the batch that the training will begin with
+    network = start.network.train()
+    ((images, labels),) = start.train.epoch(6, start.generators["train"])
+    logits, auxiliary = network.forward_with_auxiliary(images)
+
+    def smoothed(logits):
+        target = 0.9 * functional.one_hot(labels, 3) + 0.1 / 3
+        return -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+    with torch.no_grad():
+        loss_before = float(smoothed(logits))
+    weights = dict(network.named_parameters())
+    gradients = torch.autograd.grad(smoothed(logits) + 0.4 * smoothed(auxiliary), list(weights.values()))
+    norm = torch.stack([(gradient**2).sum() for gradient in gradients]).sum().sqrt()
+    assert norm > 0.01
+    expected = {
+        name: (weight - 0.05 * (gradient * 0.01 / norm + 0.1 * weight)).detach()
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+    }
+    epochs = []
+    retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / "step.pt"), on_epoch=epochs.append)
+    trained = saved(tmp_path / "step.pt", config)["network"]
+    assert all(torch.allclose(trained[name], expected[name], atol=1e-6) for name in expected)
+    assert epochs[0].train_loss == pytest.approx(loss_before, rel=1e-5)
+
+
+def test_the_best_validation_epoch_is_tested_and_the_test_set_is_used_once(monkeypatch):
+    accuracies, seen = [50.0, 90.0, 90.0, 70.0, 33.0], []
+
+    def fake_evaluate(model, batches, device):
+        seen.append(({name: value.clone() for name, value in model.state_dict().items()}, model.drop_path))
+        return Score(1.0, accuracies[len(seen) - 1])
+
+    monkeypatch.setattr(module, "evaluate", fake_evaluate)
+    result = retrain(CELL, make(drop_path=0.4))
+    assert len(seen) == 5 and [drop_path for _, drop_path in seen[:4]] == pytest.approx([0, 0.1, 0.2, 0.3])
+    tested = plain(seen[4][0])
+    assert [tested == plain(weights) for weights, _ in seen[:4]] == [False, True, False, False]
+    assert (result.best_epoch, result.valid_accuracy, result.test_accuracy) == (1, 90.0, 33.0)
+
+
+def test_the_best_weights_are_in_the_checkpoint(tmp_path):
+    config = make()
+    result = retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / "job.pt"))
+    network = CellNetwork(CELL, channels=2, layers=3, classes=3, image_channels=1)
+    network.load_state_dict(saved(tmp_path / "job.pt", config)["best"]["weights"])
+    test = FakeBatches(2, 12, 8)
+    with torch.no_grad():
+        logits = network.eval()(test.images)
+    assert result.test_loss == pytest.approx(float(functional.cross_entropy(logits, test.labels)), rel=1e-5)
+    assert result.test_accuracy == pytest.approx(100 * float((logits.argmax(1) == test.labels).float().mean()))
+
+
+@pytest.mark.parametrize("stop_after", [0, 2, 3])
+@pytest.mark.parametrize("every", [1, 2])
+def test_an_interrupted_training_ends_bit_for_bit_as_an_uninterrupted_one(tmp_path, every, stop_after):
+    config = make(drop_path=0.3, checkpoint_every=every)
+    whole = []
+    expected = retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / "whole.pt"), on_epoch=whole.append)
+
+    def interrupt(record):
+        if record.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    file = CheckpointFile(tmp_path / "parts.pt")
+    with pytest.raises(KeyboardInterrupt):
+        retrain(CELL, config, checkpoint=file, on_epoch=interrupt)
+    torch.manual_seed(stop_after)  # the global generator plays no part
+    epochs, messages = [], []
+    result = retrain(CELL, config, checkpoint=file, on_epoch=epochs.append, log=messages.append)
+    assert without(result, *MEASURED) == without(expected, *MEASURED)
+    assert [without(epoch, *MEASURED) for epoch in epochs] == [without(epoch, *MEASURED) for epoch in whole]
+    assert plain(saved(tmp_path / "parts.pt", config)) == plain(saved(tmp_path / "whole.pt", config))
+    done = 4 if stop_after == 3 else (stop_after + 1) // every * every
+    assert messages == ([f"resumed after epoch {done - 1}"] if done else [])
+
+
+def test_the_seed_decides_the_weights(tmp_path):
+    ends = []
+    for number, seed in enumerate((1, 1, 2)):
+        torch.manual_seed(number)
+        config = make(seed=seed, epochs=2)
+        retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / f"{number}.pt"))
+        ends.append(plain(saved(tmp_path / f"{number}.pt", config)["network"]))
+    assert ends[0] == ends[1] != ends[2]
+
+
+def test_a_checkpoint_of_other_cells_is_refused(tmp_path):
+    file = CheckpointFile(tmp_path / "job.pt")
+    retrain(CELL, make(epochs=1), checkpoint=file)
+    with pytest.raises(ValueError, match=r"another configuration \(genotype differ\)"):
+        retrain(PUBLISHED["DARTS_V2"], make(epochs=1), checkpoint=file)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training():
+    with pytest.raises(FloatingPointError, match=r"training loss is (nan|inf) in epoch 0; lower learning_rate"):
+        retrain(CELL, make(learning_rate=1e30))
+
+
+def test_images_too_small_for_the_auxiliary_head_are_named():
+    with pytest.raises(ValueError, match="2 x 2 pixels, .* set auxiliary_weight to 0"):
+        retrain(CELL, make(auxiliary_weight=0.4))
