@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,12 +38,26 @@ def connect(address: str = "") -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     warnings.filterwarnings("ignore", module=r"ray\..*")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    _require_answer(address)
     try:
         ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise ValueError(
             f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')!r} "
             f"({str(error).splitlines()[0]}); give --address host:port, or --address local to start one here"
+        ) from None
+
+
+def _require_answer(address: str) -> None:
+    """Raise ValueError where nobody listens at host:port; Ray itself would try for two minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at {address!r} ({error}); give --address host:port, or local to start one here"
         ) from None
 
 

@@ -65,6 +65,8 @@ def create_or_open(config: StudyConfig, root: str, command: list[str]) -> Result
     Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
     """
     store = ResultStore(root)
+    if "://" not in root and not os.path.isdir(root):
+        check_writable(root)
     if store.read_text(STUDY_FILE) is not None:
         differences = open_study(root)[0].differences(config)
         if differences:

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
@@ -105,7 +106,9 @@ class _ListenerCallback(tune.Callback):
             self.listener.reported(trial.config["spec"], {"kind": result["kind"], "content": result["content"]})
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.listener.failed(trial.config["spec"], trial.get_error() or "")
+        # Tune's accessors look into its storage, where the file arrives later than this call.
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        self.listener.failed(trial.config["spec"], re.sub(r"\x1b\[[0-9;]*m", "", text))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self.listener.tick()

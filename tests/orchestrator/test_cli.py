@@ -49,9 +49,8 @@ def test_cells_are_retrained_on_the_data_they_were_searched_on():
         (["run", "smoke", "--epochs", "3", "--warmup-epochs", "3"], "less than epochs (3)"),
         (["run", "smoke", "--study", "../x"], "study name is '../x'"),
         (["run", "smoke", "--seeds", "0", "0"], "each once"),
-        (["run", "cifar10", "--data-dir", "/nonexistent", "--address", "local"], "/nonexistent"),
+        (["run", "imagenet", "--data-dir", "/nonexistent", "--threads", "1"], "/nonexistent"),
         (["run", "smoke", "--storage", "/proc/nowhere"], "cannot be written to"),
-        (["run", "smoke", "--address", "127.0.0.1:1"], "no Ray cluster answers"),
         (["queue", "nowhere"], "'nowhere' holds no study"),
         (["retrain", "nowhere"], "holds no study"),
         (["report", "nowhere"], "holds no study"),
@@ -60,9 +59,8 @@ def test_cells_are_retrained_on_the_data_they_were_searched_on():
         (["search"], "invalid choice: 'search'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, monkeypatch, ray_session):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pcdarts.data.DOWNLOAD", False)
     try:
         code = main(argv)
     except SystemExit as stop:

@@ -1,0 +1,25 @@
+"""Connecting: what is refused at once."""
+
+import socket
+
+import pytest
+
+from cluster.connect import _require_answer
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ValueError, match=f"no Ray cluster answers at '127.0.0.1:{port}'"):
+        _require_answer(f"127.0.0.1:{port}")
+
+
+def test_other_addresses_are_left_to_ray():
+    for address in ("", "auto", "local", "ray://host:1"):
+        _require_answer(address)
+
+
+def test_an_address_where_somebody_listens_is_accepted():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        _require_answer(f"127.0.0.1:{server.getsockname()[1]}")
