@@ -1,0 +1,187 @@
+"""One search: what it does in each phase, and that it can be repeated and resumed to the last bit."""
+
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pcdarts.checkpoint import CheckpointFile
+from pcdarts.config import identity
+from pcdarts.genotype import Genotype
+from pcdarts.presets import smoke
+from pcdarts.search import SearchState, learning_rate, search
+from pcdarts.supernet import derive_genotype
+
+CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80)
+
+
+def run(config, **arguments):
+    records = []
+    result = search(config, on_epoch=records.append, **arguments)
+    return result, records
+
+
+def timeless(record):
+    return dataclasses.replace(record, seconds=0.0, peak_memory_bytes=0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that nothing interrupted: result, records, final checkpoint."""
+    file = CheckpointFile(tmp_path_factory.mktemp("whole") / "search.pt")
+    result, records = run(CONFIG, checkpoint=file)
+    return result, records, file.load(identity(CONFIG))
+
+
+def test_the_result_is_the_last_epoch(whole):
+    result, records, saved = whole
+    assert [record.epoch for record in records] == [0, 1, 2]
+    assert (result.genotype, result.valid_accuracy) == (records[-1].genotype, records[-1].valid_accuracy)
+    assert Genotype.parse(result.genotype).digest == result.genotype_digest
+    arch = {name.removeprefix("architecture."): value for name, value in saved["supernet"].items()}
+    assert str(derive_genotype(arch)) == result.genotype
+    weights = [v for n, v in saved["supernet"].items() if n.endswith(("weight", "bias"))]
+    assert result.supernet_parameters == sum(weight.numel() for weight in weights)
+    assert result.epochs_trained == 3 and 0 <= result.last_genotype_change <= 2
+
+
+def test_alpha_and_beta_are_frozen_in_the_warm_up_and_move_after_it(whole):
+    _, records, _ = whole
+    start = SearchState(CONFIG).supernet.architecture
+    assert records[0].alphas_normal == tuple(map(tuple, start.alphas_normal.double().tolist()))
+    assert records[0].betas_reduce == tuple(start.betas_reduce.double().tolist())
+    assert [record.alpha_trained for record in records] == [False, True, True]
+    assert records[0].alphas_normal != records[1].alphas_normal != records[2].alphas_normal
+
+
+def test_entropies_of_untrained_alpha_and_beta_are_maximal(whole):
+    _, records, _ = whole
+    assert records[0].alpha_entropy_normal == pytest.approx(math.log(8), abs=1e-5)
+    assert records[0].beta_entropy_reduce == pytest.approx(1, abs=1e-5)
+
+
+def test_it_learns(whole):
+    _, records, _ = whole
+    assert records[-1].train_loss < records[0].train_loss
+
+
+def test_the_same_seed_gives_the_same_search_and_another_seed_another(whole):
+    _, records, _ = whole
+    torch.manual_seed(7)  # the global generator plays no part
+    again = run(CONFIG)[1]
+    assert list(map(timeless, again)) == list(map(timeless, records))
+    other = run(dataclasses.replace(CONFIG, seed=1, epochs=2))[1]
+    assert other[0].alphas_normal != records[0].alphas_normal
+
+
+@pytest.mark.parametrize("epochs_done", [1, 2, 3])
+def test_a_resumed_search_ends_bit_for_bit_where_the_whole_one_ends(whole, tmp_path, epochs_done):
+    result, records, saved = whole
+    file = CheckpointFile(tmp_path / "search.pt")
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(record):
+        if record.epoch + 1 == epochs_done:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        search(CONFIG, checkpoint=file, on_epoch=interrupt)
+    resumed, again = run(CONFIG, checkpoint=file)
+    assert list(map(timeless, again)) == list(map(timeless, records))
+    assert timeless(resumed) == timeless(result)
+    final = file.load(identity(CONFIG))
+    for name, value in saved["supernet"].items():
+        assert torch.equal(final["supernet"][name], value), name
+    for name, value in saved["generators"].items():
+        assert torch.equal(final["generators"][name], value), name
+
+
+def test_a_search_killed_by_the_system_goes_on_from_its_checkpoint(whole, tmp_path):
+    """SIGKILL right after the second epoch's checkpoint, in a process of its own."""
+    script = f"""
+import os, signal
+from pcdarts.checkpoint import CheckpointFile
+from pcdarts.config import SearchConfig
+from pcdarts.search import search
+
+def kill(record):
+    if record.epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+search(SearchConfig(**{dataclasses.asdict(CONFIG)!r}), checkpoint=CheckpointFile({str(tmp_path / "s.pt")!r}), on_epoch=kill)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=os.getcwd())
+    assert ended.returncode == -signal.SIGKILL
+    _, again = run(CONFIG, checkpoint=CheckpointFile(tmp_path / "s.pt"))
+    assert list(map(timeless, again)) == list(map(timeless, whole[1]))
+
+
+def test_every_checkpoint_every_epochs_and_at_the_end(tmp_path):
+    saved = []
+
+    class Counting(CheckpointFile):
+        def write_bytes(self, data):
+            saved.append(len(data))
+
+    config = dataclasses.replace(CONFIG, epochs=3, checkpoint_every=2)
+    search(config, checkpoint=Counting(tmp_path / "x.pt"))
+    assert len(saved) == 2
+
+
+def test_validation_every_so_many_epochs_and_at_the_end():
+    config = dataclasses.replace(CONFIG, epochs=4, validate_every=3)
+    accuracies = [record.valid_accuracy for record in run(config)[1]]
+    assert [accuracy is None for accuracy in accuracies] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"order": 2},
+        {"order": 2, "hessian_vector_product": "finite_difference"},
+        {"edge_normalization": False, "k": 1},
+        {"channels": 8, "k": 8, "side_operation": "conv_1x1", "spatial_stride": 2},
+        {"channel_sampling": "random"},
+        {"dataset": "digits", "train_portion": 0.05},
+    ],
+)
+def test_every_kind_of_search_runs(values):
+    config = dataclasses.replace(CONFIG, epochs=2, **values)
+    if config.dataset == "digits":
+        config = dataclasses.replace(config, batch_size=512, validate_every=2)
+    result, records = run(config)
+    assert math.isfinite(result.valid_loss) and records[-1].alpha_trained
+
+
+def test_a_loss_that_is_not_finite_stops_the_search_and_says_what_to_do():
+    with pytest.raises(FloatingPointError, match=r"in epoch \d; lower learning_rate"):
+        search(dataclasses.replace(CONFIG, learning_rate=1e30, gradient_clip=1e30))
+
+
+def test_the_log_says_that_alpha_is_frozen_and_that_the_learning_rate_is_off():
+    said = []
+    search(dataclasses.replace(CONFIG, epochs=2), log=said.append)
+    assert said == [
+        "alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change"
+    ]
+
+
+def test_learning_rate():
+    config = dataclasses.replace(CONFIG, learning_rate=1.0, epochs=4)
+    assert [learning_rate(config, epoch) for epoch in range(4)] == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
+    assert learning_rate(dataclasses.replace(config, learning_rate_warmup_epochs=2), 0) == 0.5
+
+
+def test_both_implementations_find_the_same_cell_in_float32_on_a_short_search():
+    fast, slow = (
+        run(dataclasses.replace(CONFIG, epochs=2, implementation=name))[1] for name in ("fast", "reference")
+    )
+    assert fast[-1].train_loss == pytest.approx(slow[-1].train_loss, rel=0.05)
+    assert fast[0].alphas_normal == slow[0].alphas_normal
