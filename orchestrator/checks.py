@@ -5,19 +5,20 @@ import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import torch
-from pcdarts.data import check_dataset
 
 from cluster.connect import slots
 from orchestrator.config import StudyConfig
 from orchestrator.storage import check_writable, join
 from orchestrator.study import RunOptions, prepare_trials
 from pcdarts.config import SearchConfig, learning_rate_advice
+from pcdarts.data import check_dataset
 from pcdarts.search import SearchState, weight_step
 
-PROBE_IMAGES = 8
-"""Images in the step that the cost is estimated from."""
+PROBES = (4, 16)
+"""Images in the steps that the cost is estimated from: a step takes a fixed time and a time per image."""
 
 
 def check(
@@ -58,29 +59,34 @@ def _cluster(config: SearchConfig, options: RunOptions) -> str:
 
 
 def _cost(config: SearchConfig, searches: int, options: RunOptions) -> str:
-    """Time of all searches, from one step on a few images on this machine; other machines differ."""
-    state = SearchState(dataclasses.replace(config, batch_size=PROBE_IMAGES))
-    batches = state.train.stream(PROBE_IMAGES, torch.Generator().manual_seed(0))
-    batch = next(batches)
-    seconds = []
-    for step in (
-        lambda: weight_step(state, *batch),
-        lambda: state.architect.step(batch, batch, 0.0),
-    ):
-        step()  # the first call pays for set-up
-        seconds.append(_seconds(step, state.device))
-    images = len(state.train)
+    """Time of all searches, from a few steps on this machine; other machines differ."""
+    state = SearchState(config)
+    weights: list[float] = []
+    alpha: list[float] = []
+    for images in PROBES:
+        batch = next(state.train.stream(images, torch.Generator().manual_seed(0)))
+        weights.append(_seconds(partial(weight_step, state, *batch), state.device))
+        alpha.append(_seconds(partial(state.architect.step, batch, batch, 0.0), state.device))
+    steps = math.ceil(len(state.train) / config.batch_size)
     epochs_with_alpha = config.epochs - config.warmup_epochs
-    one = images / PROBE_IMAGES * (seconds[0] * config.epochs + seconds[1] * epochs_with_alpha)
+    weight_step_seconds, alpha_step_seconds = (_extrapolated(times, config.batch_size) for times in (weights, alpha))
+    one = steps * (weight_step_seconds * config.epochs + alpha_step_seconds * epochs_with_alpha)
     at_once = max(1, min(searches, slots(prepare_trials(config, options))))
     total = one * math.ceil(searches / at_once)
     return (
         f"about {_span(one)} a search, {_span(total)} in all with {at_once} at once "
-        f"(from steps of {PROBE_IMAGES} images on {state.device}; larger batches are faster, validation comes on top)"
+        f"(extrapolated from steps of {PROBES[0]} and {PROBES[1]} images on {state.device}; validation comes on top)"
     )
 
 
+def _extrapolated(seconds: list[float], images: int) -> float:
+    """Time of a step on so many images, on the line through the two that were measured."""
+    per_image = max(0.0, (seconds[1] - seconds[0]) / (PROBES[1] - PROBES[0]))
+    return seconds[0] + per_image * (images - PROBES[0])
+
+
 def _seconds(step: Callable[[], object], device: torch.device) -> float:
+    step()  # the first call pays for set-up
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()

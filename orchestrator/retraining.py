@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pcdarts.retrain import retrain
-
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import StudyConfig
@@ -17,6 +15,7 @@ from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.config import digest
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
+from pcdarts.retrain import retrain
 from pcdarts.training import limit_gpu_memory
 
 

@@ -3,8 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from pcdarts.complexity import network_complexity
-
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
@@ -12,6 +10,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.storage import checkpoint
 from orchestrator.trials import TrialSpec, error_line, report
+from pcdarts.complexity import network_complexity
 from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord
 from pcdarts.search import search

@@ -86,6 +86,7 @@ def work_queue(
         return
     say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
     resources = prepare_trials(study.retrain, options)
+    run_on_worker(_probe_data, study.retrain, resources)
     specs = [
         TrialSpec(
             key=job["job_id"],
@@ -125,6 +126,7 @@ def _search(
     study: StudyConfig, store: ResultStore, root: str, configs: list[SearchConfig], options: RunOptions
 ) -> None:
     resources = prepare_trials(study.search, options)
+    run_on_worker(_probe_data, study.search, resources)
     fraction = _memory_fraction(resources)
     specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
     before = _ended(study, store, {config.search_id for config in configs})
@@ -153,14 +155,15 @@ def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) ->
         gpus = 1.0 if has_gpus() and config.device != "cpu" else 0.0
     resources = TrialResources(cpus=config.threads, gpus=gpus)
     require_fit(resources, autoscaling=options.autoscaling)
-    run_on_worker(_probe_data, config, resources)
     return resources
 
 
 def _probe_data(config: SearchConfig | RetrainConfig) -> None:
     """Load the data once where trials will run: a missing file stops the study here, not every trial."""
-    load = search_batches if isinstance(config, SearchConfig) else retrain_batches
-    load(config, torch.device("cpu"))  # type: ignore[operator]
+    if isinstance(config, SearchConfig):
+        search_batches(config, torch.device("cpu"))
+    else:
+        retrain_batches(config, torch.device("cpu"))
 
 
 def _memory_fraction(resources: TrialResources) -> float:

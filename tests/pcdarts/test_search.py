@@ -115,7 +115,8 @@ def kill(record):
     if record.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 
-search(SearchConfig(**{dataclasses.asdict(CONFIG)!r}), checkpoint=CheckpointFile({str(tmp_path / "s.pt")!r}), on_epoch=kill)
+config, file = SearchConfig(**{dataclasses.asdict(CONFIG)!r}), CheckpointFile({str(tmp_path / "s.pt")!r})
+search(config, checkpoint=file, on_epoch=kill)
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=os.getcwd())
     assert ended.returncode == -signal.SIGKILL
@@ -168,20 +169,17 @@ def test_a_loss_that_is_not_finite_stops_the_search_and_says_what_to_do():
 def test_the_log_says_that_alpha_is_frozen_and_that_the_learning_rate_is_off():
     said = []
     search(dataclasses.replace(CONFIG, epochs=2), log=said.append)
-    assert said == [
-        "alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change"
-    ]
+    assert said == ["alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change"]
 
 
 def test_learning_rate():
     config = dataclasses.replace(CONFIG, learning_rate=1.0, epochs=4)
-    assert [learning_rate(config, epoch) for epoch in range(4)] == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
+    rates = [learning_rate(config, epoch) for epoch in range(4)]
+    assert rates == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-6)
     assert learning_rate(dataclasses.replace(config, learning_rate_warmup_epochs=2), 0) == 0.5
 
 
 def test_both_implementations_find_the_same_cell_in_float32_on_a_short_search():
-    fast, slow = (
-        run(dataclasses.replace(CONFIG, epochs=2, implementation=name))[1] for name in ("fast", "reference")
-    )
+    fast, slow = (run(dataclasses.replace(CONFIG, epochs=2, implementation=name))[1] for name in ("fast", "reference"))
     assert fast[-1].train_loss == pytest.approx(slow[-1].train_loss, rel=0.05)
     assert fast[0].alphas_normal == slow[0].alphas_normal
