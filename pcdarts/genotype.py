@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 PRIMITIVES = (
     "none",
@@ -137,7 +138,7 @@ def _concat_text(nodes: Sequence[int]) -> str:
     return repr(contiguous) if tuple(contiguous) == nodes else repr(list(nodes))
 
 
-def _fields_from_json(text: str) -> dict[str, object]:
+def _fields_from_json(text: str) -> dict[str, Any]:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -145,7 +146,7 @@ def _fields_from_json(text: str) -> dict[str, object]:
     return fields  # a text that starts with "{" can only hold an object
 
 
-def _fields_from_repr(text: str) -> dict[str, object]:
+def _fields_from_repr(text: str) -> dict[str, Any]:
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:

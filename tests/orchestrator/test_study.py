@@ -244,5 +244,16 @@ def test_a_study_killed_in_the_middle_ends_with_the_rows_of_an_uninterrupted_one
         assert rows(killed / "smoke", table) == rows(finished, table), table
 
 
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
+    process = start(tmp_path / "studies")
+    wait_for(process, lambda: any((tmp_path / "studies").glob("smoke/epochs/*.parquet")))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with:  pcdarts run smoke --address local" in output and "Traceback" not in output
+    assert not (tmp_path / "studies" / "smoke" / "queue").exists()
+
+
 def test_search_ids_are_stable():
     assert SearchConfig().search_id == SearchConfig(data_dir="elsewhere").search_id
