@@ -7,6 +7,8 @@ of a 5x5 kernel are a 5x3 kernel, and so are the odd ones after a shift by one p
 Shapes: x (N, C, H, W), one kernel a channel: kernels (C, 5, 5), output (N, C, ceil(H / stride), ceil(W / stride)).
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -50,29 +52,26 @@ def depthwise_backward(
 
 
 def _kernel_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """Gradient (C, 5, 5) of undilated kernels of stride 1."""
+    """Gradient (C, 5, 5) of undilated kernels of stride 1; the last of six columns lies outside the kernel."""
     c = x.shape[1]
     gradient, x = _pad_columns(gradient, 0, x.shape[3] % 2), _pad_columns(x, 0, x.shape[3] % 2)
     pairs = _column_pairs(gradient)
-    even = _narrow_gradient(pairs, _column_pairs(x), 3, (1, 1), (PADDING, 1))
-    odd = _narrow_gradient(pairs, _column_pairs(_pad_columns(x, 1, 1)), 2, (1, 1), (PADDING, 0))
-    columns = torch.cat([even, odd], dim=2).view(2, c, KERNEL, KERNEL).sum(0)
-    return columns[:, :, [0, 3, 1, 4, 2]]
+    even = _narrow_gradient(pairs, _column_pairs(x), (1, 1), (PADDING, 1))
+    odd = _narrow_gradient(pairs, _column_pairs(_pad_columns(x, 1, 3)), (1, 1), (PADDING, 0))
+    columns = torch.stack([even, odd], dim=3).view(2, c, KERNEL, 6).sum(0)
+    return columns[:, :, :KERNEL]
 
 
 def _kernel_gradient_stride2(gradient: Tensor, x: Tensor) -> Tensor:
     """Gradient (C, 5, 5) of undilated kernels of stride 2; the last of six columns lies outside the kernel."""
     pairs = _column_pairs(_pad_columns(x, 0, x.shape[3] % 2))
-    columns = _narrow_gradient(torch.cat([gradient, gradient], dim=1), pairs, 3, (2, 1), (PADDING, 1))
+    columns = _narrow_gradient(torch.cat([gradient, gradient], dim=1), pairs, (2, 1), (PADDING, 1))
     return columns.unflatten(0, (2, -1)).permute(1, 2, 3, 0).flatten(2)[:, :, :KERNEL]
 
 
-def _narrow_gradient(
-    gradient: Tensor, x: Tensor, width: int, stride: tuple[int, int], padding: tuple[int, int]
-) -> Tensor:
-    """Gradient (C, 5, width) of kernels of that width."""
-    kernels = x.new_empty(x.shape[1], 1, KERNEL, width)
-    return _convolution_backward(gradient, x, kernels, stride, padding, 1, (False, True))[1][:, 0]
+def _narrow_gradient(gradient: Tensor, x: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
+    """Gradient (C, 5, 3) of kernels of three columns."""
+    return _convolution_backward(gradient, x, _zeros((x.shape[1], 1, KERNEL, 3), x.dtype), stride, padding, 1, (False, True))[1][:, 0]
 
 
 def _convolution_backward(
@@ -101,9 +100,14 @@ def _pad_columns(x: Tensor, left: int, right: int) -> Tensor:
     if left == right == 0:
         return x
     n, c, h, w = x.shape
-    zeros = x.new_zeros(n * h, c)
+    zeros = _zeros((n * h, c), x.dtype)
     parts = [zeros] * left + [x.permute(0, 2, 3, 1).reshape(n * h, w * c)] + [zeros] * right
     return torch.cat(parts, dim=1).view(n, h, w + left + right, c).permute(0, 3, 1, 2)
+
+
+@cache
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.zeros(shape, dtype=dtype)
 
 
 def _parities(x: Tensor) -> Tensor:

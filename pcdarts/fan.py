@@ -8,6 +8,7 @@ all edges in two calls, as separable 3x3, separable 5x5 and dilated 3x3 kernels 
 pointwise convolutions, batch norms and weights of all operations are folded (see `pcdarts.folding`).
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.depthwise import depthwise, depthwise_backward
-from pcdarts.folding import Fold, Running, apply_folds, column_sums, fold, fold_backward
+from pcdarts.folding import Features, Fold, Running, apply_fold, column_means, fold, fold_backward
 
 GEMM_CHANNELS = 32
 """Up to so many channels, repeating them is faster on a CPU as a product with a matrix of zeros and ones."""
@@ -27,18 +28,17 @@ avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 relu_backward = torch.ops.aten.threshold_backward
 
 Norms = dict[str, Running]
-"""Mean and variance (kinds, E, channels) of the batch norms, by "pool", "reduce", "middle", "last" and "side"."""
+"""Mean and variance (kinds, E, channels) of the batch norms, by "inputs", "reduce", "middle", "last" (with the pools first) and
+"side"."""
 
 
 class FanWeights(NamedTuple):
     """Weights of the edges of a fan, or of all edges of a cell; also their gradients."""
 
     mixture: Tensor
-    """Weights of the operations in the order of PRIMITIVES (8, E)."""
+    """Weights of the operations (7, E): skip_connect, both pools, then as in `last`."""
     first: Tensor
-    """Kernels (3, E, c, 5, 5) of sep_conv_3x3 and sep_conv_5x5 (first stage) and of dil_conv_3x3."""
-    first_dilated: Tensor
-    """Kernels (1, E, c, 5, 5) of dil_conv_5x5."""
+    """Kernels (4, E, c, 5, 5): sep_conv_3x3, sep_conv_5x5 (first stages), dil_conv_3x3, dil_conv_5x5 (to be dilated)."""
     middle: Tensor
     """Pointwise convolutions (2, E, c, c) between the stages of sep_conv_3x3 and sep_conv_5x5."""
     second: Tensor
@@ -65,158 +65,146 @@ class Fan:
     def forward(self, x: Tensor) -> Tensor:
         """Sampled channels (N, S c, H, W) to the weighed sums for all targets (N, F c, h, w)."""
         features = self._features(x, x.relu())
-        folds = [self._fold_last(name, features) for name in features.inputs]
-        return image(apply_folds(folds, list(features.inputs.values())), features.shape)
+        out = None
+        for name, inputs in features.inputs.items():
+            self.folds[name] = self._fold(name, inputs)
+            out = apply_fold(self.folds[name], inputs, out)
+        assert out is not None
+        return image(out, features.shape)
 
     def statistics(self) -> Norms:
-        """Mean and biased variance of the batch, for the running statistics; after `forward` in training mode."""
-        edges, norms = self.states * self.targets, {}
-        for name, folded in self.folds.items():
-            if name != "skip":
-                kinds = folded.center[..., 0].numel() // edges
-                mean, variance = (t.reshape(kinds, edges, -1) for t in (folded.center, folded.variance))
-                norms[name] = (mean, variance)
-        first, dilated, second = (self.biases[name] for name in ("first", "first_dilated", "second"))
-        for name, shift in ("middle", first[:2]), ("last", torch.cat([second, first[2:], dilated])):
-            mean, variance = norms[name]
-            norms[name] = (mean - (getattr(self.weights, name) @ shift[..., None])[..., 0], variance)
+        """Mean and biased variance of the batch (kinds, E, c), after `forward`; means as `biases` shift them."""
+        shape = (-1, self.states * self.targets, self.channels)
+        norms = {name: (f.center.view(shape), f.variance.view(shape)) for name, f in self.folds.items()}
+        norms["last"] = tuple(t[1 if self.stride == 1 else 0 :] for t in norms["last"])
         return norms
 
     def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, FanWeights]:
         """Gradients in x and in the weights, from the gradient (N, F c, h, w) of the output."""
         positive = x.relu()
         features = self._features(x, positive)
-        columns = features.separable.shape[1]
-        first = gradient.new_empty(features.separable.shape[0], 3 * columns // 2)
-        back: dict[str, list[Tensor]] = {}
-        pointwise: dict[str, Tensor] = {}
-        weight: dict[str, Tensor] = {}
-        for name, inputs in features.inputs.items():
-            outs = [None, first[:, columns:], None] if name == "last" else None
-            back[name], pointwise[name], weight[name] = fold_backward(self.folds[name], inputs, rows(gradient), outs)
-
-        second, _, dilated = back["last"]
-        hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", features.shape)
-        hidden = relu_backward(hidden, features.hidden, 0)
+        shape, columns, edges = features.shape, features.separable.matrix.shape[1], self.states * self.targets
+        first = gradient.new_empty(len(features.separable.matrix), 3 * columns // 2)
+        out_gradient = rows(gradient)
+        means = column_means(out_gradient)
+        back, pointwise, mixture = fold_backward(
+            self.folds["last"], features.inputs["last"], out_gradient, means, [None, None, first[:, columns:], None]
+        )
+        pool, second, _, dilated = back
+        hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", shape)
+        separable = rows(relu_backward(hidden, features.hidden, 0))
         _, middle_gradient, _ = fold_backward(
-            self.folds["middle"], [features.separable], rows(hidden), [first[:, :columns]]
+            self.folds["middle"], [features.separable], separable, column_means(separable), [first[:, :columns]]
         )
-        through, first_gradient = self._depthwise_backward(first, features.repeated, "first", features.shape)
-        through_dilated, dilated_gradient = self._depthwise_backward(
-            dilated, features.repeated_once, "first_dilated", features.shape
-        )
+        through, first_gradient = self._depthwise_backward(first, features.repeated, "first", shape)
+        dilated, dilated_gradient = self._depthwise_backward(dilated, features.repeated_once, "dilated", shape)
         x_gradient = self._unrepeat(through, 3)
-        x_gradient[:, :, :: self.stride, :: self.stride] += self._unrepeat(through_dilated, 1)
-        if "reduce" in back:
-            add_pixel_pairs(x_gradient, back["reduce"][0], self.states)
+        x_gradient[:, :, :: self.stride, :: self.stride].add_(self._unrepeat(dilated, 1))
+        mixtures, reduce_gradient = [mixture], None
+        if self.weights.reduce is not None:
+            (pairs,), reduce_gradient, mixture = fold_backward(
+                self.folds["reduce"], features.inputs["reduce"], out_gradient, means
+            )
+            add_pixel_pairs(x_gradient, pairs, self.states)
+            reduce_gradient = reduce_gradient.view_as(self.weights.reduce)
+            mixtures.insert(0, mixture)
         x_gradient = relu_backward(x_gradient, positive, 0)
+        *plain, maxima, averages = (image(part, shape) for part in pool.split(x.shape[1], dim=1))
         stride = [self.stride] * 2
-        maxima, averages = (image(part, features.shape) for part in back["pool"])
-        x_gradient += max_pool_backward(maxima, x, [3, 3], stride, [1, 1], [1, 1], False, features.indices)
-        x_gradient += avg_pool_backward(averages, x, [3, 3], stride, [1, 1], False, False, None)
-        if "skip" in back:
-            x_gradient += image(back["skip"][0], features.shape)
-
-        edges = self.states * self.targets
-        skip = weight["skip" if "skip" in weight else "reduce"]
-        operations = [torch.zeros_like(weight["pool"][:1]).expand(self.states, -1, -1), weight["pool"], skip, weight["last"]]
+        x_gradient.add_(max_pool_backward(maxima, x, [3, 3], stride, [1, 1], [1, 1], False, features.indices))
+        x_gradient.add_(avg_pool_backward(averages, x, [3, 3], stride, [1, 1], False, False, None))
+        for part in plain:
+            x_gradient.add_(part)
         return x_gradient, FanWeights(
-            mixture=torch.cat(operations).reshape(-1, edges),
-            first=first_gradient,
-            first_dilated=dilated_gradient,
+            mixture=torch.cat(mixtures).view(-1, edges),
+            first=torch.cat([first_gradient, dilated_gradient]).view_as(self.weights.first),
             middle=middle_gradient.view_as(self.weights.middle),
-            second=second_gradient,
-            last=pointwise["last"].reshape(self.weights.last.shape),
-            reduce=None if self.weights.reduce is None else pointwise["reduce"].reshape(self.weights.reduce.shape),
+            second=second_gradient.view_as(self.weights.second),
+            last=pointwise[-4 * edges :].view_as(self.weights.last),
+            reduce=reduce_gradient,
         )
 
-    def _features(self, x: Tensor, positive: Tensor) -> "_Features":
+    def _features(self, x: Tensor, positive: Tensor) -> "_Inputs":
         repeated = self._repeat(positive, 3)
         repeated_once = self._repeat(positive[:, :, :: self.stride, :: self.stride], 1)
-        first = self._depthwise(repeated, "first", positive)
-        dilated = self._depthwise(repeated_once, "first_dilated", positive)
+        if self.running is None and "first" not in self.biases:
+            mean = -column_means(rows(positive)).view(self.states, 1, -1).expand(-1, self.targets, -1)
+            self.biases["first"] = mean.reshape(1, -1, self.channels) * self.weights.first.sum((3, 4))
+        first = self._depthwise(repeated, "first")
+        dilated = self._depthwise(repeated_once, "dilated")
         shape = torch.Size([x.shape[0], -1, first.shape[2], first.shape[3]])
         columns = rows(first)
         split = 2 * columns.shape[1] // 3
-        separable = columns[:, :split]
-        middle = self.folds.get("middle") or self._fold_middle(separable)
-        hidden = image(apply_folds([middle], [[separable]]).relu_(), shape)
-        second = self._depthwise(hidden, "second", hidden)
+        separable = Features(columns[:, :split])
+        if "middle" not in self.folds:
+            self.folds["middle"] = self._fold("middle", [separable])
+        hidden = image(apply_fold(self.folds["middle"], [separable]).relu_(), shape)
+        if self.running is None and "second" not in self.biases:
+            mean = -column_means(rows(hidden)).view(2, -1, self.channels)
+            self.biases["second"] = mean * self.weights.second.sum((3, 4))
+        second = self._depthwise(hidden, "second")
         stride = [self.stride] * 2
         maxima, indices = max_pool(x, [3, 3], stride, [1, 1])
         averages = avg_pool(x, [3, 3], stride, [1, 1], False, False)
-        inputs = {
-            "pool": [rows(maxima), rows(averages)],
-            "last": [rows(second), columns[:, split:], rows(dilated)],
-        }
-        if self.stride == 1:
-            inputs["skip"] = [rows(x)]
-        else:
-            inputs["reduce"] = [pixel_pairs(positive, self.states)]
-        return _Features(repeated, repeated_once, separable, hidden, indices, inputs, shape)
+        plain = [rows(x)] if self.stride == 1 else []
+        pool = Features(torch.cat([*plain, rows(maxima), rows(averages)], dim=1), shared=True)
+        inputs = {"last": [pool, Features(rows(second)), Features(columns[:, split:]), Features(rows(dilated))]}
+        if self.stride == 2:
+            inputs["reduce"] = [Features(pixel_pairs(positive, self.states), shared=True)]
+        return _Inputs(repeated, repeated_once, separable, hidden, indices, inputs, shape)
 
-    def _depthwise(self, x: Tensor, name: str, source: Tensor) -> Tensor:
-        """Convolve with the kernels of that name; in training with a bias that roughly centres the output.
+    def _kernels(self, name: str) -> tuple[Tensor, Tensor | None, int, int]:
+        """Kernels (C, 5, 5), bias (C,), stride and dilation of a depthwise convolution.
 
-        Folding subtracts means after squaring, which loses digits where a mean is large; no result depends on the bias.
+        One of stride 2 and dilation 2 is an undilated one of every other pixel.
         """
-        kernels = getattr(self.weights, name)
-        if name not in self.biases and self.running is None:
-            mean = column_sums(rows(source)) / (source.shape[0] * source.shape[2] * source.shape[3])
-            if name != "second":
-                mean = mean.view(self.states, 1, -1).expand(-1, self.targets, -1)
-            self.biases[name] = -mean.reshape(-1, *kernels.shape[1:3]) * kernels.sum((3, 4))
-        bias = self.biases[name].flatten() if name in self.biases else None
-        return depthwise(x, kernels.flatten(0, 2), bias, *self._steps(name))
+        stored = "second" if name == "second" else "first"
+        part = {"first": slice(0, 3), "dilated": slice(3, 4), "second": slice(0, 2)}[name]
+        kernels = getattr(self.weights, stored)[part].flatten(0, 2)
+        bias = self.biases[stored][part].flatten() if stored in self.biases else None
+        stride = self.stride if name == "first" else 1
+        return kernels, bias, stride, 2 if name == "dilated" and self.stride == 1 else 1
+
+    def _depthwise(self, x: Tensor, name: str) -> Tensor:
+        kernels, bias, stride, dilation = self._kernels(name)
+        return depthwise(x, kernels, bias, stride, dilation)
 
     def _depthwise_backward(self, gradient: Tensor, x: Tensor, name: str, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        kernels = getattr(self.weights, name)
-        x_gradient, kernel_gradient = depthwise_backward(
-            image(gradient, shape), x, kernels.flatten(0, 2), *self._steps(name)
-        )
-        return x_gradient, kernel_gradient.view_as(kernels)
+        kernels, _, stride, dilation = self._kernels(name)
+        return depthwise_backward(image(gradient, shape), x, kernels, stride, dilation)
 
-    def _steps(self, name: str) -> tuple[int, int]:
-        """Stride and dilation: one of stride 2 and dilation 2 is an undilated one of every other pixel."""
-        return self.stride if name == "first" else 1, 2 if name == "first_dilated" and self.stride == 1 else 1
+    def _fold(self, name: str, inputs: list[Features]) -> Fold:
+        """The fold of that name.
 
-    def _fold_middle(self, separable: Tensor) -> Fold:
-        pointwise = self.weights.middle.flatten(0, 1)[None]
-        running = self._running("middle", pointwise)
-        self.folds["middle"] = fold([separable], pointwise, pointwise.new_ones(1, 1, 1), running)
-        return self.folds["middle"]
-
-    def _fold_last(self, name: str, features: "_Features") -> Fold:
-        operations = {"pool": slice(1, 3), "skip": slice(3, 4), "reduce": slice(3, 4), "last": slice(4, 8)}[name]
-        weight = self.weights.mixture[operations].reshape(-1, self.targets, 1)
-        c = self.channels
-        if name in ("pool", "skip"):
-            eye = torch.eye(c, dtype=weight.dtype, device=weight.device)
-            pointwise = eye.expand(*weight.shape[:2], c, c)
+        "last" holds all operations but skip_connect of stride 2; that of stride 1 comes first and is not normalized.
+        """
+        mixture, targets, plain = self.weights.mixture, self.targets, 0
+        if name == "middle":
+            pointwise = self.weights.middle.flatten(0, 1)
+            weight, targets = _one(mixture.dtype, mixture.device), len(pointwise)
+        elif name == "reduce":
+            assert self.weights.reduce is not None
+            pointwise, weight = self.weights.reduce[0], mixture[0].view(-1, 1)
         else:
-            pointwise = getattr(self.weights, name).reshape(*weight.shape[:2], c, -1)
-        if name == "skip":
-            one = weight.new_ones(1, 1, c)
-            folded = Fold(pointwise, weight, one, torch.zeros_like(one), one, shared=True)
-        else:
-            running = self._running(name, pointwise)
-            folded = fold(features.inputs[name], pointwise, weight, running, shared=name != "last")
-        self.folds[name] = folded
-        return folded
-
-    def _running(self, name: str, pointwise: Tensor) -> Running | None:
-        if self.running is None:
-            return None
-        mean, variance = (t.reshape(pointwise.shape[:3]) for t in self.running[name])
-        return mean, variance
+            edges = self.states * self.targets
+            start, plain = (0, edges) if self.stride == 1 else (1, 0)
+            eye = _eye(self.channels, mixture.dtype, mixture.device)
+            pointwise = torch.cat([eye.expand((3 - start) * edges, -1, -1), self.weights.last.flatten(0, 1)])
+            weight = mixture[start:].view(-1, 1)
+        running = None
+        if self.running is not None:
+            mean, variance = (t.reshape(-1, self.channels) for t in self.running[name])
+            if plain:
+                mean, variance = (functional.pad(t, (0, 0, plain, 0)) for t in (mean, variance))
+            running = (mean, variance)
+        return fold(inputs, pointwise, weight, targets, running, plain)
 
     def _repeat(self, x: Tensor, kinds: int) -> Tensor:
         """(N, S c, H, W) to (N, kinds S F c, H, W): every state once for each of its edges and kinds of operation."""
-        n, channels, h, w = x.shape
-        if channels <= GEMM_CHANNELS:
+        if x.shape[1] <= GEMM_CHANNELS:
             return image(rows(x) @ self._repetition(x, kinds), x.shape)
         copies = rows(x).view(-1, 1, self.states, 1, self.channels).expand(-1, kinds, -1, self.targets, -1)
-        return image(copies.reshape(n * h * w, -1), x.shape)
+        return image(copies.reshape(copies.shape[0], -1), x.shape)
 
     def _unrepeat(self, gradient: Tensor, kinds: int) -> Tensor:
         """Sum a gradient (N, kinds S F c, H, W) over edges and kinds: the reverse of `_repeat`."""
@@ -226,19 +214,33 @@ class Fan:
         return image(copies.sum((1, 3)).flatten(1), gradient.shape)
 
     def _repetition(self, like: Tensor, kinds: int) -> Tensor:
-        """Zeros and ones (S c, kinds S F c)."""
-        s, f, c = self.states, self.targets, self.channels
-        eye = torch.eye(s * c, dtype=like.dtype, device=like.device)
-        return eye.view(-1, 1, s, 1, c).expand(-1, kinds, -1, f, -1).reshape(s * c, -1)
+        return _repetition(kinds, self.states, self.targets, self.channels, like.dtype, like.device)
 
 
-class _Features(NamedTuple):
+@cache
+def _repetition(kinds: int, states: int, targets: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros and ones (S c, kinds S F c) that repeat channels."""
+    eye = torch.eye(states * channels, dtype=dtype, device=device).view(-1, 1, states, 1, channels)
+    return eye.expand(-1, kinds, -1, targets, -1).reshape(states * channels, -1)
+
+
+@cache
+def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.ones(1, 1, dtype=dtype, device=device)
+
+
+@cache
+def _eye(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(size, dtype=dtype, device=device)
+
+
+class _Inputs(NamedTuple):
     repeated: Tensor  # ReLU of the input, once per kernel of `first` (N, 3 E c, H, W)
     repeated_once: Tensor  # and of `first_dilated` (N, E c, H, W)
-    separable: Tensor  # outputs of `first` that `middle` reads (M, 2 E c)
+    separable: Features  # outputs of `first` that `middle` reads (M, 2 E c)
     hidden: Tensor  # input of `second` (N, 2 E c, h, w)
     indices: Tensor  # where the maxima were
-    inputs: dict[str, list[Tensor]]  # by fold
+    inputs: dict[str, list[Features]]  # by fold
     shape: torch.Size  # (N, -1, h, w) of the output
 
 

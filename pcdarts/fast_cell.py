@@ -6,11 +6,11 @@ before, is all that is kept for the backward pass; there their gradients add up 
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from pcdarts.fan import (
@@ -24,12 +24,12 @@ from pcdarts.fan import (
     relu_backward,
     rows,
 )
-from pcdarts.folding import Fold, Running, apply_folds, block_products, dense, fold, fold_backward
+from pcdarts.folding import Features, Fold, Running, apply_fold, column_means, dense, fold, fold_backward
 from pcdarts.genotype import INPUTS
 from pcdarts.preprocessing import Preprocessing
 from pcdarts.supernet import EDGES, NODES
 
-JOINED_ELEMENTS = 2**22
+JOINED_ELEMENTS = 2**23
 """The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""
 
 upsample_backward = torch.ops.aten.upsample_nearest2d_backward
@@ -66,7 +66,7 @@ class Group:
         c = weights.middle.shape[-1]
         self.sampled, self.channels = c, c * plan.k
         self.columns = slice((NODES - self.targets) * self.channels, None)
-        mine = FanWeights(*(None if weight is None else weight[:, edges] for weight in weights))  # type: ignore[arg-type]
+        mine = FanWeights(*(None if weight is None else weight[:, edges].contiguous() for weight in weights))  # type: ignore[arg-type]
         if self.stride == 1:
             mine = mine._replace(reduce=None)
         running = None
@@ -75,21 +75,20 @@ class Group:
         self.running = running
         self.fan = Fan(len(states), self.targets, self.stride, mine, running)
         self.beta = betas[edges].view(len(states), self.targets, 1)
-        self.side = None if side is None else side[0, edges].unflatten(0, (len(states), self.targets))
+        self.side = None if side is None else side[0, edges]
         self.side_fold: Fold | None = None
         self.order = None if plan.orders is None else plan.orders[states[0]]
         self._place(plan)
 
     def _place(self, plan: CellPlan) -> None:
         """Zeros and ones that bring sampled and bypassed channels to their places in a node: (C, c) and (C, b)."""
-        eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
-        place, source = eye, eye
-        if self.order is not None:
-            place = source = eye[self.order]
-        elif plan.shuffle:
-            place = eye.view(self.sampled, plan.k, -1).transpose(0, 1).flatten(0, 1)
-        self.from_sampled, self.from_bypassed = place[: self.sampled].t(), place[self.sampled :].t()
-        self.bypass = self.from_bypassed @ source[self.sampled :]  # (C, C): from a state's channels to a node's
+        c, like = self.sampled, (self.beta.dtype, self.beta.device)
+        if self.order is None:
+            self.from_sampled, self.from_bypassed, self.bypass = _places(self.channels, c, plan.shuffle, *like)
+        else:
+            place = torch.eye(self.channels, dtype=like[0], device=like[1])[self.order]
+            self.from_sampled, self.from_bypassed = place[:c].t(), place[c:].t()
+            self.bypass = self.from_bypassed @ place[c:]
 
     def forward(self, x: Tensor, out: Tensor) -> None:
         """Add what the states x (N, S C, H, W) contribute to the nodes out (M, F C), in place."""
@@ -107,16 +106,19 @@ class Group:
         if self.side is None:
             out.addmm_(rows(x), self._bypass_matrix())
             return
-        features = [rows(self._take(x, slice(self.sampled, None)).relu())]
-        running = None if self.running is None else self._side_running(self.running["side"])
-        self.side_fold = fold(features, self.side, self.beta, running, shared=True)
-        out.addmm_(apply_folds([self.side_fold], [features]), self._to_nodes(self.from_bypassed))
+        features = [Features(rows(self._take(x, slice(self.sampled, None)).relu()), shared=True)]
+        running = None
+        if self.running is not None:
+            mean, variance = self.running["side"]
+            running = (mean[0], variance[0])
+        self.side_fold = fold(features, self.side, self.beta.view(-1, 1), self.targets, running)
+        out.addmm_(apply_fold(self.side_fold, features), self._to_nodes(self.from_bypassed))
 
     def statistics(self) -> Norms:
         """Batch mean and biased variance of all batch norms (kinds, S F, channels); after `forward`."""
         norms = self.fan.statistics()
         if self.side_fold is not None:
-            norms["side"] = (self.side_fold.center.flatten(0, 1)[None], self.side_fold.variance.flatten(0, 1)[None])
+            norms["side"] = (self.side_fold.center[None], self.side_fold.variance[None])
         return norms
 
     def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, FanWeights]:
@@ -132,8 +134,9 @@ class Group:
         if self.spatial_stride == 2:
             sampled_gradient = avg_pool_backward(sampled_gradient, whole, [2, 2], [2, 2], [0, 0], True, True, None)
         if self.sampled == self.channels:
-            return sampled_gradient, torch.zeros_like(self.beta).flatten(), None, weights
-        x_gradient, beta_gradient, side_gradient = self._bypass_backward(x, gradient, shape)
+            x_gradient, beta_gradient, side_gradient = torch.zeros_like(whole), torch.zeros_like(self.beta), None
+        else:
+            x_gradient, beta_gradient, side_gradient = self._bypass_backward(x, gradient, shape)
         self._add(x_gradient, slice(self.sampled), sampled_gradient)
         return x_gradient, beta_gradient.flatten(), side_gradient, weights
 
@@ -146,14 +149,16 @@ class Group:
         side_gradient = None
         if self.side is None:
             x_gradient = image(gradient @ self._bypass_matrix().t(), shape)
-            d = block_products(gradient, rows(pooled), self.channels, self.channels, self.targets, shared=True)
-            beta_gradient = (d * self.bypass).sum((2, 3))
+            d = (gradient.t() @ rows(pooled)).view(self.targets, self.channels, len(self.states), self.channels)
+            beta_gradient = (d * self.bypass[:, None]).sum((1, 3)).t()
         else:
             assert self.side_fold is not None
             positive = self._take(pooled, slice(self.sampled, None)).relu()
             out_gradient = gradient @ self._to_nodes(self.from_bypassed).t()
-            (back,), side_gradient, beta_gradient = fold_backward(self.side_fold, [rows(positive)], out_gradient)
-            side_gradient = side_gradient.flatten(0, 1)[None]
+            (back,), side_gradient, beta_gradient = fold_backward(
+                self.side_fold, [Features(rows(positive), shared=True)], out_gradient, column_means(out_gradient)
+            )
+            side_gradient = side_gradient[None]
             x_gradient = torch.zeros_like(pooled, memory_format=torch.channels_last)
             self._add(x_gradient, slice(self.sampled, None), relu_backward(image(back, shape), positive, 0))
         if indices is not None:
@@ -163,17 +168,13 @@ class Group:
     def _size(self, x: Tensor) -> list[int]:
         return [-(-side // self.stride) for side in x.shape[2:]]
 
-    def _side_running(self, running: Running) -> Running:
-        mean, variance = (t[0].unflatten(0, (-1, self.targets)) for t in running)
-        return mean, variance
-
     def _to_nodes(self, places: Tensor) -> Tensor:
         """Places (C, p) of one node as the matrix (F p, F C) of all nodes."""
-        return dense(places.expand(1, self.targets, -1, -1), shared=False)
+        return dense(places.expand(self.targets, -1, -1), self.targets, shared=False)
 
     def _bypass_matrix(self) -> Tensor:
         """From the states' channels to the nodes' (S C, F C): beta where a channel bypasses the fan."""
-        return dense(self.beta[..., None] * self.bypass, shared=True)
+        return dense((self.beta[..., None] * self.bypass).flatten(0, 1), self.targets, shared=True)
 
     def _channels(self, x: Tensor) -> Tensor:
         """(N, S C, H, W) as (N, H, W, S, C)."""
@@ -186,7 +187,20 @@ class Group:
 
     def _add(self, target: Tensor, part: slice, values: Tensor) -> None:
         """Add values to the channels that `_take` takes, in place."""
-        self._channels(target)[..., part if self.order is None else self.order[part]] += self._channels(values)
+        if self.order is None:
+            self._channels(target)[..., part].add_(self._channels(values))
+        else:
+            self._channels(target)[..., self.order[part]] += self._channels(values)
+
+
+@cache
+def _places(
+    channels: int, sampled: int, shuffle: bool, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Zeros and ones (C, c), (C, b) and, from a state's channels to a node's, (C, C): after a shuffle or not."""
+    eye = torch.eye(channels, dtype=dtype, device=device)
+    place = eye.view(sampled, -1, channels).transpose(0, 1).flatten(0, 1) if shuffle else eye
+    return place[:sampled].t(), place[sampled:].t(), place[sampled:].t() @ eye[sampled:]
 
 
 class CellFunction(torch.autograd.Function):
@@ -216,9 +230,16 @@ class CellFunction(torch.autograd.Function):
         return image(out, cell.shape)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of a node is complete once all groups that it feeds have been visited."""
+        """The gradient of a node is complete once all groups that it feeds have been visited.
+
+        Raises RuntimeError where the gradients shall be differentiated again (create_graph=True).
+        """
+        if torch.is_grad_enabled():  # once_differentiable would let torch.autograd.grad return wrong derivatives
+            raise RuntimeError(
+                "The fast super-network has first derivatives only: for second ones, compute the loss inside "
+                "`with supernet.reference():`, or set order=2 with hessian_vector_product='finite_difference'"
+            )
         cell: _Cell = ctx.cell
         before_previous, previous, out, *_ = ctx.saved_tensors
         inputs = cell.inputs(before_previous, previous)
@@ -261,11 +282,12 @@ class _Cell:
         weights: FanWeights,
     ) -> None:
         n, _, height, width = previous.shape
+        self.weights = weights
         self.channels = convolutions[0].shape[0]
         self.input_shape = previous.shape
         self.shape = torch.Size([n, -1, -(-height // plan.stride), -(-width // plan.stride)])
         self.pixels = n * self.shape[2] * self.shape[3]
-        widest = n * height * width * weights.first[:, :, :, 0, 0].numel() * 4 // 7  # of 14 edges 8 leave the inputs
+        widest = n * height * width * weights.first[:3, :, :, 0, 0].numel() * 4 // 7  # of 14 edges 8 leave the inputs
         self.joined = plan.orders is None and (previous.is_cuda or widest <= JOINED_ELEMENTS)
         running: list[Running | None] = [None, None]
         if plan.running is not None:
@@ -302,6 +324,10 @@ class _Cell:
         for name in dict.fromkeys(name for part in parts for name in part):
             means, variances = zip(*(part[name] for part in parts if name in part), strict=True)
             norms[name] = (torch.cat(means, 1), torch.cat(variances, 1))
+        first, second = (torch.cat([group.fan.biases[name] for group in self.groups], 1) for name in ("first", "second"))
+        for name, bias in ("middle", first[:2]), ("last", torch.cat([second, first[2:]])):
+            mean, variance = norms[name]
+            mean[-len(bias) :] -= (getattr(self.weights, name) @ bias[..., None])[..., 0]
         means, variances = zip(*((p.mean, p.variance) for p in self.preprocessing), strict=True)
         norms["inputs"] = (torch.stack(means)[:, None], torch.stack(variances)[:, None])
         return norms

@@ -22,18 +22,9 @@ BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
 """Edges in the order of this file: by source, then by target."""
 MOMENTUM = 0.1
 """The one of nn.BatchNorm2d."""
-MAX_POOL, AVG_POOL, SKIP, SEP3, SEP5, DIL3, DIL5 = (
-    PRIMITIVES.index(name)
-    for name in (
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "dil_conv_3x3",
-        "dil_conv_5x5",
-    )
-)
+NAMES = "skip_connect max_pool_3x3 avg_pool_3x3 sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5".split()
+OPERATIONS = SKIP, MAX_POOL, AVG_POOL, SEP3, SEP5, DIL3, DIL5 = tuple(PRIMITIVES.index(name) for name in NAMES)
+"""Primitives in the order of `FanWeights`."""
 
 
 class FastCell(SearchCell):
@@ -70,7 +61,7 @@ class FastCell(SearchCell):
             side = _stack([[edge.side[1] for edge in edges]]).flatten(2)  # type: ignore[index]
             side = side.unflatten(2, (-1, edges[0].side[1].in_channels))  # type: ignore[index, union-attr]
         betas = betas[BY_SOURCE]
-        weights = _gather(edges, (betas[:, None] * alphas[BY_SOURCE]).t())
+        weights = _gather(edges, (betas[:, None] * alphas[BY_SOURCE]).t()[list(OPERATIONS)])
         out: Tensor = CellFunction.apply(  # type: ignore[no-untyped-call]
             plan, before_previous, previous, *self._convolutions(), betas, side, *weights
         )
@@ -149,21 +140,19 @@ def _gather(edges: Sequence[MixedEdge], mixture: Tensor) -> FanWeights:
     def layers(operation: int, stage: int, position: int) -> list[nn.Module]:
         return [edge.operations[operation][stage][position] for edge in edges]  # type: ignore[index]
 
-    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)])[:, :, :, 0]
-    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)])[:, :, :, 0]
+    small3, second3, dilated3 = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)])[:, :, :, 0].unbind()
+    large5, second5, dilated5 = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)])[:, :, :, 0].unbind()
     pointwise = [layers(operation, stage, 2) for operation, stage in ((SEP3, 0), (SEP5, 0), (SEP3, 1), (SEP5, 1))]
     pointwise += [layers(operation, 0, 2) for operation in (DIL3, DIL5)]
     middle, last = _stack(pointwise)[..., 0, 0].split([2, 4])
-    embedded = embed(small[:2])
     reduce = None
     if edges[0].stride == 2:
         reduce = torch.stack([_reduction_matrix(edge.operations[SKIP]) for edge in edges if edge.stride == 2])[None]
     return FanWeights(
         mixture=mixture,
-        first=torch.stack([embedded[0], large[0], embed(small[2], dilation=2)]),
-        first_dilated=large[2:],
+        first=torch.stack([embed(small3), large5, embed(dilated3, dilation=2), dilated5]),
         middle=middle,
-        second=torch.stack([embedded[1], large[1]]),
+        second=torch.stack([embed(second3), second5]),
         last=last,
         reduce=reduce,
     )
@@ -194,9 +183,12 @@ def _edge_norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2
         return found  # type: ignore[return-value]
 
     norms = {
-        "pool": [layers(MAX_POOL, 1), layers(AVG_POOL, 1)],
         "middle": [layers(SEP3, 0, 3), layers(SEP5, 0, 3)],
-        "last": [layers(SEP3, 1, 3), layers(SEP5, 1, 3), layers(DIL3, 0, 3), layers(DIL5, 0, 3)],
+        "last": [
+            *(layers(pool, 1) for pool in (MAX_POOL, AVG_POOL)),
+            *(layers(separable, 1, 3) for separable in (SEP3, SEP5)),
+            *(layers(dilated, 0, 3) for dilated in (DIL3, DIL5)),
+        ],
     }
     if edges[0].stride == 2:
         norms["reduce"] = [[edge.operations[SKIP].norm for edge in edges if edge.stride == 2]]  # type: ignore[misc]

@@ -1,21 +1,24 @@
 """Pointwise convolution, batch norm and mixture weights folded into one matrix product, with its backward pass.
 
-Let A (M, q) be M pixels of q centred features, P (p, q) a pointwise convolution and w the weight of the operation:
+Let A (M, q) be M pixels of q features, P (p, q) a pointwise convolution and w the weight of the operation:
 
-    C = A^T A / M      var = diag(P C P^T)      rstd = (var + eps)^-1/2      sum of w BN(A P^T) = A (w rstd P)^T
+    C = covariance of A's columns     var = diag(P C P^T)     rstd = (var + eps)^-1/2
+    w BN(A P^T) = (A - mean) V^T with V = w rstd P
 
-so the pointwise output never exists.  With G (M, p) the gradient of the result and D = A^T G (q, p):
+so the pointwise output never exists.  With G (M, p) the gradient of the result and D = G^T (A - mean) (p, q):
 
-    dw = sum of rstd diag(P D)      v = -1/2 rstd^3 w diag(P D)      (gradient of var)
-    dP = w rstd D^T + 2 v P C       dA = G (w rstd P) + 2 / M A P^T v P, centred
+    t = diag(D P^T)     dw = sum of rstd t     u = -w rstd^3 t / M (gradient of var, times 2 / M)
+    dP = w rstd D + M u P C     dA = G V + A P^T u P, centred
 
-Names: a fold holds J x F blocks.  Block (j, f) reads its own columns of A, or those that all f of a j share, and adds to
-the p output columns f; blocks of equal f are summed.  All features of A lie side by side in one or more matrices, whose
-columns are ordered (j, f, q), or (j, q) where shared.
+A fold holds B = J F blocks (p, q); block (j, f) adds to the output columns of target f, so that outputs are (M, F p).
+The features are one or more matrices side by side: either each block has q columns of its own (M, J' F q), or all f of
+a j share them (M, J' q).  All but the features, the output and their gradients is small.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,196 +28,263 @@ EPSILON = 1e-5
 GEMM_COLUMNS = 64
 """Block-diagonal products are dense up to this width: on a CPU faster than many narrow ones."""
 SUMMED_COLUMNS = 16
+"""From so many columns on, means over the rows are faster as a matrix product."""
 
 Running = tuple[Tensor, Tensor]
 
 
+class Features(NamedTuple):
+    """Inputs of a fold."""
+
+    matrix: Tensor
+    """(M, J F q), or (M, J q) where shared."""
+    shared: bool = False
+
+
+class _Slice(NamedTuple):
+    """A dense matrix between some columns of the features and some of the output."""
+
+    columns: slice
+    results: slice
+    matrix: Tensor
+
+
 @dataclass(frozen=True)
 class Fold:
-    """What a fold keeps for its backward pass: all of it small.  Where features are shared, F is 1 in their moments."""
+    """What a fold keeps for its backward pass."""
 
+    targets: int
+    """F."""
     pointwise: Tensor
-    """P (J, F, p, q)."""
-    weight: Tensor
-    """w (J, F, 1)."""
+    """P (B, p, q)."""
     rstd: Tensor
-    """(J, F, p)."""
+    """(B, p)."""
     center: Tensor
-    """Subtracted after the pointwise convolution (J, F, p): the mean over the batch, or the running mean."""
+    """Mean of the pointwise output over the batch, or the running one (B, p)."""
     variance: Tensor
-    """Biased (J, F, p), or the running one."""
-    shared: bool
-    feature_mean: Tensor | None = None
-    """Column means of A (J, F, q); None in evaluation mode."""
-    pointwise_covariance: Tensor | None = None
-    """P C (J, F, p, q); None in evaluation mode."""
-
-    @property
-    def scale(self) -> Tensor:
-        """w rstd (J, F, p)."""
-        return self.weight * self.rstd
-
-    @property
-    def matrices(self) -> Tensor:
-        """The folded matrices w rstd P (J, F, p, q)."""
-        return self.scale[..., None] * self.pointwise
+    """Biased, or the running one (B, p)."""
+    scale: Tensor
+    """w rstd (B, p)."""
+    matrices: Tensor
+    """V (B, p, q)."""
+    bias: Tensor
+    """What the output lacks still: minus this (F p)."""
+    slices: list[list[_Slice]]
+    """V as dense matrices, for each matrix of features."""
+    mean: Tensor | None
+    """Column means of A (B, q, 1); None in evaluation mode."""
+    product: Tensor | None
+    """P C (B, p, q); None in evaluation mode."""
+    plain: int
+    """So many blocks at the beginning are not normalized."""
 
 
 def fold(
-    features: Sequence[Tensor], pointwise: Tensor, weight: Tensor, running: Running | None, shared: bool = False
+    features: Sequence[Features],
+    pointwise: Tensor,
+    weight: Tensor,
+    targets: int,
+    running: Running | None = None,
+    plain: int = 0,
 ) -> Fold:
-    """Fold batch statistics of the features, or running mean and variance (J, F, p), into pointwise convolutions."""
+    """Fold the statistics of the features into pointwise convolutions (B, p, q), with weights w (B, 1).
+
+    `running` is their running mean and variance (B, p) in evaluation mode, and None in training.
+    """
+    mean = product = None
+    b, p, q = pointwise.shape
     if running is not None:
         center, variance = running
-        return Fold(pointwise, weight, (variance + EPSILON).rsqrt(), center, variance, shared)
-    rows, (j, f, _, q) = features[0].shape[0], pointwise.shape
-    blocks = (j, 1 if shared else f, q)
-    mean = _join([column_sums(a) for a in features]).view(blocks) / rows
-    gram = _join([_diagonal_blocks(a, a, q, q) for a in features]).view(*blocks, q) / rows
-    covariance = gram - mean[..., :, None] * mean[..., None, :]
-    product = pointwise @ covariance
-    variance = (product * pointwise).sum(-1)
-    center = (pointwise @ mean[..., None])[..., 0]
-    return Fold(pointwise, weight, (variance + EPSILON).rsqrt(), center, variance, shared, mean, product)
+    else:
+        m = features[0].matrix.shape[0]
+        mean = _blocks(features, targets, [[column_means(a).view(-1, q, 1)] for a, _ in features])
+        gram = _blocks(features, targets, [_diagonal_blocks(a, a, q, q) for a, _ in features])
+        covariance = torch.baddbmm(gram, mean, mean.mT, beta=1 / m, alpha=-1)
+        product = torch.bmm(pointwise, covariance)
+        variance = _row_products(product, pointwise)
+        center = torch.bmm(pointwise, mean)[..., 0]
+    rstd = (variance + EPSILON).rsqrt()
+    if plain:
+        rstd[:plain] = 1
+        center[:plain] = 0
+    scale = weight * rstd
+    matrices = scale[..., None] * pointwise
+    slices = [_slices(part, targets, f.shared) for part, f in zip(_split(matrices, features, targets), features, strict=True)]
+    bias = (scale * center).view(-1, targets * p)
+    bias = bias[0] if b == targets else bias.sum(0)
+    return Fold(targets, pointwise, rstd, center, variance, scale, matrices, bias, slices, mean, product, plain)
 
 
-def apply_folds(folds: Sequence[Fold], features: Sequence[Sequence[Tensor]]) -> Tensor:
-    """The normalized and weighed sum (M, F p) of the pointwise convolutions of all folds, each with its features."""
-    out, bias = None, -sum((fold.scale * fold.center).sum(0).flatten() for fold in folds)
-    for fold, matrices in zip(folds, features, strict=True):
-        for a, blocks in zip(matrices, _split(fold.matrices, matrices), strict=True):
-            if out is None:
-                out = multiply(a, blocks, fold.shared, bias)
-            else:
-                out.addmm_(a, dense(blocks, fold.shared))
+def apply_fold(folded: Fold, features: Sequence[Features], out: Tensor | None = None) -> Tensor:
+    """The normalized and weighed sum (M, F p) of the pointwise convolutions, added to `out` in place where given."""
+    if out is not None:
+        out -= folded.bias
+    for (a, _), slices in zip(features, folded.slices, strict=True):
+        if out is None and len(slices) == 1:
+            out = torch.addmm(folded.bias, a, slices[0].matrix, beta=-1)
+            continue
+        if out is None:
+            out = (-folded.bias).expand(a.shape[0], -1).contiguous()
+        for columns, results, matrix in slices:
+            out[:, results].addmm_(a[:, columns], matrix)
     assert out is not None
     return out
 
 
 def fold_backward(
-    fold: Fold, features: Sequence[Tensor], gradient: Tensor, outs: Sequence[Tensor | None] | None = None
+    folded: Fold,
+    features: Sequence[Features],
+    gradient: Tensor,
+    mean: Tensor,
+    outs: Sequence[Tensor | None] | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Gradients in the features, in P (J, F, p, q) and in w (J, F, 1), from that of the output (M, F p).
+    """Gradients in the features, in P (B, p, q) and in w (B, 1), from that of the output (M, F p) and its column means.
 
     Those in the features are written to `outs` where given.
     """
+    m, (b, p, q), targets = gradient.shape[0], folded.pointwise.shape, folded.targets
     outs = [None] * len(features) if outs is None else outs
-    rows, (_, f, p, q) = gradient.shape[0], fold.pointwise.shape
-    total = column_sums(gradient).view(1, f, p)
-    d = _join([block_products(gradient, a, p, q, f, fold.shared) for a in features])  # D^T (J, F, p, q)
-    t = (fold.pointwise * d).sum(-1) - fold.center * total  # diag(P D) (J, F, p)
-    scale, matrices = fold.scale, fold.matrices
-    weight_gradient = (fold.rstd * t).sum(-1, keepdim=True)
-    parts = _split(matrices, features)
-    if fold.feature_mean is None or fold.pointwise_covariance is None:
-        back = [multiply_transposed(gradient, v, fold.shared, None, out) for v, out in zip(parts, outs, strict=True)]
-        return back, scale[..., None] * d, weight_gradient
-    v = (-0.5 * scale * fold.rstd.square() * t)[..., None]
-    centred = d - total[..., None] * fold.feature_mean[..., None, :]
-    pointwise_gradient = scale[..., None] * centred + 2 * v * fold.pointwise_covariance
-    curvature = (2 / rows) * (fold.pointwise.transpose(-1, -2) @ (v * fold.pointwise))  # (J, F, q, q)
-    offset = (total[..., None] * matrices).sum(-2) / -rows  # (J, F, q)
-    if fold.shared:
-        curvature, offset = curvature.sum(1, keepdim=True), offset.sum(1, keepdim=True)
-    offset = offset - (curvature @ fold.feature_mean[..., None])[..., 0]
-    curvatures, offsets = _split(curvature, features), _split(offset, features)
+    parts = [block for f in features for block in _products(gradient, f, targets, p, q)]
+    d = parts[0] if len(parts) == 1 else torch.cat(parts)
+    if b > targets:
+        mean = mean.view(1, targets, p).expand(b // targets, -1, -1)
+    mean = mean.reshape(b, p)
+    t = torch.addcmul(_row_products(d, folded.pointwise), folded.center, mean, value=-m)
+    dw = folded.rstd * t
+    if folded.mean is None or folded.product is None:
+        back = [_multiply_transposed(gradient, v, None, out) for v, out in zip(folded.slices, outs, strict=True)]
+        return back, folded.scale[..., None] * d, dw.sum(1, keepdim=True)
+    u = folded.scale * folded.rstd * dw  # without the factor -1 / M of the docstring
+    mean = mean[..., None]
+    offset = torch.bmm(folded.matrices.mT, mean)
+    if folded.plain:
+        u[: folded.plain] = 0
+        offset[: folded.plain] = 0
+    u = u[..., None]
+    curvature = torch.bmm(folded.pointwise.mT, u * folded.pointwise)
+    offset = torch.baddbmm(offset, curvature, folded.mean, beta=-1, alpha=1 / m)
     back = []
-    for a, blocks, c, o, out in zip(features, parts, curvatures, offsets, outs, strict=True):
-        part = multiply_transposed(gradient, blocks, fold.shared, o.flatten(), out)
-        back.append(_add_block_product(part, a, c.flatten(0, 1)))
-    return back, pointwise_gradient, weight_gradient
+    curvatures, offsets = _split(curvature, features, targets), _split(offset, features, targets)
+    for f, v, c, o, out in zip(features, folded.slices, curvatures, offsets, outs, strict=True):
+        if f.shared and targets > 1:
+            c, o = (t.unflatten(0, (-1, targets)).sum(1) for t in (c, o))
+        part = _multiply_transposed(gradient, v, o.flatten(), out)
+        back.append(_add_block_product(part, f.matrix, c, -1 / m))
+    d = torch.addcmul(d, mean, folded.mean.mT, value=-m)
+    dp = torch.addcmul(folded.scale[..., None] * d, u, folded.product, value=-1)
+    return back, dp, dw.sum(1, keepdim=True)
 
 
-def dense(blocks: Tensor, shared: bool) -> Tensor:
-    """Blocks (J, F, p, q) as one matrix from all columns of the features to the output columns (F p)."""
-    j, f, p, q = blocks.shape
+def dense(blocks: Tensor, targets: int, shared: bool) -> Tensor:
+    """Blocks (J F, p, q) as one matrix (J F q or, where shared, J q, F p) from features to outputs."""
+    b, p, q = blocks.shape
     if shared:
-        return blocks.permute(0, 3, 1, 2).reshape(j * q, f * p)
-    matrix = blocks.new_zeros(j, f, q, f, p)
-    matrix.diagonal(dim1=1, dim2=3).copy_(blocks.permute(0, 3, 2, 1))
-    return matrix.view(j * f * q, f * p)
+        return blocks.view(-1, targets * p, q).mT.reshape(-1, targets * p)
+    if b == targets:  # every block has its own columns on both sides
+        matrix = blocks[:, :, None, :] * _eye(b, blocks.dtype, blocks.device)[:, None, :, None]
+        return matrix.reshape(b * p, b * q).t()
+    matrix = blocks.new_zeros(b // targets, targets, q, targets, p)
+    matrix.diagonal(dim1=1, dim2=3).copy_(blocks.view(-1, targets, p, q).permute(0, 3, 2, 1))
+    return matrix.view(b * q, targets * p)
 
 
-def multiply(a: Tensor, blocks: Tensor, shared: bool, bias: Tensor) -> Tensor:
-    """Features a and blocks (J, F, p, q) to the output (M, F p), block-diagonal ones in slices."""
-    _, f, p, q = blocks.shape
-    out = a.new_empty(a.shape[0], f * p)
-    for start, stop, piece in _slices(blocks, shared):
-        columns = a[:, start * q : stop * q] if piece is not blocks else a
-        torch.addmm(bias[start * p : stop * p], columns, dense(piece, shared), out=out[:, start * p : stop * p])
-    return out
-
-
-def multiply_transposed(
-    gradient: Tensor, blocks: Tensor, shared: bool, bias: Tensor | None, out: Tensor | None = None
-) -> Tensor:
-    """Gradient (M, F p) of the output to that of the features, plus a bias per feature."""
-    j, f, p, q = blocks.shape
-    if out is None:
-        out = gradient.new_empty(gradient.shape[0], j * q * (1 if shared else f))
-    for start, stop, piece in _slices(blocks, shared):
-        matrix, columns = dense(piece, shared).t(), slice(start * q, stop * q) if piece is not blocks else slice(None)
-        if bias is None:
-            torch.mm(gradient[:, start * p : stop * p], matrix, out=out[:, columns])
-        else:
-            torch.addmm(bias[columns], gradient[:, start * p : stop * p], matrix, out=out[:, columns])
-    return out
-
-
-def block_products(gradient: Tensor, a: Tensor, p: int, q: int, f: int, shared: bool) -> Tensor:
-    """The blocks (J, F, p, q) of gradient^T a that belong to an operation: gradient (M, F p)."""
-    if shared:
-        return (gradient.t() @ a).view(f, p, -1, q).permute(2, 0, 1, 3)
-    if a.shape[1] == f * q:
-        return _diagonal_blocks(gradient, a, p, q)[None]
-    return (gradient.t() @ a).view(f, p, -1, f, q).diagonal(dim1=0, dim2=3).permute(1, 3, 0, 2)
-
-
-def column_sums(a: Tensor) -> Tensor:
-    """Sums over the rows; of many columns as a matrix product, which is faster than a reduction."""
+def column_means(a: Tensor) -> Tensor:
+    """Means over the rows; of many columns as a matrix product, which is faster than a reduction."""
     if a.shape[1] < SUMMED_COLUMNS:
-        return a.sum(0)
-    return (a.new_ones(1, a.shape[0]) @ a)[0]
+        return a.mean(0)
+    return (_averaging(a.shape[0], a.dtype, a.device) @ a)[0]
 
 
-def _slices(blocks: Tensor, shared: bool) -> Iterator[tuple[int, int, Tensor]]:
-    """Blocks (1, F, p, q) cut along F where one dense matrix would be wide and mostly zero."""
-    j, f, p, q = blocks.shape
-    if shared or j > 1 or f * max(p, q) <= GEMM_COLUMNS:
-        yield 0, f, blocks
-        return
-    step = max(1, GEMM_COLUMNS // max(p, q))
-    for start in range(0, f, step):
-        stop = min(start + step, f)
-        yield start, stop, blocks[:, start:stop]
+@cache
+def _averaging(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((1, rows), 1 / rows, dtype=dtype, device=device)
 
 
-def _split(stack: Tensor, features: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Cut (J, ...) into the parts that belong to each matrix of features."""
+@cache
+def _eye(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(size, dtype=dtype, device=device)
+
+
+def _row_products(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products (B, p) of the rows of a and b (B, p, q)."""
+    return torch.bmm(a.reshape(-1, 1, a.shape[2]), b.reshape(-1, b.shape[2], 1)).view(a.shape[:2])
+
+
+def _blocks(features: Sequence[Features], targets: int, parts: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Join what was computed for each matrix of features to (B, ...); of shared ones it counts for every target."""
+    joined = []
+    for f, pieces in zip(features, parts, strict=True):
+        for piece in pieces:
+            if f.shared and targets > 1:
+                piece = piece[:, None].expand(-1, targets, *piece.shape[1:]).flatten(0, 1)
+            joined.append(piece)
+    return joined[0] if len(joined) == 1 else torch.cat(joined)
+
+
+def _slices(blocks: Tensor, targets: int, shared: bool) -> list[_Slice]:
+    """Blocks (B, p, q) as one dense matrix, or as several.
+
+    Where every block has output columns of its own, a wide matrix would be mostly zero.
+    """
+    b, p, q = blocks.shape
+    step = b
+    if not shared and b == targets:
+        step = max(1, GEMM_COLUMNS // max(p, q))
+    if step >= b:
+        return [_Slice(slice(None), slice(None), dense(blocks, targets, shared))]
+    slices = []
+    for start in range(0, b, step):
+        piece = blocks[start : start + step]
+        columns, results = (slice(start * width, (start + len(piece)) * width) for width in (q, p))
+        slices.append(_Slice(columns, results, dense(piece, len(piece), shared=False)))
+    return slices
+
+
+def _multiply_transposed(gradient: Tensor, slices: list[_Slice], bias: Tensor | None, out: Tensor | None) -> Tensor:
+    """Gradient (M, F p) of the output to that of the features, plus a bias per feature."""
+    if bias is None:
+        bias = gradient.new_zeros(sum(s.matrix.shape[0] for s in slices))
+    if out is None and len(slices) == 1:
+        return torch.addmm(bias, gradient, slices[0].matrix.t())
+    out = gradient.new_empty(gradient.shape[0], len(bias)) if out is None else out
+    for columns, results, matrix in slices:
+        torch.addmm(bias[columns], gradient[:, results], matrix.t(), out=out[:, columns])
+    return out
+
+
+def _split(stack: Tensor, features: Sequence[Features], targets: int) -> Sequence[Tensor]:
+    """Cut (B, ...) into the parts that belong to each matrix of features."""
     if len(features) == 1:
         return [stack]
-    columns = sum(a.shape[1] for a in features) // stack.shape[0]
-    return stack.split([a.shape[1] // columns for a in features])
+    widths = [a.shape[1] * (targets if shared else 1) for a, shared in features]
+    return stack.split([width * stack.shape[0] // sum(widths) for width in widths])
 
 
-def _diagonal_blocks(a: Tensor, b: Tensor, p: int, q: int) -> Tensor:
-    """Diagonal blocks (B, p, q) of a^T b, for a (M, B p) and b (M, B q)."""
+def _products(gradient: Tensor, features: Features, targets: int, p: int, q: int) -> list[Tensor]:
+    """gradient^T A, as blocks (B, p, q) in one or several parts."""
+    a, shared = features
+    if not shared and a.shape[1] == targets * q:
+        return _diagonal_blocks(gradient, a, p, q)
+    product = gradient.t() @ a
+    if shared:
+        return [product.view(targets, p, -1, q).permute(2, 0, 1, 3).reshape(-1, p, q)]
+    blocks = product.view(targets, p, -1, targets, q).diagonal(dim1=0, dim2=3)  # (p, J, q, F)
+    return [blocks.permute(1, 3, 0, 2).reshape(-1, p, q)]
+
+
+def _diagonal_blocks(a: Tensor, b: Tensor, p: int, q: int) -> list[Tensor]:
+    """Diagonal blocks (B, p, q) of a^T b, for a (M, B p) and b (M, B q), in one or several parts."""
     step = max(1, GEMM_COLUMNS // max(p, q))
-    blocks = [
+    return [
         (x.t() @ y).view(x.shape[1] // p, p, -1, q).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         for x, y in zip(a.split(step * p, dim=1), b.split(step * q, dim=1), strict=True)
     ]
-    return _join(blocks)
 
 
-def _add_block_product(out: Tensor, a: Tensor, blocks: Tensor) -> Tensor:
-    """Add a (M, B q) times its blocks (B, q, q) to out (M, B q), in place."""
+def _add_block_product(out: Tensor, a: Tensor, blocks: Tensor, factor: float) -> Tensor:
+    """Add a factor times a (M, B q) times its symmetric blocks (B, q, q) to out (M, B q), in place."""
     q = blocks.shape[1]
     step = max(1, GEMM_COLUMNS // q)
     for columns, x, piece in zip(out.split(step * q, 1), a.split(step * q, 1), blocks.split(step), strict=True):
-        columns.addmm_(x, dense(piece.transpose(1, 2)[None], shared=False))
+        columns.addmm_(x, dense(piece, len(piece), shared=False), alpha=factor)
     return out
-
-
-def _join(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

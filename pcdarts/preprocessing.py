@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pcdarts.fan import add_pixel_pairs, image, pixel_pairs, relu_backward, rows
-from pcdarts.folding import EPSILON, Running, column_sums
+from pcdarts.folding import EPSILON, Running, column_means
 
 
 class Preprocessing:
@@ -19,27 +19,31 @@ class Preprocessing:
         self.pointwise, self.halve = pointwise, halve
         self.training = running is None
         self.mean, self.variance = running if running is not None else (None, None)
+        self.rstd = None if self.variance is None else (self.variance + EPSILON).rsqrt()
+        self.bias = None if self.mean is None else -self.mean
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, q, H, W), or (N, q / 2, 2 h, 2 w), to normalized pixels (M, C)."""
         a = self._features(x.relu())
-        if self.mean is None:
-            self.mean = self.pointwise @ (column_sums(a) / a.shape[0])
-        y = torch.addmm(-self.mean, a, self.pointwise.t())
-        if self.variance is None:
+        if self.bias is None:
+            self.mean = self.pointwise @ column_means(a)
+            self.bias = -self.mean
+        y = torch.addmm(self.bias, a, self.pointwise.t())
+        if self.rstd is None:
             self.variance = (y.t() @ y).diagonal() / a.shape[0]
-        return y.mul_((self.variance + EPSILON).rsqrt())
+            self.rstd = (self.variance + EPSILON).rsqrt()
+        return y.mul_(self.rstd)
 
     def backward(self, x: Tensor, y: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients in x and in the convolution (C, q), from the output y (M, C) and its gradient."""
-        assert self.variance is not None
+        assert self.rstd is not None
         positive = x.relu()
         a = self._features(positive)
         if self.training:
             m = a.shape[0]
             along = (y.t() @ gradient).diagonal() / m
-            gradient = torch.addcmul(gradient - column_sums(gradient) / m, y, along, value=-1)
-        gradient = gradient * (self.variance + EPSILON).rsqrt()
+            gradient = torch.addcmul(gradient - column_means(gradient), y, along, value=-1)
+        gradient = gradient * self.rstd
         a_gradient = gradient @ self.pointwise
         if self.halve:
             x_gradient = torch.zeros_like(positive)

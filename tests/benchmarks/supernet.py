@@ -1,0 +1,187 @@
+"""Seconds, memory and kernels of one forward and backward pass of the super-networks, against each other.
+
+    python -m tests.benchmarks.supernet [--official DIR] [--k 1 2 4 8] [--batch 64 256] [--spatial-stride 1 2]
+
+The networks take turns in one process; seconds are medians.  "kept" is what autograd keeps for the backward pass, each
+storage once; "kernels" are dispatched operations other than views; "GFLOP" are those of matrix products and
+convolutions.  "peak" is the highest resident memory of a process of its own, that builds one network and does one step.
+"""
+
+import argparse
+import collections
+import importlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from pcdarts.config import SearchConfig
+from pcdarts.fast_supernet import FastSupernet
+from pcdarts.supernet import Supernet
+
+CLASSES = 10
+COLUMNS = "| network | k | batch | spatial stride | s/step | ratio | kept MB | ratio | peak MB | kernels | ratio | GFLOP |"
+
+Step = Callable[[], Tensor]
+
+
+class KernelCounter(TorchDispatchMode):
+    """Counts dispatched operations that are not views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not operation.is_view:
+            self.counts[str(operation)] += 1
+        return operation(*args, **(kwargs or {}))
+
+
+def make_network(name: str, config: SearchConfig, official: str | None) -> nn.Module:
+    if name != "official":
+        make = FastSupernet if name == "fast" else Supernet
+        return make(config, CLASSES, generator=torch.Generator().manual_seed(0))
+    assert official is not None
+    if official not in sys.path:
+        sys.path.insert(0, official)
+    module: Any = importlib.import_module("model_search")
+    tensor_cuda, module_cuda = Tensor.cuda, nn.Module.cuda
+    Tensor.cuda = nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign, assignment]
+    try:
+        return module.Network(config.channels, CLASSES, config.layers, nn.CrossEntropyLoss())  # type: ignore[no-any-return]
+    finally:
+        Tensor.cuda, nn.Module.cuda = tensor_cuda, module_cuda  # type: ignore[method-assign]
+
+
+def make_step(network: nn.Module, batch: int, size: int) -> Step:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, 3, size, size, generator=generator)
+    labels = torch.randint(CLASSES, (batch,), generator=generator)
+
+    def step() -> Tensor:
+        return functional.cross_entropy(network(images), labels)
+
+    return step
+
+
+def kept_bytes(step: Step) -> int:
+    storages: dict[int, int] = {}
+    tensors = []  # kept alive, so that no address is counted for two storages
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        tensors.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step()
+    return sum(storages.values())
+
+
+def count_kernels(step: Step) -> int:
+    with KernelCounter() as counter:
+        step().backward()
+    return counter.counts.total()
+
+
+def count_flops(step: Step) -> int:
+    with FlopCounterMode(display=False) as counter:
+        step().backward()
+    return int(counter.get_total_flops())
+
+
+def peak_megabytes(name: str, config: SearchConfig, args: argparse.Namespace, batch: int) -> float:
+    """Peak resident memory of a step in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.supernet", "--peak-of", name, "--batch", str(batch)]
+    command += ["--k", str(config.k), "--spatial-stride", str(config.spatial_stride), "--threads", str(args.threads)]
+    command += ["--channels", str(config.channels), "--layers", str(config.layers), "--size", str(args.size)]
+    command += ["--official", args.official] if args.official else []
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def measure_seconds(steps: dict[str, Step], repetitions: int) -> dict[str, float]:
+    """Median seconds per forward and backward pass; the steps take turns."""
+    seconds = collections.defaultdict(list)
+    for repetition in range(repetitions + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step().backward()
+            if repetition:  # the first turn warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def compare(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[str]:
+    """Rows of the table for one configuration; ratios are to the official network, or else to the reference."""
+    names = ["reference", "fast"]
+    if args.official and config.k == 4 and config.spatial_stride == 1:  # all that the official code can do
+        names.insert(0, "official")
+    steps = {name: make_step(make_network(name, config, args.official), batch, args.size) for name in names}
+    seconds = measure_seconds(steps, args.repetitions)
+    kept = {name: kept_bytes(step) for name, step in steps.items()}
+    kernels = {name: count_kernels(step) for name, step in steps.items()}
+    base, rows = names[0], []
+    for name in names:
+        peak = peak_megabytes(name, config, args, batch)
+        rows.append(
+            f"| {name} | {config.k} | {batch} | {config.spatial_stride} "
+            f"| {seconds[name]:.3f} | {seconds[base] / seconds[name]:.2f} x faster "
+            f"| {kept[name] / 1e6:.0f} | {kept[name] / kept[base]:.3f} | {peak:.0f} "
+            f"| {kernels[name]:,} | {kernels[name] / kernels[base]:.2f} | {count_flops(steps[name]) / 1e9:.1f} |"
+        )
+    return rows
+
+
+def processor() -> str:
+    """Name of the CPU, as far as the system tells it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--official", metavar="DIR", help="checkout of the official PC-DARTS code")
+    parser.add_argument("--k", type=int, nargs="+", default=[4])
+    parser.add_argument("--batch", type=int, nargs="+", default=[64])
+    parser.add_argument("--spatial-stride", type=int, nargs="+", default=[1, 2], choices=[1, 2])
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--size", type=int, default=32, help="height and width of the images")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak-of", choices=["official", "reference", "fast"], help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    configs = [
+        SearchConfig(k=k, channels=args.channels, layers=args.layers, spatial_stride=stride)
+        for k in args.k
+        for stride in args.spatial_stride
+    ]
+    if args.peak_of:
+        make_step(make_network(args.peak_of, configs[0], args.official), args.batch[0], args.size)().backward()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+        return
+    print(f"{processor()}, {args.threads} threads, torch {torch.__version__}, medians of {args.repetitions}\n")
+    print(COLUMNS, "|---" * COLUMNS.count(" | ") + "|---|", sep="\n")
+    for batch in args.batch:
+        for config in configs:
+            print(*compare(config, args, batch), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

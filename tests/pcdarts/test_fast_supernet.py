@@ -1,0 +1,185 @@
+"""The fast super-network against the one with a module per edge, in float64: results, gradients, running statistics."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from pcdarts.config import SearchConfig
+from pcdarts.depthwise import depthwise, depthwise_backward
+from pcdarts.fast_supernet import FastSupernet
+from pcdarts.supernet import Supernet
+
+CLASSES = 3
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_pair(seed: int = 0, **options: Any) -> tuple[Supernet, Supernet]:
+    config = SearchConfig(**{"channels": 8, "layers": 3, **options})
+    pair = Supernet, FastSupernet
+    reference, fast = (make(config, CLASSES, generator=torch.Generator().manual_seed(seed)).double() for make in pair)
+    with torch.no_grad():
+        for network in (reference, fast):
+            for parameter in network.architecture.parameters():
+                parameter.mul_(500)  # an architecture that is far from uniform
+    return reference, fast
+
+
+def draw_batch(size: tuple[int, int] = (8, 8), seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randn(3, 3, *size, generator=generator, dtype=torch.float64)
+    return images, torch.randint(CLASSES, (3,), generator=generator)
+
+
+def assert_same(expected: Tensor, actual: Tensor, name: str) -> None:
+    # relative to the largest entry; running means of centred inputs are zero up to rounding
+    scale = max(expected.abs().max().item(), 1e-3) if expected.numel() else 1
+    torch.testing.assert_close(actual, expected, rtol=0, atol=TOLERANCE * scale, msg=lambda text: f"{name}: {text}")
+
+
+def assert_parity(reference: Supernet, fast: Supernet, images: Tensor, labels: Tensor) -> None:
+    outcomes = []
+    for network in (reference, fast):
+        pixels = images.clone().requires_grad_()
+        logits = network(pixels)
+        loss = functional.cross_entropy(logits, labels)
+        loss.backward()
+        gradients = {"images": pixels.grad, **{name: p.grad for name, p in network.named_parameters()}}
+        outcomes.append(({"loss": loss.detach(), "logits": logits.detach(), **dict(network.named_buffers())}, gradients))
+    (values, gradients), (fast_values, fast_gradients) = outcomes
+    for name, value in values.items():
+        assert_same(value, fast_values[name], name)
+    for name, gradient in gradients.items():
+        if gradient is None:
+            assert fast_gradients[name] is None or not fast_gradients[name].any(), name
+        else:
+            assert_same(gradient, fast_gradients[name], name)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    *({"k": k} for k in (1, 2, 4, 8)),
+    *({"channel_sampling": sampling, "k": k} for sampling in ("random", "fixed") for k in (1, 2)),
+    *({"side_operation": "conv_1x1", "channel_sampling": sampling} for sampling in ("shuffle", "random")),
+    *({"spatial_stride": 2, "k": k} for k in (1, 4)),
+    {"spatial_stride": 2, "side_operation": "conv_1x1", "k": 8},
+    {"spatial_stride": 2, "side_operation": "conv_1x1", "channel_sampling": "random"},
+    {"edge_normalization": False},
+    {"edge_normalization": False, "k": 1},
+]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_training_equals_reference(options: dict[str, Any], size: tuple[int, int]) -> None:
+    assert_parity(*make_pair(**options), *draw_batch(size))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_evaluation_equals_reference(options: dict[str, Any]) -> None:
+    reference, fast = make_pair(**options)
+    with torch.no_grad():
+        for _ in range(2):
+            reference(draw_batch(seed=1)[0])
+    fast.load_state_dict(reference.state_dict())
+    fast.generator.set_state(reference.generator.get_state())
+    assert_parity(reference.eval(), fast.eval(), *draw_batch((9, 8)))
+
+
+@pytest.mark.parametrize("options", [{}, {"k": 2, "side_operation": "conv_1x1", "spatial_stride": 2}], ids=str)
+def test_imagenet_stem_equals_reference(options: dict[str, Any]) -> None:
+    assert_parity(*make_pair(stem="imagenet", **options), *draw_batch((41, 32)))
+
+
+def test_many_channels_equal_reference() -> None:
+    """Products of many channels are cut into slices."""
+    assert_parity(*make_pair(channels=24, k=1), *draw_batch((4, 4)))
+
+
+def test_inputs_of_a_cell_computed_apart_equal_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large images do."""
+    monkeypatch.setattr("pcdarts.fast_cell.JOINED_ELEMENTS", 0)
+    assert_parity(*make_pair(), *draw_batch())
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(
+    k=st.sampled_from([1, 2, 3, 6]),
+    size=st.tuples(st.integers(5, 10), st.integers(5, 10)),
+    seed=st.integers(0, 1000),
+    sampling=st.sampled_from(["shuffle", "random", "fixed"]),
+    spatial_stride=st.sampled_from([1, 2]),
+)
+def test_any_size_equals_reference(
+    k: int, size: tuple[int, int], seed: int, sampling: str, spatial_stride: int
+) -> None:
+    pair = make_pair(seed, channels=6, k=k, channel_sampling=sampling, spatial_stride=spatial_stride)
+    assert_parity(*pair, *draw_batch(size, seed))
+
+
+def test_same_draws_and_state_dict() -> None:
+    config = SearchConfig(channels=8, layers=3)
+    networks = [make(config, CLASSES, generator=torch.Generator().manual_seed(5)) for make in (Supernet, FastSupernet)]
+    reference, fast = (network.state_dict() for network in networks)
+    assert list(reference) == list(fast)
+    assert all(torch.equal(reference[name], fast[name]) for name in reference)
+    networks[0].load_state_dict(fast)
+    networks[1].load_state_dict(reference)
+
+
+def test_batch_mean_far_from_zero_loses_no_digits() -> None:
+    """Single precision, with inputs whose mean is large against their deviation."""
+    reference, fast = make_pair()
+    images = draw_batch()[0] + 100
+    expected = reference(images)
+    actual = fast.float()(images.float())
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=2e-4 * expected.abs().max().item())
+
+
+def test_second_derivatives_are_refused_or_right() -> None:
+    reference, fast = make_pair()
+    images, labels = draw_batch()
+
+    def product(network: Supernet) -> list[Tensor]:
+        weights, alphas = list(network.weights().values()), list(network.architecture.parameters())
+        loss = functional.cross_entropy(network(images), labels)
+        gradients = torch.autograd.grad(loss, weights, create_graph=True)
+        norm = sum((gradient**2).sum() for gradient in gradients)
+        assert isinstance(norm, Tensor)
+        return list(torch.autograd.grad(norm, alphas))
+
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        product(fast)
+    with fast.reference():
+        actual = product(fast)
+    for one, other in zip(product(reference), actual, strict=True):
+        assert_same(one, other, "second derivative")
+    reference.load_state_dict(fast.state_dict())
+    assert_parity(reference, fast, images, labels)
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 1)])
+def test_depthwise_gradients(stride: int, dilation: int, size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, *size, generator=generator, dtype=torch.float64).to(memory_format=torch.channels_last)
+    kernels = torch.randn(3, 5, 5, generator=generator, dtype=torch.float64)
+    x.requires_grad_()
+    kernels.requires_grad_()
+    out = depthwise(x, kernels, None, stride, dilation)
+    gradient = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(memory_format=torch.channels_last)
+    expected = torch.autograd.grad(out, (x, kernels), gradient)
+    actual = depthwise_backward(gradient, x.detach(), kernels.detach(), stride, dilation)
+    for one, other in zip(expected, actual, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)
