@@ -42,10 +42,10 @@ def fashion() -> SearchConfig:
     return SearchConfig(
         dataset="fashion-mnist",
         batch_size=128,
-        epochs=10,
+        epochs=8,
         warmup_epochs=3,
         channels=8,
-        layers=4,
+        layers=3,
         learning_rate=0.05,
         alpha_learning_rate=3e-3,
         spatial_stride=2,

@@ -28,7 +28,7 @@ def test_lists_are_swept_and_single_values_are_not():
 
 def test_warm_up_keeps_its_share_of_fewer_epochs(capsys):
     result = study("fashion", "--epochs", "2")
-    assert (fashion().warmup_epochs, fashion().epochs, result.search.warmup_epochs) == (3, 10, 1)
+    assert (fashion().warmup_epochs, fashion().epochs, result.search.warmup_epochs) == (3, 8, 1)
     assert "warmup_epochs is 1 instead of 3" in capsys.readouterr().out
     assert study("fashion", "--epochs", "1").search.warmup_epochs == 0
 
