@@ -32,9 +32,9 @@ def depthwise(x: Tensor, kernels: Tensor, bias: Tensor | None = None, stride: in
 
 
 def depthwise_backward(
-    gradient: Tensor, x: Tensor, kernels: Tensor, stride: int = 1, dilation: int = 1
+    gradient: Tensor, x: Tensor, kernels: Tensor, flipped: Tensor, stride: int = 1, dilation: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in x and in the kernels, from that of the output."""
+    """Gradients in x and in the kernels, from that of the output; `flipped` is kernels.flip(1, 2)."""
     if x.is_cuda:
         x_gradient, kernel_gradient = _convolution_backward(
             gradient, x, kernels[:, None], (stride, stride), (dilation * PADDING,) * 2, dilation, (True, True)
@@ -45,7 +45,7 @@ def depthwise_backward(
             gradient, x, kernels[:, None], (2, 2), (PADDING, PADDING), 1, (True, False)
         )
         return x_gradient, _kernel_gradient_stride2(gradient, x)
-    x_gradient = depthwise(gradient, kernels.flip(1, 2), None, 1, dilation)
+    x_gradient = depthwise(gradient, flipped, None, 1, dilation)
     if dilation == 2:  # four undilated convolutions, one for each parity of row and column
         gradient, x = _parities(gradient), _parities(x)
     return x_gradient, _kernel_gradient(gradient, x)
@@ -71,7 +71,8 @@ def _kernel_gradient_stride2(gradient: Tensor, x: Tensor) -> Tensor:
 
 def _narrow_gradient(gradient: Tensor, x: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """Gradient (C, 5, 3) of kernels of three columns."""
-    return _convolution_backward(gradient, x, _zeros((x.shape[1], 1, KERNEL, 3), x.dtype), stride, padding, 1, (False, True))[1][:, 0]
+    kernels = _zeros((x.shape[1], 1, KERNEL, 3), x.dtype)
+    return _convolution_backward(gradient, x, kernels, stride, padding, 1, (False, True))[1][:, 0]
 
 
 def _convolution_backward(

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.depthwise import depthwise, depthwise_backward
-from pcdarts.folding import Features, Fold, Running, apply_fold, column_means, fold, fold_backward
+from pcdarts.folding import Features, Fold, Running, apply_fold, column_means, fold, fold_backward, moments
 
 GEMM_CHANNELS = 32
 """Up to so many channels, repeating them is faster on a CPU as a product with a matrix of zeros and ones."""
@@ -28,23 +28,21 @@ avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 relu_backward = torch.ops.aten.threshold_backward
 
 Norms = dict[str, Running]
-"""Mean and variance (kinds, E, channels) of the batch norms, by "inputs", "reduce", "middle", "last" (with the pools first) and
-"side"."""
+"""Mean and variance (kinds, E, channels) of the batch norms, by "inputs", "reduce", "middle", "last" (with the pools
+first) and "side"."""
 
 
 class FanWeights(NamedTuple):
     """Weights of the edges of a fan, or of all edges of a cell; also their gradients."""
 
     mixture: Tensor
-    """Weights of the operations (7, E): skip_connect, both pools, then as in `last`."""
-    first: Tensor
-    """Kernels (4, E, c, 5, 5): sep_conv_3x3, sep_conv_5x5 (first stages), dil_conv_3x3, dil_conv_5x5 (to be dilated)."""
-    middle: Tensor
-    """Pointwise convolutions (2, E, c, c) between the stages of sep_conv_3x3 and sep_conv_5x5."""
-    second: Tensor
-    """Kernels (2, E, c, 5, 5) of the second stages of sep_conv_3x3 and sep_conv_5x5."""
-    last: Tensor
-    """Last pointwise convolutions (4, E, c, c): sep_conv_3x3, sep_conv_5x5, dil_conv_3x3, dil_conv_5x5."""
+    """Weights of the operations (7, E): skip_connect, max_pool_3x3, avg_pool_3x3, then as the last of `pointwise`."""
+    kernels: Tensor
+    """Depthwise (6, E, c, 5, 5): sep_conv_3x3, sep_conv_5x5, dil_conv_3x3 (with zeros between), dil_conv_5x5 (without);
+    then the second stages of both sep_conv."""
+    pointwise: Tensor
+    """(6, E, c, c): first stages of sep_conv_3x3 and sep_conv_5x5; then the last ones of these, dil_conv_3x3 and
+    dil_conv_5x5."""
     reduce: Tensor | None
     """Stride 2 only: the two 1x1 convolutions of skip_connect as one matrix an edge (1, E, c, 2 c)."""
 
@@ -58,7 +56,9 @@ class Fan:
     def __init__(self, states: int, targets: int, stride: int, weights: FanWeights, running: Norms | None) -> None:
         self.states, self.targets, self.stride = states, targets, stride
         self.weights, self.running = weights, running
-        self.channels = weights.middle.shape[-1]
+        self.channels = weights.pointwise.shape[-1]
+        self.kernels = weights.kernels.contiguous()
+        self.sums = -self.kernels.sum((3, 4)) if running is None else None
         self.folds: dict[str, Fold] = {}
         self.biases: dict[str, Tensor] = {}
 
@@ -76,7 +76,9 @@ class Fan:
         """Mean and biased variance of the batch (kinds, E, c), after `forward`; means as `biases` shift them."""
         shape = (-1, self.states * self.targets, self.channels)
         norms = {name: (f.center.view(shape), f.variance.view(shape)) for name, f in self.folds.items()}
-        norms["last"] = tuple(t[1 if self.stride == 1 else 0 :] for t in norms["last"])
+        mean, variance = norms["last"]
+        start = 1 if self.stride == 1 else 0
+        norms["last"] = mean[start:], variance[start:]
         return norms
 
     def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, FanWeights]:
@@ -91,6 +93,7 @@ class Fan:
             self.folds["last"], features.inputs["last"], out_gradient, means, [None, None, first[:, columns:], None]
         )
         pool, second, _, dilated = back
+        self.flipped = self.kernels.flip(3, 4)
         hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", shape)
         separable = rows(relu_backward(hidden, features.hidden, 0))
         _, middle_gradient, _ = fold_backward(
@@ -117,61 +120,67 @@ class Fan:
             x_gradient.add_(part)
         return x_gradient, FanWeights(
             mixture=torch.cat(mixtures).view(-1, edges),
-            first=torch.cat([first_gradient, dilated_gradient]).view_as(self.weights.first),
-            middle=middle_gradient.view_as(self.weights.middle),
-            second=second_gradient.view_as(self.weights.second),
-            last=pointwise[-4 * edges :].view_as(self.weights.last),
+            kernels=torch.cat([first_gradient, dilated_gradient, second_gradient]).view_as(self.kernels),
+            pointwise=torch.cat([middle_gradient, pointwise[-4 * edges :]]).view_as(self.weights.pointwise),
             reduce=reduce_gradient,
         )
 
     def _features(self, x: Tensor, positive: Tensor) -> "_Inputs":
         repeated = self._repeat(positive, 3)
         repeated_once = self._repeat(positive[:, :, :: self.stride, :: self.stride], 1)
-        if self.running is None and "first" not in self.biases:
-            mean = -column_means(rows(positive)).view(self.states, 1, -1).expand(-1, self.targets, -1)
-            self.biases["first"] = mean.reshape(1, -1, self.channels) * self.weights.first.sum((3, 4))
+        if self.sums is not None and "first" not in self.biases:
+            mean = column_means(rows(positive)).view(self.states, 1, -1).expand(-1, self.targets, -1)
+            self.biases["first"] = mean.reshape(1, -1, self.channels) * self.sums[:4]
         first = self._depthwise(repeated, "first")
         dilated = self._depthwise(repeated_once, "dilated")
         shape = torch.Size([x.shape[0], -1, first.shape[2], first.shape[3]])
         columns = rows(first)
         split = 2 * columns.shape[1] // 3
-        separable = Features(columns[:, :split])
+        separable, dilated3 = Features(columns[:, :split]), Features(columns[:, split:])
         if "middle" not in self.folds:
+            if self.running is None:
+                mean, gram = moments(columns, self.channels)
+                count = 2 * len(mean) // 3
+                separable = separable._replace(moments=(mean[:count], gram[:count]))
+                dilated3 = dilated3._replace(moments=(mean[count:], gram[count:]))
             self.folds["middle"] = self._fold("middle", [separable])
         hidden = image(apply_fold(self.folds["middle"], [separable]).relu_(), shape)
-        if self.running is None and "second" not in self.biases:
-            mean = -column_means(rows(hidden)).view(2, -1, self.channels)
-            self.biases["second"] = mean * self.weights.second.sum((3, 4))
+        if self.sums is not None and "second" not in self.biases:
+            self.biases["second"] = column_means(rows(hidden)).view(2, -1, self.channels) * self.sums[4:]
         second = self._depthwise(hidden, "second")
         stride = [self.stride] * 2
         maxima, indices = max_pool(x, [3, 3], stride, [1, 1])
         averages = avg_pool(x, [3, 3], stride, [1, 1], False, False)
         plain = [rows(x)] if self.stride == 1 else []
         pool = Features(torch.cat([*plain, rows(maxima), rows(averages)], dim=1), shared=True)
-        inputs = {"last": [pool, Features(rows(second)), Features(columns[:, split:]), Features(rows(dilated))]}
+        inputs = {"last": [pool, Features(rows(second)), dilated3, Features(rows(dilated))]}
         if self.stride == 2:
             inputs["reduce"] = [Features(pixel_pairs(positive, self.states), shared=True)]
         return _Inputs(repeated, repeated_once, separable, hidden, indices, inputs, shape)
 
-    def _kernels(self, name: str) -> tuple[Tensor, Tensor | None, int, int]:
-        """Kernels (C, 5, 5), bias (C,), stride and dilation of a depthwise convolution.
-
-        One of stride 2 and dilation 2 is an undilated one of every other pixel.
-        """
-        stored = "second" if name == "second" else "first"
-        part = {"first": slice(0, 3), "dilated": slice(3, 4), "second": slice(0, 2)}[name]
-        kernels = getattr(self.weights, stored)[part].flatten(0, 2)
-        bias = self.biases[stored][part].flatten() if stored in self.biases else None
-        stride = self.stride if name == "first" else 1
-        return kernels, bias, stride, 2 if name == "dilated" and self.stride == 1 else 1
-
     def _depthwise(self, x: Tensor, name: str) -> Tensor:
-        kernels, bias, stride, dilation = self._kernels(name)
-        return depthwise(x, kernels, bias, stride, dilation)
+        """Convolve, in training with a bias that roughly centres the output: minus the input's mean and kernel's sum.
+
+        Folding subtracts squared means, which loses digits where they are large; no result depends on the bias.
+        """
+        part, stride, dilation = self._geometry(name)
+        bias = None
+        if name == "second" and self.biases:
+            bias = self.biases["second"].flatten()
+        elif self.biases:
+            bias = self.biases["first"][part].flatten()
+        return depthwise(x, self.kernels[part].flatten(0, 2), bias, stride, dilation)
 
     def _depthwise_backward(self, gradient: Tensor, x: Tensor, name: str, shape: torch.Size) -> tuple[Tensor, Tensor]:
-        kernels, _, stride, dilation = self._kernels(name)
-        return depthwise_backward(image(gradient, shape), x, kernels, stride, dilation)
+        part, stride, dilation = self._geometry(name)
+        kernels, flipped = (t[part].flatten(0, 2) for t in (self.kernels, self.flipped))
+        return depthwise_backward(image(gradient, shape), x, kernels, flipped, stride, dilation)
+
+    def _geometry(self, name: str) -> tuple[slice, int, int]:
+        """Kernels, stride and dilation; one of stride 2 and dilation 2 is an undilated one of every other pixel."""
+        if name == "dilated":
+            return slice(3, 4), 1, 2 if self.stride == 1 else 1
+        return (slice(0, 3), self.stride, 1) if name == "first" else (slice(4, 6), 1, 1)
 
     def _fold(self, name: str, inputs: list[Features]) -> Fold:
         """The fold of that name.
@@ -180,17 +189,17 @@ class Fan:
         """
         mixture, targets, plain = self.weights.mixture, self.targets, 0
         if name == "middle":
-            pointwise = self.weights.middle.flatten(0, 1)
+            pointwise = self.weights.pointwise[:2].reshape(-1, self.channels, self.channels)
             weight, targets = _one(mixture.dtype, mixture.device), len(pointwise)
         elif name == "reduce":
             assert self.weights.reduce is not None
-            pointwise, weight = self.weights.reduce[0], mixture[0].view(-1, 1)
+            pointwise, weight = self.weights.reduce[0], mixture[0].reshape(-1, 1)
         else:
             edges = self.states * self.targets
             start, plain = (0, edges) if self.stride == 1 else (1, 0)
             eye = _eye(self.channels, mixture.dtype, mixture.device)
-            pointwise = torch.cat([eye.expand((3 - start) * edges, -1, -1), self.weights.last.flatten(0, 1)])
-            weight = mixture[start:].view(-1, 1)
+            pointwise = torch.cat([eye.expand(3 - start, edges, -1, -1), self.weights.pointwise[2:]]).flatten(0, 1)
+            weight = mixture[start:].reshape(-1, 1)
         running = None
         if self.running is not None:
             mean, variance = (t.reshape(-1, self.channels) for t in self.running[name])
@@ -218,7 +227,9 @@ class Fan:
 
 
 @cache
-def _repetition(kinds: int, states: int, targets: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _repetition(
+    kinds: int, states: int, targets: int, channels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """Zeros and ones (S c, kinds S F c) that repeat channels."""
     eye = torch.eye(states * channels, dtype=dtype, device=device).view(-1, 1, states, 1, channels)
     return eye.expand(-1, kinds, -1, targets, -1).reshape(states * channels, -1)

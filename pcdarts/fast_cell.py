@@ -2,7 +2,8 @@
 
 Shapes: N images, C channels of a state, c = C / k of them sampled, H x W pixels; S states and F targets of a group;
 M = N h w pixels of the output.  Nodes add up inside the cell's output (M, 4 C), which, with those of the two cells
-before, is all that is kept for the backward pass; there their gradients add up in the same way, from the last node to the first.
+before, is all that is kept for the backward pass; there their gradients add up in the same way, from the last node to
+the first.
 """
 
 from dataclasses import dataclass, field
@@ -140,9 +141,7 @@ class Group:
         self._add(x_gradient, slice(self.sampled), sampled_gradient)
         return x_gradient, beta_gradient.flatten(), side_gradient, weights
 
-    def _bypass_backward(
-        self, x: Tensor, gradient: Tensor, shape: torch.Size
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _bypass_backward(self, x: Tensor, gradient: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor | None]:
         pooled, indices = x, None
         if self.stride == 2:
             pooled, indices = max_pool(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
@@ -219,7 +218,7 @@ class CellFunction(torch.autograd.Function):
         *weights: Tensor | None,
     ) -> Tensor:
         """Convolutions (C, q) of the preprocessing, beta (E,), side (1, E, b, b) and `FanWeights` of all edges."""
-        cell = ctx.cell = _Cell(plan, previous, (convolution0, convolution1), betas, side, FanWeights(*weights))
+        cell = ctx.cell = _Cell(plan, previous, (convolution0, convolution1), betas, side, FanWeights(*weights))  # type: ignore[arg-type]
         inputs = cell.inputs(before_previous, previous)
         out = previous.new_zeros(cell.pixels, NODES * cell.channels)
         for group in cell.groups:
@@ -245,7 +244,7 @@ class CellFunction(torch.autograd.Function):
         inputs = cell.inputs(before_previous, previous)
         gradients = rows(gradient).clone(memory_format=torch.contiguous_format)
         input_gradients: list[Tensor] = []
-        parts = []
+        parts: list[list[Any]] = []
         for group in reversed(cell.groups):
             x_gradient, *part = group.backward(cell.states(group, inputs, out), gradients[:, group.columns])
             parts.insert(0, part)
@@ -298,7 +297,8 @@ class _Cell:
         ]
         self.groups = []
         start = 0
-        for states in ([[0, 1]] if self.joined else [[0], [1]]) + [[node] for node in range(INPUTS, INPUTS + NODES - 1)]:
+        later = [[node] for node in range(INPUTS, INPUTS + NODES - 1)]
+        for states in ([[0, 1]] if self.joined else [[0], [1]]) + later:
             stop = start + sum(source in states for source, _ in EDGES)
             self.groups.append(Group(plan, states, slice(start, stop), betas, side, weights))
             start = stop
@@ -324,7 +324,8 @@ class _Cell:
         for name in dict.fromkeys(name for part in parts for name in part):
             means, variances = zip(*(part[name] for part in parts if name in part), strict=True)
             norms[name] = (torch.cat(means, 1), torch.cat(variances, 1))
-        first, second = (torch.cat([group.fan.biases[name] for group in self.groups], 1) for name in ("first", "second"))
+        biases = [group.fan.biases for group in self.groups]
+        first, second = (torch.cat([bias[name] for bias in biases], 1) for name in ("first", "second"))
         for name, bias in ("middle", first[:2]), ("last", torch.cat([second, first[2:]])):
             mean, variance = norms[name]
             mean[-len(bias) :] -= (getattr(self.weights, name) @ bias[..., None])[..., 0]

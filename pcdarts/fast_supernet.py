@@ -7,6 +7,7 @@ of a state, c = C / k of them sampled; E = 14 edges, here ordered by source.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from pcdarts.fan import FanWeights, Norms
 from pcdarts.fast_cell import CellFunction, CellPlan
 from pcdarts.genotype import INPUTS, PRIMITIVES
 from pcdarts.operations import FactorizedReduce
-from pcdarts.supernet import EDGES, NODES, MixedEdge, SearchCell, Supernet
+from pcdarts.supernet import EDGES, NODES, SearchCell, Supernet
 
 BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
 """Edges in the order of this file: by source, then by target."""
@@ -41,11 +42,11 @@ class FastCell(SearchCell):
         before_previous, previous = (
             x.contiguous(memory_format=torch.channels_last) for x in (before_previous, previous)
         )
-        edges = [edge for edge in (self.edges[e] for e in BY_SOURCE) if isinstance(edge, MixedEdge)]
+        edges: list[Any] = [self.edges[e] for e in BY_SOURCE]  # a Module's children are untyped
         orders = None
         if self.sampling == "random":
-            channels = self.preprocess1[1].out_channels
-            draws = [torch.randperm(channels, generator=generator) for _ in range(INPUTS + NODES)]
+            norm: Any = self.preprocess1[2]
+            draws = [torch.randperm(norm.num_features, generator=generator) for _ in range(INPUTS + NODES)]
             orders = [order.to(previous.device) for order in draws]
         plan = CellPlan(
             k=self.k,
@@ -58,30 +59,31 @@ class FastCell(SearchCell):
         )
         side = None
         if not isinstance(edges[0].side, nn.Identity):
-            side = _stack([[edge.side[1] for edge in edges]]).flatten(2)  # type: ignore[index]
-            side = side.unflatten(2, (-1, edges[0].side[1].in_channels))  # type: ignore[index, union-attr]
+            side = _stack([[edge.side[1] for edge in edges]]).flatten(2)
+            side = side.unflatten(2, (-1, edges[0].side[1].in_channels))
         betas = betas[BY_SOURCE]
         weights = _gather(edges, (betas[:, None] * alphas[BY_SOURCE]).t()[list(OPERATIONS)])
-        out: Tensor = CellFunction.apply(  # type: ignore[no-untyped-call]
-            plan, before_previous, previous, *self._convolutions(), betas, side, *weights
-        )
+        out: Tensor = CellFunction.apply(plan, before_previous, previous, *self._convolutions(), betas, side, *weights)
         if self.training:
             self._update_running_statistics(edges, plan, previous, out)
         return out
 
     def _convolutions(self) -> tuple[Tensor, Tensor]:
         """Weights (C, q) of the preprocessing."""
+        layers: tuple[Any, Any] = (self.preprocess0, self.preprocess1)
         first, second = (
             _reduction_matrix(layer) if isinstance(layer, FactorizedReduce) else layer[1].weight[:, :, 0, 0]
-            for layer in (self.preprocess0, self.preprocess1)
+            for layer in layers
         )
         return first, second
 
-    def _norms(self, edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
-        first = self.preprocess0.norm if isinstance(self.preprocess0, FactorizedReduce) else self.preprocess0[2]
-        return {"inputs": [[first], [self.preprocess1[2]]], **_edge_norms(edges)}
+    def _norms(self, edges: Sequence[Any]) -> dict[str, list[list[nn.BatchNorm2d]]]:
+        before: Any = self.preprocess0
+        first = before.norm if isinstance(before, FactorizedReduce) else before[2]
+        last: Any = self.preprocess1[2]
+        return {"inputs": [[first], [last]], **_edge_norms(edges)}
 
-    def _running_statistics(self, edges: Sequence[MixedEdge]) -> Norms:
+    def _running_statistics(self, edges: Sequence[Any]) -> Norms:
         def stack(kinds: list[list[nn.BatchNorm2d]], name: str) -> Tensor:
             return torch.stack([getattr(norm, name) for kind in kinds for norm in kind]).unflatten(0, (len(kinds), -1))
 
@@ -89,16 +91,18 @@ class FastCell(SearchCell):
         return {name: (stack(kinds, "running_mean"), stack(kinds, "running_var")) for name, kinds in norms}
 
     @torch.no_grad()
-    def _update_running_statistics(
-        self, edges: Sequence[MixedEdge], plan: CellPlan, previous: Tensor, out: Tensor
-    ) -> None:
+    def _update_running_statistics(self, edges: Sequence[Any], plan: CellPlan, previous: Tensor, out: Tensor) -> None:
         """Move the running statistics towards those of the batch, as nn.BatchNorm2d does."""
-        counts, means, variances, new_means, new_variances = [], [], [], [], []
+        counts: list[Tensor] = []
+        means: list[Tensor] = []
+        variances: list[Tensor] = []
+        new_means: list[Tensor] = []
+        new_variances: list[Tensor] = []
         for name, kinds in self._norms(edges).items():
             spatial_stride = plan.spatial_stride if name not in ("inputs", "side") else 1
             n, _, h, w = (previous if name == "inputs" else out).shape
             pixels = n * -(-h // spatial_stride) * -(-w // spatial_stride)
-            norms = [norm for kind in kinds for norm in kind]
+            norms: list[Any] = [norm for kind in kinds for norm in kind]
             mean, variance = plan.statistics[name]
             counts += [norm.num_batches_tracked for norm in norms]
             means += [norm.running_mean for norm in norms]
@@ -134,14 +138,15 @@ class FastSupernet(Supernet):
             cell.fast = fast
 
 
-def _gather(edges: Sequence[MixedEdge], mixture: Tensor) -> FanWeights:
+def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:
     """Weights of a cell's edges, stacked; mixture (P, E)."""
 
     def layers(operation: int, stage: int, position: int) -> list[nn.Module]:
-        return [edge.operations[operation][stage][position] for edge in edges]  # type: ignore[index]
+        return [edge.operations[operation][stage][position] for edge in edges]
 
-    small3, second3, dilated3 = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)])[:, :, :, 0].unbind()
-    large5, second5, dilated5 = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)])[:, :, :, 0].unbind()
+    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)])[:, :, :, 0]
+    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)])[:, :, :, 0]
+    (small3, second3, dilated3), (large5, second5, dilated5) = small.unbind(), large.unbind()
     pointwise = [layers(operation, stage, 2) for operation, stage in ((SEP3, 0), (SEP5, 0), (SEP3, 1), (SEP5, 1))]
     pointwise += [layers(operation, 0, 2) for operation in (DIL3, DIL5)]
     middle, last = _stack(pointwise)[..., 0, 0].split([2, 4])
@@ -158,19 +163,19 @@ def _gather(edges: Sequence[MixedEdge], mixture: Tensor) -> FanWeights:
     )
 
 
-def _reduction_matrix(operation: nn.Module) -> Tensor:
+def _reduction_matrix(operation: Any) -> Tensor:
     """Both 1x1 convolutions of a `FactorizedReduce` as one matrix (c, 2 c), from even and odd pixels."""
-    even, odd = (operation.get_submodule(name).weight[..., 0, 0] for name in ("even", "odd"))
+    even, odd = (layer.weight[..., 0, 0] for layer in (operation.even, operation.odd))
     return torch.block_diag(even, odd)
 
 
 def _stack(rows: Sequence[Sequence[nn.Module]]) -> Tensor:
     """Weights of layers in rows of equal length: (rows, E, *weight)."""
-    weights = [layer.weight for row in rows for layer in row]
-    return torch.stack(weights).unflatten(0, (len(rows), -1))  # type: ignore[arg-type]
+    weights: list[Any] = [layer.weight for row in rows for layer in row]
+    return torch.stack(weights).unflatten(0, (len(rows), -1))
 
 
-def _edge_norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2d]]]:
+def _edge_norms(edges: Sequence[Any]) -> dict[str, list[list[nn.BatchNorm2d]]]:
     """The batch norms of a cell, in the order of `Norms`: by kind, then by edge."""
 
     def layers(operation: int, *path: int) -> list[nn.BatchNorm2d]:
@@ -178,9 +183,9 @@ def _edge_norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2
         for edge in edges:
             layer = edge.operations[operation]
             for position in path:
-                layer = layer[position]  # type: ignore[index]
+                layer = layer[position]
             found.append(layer)
-        return found  # type: ignore[return-value]
+        return found
 
     norms = {
         "middle": [layers(SEP3, 0, 3), layers(SEP5, 0, 3)],
@@ -191,7 +196,7 @@ def _edge_norms(edges: Sequence[MixedEdge]) -> dict[str, list[list[nn.BatchNorm2
         ],
     }
     if edges[0].stride == 2:
-        norms["reduce"] = [[edge.operations[SKIP].norm for edge in edges if edge.stride == 2]]  # type: ignore[misc]
+        norms["reduce"] = [[edge.operations[SKIP].norm for edge in edges if edge.stride == 2]]
     if not isinstance(edges[0].side, nn.Identity):
-        norms["side"] = [[edge.side[2] for edge in edges]]  # type: ignore[index, misc]
+        norms["side"] = [[edge.side[2] for edge in edges]]
     return norms

@@ -31,6 +31,8 @@ SUMMED_COLUMNS = 16
 """From so many columns on, means over the rows are faster as a matrix product."""
 
 Running = tuple[Tensor, Tensor]
+Moments = tuple[Tensor, Tensor]
+"""Column means (B, q, 1) and Gram matrices A^T A (B, q, q) of blocks of columns."""
 
 
 class Features(NamedTuple):
@@ -39,6 +41,8 @@ class Features(NamedTuple):
     matrix: Tensor
     """(M, J F q), or (M, J q) where shared."""
     shared: bool = False
+    moments: Moments | None = None
+    """Those of the columns, where they are at hand."""
 
 
 class _Slice(NamedTuple):
@@ -97,8 +101,9 @@ def fold(
         center, variance = running
     else:
         m = features[0].matrix.shape[0]
-        mean = _blocks(features, targets, [[column_means(a).view(-1, q, 1)] for a, _ in features])
-        gram = _blocks(features, targets, [_diagonal_blocks(a, a, q, q) for a, _ in features])
+        known = [f.moments or moments(f.matrix, q) for f in features]
+        mean = _blocks(features, targets, [mean for mean, _ in known])
+        gram = _blocks(features, targets, [gram for _, gram in known])
         covariance = torch.baddbmm(gram, mean, mean.mT, beta=1 / m, alpha=-1)
         product = torch.bmm(pointwise, covariance)
         variance = _row_products(product, pointwise)
@@ -109,7 +114,8 @@ def fold(
         center[:plain] = 0
     scale = weight * rstd
     matrices = scale[..., None] * pointwise
-    slices = [_slices(part, targets, f.shared) for part, f in zip(_split(matrices, features, targets), features, strict=True)]
+    parts = _split(matrices, features, targets)
+    slices = [_slices(part, targets, f.shared) for part, f in zip(parts, features, strict=True)]
     bias = (scale * center).view(-1, targets * p)
     bias = bias[0] if b == targets else bias.sum(0)
     return Fold(targets, pointwise, rstd, center, variance, scale, matrices, bias, slices, mean, product, plain)
@@ -119,7 +125,7 @@ def apply_fold(folded: Fold, features: Sequence[Features], out: Tensor | None = 
     """The normalized and weighed sum (M, F p) of the pointwise convolutions, added to `out` in place where given."""
     if out is not None:
         out -= folded.bias
-    for (a, _), slices in zip(features, folded.slices, strict=True):
+    for (a, *_), slices in zip(features, folded.slices, strict=True):
         if out is None and len(slices) == 1:
             out = torch.addmm(folded.bias, a, slices[0].matrix, beta=-1)
             continue
@@ -144,8 +150,7 @@ def fold_backward(
     """
     m, (b, p, q), targets = gradient.shape[0], folded.pointwise.shape, folded.targets
     outs = [None] * len(features) if outs is None else outs
-    parts = [block for f in features for block in _products(gradient, f, targets, p, q)]
-    d = parts[0] if len(parts) == 1 else torch.cat(parts)
+    d = _cat([block for f in features for block in _products(gradient, f, targets, p, q)])
     if b > targets:
         mean = mean.view(1, targets, p).expand(b // targets, -1, -1)
     mean = mean.reshape(b, p)
@@ -210,15 +215,22 @@ def _row_products(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a.reshape(-1, 1, a.shape[2]), b.reshape(-1, b.shape[2], 1)).view(a.shape[:2])
 
 
-def _blocks(features: Sequence[Features], targets: int, parts: Sequence[Sequence[Tensor]]) -> Tensor:
+def _blocks(features: Sequence[Features], targets: int, parts: Sequence[Tensor]) -> Tensor:
     """Join what was computed for each matrix of features to (B, ...); of shared ones it counts for every target."""
-    joined = []
-    for f, pieces in zip(features, parts, strict=True):
-        for piece in pieces:
-            if f.shared and targets > 1:
-                piece = piece[:, None].expand(-1, targets, *piece.shape[1:]).flatten(0, 1)
-            joined.append(piece)
-    return joined[0] if len(joined) == 1 else torch.cat(joined)
+    joined = [
+        part[:, None].expand(-1, targets, -1, -1).flatten(0, 1) if f.shared and targets > 1 else part
+        for f, part in zip(features, parts, strict=True)
+    ]
+    return _cat(joined)
+
+
+def moments(a: Tensor, q: int) -> Moments:
+    """Means and Gram matrices of the blocks of q columns of a matrix (M, B q)."""
+    return column_means(a).view(-1, q, 1), _cat(_diagonal_blocks(a, a, q, q))
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def _slices(blocks: Tensor, targets: int, shared: bool) -> list[_Slice]:
@@ -256,13 +268,13 @@ def _split(stack: Tensor, features: Sequence[Features], targets: int) -> Sequenc
     """Cut (B, ...) into the parts that belong to each matrix of features."""
     if len(features) == 1:
         return [stack]
-    widths = [a.shape[1] * (targets if shared else 1) for a, shared in features]
+    widths = [a.shape[1] * (targets if shared else 1) for a, shared, _ in features]
     return stack.split([width * stack.shape[0] // sum(widths) for width in widths])
 
 
 def _products(gradient: Tensor, features: Features, targets: int, p: int, q: int) -> list[Tensor]:
     """gradient^T A, as blocks (B, p, q) in one or several parts."""
-    a, shared = features
+    a, shared, _ = features
     if not shared and a.shape[1] == targets * q:
         return _diagonal_blocks(gradient, a, p, q)
     product = gradient.t() @ a

@@ -6,6 +6,7 @@ are not in its state dict; they come and go beside it, under the names that they
 
 import re
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,12 +29,12 @@ SIZES = ("cells.0.preprocess1.op.1.weight", "cells.0._ops.0._ops.4.op.1.weight",
 
 
 def supernet_from_official(state_dict: Mapping[str, Tensor], arch: Mapping[str, Tensor]) -> Supernet:
-    """The super-network of an official state dict, with `arch` as alphas_normal, alphas_reduce, betas_normal and -reduce.
+    """The super-network of an official state dict, with `arch` as alphas_normal, alphas_reduce and two betas.
 
     Channels, layers, k, classes and stem are read off the shapes.  Raises ValueError, with the keys that are missing,
     unexpected or misshapen, where the state dict or `arch` is not an official one.
     """
-    stem = "imagenet" if any(key.startswith("stem0.") for key in state_dict) else "cifar"
+    stem: Literal["cifar", "imagenet"] = "imagenet" if any(key.startswith("stem0.") for key in state_dict) else "cifar"
     first = "stem0.0.weight" if stem == "imagenet" else "stem.0.weight"
     missing = [key for key in (*SIZES, first) if key not in state_dict]
     if missing:
@@ -70,8 +71,8 @@ def to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor
 
     Raises ValueError for a super-network with options that the official code lacks: it would compute something else.
     """
-    cell = supernet.cells[0]
-    edge = cell.edges[0]
+    cell: Any = supernet.cells[0]  # a Module's children are untyped
+    edge: Any = cell.edges[0]
     options = {
         "edge_normalization": supernet.edge_normalization,
         "channel_sampling": cell.sampling == "shuffle",

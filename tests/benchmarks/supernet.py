@@ -30,7 +30,9 @@ from pcdarts.fast_supernet import FastSupernet
 from pcdarts.supernet import Supernet
 
 CLASSES = 10
-COLUMNS = "| network | k | batch | spatial stride | s/step | ratio | kept MB | ratio | peak MB | kernels | ratio | GFLOP |"
+COLUMNS = (
+    "| network | k | batch | spatial stride | s/step | ratio | kept MB | ratio | peak MB | kernels | ratio | GFLOP |"
+)
 
 Step = Callable[[], Tensor]
 

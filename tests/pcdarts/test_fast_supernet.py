@@ -57,7 +57,8 @@ def assert_parity(reference: Supernet, fast: Supernet, images: Tensor, labels: T
         loss = functional.cross_entropy(logits, labels)
         loss.backward()
         gradients = {"images": pixels.grad, **{name: p.grad for name, p in network.named_parameters()}}
-        outcomes.append(({"loss": loss.detach(), "logits": logits.detach(), **dict(network.named_buffers())}, gradients))
+        values = {"loss": loss.detach(), "logits": logits.detach(), **dict(network.named_buffers())}
+        outcomes.append((values, gradients))
     (values, gradients), (fast_values, fast_gradients) = outcomes
     for name, value in values.items():
         assert_same(value, fast_values[name], name)
