@@ -30,7 +30,7 @@ from pcdarts.genotype import INPUTS
 from pcdarts.preprocessing import Preprocessing
 from pcdarts.supernet import EDGES, NODES
 
-JOINED_ELEMENTS = 2**23
+JOINED_ELEMENTS = 2**24
 """The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""
 
 upsample_backward = torch.ops.aten.upsample_nearest2d_backward
@@ -64,10 +64,10 @@ class Group:
         self.targets = (edges.stop - edges.start) // len(states)
         self.stride = plan.stride if states[0] < INPUTS else 1
         self.spatial_stride = plan.spatial_stride
-        c = weights.middle.shape[-1]
-        self.sampled, self.channels = c, c * plan.k
+        self.sampled = weights.pointwise.shape[-1]
+        self.channels = self.sampled * plan.k
         self.columns = slice((NODES - self.targets) * self.channels, None)
-        mine = FanWeights(*(None if weight is None else weight[:, edges].contiguous() for weight in weights))  # type: ignore[arg-type]
+        mine = FanWeights(*(None if weight is None else weight[:, edges] for weight in weights))  # type: ignore[arg-type]
         if self.stride == 1:
             mine = mine._replace(reduce=None)
         running = None
@@ -82,14 +82,19 @@ class Group:
         self._place(plan)
 
     def _place(self, plan: CellPlan) -> None:
-        """Zeros and ones that bring sampled and bypassed channels to their places in a node: (C, c) and (C, b)."""
-        c, like = self.sampled, (self.beta.dtype, self.beta.device)
+        """Matrices of zeros and ones, from mixed (F c) or bypassed (F b) channels to their places in the nodes (F C).
+
+        `bypass` (C, C) goes from the channels of a state to those of a node, with beta from all states to all nodes.
+        """
         if self.order is None:
-            self.from_sampled, self.from_bypassed, self.bypass = _places(self.channels, c, plan.shuffle, *like)
+            like = (self.beta.dtype, self.beta.device)
+            places = _places(self.channels, self.sampled, plan.shuffle, self.targets, *like)
         else:
-            place = torch.eye(self.channels, dtype=like[0], device=like[1])[self.order]
-            self.from_sampled, self.from_bypassed = place[:c].t(), place[c:].t()
-            self.bypass = self.from_bypassed @ place[c:]
+            eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
+            places = _place(eye[self.order], eye[self.order], self.sampled, self.targets)
+        self.from_mixed, self.from_bypassed, self.bypass = places
+        blocks = (self.beta[..., None] * self.bypass).flatten(0, 1)
+        self.bypass_matrix = dense(blocks, self.targets, shared=True)
 
     def forward(self, x: Tensor, out: Tensor) -> None:
         """Add what the states x (N, S C, H, W) contribute to the nodes out (M, F C), in place."""
@@ -99,13 +104,13 @@ class Group:
         mixed = self.fan.forward(sampled)
         if self.spatial_stride == 2:
             mixed = functional.interpolate(mixed, size=self._size(x), mode="nearest")
-        out.addmm_(rows(mixed), self._to_nodes(self.from_sampled))
+        out.addmm_(rows(mixed), self.from_mixed)
         if self.sampled == self.channels:
             return
         if self.stride == 2:
             x = functional.max_pool2d(x, 2, ceil_mode=True)
         if self.side is None:
-            out.addmm_(rows(x), self._bypass_matrix())
+            out.addmm_(rows(x), self.bypass_matrix)
             return
         features = [Features(rows(self._take(x, slice(self.sampled, None)).relu()), shared=True)]
         running = None
@@ -113,7 +118,7 @@ class Group:
             mean, variance = self.running["side"]
             running = (mean[0], variance[0])
         self.side_fold = fold(features, self.side, self.beta.view(-1, 1), self.targets, running)
-        out.addmm_(apply_fold(self.side_fold, features), self._to_nodes(self.from_bypassed))
+        out.addmm_(apply_fold(self.side_fold, features), self.from_bypassed)
 
     def statistics(self) -> Norms:
         """Batch mean and biased variance of all batch norms (kinds, S F, channels); after `forward`."""
@@ -125,7 +130,7 @@ class Group:
     def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, FanWeights]:
         """Gradients in x, beta (S F,), side (1, S F, b, b) and the fan's weights, from that of the nodes (M, F C)."""
         shape = torch.Size([x.shape[0], -1, *self._size(x)])
-        mixed = image(gradient @ self._to_nodes(self.from_sampled).t(), shape)
+        mixed = image(gradient @ self.from_mixed.t(), shape)
         sampled = whole = self._take(x, slice(self.sampled))
         if self.spatial_stride == 2:
             sampled = functional.avg_pool2d(whole, 2, ceil_mode=True)
@@ -147,13 +152,13 @@ class Group:
             pooled, indices = max_pool(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
         side_gradient = None
         if self.side is None:
-            x_gradient = image(gradient @ self._bypass_matrix().t(), shape)
+            x_gradient = image(gradient @ self.bypass_matrix.t(), shape)
             d = (gradient.t() @ rows(pooled)).view(self.targets, self.channels, len(self.states), self.channels)
             beta_gradient = (d * self.bypass[:, None]).sum((1, 3)).t()
         else:
             assert self.side_fold is not None
             positive = self._take(pooled, slice(self.sampled, None)).relu()
-            out_gradient = gradient @ self._to_nodes(self.from_bypassed).t()
+            out_gradient = gradient @ self.from_bypassed.t()
             (back,), side_gradient, beta_gradient = fold_backward(
                 self.side_fold, [Features(rows(positive), shared=True)], out_gradient, column_means(out_gradient)
             )
@@ -166,14 +171,6 @@ class Group:
 
     def _size(self, x: Tensor) -> list[int]:
         return [-(-side // self.stride) for side in x.shape[2:]]
-
-    def _to_nodes(self, places: Tensor) -> Tensor:
-        """Places (C, p) of one node as the matrix (F p, F C) of all nodes."""
-        return dense(places.expand(self.targets, -1, -1), self.targets, shared=False)
-
-    def _bypass_matrix(self) -> Tensor:
-        """From the states' channels to the nodes' (S C, F C): beta where a channel bypasses the fan."""
-        return dense((self.beta[..., None] * self.bypass).flatten(0, 1), self.targets, shared=True)
 
     def _channels(self, x: Tensor) -> Tensor:
         """(N, S C, H, W) as (N, H, W, S, C)."""
@@ -194,12 +191,22 @@ class Group:
 
 @cache
 def _places(
-    channels: int, sampled: int, shuffle: bool, dtype: torch.dtype, device: torch.device
+    channels: int, sampled: int, shuffle: bool, targets: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Zeros and ones (C, c), (C, b) and, from a state's channels to a node's, (C, C): after a shuffle or not."""
+    """What `_place` returns, for the first channels and a shuffle or none."""
     eye = torch.eye(channels, dtype=dtype, device=device)
     place = eye.view(sampled, -1, channels).transpose(0, 1).flatten(0, 1) if shuffle else eye
-    return place[:sampled].t(), place[sampled:].t(), place[sampled:].t() @ eye[sampled:]
+    return _place(place, eye, sampled, targets)
+
+
+def _place(place: Tensor, source: Tensor, sampled: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """From mixed and from bypassed channels to nodes, (F c, F C) and (F b, F C), and from state to node (C, C).
+
+    Rows of place and source (C, C) say where each channel goes in a node and comes from in a state, sampled ones first.
+    """
+    mixed, bypassed = (part.t().expand(targets, -1, -1) for part in (place[:sampled], place[sampled:]))
+    bypass = place[sampled:].t() @ source[sampled:]
+    return dense(mixed, targets, shared=False), dense(bypassed, targets, shared=False), bypass
 
 
 class CellFunction(torch.autograd.Function):
@@ -219,7 +226,7 @@ class CellFunction(torch.autograd.Function):
     ) -> Tensor:
         """Convolutions (C, q) of the preprocessing, beta (E,), side (1, E, b, b) and `FanWeights` of all edges."""
         cell = ctx.cell = _Cell(plan, previous, (convolution0, convolution1), betas, side, FanWeights(*weights))  # type: ignore[arg-type]
-        inputs = cell.inputs(before_previous, previous)
+        inputs, _ = cell.inputs(before_previous, previous)
         out = previous.new_zeros(cell.pixels, NODES * cell.channels)
         for group in cell.groups:
             group.forward(cell.states(group, inputs, out), out[:, group.columns])
@@ -241,7 +248,7 @@ class CellFunction(torch.autograd.Function):
             )
         cell: _Cell = ctx.cell
         before_previous, previous, out, *_ = ctx.saved_tensors
-        inputs = cell.inputs(before_previous, previous)
+        inputs, features = cell.inputs(before_previous, previous)
         gradients = rows(gradient).clone(memory_format=torch.contiguous_format)
         input_gradients: list[Tensor] = []
         parts: list[list[Any]] = []
@@ -254,8 +261,10 @@ class CellFunction(torch.autograd.Function):
                 cell.states(group, inputs, gradients).add_(x_gradient)
         betas, sides, weights = zip(*parts, strict=True)
         y = [column for state in inputs for column in rows(state).split(cell.channels, dim=1)]
-        before_gradient, convolution0 = cell.preprocessing[0].backward(before_previous, y[0], input_gradients[0])
-        previous_gradient, convolution1 = cell.preprocessing[1].backward(previous, y[1], input_gradients[1])
+        (before_gradient, convolution0), (previous_gradient, convolution1) = (
+            cell.preprocessing[i].backward(x, features[i], y[i], input_gradients[i])
+            for i, x in enumerate((before_previous, previous))
+        )
         return (
             None,
             before_gradient,
@@ -286,7 +295,7 @@ class _Cell:
         self.input_shape = previous.shape
         self.shape = torch.Size([n, -1, -(-height // plan.stride), -(-width // plan.stride)])
         self.pixels = n * self.shape[2] * self.shape[3]
-        widest = n * height * width * weights.first[:3, :, :, 0, 0].numel() * 4 // 7  # of 14 edges 8 leave the inputs
+        widest = n * height * width * weights.kernels[:3, :, :, 0, 0].numel() * 4 // 7  # 8 of 14 edges leave the inputs
         self.joined = plan.orders is None and (previous.is_cuda or widest <= JOINED_ELEMENTS)
         running: list[Running | None] = [None, None]
         if plan.running is not None:
@@ -303,12 +312,13 @@ class _Cell:
             self.groups.append(Group(plan, states, slice(start, stop), betas, side, weights))
             start = stop
 
-    def inputs(self, before_previous: Tensor, previous: Tensor) -> list[Tensor]:
-        """States 0 and 1, as one image (N, 2 C, H, W) or as two."""
-        states = [p.forward(x) for p, x in zip(self.preprocessing, (before_previous, previous), strict=True)]
+    def inputs(self, before_previous: Tensor, previous: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """States 0 and 1, as one image (N, 2 C, H, W) or as two, and the features that they were computed from."""
+        pairs = [p.forward(x) for p, x in zip(self.preprocessing, (before_previous, previous), strict=True)]
+        states, features = [state for state, _ in pairs], [a for _, a in pairs]
         if self.joined:
             states = [torch.cat(states, dim=1)]
-        return [image(state, self.input_shape) for state in states]
+        return [image(state, self.input_shape) for state in states], features
 
     def states(self, group: Group, inputs: list[Tensor], nodes: Tensor) -> Tensor:
         """What a group reads (N, S C, ...): inputs, or columns of the nodes (M, 4 C)."""
@@ -326,9 +336,9 @@ class _Cell:
             norms[name] = (torch.cat(means, 1), torch.cat(variances, 1))
         biases = [group.fan.biases for group in self.groups]
         first, second = (torch.cat([bias[name] for bias in biases], 1) for name in ("first", "second"))
-        for name, bias in ("middle", first[:2]), ("last", torch.cat([second, first[2:]])):
-            mean, variance = norms[name]
-            mean[-len(bias) :] -= (getattr(self.weights, name) @ bias[..., None])[..., 0]
+        shifts = self.weights.pointwise @ torch.cat([first[:2], second, first[2:]])[..., None]
+        norms["middle"][0].sub_(shifts[:2, ..., 0])
+        norms["last"][0][2:].sub_(shifts[2:, ..., 0])
         means, variances = zip(*((p.mean, p.variance) for p in self.preprocessing), strict=True)
         norms["inputs"] = (torch.stack(means)[:, None], torch.stack(variances)[:, None])
         return norms

@@ -72,7 +72,7 @@ class FastCell(SearchCell):
         """Weights (C, q) of the preprocessing."""
         layers: tuple[Any, Any] = (self.preprocess0, self.preprocess1)
         first, second = (
-            _reduction_matrix(layer) if isinstance(layer, FactorizedReduce) else layer[1].weight[:, :, 0, 0]
+            _reduction_matrix(layer) if isinstance(layer, FactorizedReduce) else layer[1].weight.flatten(1)
             for layer in layers
         )
         return first, second
@@ -144,28 +144,27 @@ def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:
     def layers(operation: int, stage: int, position: int) -> list[nn.Module]:
         return [edge.operations[operation][stage][position] for edge in edges]
 
-    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)])[:, :, :, 0]
-    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)])[:, :, :, 0]
+    c = edges[0].operations[SEP3][0][2].out_channels
+    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)]).view(3, -1, c, 3, 3)
+    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)]).view(3, -1, c, 5, 5)
     (small3, second3, dilated3), (large5, second5, dilated5) = small.unbind(), large.unbind()
+    kernels = [embed(small3), large5, embed(dilated3, dilation=2), dilated5, embed(second3), second5]
     pointwise = [layers(operation, stage, 2) for operation, stage in ((SEP3, 0), (SEP5, 0), (SEP3, 1), (SEP5, 1))]
     pointwise += [layers(operation, 0, 2) for operation in (DIL3, DIL5)]
-    middle, last = _stack(pointwise)[..., 0, 0].split([2, 4])
     reduce = None
     if edges[0].stride == 2:
         reduce = torch.stack([_reduction_matrix(edge.operations[SKIP]) for edge in edges if edge.stride == 2])[None]
     return FanWeights(
         mixture=mixture,
-        first=torch.stack([embed(small3), large5, embed(dilated3, dilation=2), dilated5]),
-        middle=middle,
-        second=torch.stack([embed(second3), second5]),
-        last=last,
+        kernels=torch.stack(kernels),
+        pointwise=_stack(pointwise).view(6, -1, c, c),
         reduce=reduce,
     )
 
 
 def _reduction_matrix(operation: Any) -> Tensor:
     """Both 1x1 convolutions of a `FactorizedReduce` as one matrix (c, 2 c), from even and odd pixels."""
-    even, odd = (layer.weight[..., 0, 0] for layer in (operation.even, operation.odd))
+    even, odd = (layer.weight.flatten(1) for layer in (operation.even, operation.odd))
     return torch.block_diag(even, odd)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 EPSILON = 1e-5
 """The one of nn.BatchNorm2d."""
-GEMM_COLUMNS = 64
+GEMM_COLUMNS = 128
 """Block-diagonal products are dense up to this width: on a CPU faster than many narrow ones."""
 SUMMED_COLUMNS = 16
 """From so many columns on, means over the rows are faster as a matrix product."""

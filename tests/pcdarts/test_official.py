@@ -21,8 +21,9 @@ def make(**values):
 def test_a_round_trip_gives_the_same_network_with_sizes_read_off_the_shapes(values):
     supernet = make(**values)
     again = supernet_from_official(*to_official(supernet))
+    state = again.state_dict()
     for name, value in supernet.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value), name
+        assert torch.equal(state[name], value), name
     size = 64 if values.get("stem") == "imagenet" else 8
     images = torch.randn(2, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     assert torch.equal(again.eval()(images), supernet.eval()(images))
