@@ -1,7 +1,7 @@
 """What `ray submit cluster.yaml orchestrator/run.py PRESET ...` runs: the same as `pcdarts run PRESET ...`.
 
-`ray submit` copies this one file to the cluster's head and runs it there alone, so it has to find the rest: the checkout
-that it lies in, or the installed package, or a checkout that `file_mounts` put into the home directory.
+`ray submit` copies this one file to the cluster's head and runs it there alone, so it has to find the rest: the
+checkout that it lies in, the installed package, or a checkout that `file_mounts` put into the home directory.
 """
 
 import importlib.util
