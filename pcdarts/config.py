@@ -31,7 +31,8 @@ class SearchConfig:
     split_file: str = ""
     """ImageNet: file that lists the images for weights and for alpha; empty: the built-in 10 % / 2.5 % lists."""
     train_portion: float = 0.5
-    """Share of the training images for the weights; the rest is the validation data for alpha and beta."""
+    """Share of the training images for the weights; the rest is the validation data for alpha and beta. No effect on
+    imagenet, where split_file or the built-in lists decide."""
     batch_size: int = 256
     """Images per step, for weights and for alpha."""
     epochs: int = 50
@@ -64,7 +65,7 @@ class SearchConfig:
     learning_rate_min: float = 0.0
     """Learning rate that the cosine schedule ends at."""
     learning_rate_warmup_epochs: int = 0
-    """Epochs of linear learning-rate warm-up before the cosine schedule."""
+    """First epochs, in which a linear learning-rate warm-up takes the place of the cosine schedule."""
     momentum: float = 0.9
     """SGD momentum."""
     weight_decay: float = 3e-4
@@ -156,9 +157,9 @@ class RetrainConfig:
     learning_rate: float = 0.025
     """SGD learning rate at the first epoch."""
     schedule: Literal["cosine", "linear"] = "cosine"
-    """How the learning rate falls to 0."""
+    """How the learning rate falls to 0; linear: more gently in the last five epochs."""
     learning_rate_warmup_epochs: int = 0
-    """Epochs of linear learning-rate warm-up before the schedule."""
+    """First epochs, in which a linear learning-rate warm-up takes the place of the schedule."""
     momentum: float = 0.9
     """SGD momentum."""
     weight_decay: float = 3e-4

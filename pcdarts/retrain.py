@@ -26,11 +26,12 @@ from pcdarts.training import (
     cosine_rate,
     device_name,
     evaluate,
+    linear_rate,
     peak_memory_bytes,
     prepare_device,
     seeded_generator,
     set_learning_rate,
-    warmup_factor,
+    warmup_rate,
 )
 
 
@@ -161,12 +162,11 @@ def _train_epoch(state: RetrainState) -> Score:
 
 
 def learning_rate(config: RetrainConfig, epoch: int) -> float:
-    """SGD learning rate of an epoch: the schedule from the first epoch on, times a linear warm-up."""
-    if config.schedule == "cosine":
-        rate = cosine_rate(epoch, config.epochs, config.learning_rate)
-    else:
-        rate = config.learning_rate * (config.epochs - epoch) / config.epochs
-    return rate * warmup_factor(epoch, config.learning_rate_warmup_epochs)
+    """SGD learning rate of an epoch: a linear warm-up takes the place of the schedule's first epochs."""
+    if epoch < config.learning_rate_warmup_epochs:
+        return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.learning_rate)
+    schedule = cosine_rate if config.schedule == "cosine" else linear_rate
+    return schedule(epoch, config.epochs, config.learning_rate)
 
 
 def _result(state: RetrainState) -> RetrainResult:

@@ -33,7 +33,7 @@ from pcdarts.training import (
     prepare_device,
     seeded_generator,
     set_learning_rate,
-    warmup_factor,
+    warmup_rate,
 )
 
 
@@ -166,9 +166,10 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Ten
 
 
 def learning_rate(config: SearchConfig, epoch: int) -> float:
-    """SGD learning rate of an epoch: cosine from the first epoch on, times a linear warm-up."""
-    rate = cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
-    return rate * warmup_factor(epoch, config.learning_rate_warmup_epochs)
+    """SGD learning rate of an epoch: a linear warm-up takes the place of the cosine's first epochs."""
+    if epoch < config.learning_rate_warmup_epochs:
+        return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.learning_rate)
+    return cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
 
 
 def _architecture(state: SearchState) -> dict[str, Tensor]:

@@ -1,13 +1,22 @@
 """What search and retraining share."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
-from pcdarts.training import Meter, cosine_rate, evaluate, peak_memory_bytes, resolve_device, warmup_factor
+from pcdarts.training import (
+    Meter,
+    cosine_rate,
+    evaluate,
+    linear_rate,
+    peak_memory_bytes,
+    resolve_device,
+    warmup_rate,
+)
 
 CPU = torch.device("cpu")
 
@@ -19,9 +28,30 @@ def test_cosine_rate():
     assert cosine_rate(4, 4, 1.0, 0.1) == pytest.approx(0.1)
 
 
-def test_warmup_factor():
-    assert [warmup_factor(epoch, 4) for epoch in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert warmup_factor(0, 0) == 1.0
+@pytest.mark.parametrize(
+    ("epochs", "shares"),
+    [
+        (1, [1]),
+        (4, [1, 0.75, 0.5, 0.25]),
+        (5, [1, 0.8, 0.6, 0.4, 0.2]),
+        (6, [1, 1, 0.8, 0.6, 0.4, 0.2]),
+        (9, [1, 0.75, 0.5, 0.25, 0.25, 0.2, 0.15, 0.1, 0.05]),
+    ],
+)
+def test_linear_rate(epochs, shares):
+    assert [linear_rate(epoch, epochs, 0.5) for epoch in range(epochs)] == pytest.approx([0.5 * s for s in shares])
+
+
+def test_linear_rate_of_the_official_retraining():
+    rates = [linear_rate(epoch, 250, 0.5) for epoch in range(250)]
+    steps = [before - after for before, after in pairwise(rates)]
+    assert steps[:244] == pytest.approx([0.5 / 245] * 244)
+    assert rates[244] == pytest.approx(rates[245]) == pytest.approx(0.5 / 245)  # the official code pauses here
+    assert [*steps[245:], rates[-1]] == pytest.approx([0.1 / 245] * 5)
+
+
+def test_warmup_rate():
+    assert [warmup_rate(epoch, 4, 2.0) for epoch in range(4)] == [0.5, 1.0, 1.5, 2.0]
 
 
 def test_meter_weighs_batches_by_their_images():
@@ -37,7 +67,7 @@ def test_evaluate_uses_evaluation_mode_and_leaves_the_mode_as_it_was():
     images, labels = torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 0])
     score = evaluate(model, [(images, labels)], CPU)
     assert model.training and model[0].num_batches_tracked == 0
-    assert score.loss == pytest.approx(float(functional.cross_entropy(model.eval()(images), labels)))
+    assert score.loss == pytest.approx(functional.cross_entropy(model.eval()(images), labels).item())
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99", "mps", "meta"])
