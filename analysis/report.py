@@ -16,10 +16,12 @@ from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, TABLES
 def write_report(root: str) -> str:
     """Write report.html into the study folder `root`, a path or a URI as for ResultStore, and return where it is.
 
-    Broken parts are named in the report.  The same tables give the same file, byte for byte.
+    Broken parts are named in the report.  The same tables give the same file, byte for byte: it is then left alone.
     """
     store = ResultStore(root)
-    store.write_text("report.html", render(store))
+    page = render(store)
+    if store.read_text("report.html") != page:
+        store.write_text("report.html", page)
     return f"{store.root.rstrip('/')}/report.html"
 
 

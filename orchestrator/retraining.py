@@ -87,7 +87,9 @@ class RetrainQueue:
         return sum(part.startswith(f"{job_id}-attempt") for part in self.store.parts(RETRAINS))
 
     def _write(self, job: Mapping[str, Any]) -> None:
-        self.store.append(QUEUE, [job], job["job_id"])
+        """Store a job, unless it is stored like this."""
+        if self.store.read_part(QUEUE, job["job_id"]) != QUEUE.to_arrow([job]).to_pylist():
+            self.store.append(QUEUE, [job], job["job_id"])
 
 
 class RetrainListener:

@@ -59,16 +59,16 @@ def run_study(
     store = create_or_open(study, root, command)
     missing = missing_searches(study, store, retry_failed=options.retry_failed)
     queue = RetrainQueue(study, store)
-    if not missing and not (retrain and _work_left(queue, options.retry_failed)) and store.read_text("report.html"):
-        say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
-        return failures(store, queue)
     if missing:
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
         _search(study, store, root, missing, options)
     queue.update()
-    if retrain:
+    to_retrain = retrain and _work_left(queue, options.retry_failed)
+    if to_retrain:
         work_queue(study, store, root, options=options, say=say)
     write_report(root)
+    if not missing and not to_retrain:
+        say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
     return failures(store, queue)
 
 
