@@ -89,6 +89,7 @@ def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
     assert searches.loc[config.search_id, "valid_accuracy"] == result.valid_accuracy
 
 
+@pytest.mark.slow
 def test_tables_and_checkpoints_that_are_lost_are_made_again(finished, tmp_path):
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
@@ -108,6 +109,7 @@ def broken_search(config, **arguments):
     return search(config, **arguments)
 
 
+@pytest.mark.slow
 def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_session, tmp_path, monkeypatch):
     import orchestrator.searching as searching
 

@@ -79,6 +79,7 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(whole):
     assert other[0].alphas_normal != records[0].alphas_normal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs_done", [1, 2, 3])
 def test_a_resumed_search_ends_bit_for_bit_where_the_whole_one_ends(whole, tmp_path, epochs_done):
     result, records, saved = whole
@@ -142,6 +143,7 @@ def test_validation_every_so_many_epochs_and_at_the_end():
     assert [accuracy is None for accuracy in accuracies] == [True, True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -179,6 +181,7 @@ def test_learning_rate():
     assert learning_rate(dataclasses.replace(config, learning_rate_warmup_epochs=2), 0) == 0.5
 
 
+@pytest.mark.slow
 def test_both_implementations_find_the_same_cell_in_float32_on_a_short_search():
     fast, slow = (run(dataclasses.replace(CONFIG, epochs=2, implementation=name))[1] for name in ("fast", "reference"))
     assert fast[-1].train_loss == pytest.approx(slow[-1].train_loss, rel=0.05)
