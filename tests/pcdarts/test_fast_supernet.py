@@ -87,6 +87,7 @@ def test_training_equals_reference(options: dict[str, Any], size: tuple[int, int
     assert_parity(*make_pair(**options), *draw_batch(size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_evaluation_equals_reference(options: dict[str, Any]) -> None:
     reference, fast = make_pair(**options)

@@ -104,6 +104,7 @@ def test_a_resumed_search_ends_bit_for_bit_where_the_whole_one_ends(whole, tmp_p
         assert torch.equal(final["generators"][name], value), name
 
 
+@pytest.mark.slow
 def test_a_search_killed_by_the_system_goes_on_from_its_checkpoint(whole, tmp_path):
     """SIGKILL right after the second epoch's checkpoint, in a process of its own."""
     script = f"""
@@ -125,6 +126,7 @@ search(config, checkpoint=file, on_epoch=kill)
     assert list(map(timeless, again)) == list(map(timeless, whole[1]))
 
 
+@pytest.mark.slow
 def test_every_checkpoint_every_epochs_and_at_the_end(tmp_path):
     saved = []
 
@@ -137,6 +139,7 @@ def test_every_checkpoint_every_epochs_and_at_the_end(tmp_path):
     assert len(saved) == 2
 
 
+@pytest.mark.slow
 def test_validation_every_so_many_epochs_and_at_the_end():
     config = dataclasses.replace(CONFIG, epochs=4, validate_every=3)
     accuracies = [record.valid_accuracy for record in run(config)[1]]
