@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdarts.depthwise import depthwise, depthwise_backward
+from pcdarts.depthwise import average, average_backward, depthwise, depthwise_backward
 from pcdarts.folding import Features, Fold, Running, apply_fold, column_means, fold, fold_backward, moments
 
 GEMM_CHANNELS = 32
@@ -23,8 +23,6 @@ GEMM_CHANNELS = 32
 
 max_pool = torch.ops.aten.max_pool2d_with_indices
 max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
-avg_pool = torch.ops.aten.avg_pool2d
-avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 relu_backward = torch.ops.aten.threshold_backward
 
 Norms = dict[str, Running]
@@ -115,11 +113,11 @@ class Fan:
         *plain, maxima, averages = (image(part, shape) for part in pool.split(x.shape[1], dim=1))
         stride = [self.stride] * 2
         x_gradient.add_(max_pool_backward(maxima, x, [3, 3], stride, [1, 1], [1, 1], False, features.indices))
-        x_gradient.add_(avg_pool_backward(averages, x, [3, 3], stride, [1, 1], False, False, None))
+        x_gradient.add_(average_backward(averages, x, self.stride))
         for part in plain:
             x_gradient.add_(part)
         return x_gradient, FanWeights(
-            mixture=torch.cat(mixtures).view(-1, edges),
+            mixture=torch.cat(mixtures).sum(1).view(-1, edges),
             kernels=torch.cat([first_gradient, dilated_gradient, second_gradient]).view_as(self.kernels),
             pointwise=torch.cat([middle_gradient, pointwise[-4 * edges :]]).view_as(self.weights.pointwise),
             reduce=reduce_gradient,
@@ -150,7 +148,7 @@ class Fan:
         second = self._depthwise(hidden, "second")
         stride = [self.stride] * 2
         maxima, indices = max_pool(x, [3, 3], stride, [1, 1])
-        averages = avg_pool(x, [3, 3], stride, [1, 1], False, False)
+        averages = average(x, self.stride)
         plain = [rows(x)] if self.stride == 1 else []
         pool = Features(torch.cat([*plain, rows(maxima), rows(averages)], dim=1), shared=True)
         inputs = {"last": [pool, Features(rows(second)), dilated3, Features(rows(dilated))]}
@@ -188,9 +186,10 @@ class Fan:
         "last" holds all operations but skip_connect of stride 2; that of stride 1 comes first and is not normalized.
         """
         mixture, targets, plain = self.weights.mixture, self.targets, 0
+        weight: Tensor | None
         if name == "middle":
             pointwise = self.weights.pointwise[:2].reshape(-1, self.channels, self.channels)
-            weight, targets = _one(mixture.dtype, mixture.device), len(pointwise)
+            weight, targets = None, len(pointwise)
         elif name == "reduce":
             assert self.weights.reduce is not None
             pointwise, weight = self.weights.reduce[0], mixture[0].reshape(-1, 1)
@@ -233,11 +232,6 @@ def _repetition(
     """Zeros and ones (S c, kinds S F c) that repeat channels."""
     eye = torch.eye(states * channels, dtype=dtype, device=device).view(-1, 1, states, 1, channels)
     return eye.expand(-1, kinds, -1, targets, -1).reshape(states * channels, -1)
-
-
-@cache
-def _one(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.ones(1, 1, dtype=dtype, device=device)
 
 
 @cache

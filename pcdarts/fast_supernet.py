@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pcdarts.depthwise import embed
+from pcdarts.edge_group import CellPlan
 from pcdarts.fan import FanWeights, Norms
-from pcdarts.fast_cell import CellFunction, CellPlan
+from pcdarts.fast_cell import CellFunction
 from pcdarts.genotype import INPUTS, PRIMITIVES
 from pcdarts.operations import FactorizedReduce
 from pcdarts.supernet import EDGES, NODES, SearchCell, Supernet
@@ -97,18 +98,23 @@ class FastCell(SearchCell):
         means: list[Tensor] = []
         variances: list[Tensor] = []
         new_means: list[Tensor] = []
-        new_variances: list[Tensor] = []
+        biased: list[Tensor] = []
+        corrections: list[float] = []
         for name, kinds in self._norms(edges).items():
             spatial_stride = plan.spatial_stride if name not in ("inputs", "side") else 1
             n, _, h, w = (previous if name == "inputs" else out).shape
             pixels = n * -(-h // spatial_stride) * -(-w // spatial_stride)
+            if pixels == 1:
+                raise ValueError("A batch norm needs more than one value per channel in training mode")
             norms: list[Any] = [norm for kind in kinds for norm in kind]
             mean, variance = plan.statistics[name]
             counts += [norm.num_batches_tracked for norm in norms]
             means += [norm.running_mean for norm in norms]
             variances += [norm.running_var for norm in norms]
             new_means += mean.flatten(0, 1).unbind()
-            new_variances += (variance * (pixels / (pixels - 1))).flatten(0, 1).unbind()
+            biased.append(variance.flatten(0, 1))
+            corrections.append(pixels / (pixels - 1))
+        new_variances = [v for stack in torch._foreach_mul(biased, corrections) for v in stack.unbind()]
         torch._foreach_add_(counts, 1)
         torch._foreach_lerp_(means, new_means, MOMENTUM)
         torch._foreach_lerp_(variances, new_variances, MOMENTUM)

@@ -86,12 +86,12 @@ class Fold:
 def fold(
     features: Sequence[Features],
     pointwise: Tensor,
-    weight: Tensor,
+    weight: Tensor | None,
     targets: int,
     running: Running | None = None,
     plain: int = 0,
 ) -> Fold:
-    """Fold the statistics of the features into pointwise convolutions (B, p, q), with weights w (B, 1).
+    """Fold the statistics of the features into pointwise convolutions (B, p, q), with weights w (B, 1) or 1.
 
     `running` is their running mean and variance (B, p) in evaluation mode, and None in training.
     """
@@ -112,7 +112,7 @@ def fold(
     if plain:
         rstd[:plain] = 1
         center[:plain] = 0
-    scale = weight * rstd
+    scale = rstd if weight is None else weight * rstd
     matrices = scale[..., None] * pointwise
     parts = _split(matrices, features, targets)
     slices = [_slices(part, targets, f.shared) for part, f in zip(parts, features, strict=True)]
@@ -144,8 +144,9 @@ def fold_backward(
     mean: Tensor,
     outs: Sequence[Tensor | None] | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Gradients in the features, in P (B, p, q) and in w (B, 1), from that of the output (M, F p) and its column means.
+    """Gradients in the features, in P (B, p, q) and in w (B, p), from that of the output (M, F p) and its column means.
 
+    The gradient in w is still to be summed over p.
     Those in the features are written to `outs` where given.
     """
     m, (b, p, q), targets = gradient.shape[0], folded.pointwise.shape, folded.targets
@@ -158,7 +159,7 @@ def fold_backward(
     dw = folded.rstd * t
     if folded.mean is None or folded.product is None:
         back = [_multiply_transposed(gradient, v, None, out) for v, out in zip(folded.slices, outs, strict=True)]
-        return back, folded.scale[..., None] * d, dw.sum(1, keepdim=True)
+        return back, folded.scale[..., None] * d, dw
     u = folded.scale * folded.rstd * dw  # without the factor -1 / M of the docstring
     mean = mean[..., None]
     offset = torch.bmm(folded.matrices.mT, mean)
@@ -177,7 +178,7 @@ def fold_backward(
         back.append(_add_block_product(part, f.matrix, c, -1 / m))
     d = torch.addcmul(d, mean, folded.mean.mT, value=-m)
     dp = torch.addcmul(folded.scale[..., None] * d, u, folded.product, value=-1)
-    return back, dp, dw.sum(1, keepdim=True)
+    return back, dp, dw
 
 
 def dense(blocks: Tensor, targets: int, shared: bool) -> Tensor:

@@ -2,9 +2,11 @@
 
     python -m tests.benchmarks.supernet [--official DIR] [--k 1 2 4 8] [--batch 64 256] [--spatial-stride 1 2]
 
-The networks take turns in one process; seconds are medians.  "kept" is what autograd keeps for the backward pass, each
-storage once; "kernels" are dispatched operations other than views; "GFLOP" are those of matrix products and
-convolutions.  "peak" is the highest resident memory of a process of its own, that builds one network and does one step.
+The networks take turns in one process; seconds are medians, by the clock and by the CPU time of the process: on a busy
+machine the latter, of one thread, says more.  "kept" is what autograd keeps for the backward pass, each storage once;
+"kernels" are dispatched operations other than views.  "GFLOP" are those of matrix products and convolutions, zeros in
+block-diagonal matrices and in enlarged kernels included.  "peak" is the highest resident memory of a process of its
+own, that builds one network and does one step.
 """
 
 import argparse
@@ -31,7 +33,8 @@ from pcdarts.supernet import Supernet
 
 CLASSES = 10
 COLUMNS = (
-    "| network | k | batch | spatial stride | s/step | ratio | kept MB | ratio | peak MB | kernels | ratio | GFLOP |"
+    "| network | k | batch | spatial stride | s/step | CPU s/step | speed "
+    "| kept MB | ratio | peak MB | kernels | ratio | GFLOP |"
 )
 
 Step = Callable[[], Tensor]
@@ -67,11 +70,15 @@ def make_network(name: str, config: SearchConfig, official: str | None) -> nn.Mo
 
 
 def make_step(network: nn.Module, batch: int, size: int) -> Step:
+    """A function that computes the loss of a batch, with all gradients cleared before."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch, 3, size, size, generator=generator)
     labels = torch.randint(CLASSES, (batch,), generator=generator)
 
     def step() -> Tensor:
+        network.zero_grad()
+        for values in vars(network).get("_arch_parameters", ()):  # the official alphas are no parameters
+            values.grad = None
         return functional.cross_entropy(network(images), labels)
 
     return step
@@ -98,10 +105,28 @@ def count_kernels(step: Step) -> int:
     return counter.counts.total()
 
 
+def convolution_backward_flops(
+    gradient: torch.Size, x: torch.Size, weight: torch.Size, *args: Any, out_shape: Any = None, **kwargs: Any
+) -> int:
+    """As many as the forward pass for each of both gradients; torch's own formula ignores groups."""
+    mask = args[-1]
+    return 2 * gradient.numel() * weight[1:].numel() * sum(mask[:2])
+
+
 def count_flops(step: Step) -> int:
-    with FlopCounterMode(display=False) as counter:
+    mapping = {torch.ops.aten.convolution_backward: convolution_backward_flops}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         step().backward()
     return int(counter.get_total_flops())
+
+
+def resident_peak() -> float:
+    """Peak resident memory of this process in MB; getrusage would count that of the parent before exec on Linux."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) / 1e3 for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def peak_megabytes(name: str, config: SearchConfig, args: argparse.Namespace, batch: int) -> float:
@@ -113,16 +138,20 @@ def peak_megabytes(name: str, config: SearchConfig, args: argparse.Namespace, ba
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def measure_seconds(steps: dict[str, Step], repetitions: int) -> dict[str, float]:
-    """Median seconds per forward and backward pass; the steps take turns."""
+def measure_seconds(steps: dict[str, Step], repetitions: int) -> dict[str, tuple[float, float]]:
+    """Median seconds and CPU seconds per forward and backward pass; the steps take turns."""
     seconds = collections.defaultdict(list)
     for repetition in range(repetitions + 1):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             step().backward()
             if repetition:  # the first turn warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                seconds[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    medians = {}
+    for name, values in seconds.items():
+        clock, processor = (statistics.median(column) for column in zip(*values, strict=True))
+        medians[name] = (clock, processor)
+    return medians
 
 
 def compare(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[str]:
@@ -139,7 +168,7 @@ def compare(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[
         peak = peak_megabytes(name, config, args, batch)
         rows.append(
             f"| {name} | {config.k} | {batch} | {config.spatial_stride} "
-            f"| {seconds[name]:.3f} | {seconds[base] / seconds[name]:.2f} x faster "
+            f"| {seconds[name][0]:.3f} | {seconds[name][1]:.3f} | {seconds[base][0] / seconds[name][0]:.2f} x "
             f"| {kept[name] / 1e6:.0f} | {kept[name] / kept[base]:.3f} | {peak:.0f} "
             f"| {kernels[name]:,} | {kernels[name] / kernels[base]:.2f} | {count_flops(steps[name]) / 1e9:.1f} |"
         )
@@ -176,7 +205,7 @@ def main() -> None:
     ]
     if args.peak_of:
         make_step(make_network(args.peak_of, configs[0], args.official), args.batch[0], args.size)().backward()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+        print(resident_peak())
         return
     print(f"{processor()}, {args.threads} threads, torch {torch.__version__}, medians of {args.repetitions}\n")
     print(COLUMNS, "|---" * COLUMNS.count(" | ") + "|---|", sep="\n")

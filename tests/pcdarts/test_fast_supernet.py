@@ -18,14 +18,6 @@ CLASSES = 3
 TOLERANCE = 1e-9
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_pair(seed: int = 0, **options: Any) -> tuple[Supernet, Supernet]:
     config = SearchConfig(**{"channels": 8, "layers": 3, **options})
     pair = Supernet, FastSupernet

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from pcdarts.config import SearchConfig
+from pcdarts.fast_supernet import FastSupernet
 from pcdarts.official import supernet_from_official, to_official
 from pcdarts.supernet import Supernet
 
@@ -49,6 +50,51 @@ def test_missing_unexpected_and_misshapen_keys_are_listed():
 def test_options_that_the_official_code_lacks_are_refused():
     with pytest.raises(ValueError, match="spatial_stride"):
         to_official(make(spatial_stride=2))
+
+
+FIGURES = {
+    "cifar": [
+        1.9238262110850037,
+        0.2272122557267948,
+        0.22469475294921037,
+        0.3474168601015683,
+        0.4715625879064862,
+        15.322475352896186,
+    ],
+    "imagenet": [
+        1.794768612376525,
+        0.4919434694998511,
+        0.2874721517965422,
+        0.9681423260803996,
+        0.3520944637584838,
+        62.42529321537889,
+    ],
+}
+"""Loss, norms of the gradients of both alphas and both betas, and of all weights, as the official code gave them."""
+
+
+def closed_form(shape, offset):
+    """Values that need no generator: 0.3 sin(1 + offset), 0.3 sin(2 + offset), ..."""
+    count = torch.Size(shape).numel()
+    return 0.3 * torch.sin(torch.arange(1, count + 1, dtype=torch.float64) + offset).view(shape)
+
+
+@pytest.mark.parametrize("implementation", [Supernet, FastSupernet])
+@pytest.mark.parametrize(("stem", "k", "size"), [("cifar", 4, 12), ("imagenet", 2, 64)])
+def test_figures_that_the_official_code_gave(stem, k, size, implementation):
+    config = SearchConfig(channels=8, layers=3, k=k, stem=stem)
+    supernet = implementation(config, 5, generator=torch.Generator()).double()
+    state, arch = to_official(supernet)
+    weights = sorted(name for name in state if name.endswith(("weight", "bias")))
+    for offset, name in enumerate([*weights, *sorted(arch)]):
+        values = state if name in state else arch
+        values[name] = closed_form(values[name].shape, offset)
+    supernet.load_state_dict(supernet_from_official(state, arch).state_dict())
+    loss = functional.cross_entropy(supernet(closed_form((3, 3, size, size), 0.5)), torch.arange(3))
+    loss.backward()
+    gradients = [p.grad.norm() for _, p in sorted(supernet.architecture.named_parameters())]
+    gradients.append(torch.stack([p.grad.norm() for p in supernet.weights().values()]).norm())
+    assert [loss.item(), *(norm.item() for norm in gradients)] == pytest.approx(FIGURES[stem], rel=1e-9)
 
 
 def test_the_official_code_computes_the_same(request, monkeypatch):
