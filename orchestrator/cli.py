@@ -2,11 +2,10 @@
 
 import argparse
 import dataclasses
-import os
 import shlex
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator import output
@@ -33,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nInterrupted. What is done is stored; go on with:  pcdarts {shlex.join(argv)}", file=sys.stderr)
+        print(
+            f"\nInterrupted. What is done is stored; go on with:  {output.program()} {shlex.join(argv)}",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
         sub.set_defaults(command=command)
         if name == "retrain":
+            sub.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
             add_fields(sub, RunOptions)
 
     checking = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
@@ -86,11 +89,15 @@ def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
     study = study_preset(arguments.preset)
     values = given(arguments, SearchConfig) | ({"seed": arguments.seeds} if arguments.seeds else {})
     retrain: dict[str, Any] = given(arguments, RetrainConfig, prefix="retrain-")
-    for shared in ("dataset", "data_dir"):  # cells are retrained on the data they were searched on, unless told
-        if shared in values and study.retrain.dataset == study.search.dataset:
-            retrain.setdefault(shared, values[shared][0])
-    for options in (values, retrain):
-        _scale_warmups(options, study.search if options is values else study.retrain)
+    if "data_dir" in values:
+        retrain.setdefault("data_dir", values["data_dir"][0])
+    if "dataset" in values and study.retrain.dataset == study.search.dataset:
+        retrain.setdefault("dataset", values["dataset"][0])
+    if "epochs" in values:
+        for name, scaled in _scaled_warmups(study.search, min(values["epochs"]), values, "--").items():
+            values[name] = [scaled]
+    if "epochs" in retrain:
+        retrain |= _scaled_warmups(study.retrain, retrain["epochs"], retrain, "--retrain-")
     single = {name: options[0] for name, options in values.items() if len(options) == 1 and name not in study.sweep}
     swept = {name: tuple(options) for name, options in values.items() if name not in single}
     return StudyConfig(
@@ -102,19 +109,18 @@ def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
     )
 
 
-def _scale_warmups(values: dict[str, Any], preset: SearchConfig | RetrainConfig) -> None:
-    """Where only the epochs were changed, keep the share of the warm-ups in them."""
-    if "epochs" not in values:
-        return
-    epochs = min(values["epochs"]) if isinstance(values["epochs"], list) else values["epochs"]
+def _scaled_warmups(
+    preset: SearchConfig | RetrainConfig, epochs: int, told: Mapping[str, Any], prefix: str
+) -> dict[str, int]:
+    """Warm-ups that keep their share of the epochs, where the command line changes the epochs alone."""
+    scaled = {}
     for name in ("warmup_epochs", "learning_rate_warmup_epochs"):
         before = getattr(preset, name, 0)
-        if before and name not in values:
-            scaled = max(0, min(round(before * epochs / preset.epochs), epochs - 1))
-            print(
-                f"{name} is {scaled} instead of {before}, in proportion to --epochs; --{name.replace('_', '-')} sets it"
-            )
-            values[name] = [scaled] if isinstance(values["epochs"], list) else scaled
+        if before and name not in told:
+            scaled[name] = max(0, min(round(before * epochs / preset.epochs), epochs - 1))
+            flag = f"{prefix}{name.replace('_', '-')}"
+            print(f"{name} is {scaled[name]} instead of {before}, in proportion to {prefix}epochs; {flag} sets it")
+    return scaled
 
 
 def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple[Any, ...]]) -> SearchConfig:
@@ -143,6 +149,8 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     study, store = open_study(arguments.study_dir)
+    if arguments.data_dir:
+        study = dataclasses.replace(study, retrain=dataclasses.replace(study.retrain, data_dir=arguments.data_dir))
     queue = RetrainQueue(study, store)
     work_queue(study, store, arguments.study_dir, options=RunOptions(**given(arguments, RunOptions)))
     rebuild_report(arguments.study_dir)
@@ -164,7 +172,6 @@ def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 def run_main() -> int:
     """`orchestrator/run.py`: the same as `pcdarts run`."""
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     return main(["run", *sys.argv[1:]])
 
 

@@ -1,6 +1,10 @@
 """What the commands print: the result of a study, its queue, and where to look further."""
 
 import math
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -57,14 +61,23 @@ def summary(store: ResultStore) -> str:
     return text
 
 
+def program(name: str = "pcdarts") -> str:
+    """What to type for a command of this environment: its name, or its path where the name would not be found."""
+    beside = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not beside.exists() or (found and Path(found).resolve() == beside.resolve()):
+        return name
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
 def where_to_look(root: str) -> str:
     """How to read the tables in pandas, and where the report is."""
     return (
-        "Read the tables in Python:\n"
+        f"Read the tables in Python ({program('python')}):\n"
         "    import pandas as pd\n"
         f'    searches = pd.read_parquet("{join(root, "searches")}")\n'
         f'    epochs = pd.read_parquet("{join(root, "epochs")}")\n'
-        f"See the retraining queue:  pcdarts queue {root}\n"
+        f"See the retraining queue:  {program()} queue {root}\n"
         f"Open the report:  {join(root, 'report.html')}"
     )
 

@@ -78,9 +78,13 @@ class RetrainQueue:
         return self.jobs()
 
     def change(self, job_id: str, **values: Any) -> None:
-        """Change columns of a job."""
-        (job,) = self.store.read_part(QUEUE, job_id) or [{}]
-        self._write(job | values)
+        """Change columns of a job; raises ValueError where it is missing or its part is broken."""
+        rows = self.store.read_part(QUEUE, job_id)
+        if not rows:
+            raise ValueError(
+                f"job {job_id} of the queue cannot be read; `pcdarts run` of the same study queues it anew"
+            )
+        self._write(rows[0] | values)
 
     def attempts_ended(self, job_id: str) -> int:
         """Attempts of a job that ended."""

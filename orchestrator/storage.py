@@ -8,6 +8,7 @@ from pathlib import Path
 from pyarrow import ArrowException, fs
 
 from analysis.store import ResultStore
+from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
 from orchestrator.provenance import git_revision, now
 from pcdarts.checkpoint import CheckpointFile
@@ -69,18 +70,20 @@ def create_or_open(config: StudyConfig, root: str, command: list[str]) -> Result
         check_writable(root)
     if store.read_text(STUDY_FILE) is not None:
         differences = open_study(root)[0].differences(config)
-        if differences:
+        if differences and any(store.parts(table) for table in TABLES):
             raise ValueError(
                 f"study {config.name!r} at {root} has another configuration ({'; '.join(differences)}); "
                 "run it with the old values, or give --study another name"
             )
         check_writable(root)
-        return store
-    if _holds_something(root):
+        if not differences:
+            return store
+    elif _holds_something(root):
         raise ValueError(
             f"{root!r} holds files that are no study; give --study another name or --storage another folder"
         )
     check_writable(root)
+    # A study that was refused before its first result may be described anew.
     description = {
         "name": config.name,
         "config": config.to_dict(),

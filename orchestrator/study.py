@@ -23,6 +23,7 @@ from orchestrator.storage import create_or_open, open_study
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import retrain_batches, search_batches
+from pcdarts.search import notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ def run_study(
     queue = RetrainQueue(study, store)
     if missing:
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
+        for note in dict.fromkeys(note for config in missing for note in notes(config)):
+            say(note)
         _search(study, store, root, missing, options)
     queue.update()
     to_retrain = retrain and _work_left(queue, options.retry_failed)
@@ -149,10 +152,12 @@ def _ended(study: StudyConfig, store: ResultStore, again: set[str]) -> pd.DataFr
 
 def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) -> TrialResources:
     """Connect, and find out before the first trial whether trials fit."""
+    gpus = 0.0 if config.device == "cpu" else options.gpus_per_trial
+    if gpus < 0 and options.autoscaling:
+        raise ValueError("with --autoscaling true give --gpus-per-trial: nodes that are not there yet cannot tell")
     connect(options.address)
-    gpus = options.gpus_per_trial
     if gpus < 0:
-        gpus = 1.0 if has_gpus() and config.device != "cpu" else 0.0
+        gpus = 1.0 if has_gpus() else 0.0
     resources = TrialResources(cpus=config.threads, gpus=gpus)
     require_fit(resources, autoscaling=options.autoscaling)
     return resources

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
 
-NOT_IDENTITY = frozenset({"data_dir", "split_file", "checkpoint_every"})
-"""Fields that say where things lie or how often they are saved: they never change a result."""
+NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
+"""Fields that say where data sets lie or how often a run is saved: they never change a result."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,8 +46,10 @@ class FastCell(SearchCell):
         edges: list[Any] = [self.edges[e] for e in BY_SOURCE]  # a Module's children are untyped
         orders = None
         if self.sampling == "random":
-            norm: Any = self.preprocess1[2]
-            draws = [torch.randperm(norm.num_features, generator=generator) for _ in range(INPUTS + NODES)]
+            previous_inputs: Any = self.preprocess1
+            draws = [
+                torch.randperm(previous_inputs[2].num_features, generator=generator) for _ in range(INPUTS + NODES)
+            ]
             orders = [order.to(previous.device) for order in draws]
         plan = CellPlan(
             k=self.k,
@@ -80,9 +82,9 @@ class FastCell(SearchCell):
 
     def _norms(self, edges: Sequence[Any]) -> dict[str, list[list[nn.BatchNorm2d]]]:
         before: Any = self.preprocess0
+        later: Any = self.preprocess1
         first = before.norm if isinstance(before, FactorizedReduce) else before[2]
-        last: Any = self.preprocess1[2]
-        return {"inputs": [[first], [last]], **_edge_norms(edges)}
+        return {"inputs": [[first], [later[2]]], **_edge_norms(edges)}
 
     def _running_statistics(self, edges: Sequence[Any]) -> Norms:
         def stack(kinds: list[list[nn.BatchNorm2d]], name: str) -> Tensor:

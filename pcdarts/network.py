@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from pcdarts.genotype import INPUTS, Genotype
 from pcdarts.operations import (
-    FactorizedReduce,
+    STEM_MULTIPLIER,
+    apply_stem,
+    cell_inputs,
     cifar_stem,
     imagenet_stem,
     initialize,
     make_operation,
     reduction_layers,
-    relu_conv_bn,
 )
-
-STEM_MULTIPLIER = 3
 
 
 class NetworkCell(nn.Module):
@@ -38,13 +37,7 @@ class NetworkCell(nn.Module):
         pairs = genotype.reduce if reduction else genotype.normal
         self.concat = tuple(genotype.reduce_concat if reduction else genotype.normal_concat)
         self.sources = tuple(source for _, source in pairs)
-        previous_previous, previous = channels_before
-        self.preprocess0 = (
-            FactorizedReduce(previous_previous, channels, affine=True)
-            if reduction_before
-            else relu_conv_bn(previous_previous, channels, affine=True)
-        )
-        self.preprocess1 = relu_conv_bn(previous, channels, affine=True)
+        self.preprocess0, self.preprocess1 = cell_inputs(channels_before, channels, halve=reduction_before, affine=True)
         self.operations = nn.ModuleList(
             make_operation(name, channels, 2 if reduction and source < INPUTS else 1, affine=True)
             for name, source in pairs
@@ -170,11 +163,7 @@ class CellNetwork(nn.Module):
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Output of the last cell, and of the cell that the auxiliary head reads."""
-        if isinstance(self.stem, nn.ModuleList):
-            before_previous = self.stem[0](images)
-            previous = self.stem[1](before_previous)
-        else:
-            before_previous = previous = self.stem(images)
+        before_previous, previous = apply_stem(self.stem, images)
         drop_path = self.drop_path if self.training else 0.0
         for layer, cell in enumerate(self.cells):
             before_previous, previous = previous, cell(before_previous, previous, drop_path, self.generator)

@@ -100,6 +100,25 @@ def make_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Mo
     raise ValueError(f"operation is {name!r}, but no network can be built with it; see pcdarts.genotype.OPERATIONS")
 
 
+def cell_inputs(channels_before: tuple[int, int], channels: int, *, halve: bool, affine: bool) -> list[nn.Module]:
+    """What brings the outputs of the two cells before, of `channels_before` channels, to a cell's channels.
+
+    `halve`: a reduction lies between the two, and the earlier output has twice the resolution.
+    """
+    earlier, later = channels_before
+    first = FactorizedReduce(earlier, channels, affine) if halve else relu_conv_bn(earlier, channels, affine)
+    return [first, relu_conv_bn(later, channels, affine)]
+
+
+def apply_stem(stem: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The two inputs of the first cell from images (N, image_channels, H, W), by either stem."""
+    if not isinstance(stem, nn.ModuleList):
+        features = stem(images)
+        return features, features
+    earlier = stem[0](images)
+    return earlier, stem[1](earlier)
+
+
 def cifar_stem(image_channels: int, channels: int) -> nn.Sequential:
     """3x3 convolution and batch norm at full resolution: (N, image_channels, H, W) to (N, channels, H, W)."""
     return nn.Sequential(nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
@@ -123,6 +142,10 @@ def imagenet_stem(image_channels: int, channels: int) -> nn.ModuleList:
             ),
         ]
     )
+
+
+STEM_MULTIPLIER = 3
+"""Channels of the CIFAR stem, and of both stems of the super-network, in units of a network's C."""
 
 
 def reduction_layers(layers: int) -> tuple[int, int]:

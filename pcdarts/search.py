@@ -55,7 +55,7 @@ def search(
     if saved is not None:
         state.load(saved)
         log(f"resumed after epoch {len(state.history) - 1}")
-    for message in _notes(config):
+    for message in notes(config):
         log(message)
     for record in state.history:
         on_epoch(record)
@@ -194,15 +194,16 @@ def _entropy(probabilities: Tensor) -> Tensor:
     return torch.special.entr(probabilities).sum(dim=-1)
 
 
-def _notes(config: SearchConfig) -> list[str]:
-    notes = []
+def notes(config: SearchConfig) -> list[str]:
+    """What people should know before a search starts: frozen alpha, an unusual learning rate."""
+    lines = []
     if config.warmup_epochs:
-        notes.append(
+        lines.append(
             f"alpha and beta are frozen for the first {config.warmup_epochs} of {config.epochs} epochs: "
             f"until epoch {config.warmup_epochs} the genotype does not change"
         )
     advice = learning_rate_advice(config)
-    return [*notes, f"warning: {advice}"] if advice else notes
+    return [*lines, f"warning: {advice}"] if advice else lines
 
 
 def _result(state: SearchState) -> SearchResult:

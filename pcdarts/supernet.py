@@ -15,7 +15,9 @@ from torch.nn import functional
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import INPUTS, PRIMITIVES, Genotype
 from pcdarts.operations import (
-    FactorizedReduce,
+    STEM_MULTIPLIER,
+    apply_stem,
+    cell_inputs,
     cifar_stem,
     imagenet_stem,
     initialize,
@@ -32,7 +34,6 @@ EDGES_INTO = tuple(
     tuple(e for e, (_, t) in enumerate(EDGES) if t == target) for target in range(INPUTS, INPUTS + NODES)
 )
 """Indices of the edges that enter each intermediate node: 2, 3, 4 and 5 edges."""
-STEM_MULTIPLIER = 3
 
 
 class Architecture(nn.Module):
@@ -113,13 +114,9 @@ class SearchCell(nn.Module):
     ) -> None:
         super().__init__()
         self.k, self.sampling, self.reduction = config.k, config.channel_sampling, reduction
-        previous_previous, previous = channels_before
-        self.preprocess0 = (
-            FactorizedReduce(previous_previous, channels, affine=False)
-            if reduction_before
-            else relu_conv_bn(previous_previous, channels, affine=False)
+        self.preprocess0, self.preprocess1 = cell_inputs(
+            channels_before, channels, halve=reduction_before, affine=False
         )
-        self.preprocess1 = relu_conv_bn(previous, channels, affine=False)
         self.edges = nn.ModuleList(
             MixedEdge(config, channels, stride=2 if reduction and source < INPUTS else 1) for source, _ in EDGES
         )
@@ -188,11 +185,7 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
-        if isinstance(self.stem, nn.ModuleList):
-            before_previous = self.stem[0](images)
-            previous = self.stem[1](before_previous)
-        else:
-            before_previous = previous = self.stem(images)
+        before_previous, previous = apply_stem(self.stem, images)
         mixtures = {reduction: self.architecture.mixture(reduction) for reduction in (False, True)}
         for cell in self.cells:
             assert isinstance(cell, SearchCell)

@@ -39,6 +39,17 @@ def test_cells_are_retrained_on_the_data_they_were_searched_on():
     assert study("cifar10", "--dataset", "cifar100").retrain.dataset == "imagenet"
 
 
+def test_one_data_folder_serves_search_and_retraining_unless_told():
+    assert study("cifar10", "--data-dir", "/data").retrain.data_dir == "/data"
+    assert study("cifar10", "--data-dir", "/a", "--retrain-data-dir", "/b").retrain.data_dir == "/b"
+
+
+def test_warm_up_of_the_retraining_keeps_its_share_too(capsys):
+    result = study("imagenet", "--retrain-epochs", "50")
+    assert (result.retrain.learning_rate_warmup_epochs, result.search.warmup_epochs) == (1, 35)
+    assert "--retrain-learning-rate-warmup-epochs sets it" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -51,6 +62,7 @@ def test_cells_are_retrained_on_the_data_they_were_searched_on():
         (["run", "smoke", "--seeds", "0", "0"], "each once"),
         (["run", "imagenet", "--data-dir", "/nonexistent", "--threads", "1"], "/nonexistent"),
         (["run", "smoke", "--storage", "/proc/nowhere"], "cannot be written to"),
+        (["run", "smoke", "--autoscaling", "true"], "give --gpus-per-trial"),
         (["queue", "nowhere"], "'nowhere' holds no study"),
         (["retrain", "nowhere"], "holds no study"),
         (["report", "nowhere"], "holds no study"),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import orchestrator
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from orchestrator.cli import main
 from orchestrator.config import SelectionConfig
 from orchestrator.presets import smoke
 from orchestrator.retraining import RetrainQueue
@@ -73,6 +75,30 @@ def test_another_configuration_is_refused_with_the_differences(finished):
     changed = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (1, 4)})
     with pytest.raises(ValueError, match=r"sweep\.k: \[1, 2\] -> \[1, 4\]"):
         run(changed, finished)
+
+
+def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.study._search", lambda *arguments: None)
+    _, said = run(smoke(), tmp_path / "smoke", retrain=False)
+    assert said == [
+        f"Study 'smoke': 4 of 4 searches to run, in {tmp_path / 'smoke'}",
+        "alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change",
+    ]
+
+
+def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
+    create_or_open(smoke(), str(tmp_path / "smoke"), [])
+    changed = dataclasses.replace(smoke(), sweep={"seed": (5,)})
+    create_or_open(changed, str(tmp_path / "smoke"), [])
+    assert open_study(str(tmp_path / "smoke"))[0] == changed
+
+
+def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("orchestrator.cli.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir))
+    assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
+    assert main(["retrain", str(finished)]) == 0
+    assert seen == ["/elsewhere", "data"]
 
 
 def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
@@ -253,7 +279,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with:  pcdarts run smoke --address local" in output and "Traceback" not in output
+    assert re.search(r"go on with:  \S*pcdarts run smoke --address local", output) and "Traceback" not in output
     assert not (tmp_path / "studies" / "smoke" / "queue").exists()
 
 
