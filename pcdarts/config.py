@@ -82,6 +82,14 @@ class SearchConfig:
     """Side of the square that is cut out of training images, pixels; 0: off."""
     implementation: Literal["fast", "reference"] = "fast"
     """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision: single, or bfloat16 autocast for the reference implementation. Not yet run on a GPU."""
+    channels_last: bool = False
+    """Memory format of the reference implementation's images and weights; the fast one is always channels_last."""
+    compile: bool = False
+    """Compile the reference implementation with torch.compile: takes minutes once. Not yet run on a GPU."""
+    cuda_graphs: bool = False
+    """Capture the steps on weights and on alpha as CUDA graphs, anew in every epoch. Not yet run on a GPU."""
     validate_every: int = 1
     """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
     seed: int = 0
@@ -117,6 +125,15 @@ class SearchConfig:
         divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
         _require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
         _require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
+        reference = "with the fast implementation; --implementation reference allows another"
+        _require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")
+        _require(self.implementation == "reference" or not self.compile, self, "compile", f"False {reference}")
+        _require(
+            not self.cuda_graphs or self.channel_sampling != "random",
+            self,
+            "cuda_graphs",
+            "False with channel_sampling random, which draws on the CPU in every step",
+        )
         for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("learning_rate_min", "weight_decay", "alpha_weight_decay", "alpha_gradient_clip", "cutout"):

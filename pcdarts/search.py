@@ -9,6 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from pcdarts.architect import Architect
 from pcdarts.checkpoint import CheckpointFile
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
+from pcdarts.cuda_graphs import CapturedStep, Step
 from pcdarts.data import search_batches
 from pcdarts.fast_supernet import FastSupernet
 from pcdarts.results import EpochRecord, SearchResult
@@ -73,6 +75,8 @@ class SearchState:
     def __init__(self, config: SearchConfig) -> None:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
+        if config.cuda_graphs and self.device.type != "cuda":
+            raise ValueError(f"cuda_graphs is True, but the device is {self.device}; it needs a GPU")
         # One generator a purpose: searches of equal seed see the same images, whatever else differs.
         self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
         self.train, self.valid = search_batches(config, self.device)
@@ -80,6 +84,10 @@ class SearchState:
         self.supernet = implementation(
             config, self.train.classes, self.train.image_channels, generator=self.generators["supernet"]
         ).to(self.device)
+        if config.channels_last:
+            self.supernet.to(memory_format=torch.channels_last)
+        if config.compile:
+            self.supernet.compile()
         self.optimizer = torch.optim.SGD(
             self.supernet.weights().values(),
             lr=config.learning_rate,
@@ -115,7 +123,7 @@ def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
     rate = learning_rate(config, epoch)
     set_learning_rate(state.optimizer, rate)
     alpha_trained = epoch >= config.warmup_epochs
-    train = _train_epoch(state, rate, alpha_trained)
+    train = train_epoch(state, rate, alpha_trained)
     if not math.isfinite(train.loss):
         raise FloatingPointError(f"training loss is {train.loss} in epoch {epoch}; lower learning_rate ({rate:.3g})")
     measured = (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs
@@ -139,21 +147,32 @@ def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
     )
 
 
-def _train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
+def train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
     """One pass over the training half: before every step on the weights, one on alpha and beta."""
     config = state.config
     state.supernet.train()
     valid_batches = state.valid.stream(config.batch_size, state.generators["valid"])
     meter = Meter(state.device)
+    alpha_step: Step = partial(_alpha_step, state, rate)
+    on_weights: Step = partial(weight_step, state)
+    if config.cuda_graphs:  # captured anew in every epoch, as the learning rate becomes a part of them
+        alpha_step, on_weights = CapturedStep(alpha_step), CapturedStep(on_weights)
     for images, labels in state.train.epoch(config.batch_size, state.generators["train"]):
         if alpha_trained:
-            state.architect.step((images, labels), next(valid_batches), rate)
-        loss, logits = weight_step(state, images, labels)
+            alpha_step(images, labels, *next(valid_batches))
+        loss, logits = on_weights(images, labels)
         meter.add(loss, logits, labels)
     return meter.score()
 
 
-def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _alpha_step(
+    state: SearchState, rate: float, images: Tensor, labels: Tensor, valid_images: Tensor, valid_labels: Tensor
+) -> tuple[Tensor, ...]:
+    state.architect.step((images, labels), (valid_images, valid_labels), rate)
+    return ()
+
+
+def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     """One SGD step on the weights from images (N, C, H, W) and labels (N,); the loss () and the logits (N, classes)."""
     weights = list(state.supernet.weights().values())
     state.optimizer.zero_grad()

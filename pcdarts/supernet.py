@@ -161,6 +161,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.edge_normalization, self.generator = config.edge_normalization, generator
+        self.autocast = config.precision == "bf16"
         stem_channels = STEM_MULTIPLIER * config.channels
         make_stem = cifar_stem if config.stem == "cifar" else imagenet_stem
         self.stem = make_stem(image_channels, stem_channels)
@@ -185,6 +186,11 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
+            logits = self._logits(images)
+        return logits.float() if self.autocast else logits
+
+    def _logits(self, images: Tensor) -> Tensor:
         before_previous, previous = apply_stem(self.stem, images)
         mixtures = {reduction: self.architecture.mixture(reduction) for reduction in (False, True)}
         for cell in self.cells:

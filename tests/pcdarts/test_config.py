@@ -58,7 +58,7 @@ def test_bad_retraining_settings_name_value_and_rule(values, message):
 
 
 def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_else():
-    base = SearchConfig()
+    base = SearchConfig(implementation="reference")
     for field in dataclasses.fields(SearchConfig):
         value = getattr(base, field.name)
         changed = {
@@ -78,7 +78,11 @@ def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_el
             "spatial_stride": 2,
             "order": 2,
             "channels": 32,
-            "implementation": "reference",
+            "implementation": "fast",
+            "precision": "bf16",
+            "channels_last": True,
+            "compile": True,
+            "cuda_graphs": True,
         }
         changed = changed[field.name] if field.name in changed else value + 1
         other = dataclasses.replace(base, **{field.name: changed})

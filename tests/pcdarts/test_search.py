@@ -207,3 +207,39 @@ def test_both_implementations_find_the_same_cell_in_float64(seed):
     for name, value in slow.items():
         assert torch.allclose(fast[name], value, rtol=0, atol=1e-6), name
     assert fast_cell == slow_cell
+
+
+def test_channels_last_is_a_setting_of_the_weights():
+    config = dataclasses.replace(smoke(), implementation="reference", channels_last=True)
+    weight = SearchState(config).supernet.stem[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.slow
+def test_a_compiled_super_network_trains_as_the_plain_one(monkeypatch):
+    """The graph is traced as on a GPU, then run by PyTorch itself: compiling it for a CPU takes minutes."""
+    compiled = []
+
+    def compile_eagerly(module):
+        compiled.append(module)
+        plain_compile(module, backend="eager", fullgraph=True)
+
+    plain_compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    config = dataclasses.replace(smoke(), implementation="reference", epochs=1, warmup_epochs=0, batch_size=160)
+    plain = search(config)
+    assert not compiled
+    result = search(dataclasses.replace(config, compile=True))
+    assert len(compiled) == 1
+    assert (result.train_loss, result.valid_loss, result.genotype) == (
+        plain.train_loss,
+        plain.valid_loss,
+        plain.genotype,
+    )
+
+
+def test_a_sampling_rate_of_one_sixteenth_searches_with_a_side_operation():
+    config = dataclasses.replace(
+        smoke(), k=16, channels=16, side_operation="conv_1x1", epochs=1, warmup_epochs=0, batch_size=80
+    )
+    assert math.isfinite(search(config).valid_loss)

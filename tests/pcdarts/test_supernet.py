@@ -174,3 +174,18 @@ def test_alpha_times_beta_is_compared_not_alpha():
     betas[9] = -3.0  # on a weak edge
     assert (("sep_conv_3x3", 0)) not in derive_genotype(arch(alphas_normal=alphas, betas_normal=betas)).normal[-2:]
     assert ("sep_conv_3x3", 0) in derive_genotype(arch(alphas_normal=alphas)).normal[-2:]
+
+
+def test_bf16_autocast_stays_close_and_its_gradients_are_single(tmp_path):
+    outcomes = []
+    for precision in ("fp32", "bf16"):
+        config = SearchConfig(channels=8, layers=3, implementation="reference", precision=precision)
+        supernet = Supernet(config, 3, generator=torch.Generator().manual_seed(0))
+        images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        logits = supernet(images)
+        assert logits.dtype == torch.float32
+        logits.square().sum().backward()
+        assert all(p.grad.dtype == torch.float32 for p in supernet.parameters())
+        outcomes.append(logits.detach())
+    assert not torch.equal(*outcomes)
+    torch.testing.assert_close(*outcomes, rtol=0, atol=0.1)
