@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.report_text import MISSING, number, plain, records, spread
-from analysis.statistics import SettingSummary, natural_key, rank_searches
+from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
 
 
 def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
-    ended = searches[searches["status"] != "completed"]
+    ended = searches[~searches["status"].isin(WITH_RESULT)]
     return ended.sort_values(["status", "search_id"], ascending=[False, True])
 
 
