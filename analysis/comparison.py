@@ -34,11 +34,11 @@ class Comparison:
     improvement: Estimate
     """Probability that a search of the first beats one of the second, whatever their seeds."""
     effect_size: float
-    """Matched-pairs rank-biserial correlation, -1 to 1: share of the rank sum in favour of the first minus that in favour
-    of the second; 0 where all pairs are equal, NaN without pairs.  (Kerby: The Simple Difference Formula, 2014.)"""
+    """Matched-pairs rank-biserial correlation, -1 to 1: share of the rank sum in favour of the first minus that in
+    favour of the second; 0 where all pairs are equal, NaN without pairs.  (Kerby: The Simple Difference Formula, 2014.)"""
     p_value: float
-    """Wilcoxon signed-rank test, two-sided; NaN without pairs.  It cannot be below 2^(1-n): with fewer than 6 pairs never
-    below 0.05."""
+    """Wilcoxon signed-rank test, two-sided; NaN without pairs.  It cannot be below 2^(1-n): with fewer than 6 pairs
+    never below 0.05."""
     p_adjusted: float
     """The same after Holm's correction for all comparisons made together."""
 
@@ -68,9 +68,9 @@ def probability_of_improvement(
 ) -> Estimate:
     """Probability that a value of the first beats one of the second, ties counted half, with its 95 % interval.
 
-    The Mann-Whitney statistic over all pairs (n, m), as in Agarwal et al., 2021; percentile bootstrap, the two resampled
-    apart.  NaN without values; no interval where either has fewer than two.  Where every value of the first beats every
-    one of the second, each resample does too, and the interval [1, 1] says no more than that.
+    The Mann-Whitney statistic over all pairs (n, m), as in Agarwal et al., 2021; percentile bootstrap, the two
+    resampled apart.  NaN without values; no interval where either has fewer than two.  Where every value of the first
+    beats every one of the second, each resample does too, and the interval [1, 1] says no more than that.
     """
     a, b = finite(first), finite(second)
     if not len(a) or not len(b):
@@ -101,13 +101,15 @@ def compare_settings(
     table = seed_table(searches, column)
     names = list(table.columns)
     if reference is not None and reference not in names:
-        raise ValueError(f"reference is {reference!r}, but must be a setting with results: {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"reference is {reference!r}, but must be a setting with results: {', '.join(names) or 'none'}"
+        )
     pairs = list(itertools.combinations(names, 2))
     if reference is not None:
         pairs = [(name, reference) for name in names if name != reference]
     values = {name: table[name].to_numpy(dtype=float) for name in names}
     sign = 1.0 if larger_is_better else -1.0
-    tests = [signed_rank(sign * (values[first] - values[second])) for first, second in pairs]
+    tests = [signed_rank(sign * _rounded_differences(values[first], values[second])) for first, second in pairs]
     adjusted = holm([p_value for p_value, _ in tests])
     comparisons = []
     for (first, second), (p_value, effect_size), p_adjusted in zip(pairs, tests, adjusted, strict=True):
@@ -201,6 +203,13 @@ def critical_difference(
         difference=difference,
         groups=_groups(names, mean_ranks, difference),
     )
+
+
+def _rounded_differences(first: Floats, second: Floats) -> Floats:
+    """Differences (n,) rounded to 1e-9 of the largest value: 80.1 - 80 and 70.1 - 70 shall tie in spite of rounding."""
+    largest = np.nanmax(np.abs([first, second]), initial=0.0)
+    unit = 1e-9 * largest if largest > 0 else 1.0
+    return np.asarray(np.round((first - second) / unit) * unit)
 
 
 def _mean_difference(differences: Floats, generator: np.random.Generator) -> Estimate:

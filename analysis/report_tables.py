@@ -67,7 +67,7 @@ def seeds_table(searches: pd.DataFrame) -> HtmlTable:
 
 
 def searches_table(searches: pd.DataFrame) -> HtmlTable:
-    """All searches: completed ones, best first, then stopped ones, then failed ones."""
+    """All searches: those with a result, best first, then failed ones."""
     return HtmlTable(
         caption="All searches; accuracies in percent, of the super-network with shared weights",
         headings=(
@@ -104,7 +104,7 @@ def searches_table(searches: pd.DataFrame) -> HtmlTable:
 
 
 def errors_table(searches: pd.DataFrame) -> HtmlTable:
-    """Searches that were stopped or failed, and why."""
+    """Searches that have no result, and why."""
     return HtmlTable(
         caption="Searches that did not complete",
         headings=("search", "status", "error"),

@@ -160,7 +160,9 @@ def needs_more_seeds(
     half = (high - low) / 2
     if half <= target_halfwidth:
         return False, f"half-width {half:.3g} of {summary.n} values is within the target {target_halfwidth:g}"
-    found = f"half-width {half:.3g} of {summary.n} values" if summary.n > 1 else f"{summary.n} of 2 values for an interval"
+    found = (
+        f"half-width {half:.3g} of {summary.n} values" if summary.n > 1 else f"{summary.n} of 2 values for an interval"
+    )
     if len(values) >= max_seeds:
         return False, f"{found}, but all {max_seeds} seeds are used (target {target_halfwidth:g})"
     return True, f"{found}, above the target {target_halfwidth:g}; {len(values)} of at most {max_seeds} seeds used"
