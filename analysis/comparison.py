@@ -35,7 +35,7 @@ class Comparison:
     """Probability that a search of the first beats one of the second, whatever their seeds."""
     effect_size: float
     """Matched-pairs rank-biserial correlation, -1 to 1: share of the rank sum in favour of the first minus that in
-    favour of the second (Kerby: The Simple Difference Formula, 2014); 0 where all pairs are equal, NaN without pairs."""
+    favour of the second (Kerby: The Simple Difference Formula, 2014); 0 where all are equal, NaN without pairs."""
     p_value: float
     """Wilcoxon signed-rank test, two-sided; NaN without pairs.  It cannot be below 2^(1-n): with fewer than 6 pairs
     never below 0.05."""
