@@ -58,7 +58,7 @@ def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[flo
         return low, high, f"all {n} values are equal: nothing to resample"
     if n < FEWEST_TO_RESAMPLE:
         # A resample of the smallest value alone has probability 1 / n^n: 1/4 and 1/27 are above 2.5 %, so the
-        # percentile interval starts there; with n = 4 it is 1/256, and that interval would be narrower still than the range.
+        # percentile interval starts there; with n = 4 it is 1/256, and the interval narrower than the range.
         why = f"[min, max], as 1 resample in {n**n} holds the smallest value alone, more than 2.5 %"
         if n == 4:
             why = "a little inside of [min, max], which is shown as 4 values are too few to resample"
