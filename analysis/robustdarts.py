@@ -225,6 +225,7 @@ def _read_run(
     if beyond:
         detail = f"eigenvalues of epochs {beyond} that the log does not have"
         problems.append(Problem(kind="contradiction", path=run.file("derivatives"), detail=detail))
+        eigenvalues = {epoch: value for epoch, value in eigenvalues.items() if epoch not in beyond}
     rows = [_epoch_row(run, epoch, lists, eigenvalues) for epoch in believed]
     reason = _why_broken(run, log, lists, final)
     planned = len(lists["train_acc"]) if lists is not None and not reason else EPOCHS_PLANNED
@@ -307,7 +308,7 @@ def _disagreements(run: _Run, last: LogEpoch, lists: dict[str, list[float]], fin
     if not all(math.isfinite(lists[name][-1]) for name in ("train_loss", "valid_loss") if lists[name]):
         reasons.append("the last loss is not finite")
     # Drop path grows linearly from 0 to the value that names the folder, and is not printed where that is 0.
-    if (last.drop_path or 0.0) != run.drop_path:
+    if run.drop_path is not None and (last.drop_path or 0.0) != run.drop_path:
         reasons.append(
             f"the last drop path of the log is {last.drop_path or 0.0:g}, but the folder says {run.drop_path:g}"
         )
