@@ -36,6 +36,10 @@ STUDY = "robustdarts"
 """Name of the imported study, and of its parts: a new import replaces an earlier one."""
 
 EPOCHS_PLANNED = 50
+"""Epochs of all published runs."""
+
+SHOWN = 5
+"""Problems of one kind in one file that are printed; all are counted."""
 
 PUBLISHED: dict[str, Any] = {
     "method": "darts",
@@ -81,7 +85,7 @@ class ImportSummary:
     """Everything that is wrong with the files."""
 
     def text(self) -> str:
-        """The summary that is printed: counts, then every problem by name."""
+        """The summary that is printed: counts, then the problems by name, the first few of a kind in each file."""
         states = Counter(row["status"] for row in self.searches)
         eigenvalues = [row for row in self.epochs if row["dominant_eigenvalue"] is not None]
         settings, measured = {row["setting"] for row in self.searches}, {row["search_id"] for row in eigenvalues}
@@ -95,7 +99,13 @@ class ImportSummary:
         ]
         counts = Counter(problem.kind for problem in self.problems)
         lines.append("problems: " + (", ".join(f"{n} x {kind}" for kind, n in sorted(counts.items())) or "none"))
-        lines += [f"  {p.kind}: {p.path}: {p.detail}" for p in self.problems]
+        grouped: dict[tuple[str, str], list[str]] = {}
+        for problem in self.problems:
+            grouped.setdefault((problem.kind, problem.path), []).append(problem.detail)
+        for (kind, path), details in grouped.items():
+            lines += [f"  {kind}: {path}: {detail}" for detail in details[:SHOWN]]
+            if len(details) > SHOWN:
+                lines.append(f"  {kind}: {path}: and {len(details) - SHOWN} more like these")
         return "\n".join(lines)
 
 
@@ -230,6 +240,7 @@ def _read_run(
     reason = _why_broken(run, log, lists, final)
     planned = len(lists["train_acc"]) if lists is not None and not reason else EPOCHS_PLANNED
     search = {
+        **(PUBLISHED if believed else {"k": PUBLISHED["k"]}),  # another kind of log tells of another method
         **_known(run),
         "search_id": run.search_id,
         "study": STUDY,
@@ -316,11 +327,10 @@ def _disagreements(run: _Run, last: LogEpoch, lists: dict[str, list[float]], fin
 
 
 def _known(run: _Run) -> dict[str, Any]:
-    """The configuration as far as it is known."""
+    """The configuration as far as names of folders tell it."""
     choices = {column.name: column.choices for column in SEARCHES.columns}
     space = "darts" if run.space == "s5" else run.space
     return {
-        **PUBLISHED,
         "dataset": run.dataset if run.dataset in choices["dataset"] else None,
         "space": space if space in choices["space"] else None,
         "drop_path": run.drop_path,

@@ -213,6 +213,20 @@ def test_malformed_lines_are_counted_and_named(tmp_path, line, reason):
     assert search["status"] == "completed" and search["valid_accuracy"] == 53.5
 
 
+def test_many_malformed_lines_of_a_file_are_counted_and_the_first_named(tmp_path):
+    write_run(tmp_path, lines=[*log_lines(), *["?"] * 100])
+    text = only(tmp_path)[2].text()
+    assert "100 x malformed line" in text and "line 23: no time stamp" in text and "and 95 more" in text
+    assert len(text.splitlines()) < 20
+
+
+def test_the_log_of_another_method_tells_no_setting_of_darts(tmp_path):
+    write_run(tmp_path, lines=["2019-09-16 15:25:54,696 epoch 1  |  train_acc 18.268000  |  valid_acc 24.843750"])
+    search, epochs, _ = only(tmp_path)
+    assert (search["status"], search["method"], search["order"], search["batch_size"]) == ("failed", None, None, None)
+    assert not epochs
+
+
 def test_lines_before_the_first_epoch_belong_to_none(tmp_path):
     write_run(tmp_path, lines=["2019-07-16 13:28:35,224 valid_acc 60.0", *log_lines()])
     assert "before the first epoch" in problems(only(tmp_path)[2], "malformed line")[0][1]
@@ -415,9 +429,11 @@ def test_published_similarity_of_genotypes(published, cell):
     for text in searches[searches["setting"] == SETTING]["genotype"]:
         pairs = getattr(Genotype.parse(text), cell)
         sets.append({(2 + place // 2, source, operation) for place, (operation, source) in enumerate(pairs)})
+    # The figure that is listed for these logs is the share of a cell's 8 entries that the other cell has too; Jaccard's index is lower.
+    shared = [len(a & b) / 8 for a, b in itertools.combinations(sets, 2)]
+    assert statistics.mean(shared) == pytest.approx(2 / 3)
     jaccard = [len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]
-    shared = [len(a & b) / len(a) for a, b in itertools.combinations(sets, 2)]
-    assert 0.667 in {round(statistics.mean(jaccard), 3), round(statistics.mean(shared), 3)}
+    assert round(statistics.mean(jaccard), 3) == {"normal": 0.511, "reduce": 0.503}[cell]
 
 
 def test_the_report_of_the_published_logs(published):
