@@ -22,7 +22,8 @@ def early_stop_epoch(epochs: Sequence[int], eigenvalues: Sequence[float]) -> int
     `eigenvalues` its values there, both of shape (n,).  A moving average over 5 entries stands at the middle one.  The
     search stops at the first average above 1.3 times the one 4 entries earlier, if that one stands at epoch 10 or
     later; the cell of that earlier epoch is returned.  The rule looks at finished windows alone, so it says the same
-    while a search runs.  Windows with a NaN never stop it.  Averages below 0 must at least have grown.
+    while a search runs.  Averages that are NaN or not above 0 stop
+    nothing.
     Raises ValueError for lists of different lengths and for epochs that do not increase.
     """
     if len(epochs) != len(eigenvalues):
@@ -33,6 +34,6 @@ def early_stop_epoch(epochs: Sequence[int], eigenvalues: Sequence[float]) -> int
     averages = [sum(eigenvalues[start : start + WINDOW]) / WINDOW for start in range(len(eigenvalues) - WINDOW + 1)]
     middles = epochs[WINDOW // 2 :]
     for epoch, earlier, current in zip(middles, averages, averages[DISTANCE:], strict=False):
-        if epoch >= FIRST_EPOCH and current > max(FACTOR * earlier, earlier):
+        if epoch >= FIRST_EPOCH and earlier > 0 and current > FACTOR * earlier:
             return epoch
     return None

@@ -429,7 +429,7 @@ def test_published_similarity_of_genotypes(published, cell):
     for text in searches[searches["setting"] == SETTING]["genotype"]:
         pairs = getattr(Genotype.parse(text), cell)
         sets.append({(2 + place // 2, source, operation) for place, (operation, source) in enumerate(pairs)})
-    # The figure that is listed for these logs is the share of a cell's 8 entries that the other cell has too; Jaccard's index is lower.
+    # The figure listed for these logs is the share of a cell's 8 entries that the other cell has too.
     shared = [len(a & b) / 8 for a, b in itertools.combinations(sets, 2)]
     assert statistics.mean(shared) == pytest.approx(2 / 3)
     jaccard = [len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]

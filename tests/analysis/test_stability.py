@@ -56,7 +56,8 @@ def test_nan_and_negative_eigenvalues():
     assert early_stop_epoch(EPOCHS, [math.nan] * 25) is None
     assert early_stop_epoch(EPOCHS, [-1.0] * 25) is None
     assert early_stop_epoch(EPOCHS, [-1.0 - i for i in range(25)]) is None
-    assert early_stop_epoch(EPOCHS, [-10.0 + i for i in range(25)]) == 10
+    assert early_stop_epoch(EPOCHS, [-4.0 + i for i in range(25)]) == 10  # the average there is 1
+    assert early_stop_epoch(EPOCHS, [-5.0 + i for i in range(25)]) == 12  # and here 0, 1 two epochs later
 
 
 def test_lists_that_do_not_fit_are_refused():
