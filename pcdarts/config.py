@@ -26,6 +26,10 @@ class SearchConfig:
 
     dataset: Dataset = "cifar10"
     """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    method: Literal["pcdarts", "darts", "random"] = "pcdarts"
+    """How cells are found."""
+    space: Literal["darts", "s1", "s2", "s3", "s4"] = "darts"
+    """Search space: darts, with eight operations on every edge, or s1 to s4 of RobustDARTS."""
     data_dir: str = "data"
     """Folder that holds the data sets; unused by digits and synthetic."""
     split_file: str = ""
@@ -80,6 +84,8 @@ class SearchConfig:
     """L2 penalty on alpha and beta."""
     cutout: int = 0
     """Side of the square that is cut out of training images, pixels; 0: off."""
+    drop_path: float = 0.0
+    """Probability of dropping an edge's output for an image in the last epoch, reached by a linear ramp from 0."""
     implementation: Literal["fast", "reference"] = "fast"
     """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding."""
     precision: Literal["fp32", "bf16"] = "fp32"

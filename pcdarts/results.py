@@ -53,6 +53,9 @@ class EpochRecord:
     """Wall-clock time of the epoch, validation included; seconds."""
     peak_memory_bytes: int
     """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
+    dominant_eigenvalue: float | None = None
+    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells; empty in epochs
+    that did not measure it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,10 @@ class SearchResult:
     """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
     """The device that the search ran on."""
+    early_stop_epoch: int | None = None
+    """Epoch that the eigenvalue rule names, whether or not it was obeyed; empty where it names none."""
+    dominant_eigenvalue: float | None = None
+    """Dominant eigenvalue at the chosen epoch, or the last one measured before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
