@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import PRIMITIVES
-from pcdarts.spaces import EDGES, EDGES_INTO, SPACES
+from pcdarts.spaces import EDGES_INTO, SPACES
 from pcdarts.supernet import MixedEdge, Supernet, channel_shuffle, derive_genotype, softmax_into_nodes
 
 
