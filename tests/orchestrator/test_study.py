@@ -149,6 +149,7 @@ def test_a_study_of_random_cells_alone(ray_session, tmp_path):
     assert "method=random" in summary(ResultStore(str(tmp_path / "smoke")))
 
 
+@pytest.mark.slow
 def test_a_study_in_a_smaller_space(ray_session, tmp_path):
     search_config = dataclasses.replace(smoke().search, space="s2", drop_path=0.2)
     study = dataclasses.replace(smoke(), search=search_config, sweep={"seed": (0,)})
