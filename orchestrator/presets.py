@@ -19,6 +19,16 @@ def demo() -> StudyConfig:
     )
 
 
+def baselines() -> StudyConfig:
+    """Scikit-learn's digits: PC-DARTS, DARTS and random cells, 3 seeds each; two searched and two random retrained."""
+    return StudyConfig(
+        name="baselines",
+        search=presets.digits(),
+        sweep={"seed": (0, 1, 2), "method": ("pcdarts", "darts", "random")},
+        retrain=presets.retrain_digits(),
+    )
+
+
 def fashion() -> StudyConfig:
     """Fashion-MNIST with a small super-network: 3 seeds, K = 4."""
     return StudyConfig(
@@ -86,6 +96,7 @@ def smoke() -> StudyConfig:
 
 STUDIES = {
     "demo": demo,
+    "baselines": baselines,
     "fashion": fashion,
     "cifar10": cifar10,
     "imagenet": imagenet,
@@ -95,7 +106,7 @@ STUDIES = {
 }
 """Study presets by name."""
 
-RETRAIN_AT_ONCE = frozenset({"demo", "smoke"})
+RETRAIN_AT_ONCE = frozenset({"demo", "baselines", "smoke"})
 """Presets whose retraining is short enough to follow the search; the others leave it to `pcdarts retrain`."""
 
 

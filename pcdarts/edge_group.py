@@ -14,7 +14,7 @@ from torch.nn import functional
 from pcdarts.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, relu_backward, rows
 from pcdarts.folding import Features, Fold, apply_fold, column_means, dense, fold, fold_backward
 from pcdarts.genotype import INPUTS
-from pcdarts.supernet import NODES
+from pcdarts.spaces import NODES
 
 avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 upsample_backward = torch.ops.aten.upsample_nearest2d_backward

@@ -15,7 +15,7 @@ from pcdarts.fan import FanWeights, Norms, image, rows
 from pcdarts.folding import Running
 from pcdarts.genotype import INPUTS
 from pcdarts.preprocessing import Preprocessing
-from pcdarts.supernet import EDGES, NODES
+from pcdarts.spaces import EDGES, NODES
 
 JOINED_ELEMENTS = 2**24
 """The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""

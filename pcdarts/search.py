@@ -22,9 +22,10 @@ from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.cuda_graphs import CapturedStep, Step
 from pcdarts.data import search_batches
-from pcdarts.fast_supernet import FastSupernet
+from pcdarts.fast_supernet import make_supernet
 from pcdarts.results import EpochRecord, SearchResult
-from pcdarts.supernet import EDGES_INTO, Supernet, derive_genotype, softmax_into_nodes
+from pcdarts.spaces import EDGES_INTO, SPACES, random_genotype
+from pcdarts.supernet import derive_genotype, softmax_into_nodes
 from pcdarts.training import (
     Meter,
     Score,
@@ -51,7 +52,10 @@ def search(
     With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted; epochs done before are reported to `on_epoch` once more, so that a listener needs no memory.
     Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where the loss is not finite.
+    With the method `random` nothing is read, trained or saved, and there are no epochs.
     """
+    if config.method == "random":
+        return _random_result(config)
     state = SearchState(config)
     saved = checkpoint.load(identity(config)) if checkpoint else None
     if saved is not None:
@@ -80,8 +84,7 @@ class SearchState:
         # One generator a purpose: searches of equal seed see the same images, whatever else differs.
         self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
         self.train, self.valid = search_batches(config, self.device)
-        implementation = FastSupernet if config.implementation == "fast" else Supernet
-        self.supernet = implementation(
+        self.supernet = make_supernet(
             config, self.train.classes, self.train.image_channels, generator=self.generators["supernet"]
         ).to(self.device)
         if config.channels_last:
@@ -122,13 +125,14 @@ def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
     config, started = state.config, time.perf_counter()
     rate = learning_rate(config, epoch)
     set_learning_rate(state.optimizer, rate)
+    state.supernet.drop_path = drop_path(config, epoch)
     alpha_trained = epoch >= config.warmup_epochs
     train = train_epoch(state, rate, alpha_trained)
     if not math.isfinite(train.loss):
         raise FloatingPointError(f"training loss is {train.loss} in epoch {epoch}; lower learning_rate ({rate:.3g})")
     measured = (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs
     valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device) if measured else None
-    genotype = derive_genotype(_architecture(state), config.edge_normalization)
+    genotype = derive_genotype(_architecture(state), config.edge_normalization, config.space)
     return EpochRecord(
         epoch=epoch,
         alpha_trained=alpha_trained,
@@ -191,6 +195,14 @@ def learning_rate(config: SearchConfig, epoch: int) -> float:
     return cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
 
 
+def drop_path(config: SearchConfig, epoch: int) -> float:
+    """Probability of dropping a path in an epoch: a linear ramp from 0 in the first to `config.drop_path` in the last.
+
+    A search of one epoch drops none.
+    """
+    return config.drop_path * epoch / max(1, config.epochs - 1)
+
+
 def _architecture(state: SearchState) -> dict[str, Tensor]:
     return {name: p.detach().double().cpu() for name, p in state.supernet.architecture.named_parameters()}
 
@@ -214,13 +226,18 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 
 def notes(config: SearchConfig) -> list[str]:
-    """What people should know before a search starts: frozen alpha, an unusual learning rate."""
+    """What people should know before a search starts: frozen alpha, a slow super-network, an unusual learning rate."""
+    if config.method == "random":
+        return []
     lines = []
     if config.warmup_epochs:
         lines.append(
             f"alpha and beta are frozen for the first {config.warmup_epochs} of {config.epochs} epochs: "
             f"until epoch {config.warmup_epochs} the genotype does not change"
         )
+    if config.implementation == "fast" and (config.space != "darts" or config.drop_path):
+        why = f"space {config.space}" if config.space != "darts" else "drop_path"
+        lines.append(f"{why}: the slower reference super-network computes what the fast one lacks")
     advice = learning_rate_advice(config)
     return [*lines, f"warning: {advice}"] if advice else lines
 
@@ -248,4 +265,26 @@ def _result(state: SearchState) -> SearchResult:
         seconds=sum(record.seconds for record in history),
         peak_memory_bytes=max(record.peak_memory_bytes for record in history),
         device_name=device_name(state.device),
+    )
+
+
+def _random_result(config: SearchConfig) -> SearchResult:
+    started, device = time.perf_counter(), prepare_device(config.device, config.threads)
+    genotype = random_genotype(SPACES[config.space], config.seed)
+    skips_normal, skips_reduce = genotype.count("skip_connect")
+    return SearchResult(
+        genotype=str(genotype),
+        genotype_digest=genotype.digest,
+        train_loss=None,
+        train_accuracy=None,
+        valid_loss=None,
+        valid_accuracy=None,
+        supernet_parameters=0,
+        epochs_trained=0,
+        last_genotype_change=0,
+        skip_connections_normal=skips_normal,
+        skip_connections_reduce=skips_reduce,
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=peak_memory_bytes(device),
+        device_name=device_name(device),
     )

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pcdarts.config import SearchConfig
 from pcdarts.depthwise import depthwise, depthwise_backward
-from pcdarts.fast_supernet import FastSupernet
+from pcdarts.fast_supernet import FastSupernet, make_supernet
 from pcdarts.supernet import Supernet
 
 CLASSES = 3
@@ -201,3 +201,22 @@ def test_gradients_of_alpha_alone_equal_those_with_the_weights(options: dict[str
     loss = functional.cross_entropy(fast(images), labels)
     for one, other in zip(expected, torch.autograd.grad(loss, list(fast.architecture.parameters())), strict=True):
         assert torch.equal(one, other)
+
+
+def test_passes_that_drop_paths_equal_the_reference() -> None:
+    reference, fast = make_pair()
+    for network in (reference, fast):
+        network.drop_path = 0.5
+    assert_parity(reference, fast, *draw_batch())
+    assert torch.equal(reference.generator.get_state(), fast.generator.get_state())
+
+
+def test_the_fast_one_is_made_where_it_can_compute_the_search() -> None:
+    def kind(**values: Any) -> type[Supernet]:
+        config = SearchConfig(channels=4, layers=3, **values)
+        return type(make_supernet(config, CLASSES, 3, generator=torch.Generator()))
+
+    assert kind() is kind(drop_path=0.2) is kind(method="darts") is FastSupernet
+    assert kind(implementation="reference") is kind(space="s2") is Supernet
+    with pytest.raises(ValueError, match="space is 's2', but the fast super-network has darts alone"):
+        FastSupernet(SearchConfig(space="s2"), CLASSES, generator=torch.Generator())
