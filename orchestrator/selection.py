@@ -30,9 +30,9 @@ class Candidate:
 def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) -> list[Candidate]:
     """The best distinct cells within the limits: highest validation accuracy first, ties by search id.
 
-    Searches that did not complete, and those without a finite accuracy, are passed over.
+    Searches that a collapse rule stopped count; those that failed, or have no accuracy, are passed over.
     """
-    rows = [row for row in searches if row["status"] == "completed" and row["valid_accuracy"] == row["valid_accuracy"]]
+    rows = [row for row in searches if row["status"] != "failed" and row["valid_accuracy"] == row["valid_accuracy"]]
     rows.sort(key=lambda row: (-row["valid_accuracy"], row["search_id"]))
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:

@@ -136,7 +136,7 @@ def _search(
     with Progress(
         "searches",
         {config.search_id: config.epochs for config in configs},
-        done=int((before["status"] == "completed").sum()),
+        done=int((before["status"] != "failed").sum()),
         failed=int((before["status"] == "failed").sum()),
         best=None if before.empty else before["valid_accuracy"].max(),
     ) as progress:

@@ -5,6 +5,7 @@ Shapes: E = 14 edges ordered by target node, P operations of an edge.  `arch` ho
 "Understanding Architectures Learnt by Cell-based Neural Architecture Search" (ICLR 2020).
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pcdarts.genotype import INPUTS, PRIMITIVES, Genotype
+from pcdarts.results import EpochRecord, SearchResult
 from pcdarts.supernet import EDGES, EDGES_INTO, softmax_into_nodes
 
 Pairs = Sequence[tuple[str, int]]
@@ -21,11 +23,14 @@ Primitives = Sequence[Sequence[str]]
 
 DARTS_SPACE: Primitives = (PRIMITIVES,) * len(EDGES)
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
+TRAINING_PARTS = ("data", "weights", "alpha")
+TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in (*TRAINING_PARTS, "validation", "metrics")))
+"""Columns that a SearchResult adds up over the epochs."""
 
 
 def architecture_columns(
     arch: Mapping[str, Tensor],
-    previous: Mapping[str, Tensor] | None,
+    previous: EpochRecord | None,
     genotype: Genotype,
     edge_normalization: bool,
     primitives: Mapping[str, Primitives] = {"normal": DARTS_SPACE, "reduce": DARTS_SPACE},  # noqa: B006 (read only)
@@ -56,6 +61,30 @@ def architecture_columns(
         }
         columns |= {f"{name}_{cell}": value for name, value in measures.items()}
     return columns
+
+
+def time_columns(seconds: Mapping[str, float], images: int) -> dict[str, Any]:
+    """Seconds of the parts of an epoch, and images for the weights per second of training."""
+    parts = {part: seconds.get(part, 0.0) for part in (*TRAINING_PARTS, "validation", "metrics")}
+    training = sum(parts[part] for part in TRAINING_PARTS)
+    return {f"seconds_{part}": value for part, value in parts.items()} | {"images_per_second": images / training}
+
+
+def chosen_columns(history: Sequence[EpochRecord], chosen: int) -> dict[str, Any]:
+    """Columns that a SearchResult shares with the EpochRecords: the last values at or before the chosen epoch.
+
+    Times are added up over the whole history instead, and images per second follow from the sum.
+    """
+    shared = {field.name for field in dataclasses.fields(SearchResult)} - {"seconds", "peak_memory_bytes", "warnings"}
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(EpochRecord):
+        if field.name in shared:
+            values = [getattr(record, field.name) for record in history[: chosen + 1]]
+            columns[field.name] = next((value for value in reversed(values) if value is not None), None)
+    columns |= {name: sum(getattr(record, name) or 0.0 for record in history) for name in TIMES}
+    training = [sum(getattr(record, f"seconds_{part}") for part in TRAINING_PARTS) for record in history]
+    images = sum(record.images_per_second * t for record, t in zip(history, training, strict=True))
+    return columns | {"images_per_second": images / sum(training)}
 
 
 def beta_entropy(weights: Tensor) -> float:
@@ -112,9 +141,12 @@ def width(pairs: Pairs) -> float:
     return sum(source < INPUTS for _, source in pairs) / 2
 
 
-def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> float:
+def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: EpochRecord) -> float:
     """Mean over the edges of both cells of `kendall_tau`; NaN where it is defined on no edge."""
-    taus = [kendall_tau(arch[name], previous[name]) for name in ("alphas_normal", "alphas_reduce")]
+    taus = [
+        kendall_tau(arch[name].double(), torch.tensor(before, dtype=torch.float64))
+        for name, before in (("alphas_normal", previous.alphas_normal), ("alphas_reduce", previous.alphas_reduce))
+    ]
     return float(torch.cat(taus).nanmean())
 
 
@@ -123,7 +155,7 @@ def kendall_tau(a: Tensor, b: Tensor) -> Tensor:
 
     Over all pairs of columns: agreeing minus opposite ones, divided by sqrt(pairs untied in a x pairs untied in b).
     """
-    orders = [(x[:, :, None] - x[:, None, :]).double().sign() for x in (a, b)]
+    orders = [(x[:, :, None] - x[:, None, :]).sign() for x in (a, b)]
     first, second = orders
     untied = first.square().sum((1, 2)) * second.square().sum((1, 2))
     return (first * second).sum((1, 2)) / untied.sqrt()

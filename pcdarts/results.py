@@ -54,11 +54,12 @@ class EpochRecord:
     peak_memory_bytes: int
     """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     dominant_eigenvalue: float | None = None
-    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on eigenvalue_batch
-    validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every leaves out."""
+    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on
+    eigenvalue_batch validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every
+    leaves out."""
     discretized_accuracy: float | None = None
-    """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and edges;
-    percent, measured where the eigenvalue and valid_accuracy are."""
+    """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and
+    edges; percent, measured where the eigenvalue and valid_accuracy are."""
     discretization_gap: float | None = None
     """valid_accuracy - discretized_accuracy; percentage points."""
     alpha_margin_normal: float | None = None
@@ -67,8 +68,8 @@ class EpochRecord:
     alpha_margin_reduce: float | None = None
     """As alpha_margin_normal, for the reduction cell."""
     edge_margin_normal: float | None = None
-    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one, where the
-    score is softmax(alpha) x softmax(beta) of its best operation; 0 to 1, normal cell."""
+    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one, where
+    the score is softmax(alpha) x softmax(beta) of its best operation; 0 to 1, normal cell."""
     edge_margin_reduce: float | None = None
     """As edge_margin_normal, for the reduction cell."""
     pools_normal: int | None = None
@@ -84,12 +85,13 @@ class EpochRecord:
     depth_reduce: int | None = None
     """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4."""
     width_normal: float | None = None
-    """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al. 2020)."""
+    """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al.
+    2020)."""
     width_reduce: float | None = None
     """Half the number of operations of the derived reduction cell that read an input of the cell, 1 to 4."""
     alpha_kendall_tau: float | None = None
-    """Kendall's tau-b of an edge's alpha with that of the epoch before, mean over the edges of both cells; -1 to 1, empty in
-    the first epoch."""
+    """Kendall's tau-b of an edge's alpha with that of the epoch before, mean over the edges of both cells; -1 to 1,
+    empty in the first epoch."""
     weight_norm: float | None = None
     """L2 norm of all weights of the super-network, without alpha and beta."""
     alpha_norm: float | None = None

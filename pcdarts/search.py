@@ -16,13 +16,18 @@ from torch.nn import functional
 
 from pcdarts.architect import Architect
 from pcdarts.checkpoint import CheckpointFile
+from pcdarts.collapse import named_epoch, stopping, verdicts
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.data import search_batches
 from pcdarts.fast_supernet import FastSupernet
+from pcdarts.genotype import Genotype
+from pcdarts.measures import architecture_columns, chosen_columns, norm, time_columns
 from pcdarts.results import EpochRecord, SearchResult
-from pcdarts.supernet import EDGES_INTO, Supernet, derive_genotype, softmax_into_nodes
+from pcdarts.stability import stability_columns
+from pcdarts.supernet import Supernet, derive_genotype
 from pcdarts.training import (
+    Clock,
     Meter,
     Score,
     cosine_rate,
@@ -47,7 +52,8 @@ def search(
 
     With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted; epochs done before are reported to `on_epoch` once more, so that a listener needs no memory.
-    Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where the loss is not finite.
+    Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where loss, alpha or beta are not
+    finite and nonfinite_rule finds no sound cell to return.
     """
     state = SearchState(config)
     saved = checkpoint.load(identity(config)) if checkpoint else None
@@ -58,9 +64,9 @@ def search(
         log(message)
     for record in state.history:
         on_epoch(record)
-    for epoch in range(len(state.history), config.epochs):
-        state.history.append(_run_epoch(state, epoch))
-        if checkpoint and ((epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs):
+    while not state.ended:
+        _run_epoch(state, log)
+        if checkpoint and (len(state.history) % config.checkpoint_every == 0 or state.ended):
             checkpoint.save(state.to_dict())
         on_epoch(state.history[-1])
     return _result(state)
@@ -86,7 +92,13 @@ class SearchState:
             weight_decay=config.weight_decay,
         )
         self.architect = Architect(config, self.supernet, self.optimizer)
+        self.clock = Clock(self.device)
         self.history: list[EpochRecord] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs were trained or a collapse rule stopped the search."""
+        return len(self.history) == self.config.epochs or stopping(self.config, self.history) is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -109,18 +121,21 @@ class SearchState:
         self.history = [EpochRecord(**record) for record in saved["history"]]
 
 
-def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
-    config, started = state.config, time.perf_counter()
+def _run_epoch(state: SearchState, log: Callable[[str], None]) -> None:
+    """Train for an epoch, measure, and add to the history."""
+    config, clock, epoch, started = state.config, state.clock, len(state.history), time.perf_counter()
     rate = learning_rate(config, epoch)
     set_learning_rate(state.optimizer, rate)
     alpha_trained = epoch >= config.warmup_epochs
     train = _train_epoch(state, rate, alpha_trained)
-    if not math.isfinite(train.loss):
-        raise FloatingPointError(f"training loss is {train.loss} in epoch {epoch}; lower learning_rate ({rate:.3g})")
-    measured = (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs
-    valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device) if measured else None
-    genotype = derive_genotype(_architecture(state), config.edge_normalization)
-    return EpochRecord(
+    valid = None
+    if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+        with clock.part("validation"):
+            valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device)
+    with clock.part("metrics"):
+        genotype = derive_genotype(_architecture(state), config.edge_normalization)
+        measures = _measures(state, genotype, valid and valid.accuracy)
+    record = EpochRecord(
         epoch=epoch,
         alpha_trained=alpha_trained,
         learning_rate=rate,
@@ -128,28 +143,47 @@ def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
         train_accuracy=train.accuracy,
         valid_loss=valid and valid.loss,
         valid_accuracy=valid and valid.accuracy,
+        train_valid_gap=valid and train.accuracy - valid.accuracy,
         genotype=str(genotype),
         genotype_digest=genotype.digest,
-        **_architecture_columns(_architecture(state)),
-        skip_connections_normal=genotype.count("skip_connect")[0],
-        skip_connections_reduce=genotype.count("skip_connect")[1],
+        **measures,
+        **time_columns(clock.seconds(), len(state.train)),
         seconds=time.perf_counter() - started,
         peak_memory_bytes=peak_memory_bytes(state.device),
     )
+    said = [str(verdict) for verdict in verdicts(config, [*state.history, record])]
+    for message in said:
+        if not any(message in before.warnings for before in state.history):
+            log(f"warning: epoch {epoch}: {message}")
+    state.history.append(dataclasses.replace(record, warnings="; ".join(said)))
 
 
 def _train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
     """One pass over the training half: before every step on the weights, one on alpha and beta."""
-    config = state.config
+    config, clock = state.config, state.clock
     state.supernet.train()
-    valid_batches = state.valid.stream(config.batch_size, state.generators["valid"])
+    valid_batches = clock.over("data", state.valid.stream(config.batch_size, state.generators["valid"]))
     meter = Meter(state.device)
-    for images, labels in state.train.epoch(config.batch_size, state.generators["train"]):
+    for images, labels in clock.over("data", state.train.epoch(config.batch_size, state.generators["train"])):
         if alpha_trained:
-            state.architect.step((images, labels), next(valid_batches), rate)
-        loss, logits = weight_step(state, images, labels)
-        meter.add(loss, logits, labels)
+            valid = next(valid_batches)
+            with clock.part("alpha"):
+                state.architect.step((images, labels), valid, rate)
+        with clock.part("weights"):
+            loss, logits = weight_step(state, images, labels)
+            meter.add(loss, logits, labels)
     return meter.score()
+
+
+def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | None) -> dict[str, Any]:
+    """Columns that describe alpha, beta, the weights and the derived cells after an epoch; they change nothing."""
+    config, epoch = state.config, len(state.history)
+    before = state.history[-1] if epoch else None
+    columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization)
+    columns["weight_norm"] = norm(list(state.supernet.weights().values()))
+    if config.eigenvalue_every and (epoch % config.eigenvalue_every == 0 or epoch + 1 == config.epochs):
+        columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
+    return columns
 
 
 def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,26 +222,29 @@ def notes(config: SearchConfig) -> list[str]:
 
 
 def _result(state: SearchState) -> SearchResult:
-    last, history = state.history[-1], state.history
-    assert last.valid_loss is not None and last.valid_accuracy is not None
+    """The chosen epoch's cell and measures."""
+    history = state.history
+    stop = stopping(state.config, history)
+    chosen = history[-1] if stop is None or stop.epoch is None else history[stop.epoch]
+    until = history[: chosen.epoch + 1]
     changes = [0] + [
         after.epoch
-        for before, after in zip(history, history[1:], strict=False)
+        for before, after in zip(until, until[1:], strict=False)
         if before.genotype_digest != after.genotype_digest
     ]
+    seconds = sum(record.seconds for record in history)
+    said = [str(verdict) for end in range(len(history)) for verdict in verdicts(state.config, history[: end + 1])]
     return SearchResult(
-        genotype=last.genotype,
-        genotype_digest=last.genotype_digest,
-        train_loss=last.train_loss,
-        train_accuracy=last.train_accuracy,
-        valid_loss=last.valid_loss,
-        valid_accuracy=last.valid_accuracy,
+        **chosen_columns(history, chosen.epoch),
         supernet_parameters=count_parameters(state.supernet) - count_parameters(state.supernet.architecture),
         epochs_trained=len(history),
         last_genotype_change=changes[-1],
-        skip_connections_normal=last.skip_connections_normal,
-        skip_connections_reduce=last.skip_connections_reduce,
-        seconds=sum(record.seconds for record in history),
+        seconds=seconds,
         peak_memory_bytes=max(record.peak_memory_bytes for record in history),
         device_name=device_name(state.device),
+        chosen_epoch=chosen.epoch,
+        stop_reason="" if stop is None else str(stop),
+        warnings="; ".join(dict.fromkeys(said)),
+        early_stop_epoch=named_epoch(history),
+        gpu_days=seconds / 86400 if state.device.type == "cuda" else None,
     )

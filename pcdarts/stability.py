@@ -7,9 +7,9 @@ channels and H x W pixels; E = 14 edges, P operations of an edge.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
+from pcdarts.config import SearchConfig
+from pcdarts.data import ImageBatches
 from pcdarts.genotype import Genotype
 from pcdarts.measures import DARTS_SPACE, Pairs, Primitives, kept_edges
 from pcdarts.supernet import EDGES_INTO, Mixtures, Supernet
-from pcdarts.training import Score, evaluate, seeded_generator
-
-if TYPE_CHECKING:
-    from pcdarts.search import SearchState
+from pcdarts.training import evaluate, seeded_generator
 
 TOLERANCE = 1e-2
 """Relative error of the dominant eigenvalue in a search: far below what its rule looks at."""
@@ -33,13 +32,23 @@ MOST_RESTARTS = 100
 """Restarts of the Lanczos iteration."""
 
 
-def stability_columns(state: "SearchState", genotype: Genotype) -> dict[str, Any]:
-    """Dominant eigenvalue and its time, on the same validation images and random channels in every epoch."""
-    config, started = state.config, time.perf_counter()
-    generator = seeded_generator(config.seed, "eigenvalue")
-    images, labels = next(iter(state.valid.epoch(config.eigenvalue_batch, generator)))
-    value = dominant_eigenvalue(state.supernet, images, labels, tolerance=TOLERANCE, generator=generator)
-    return {"dominant_eigenvalue": value, "eigenvalue_seconds": time.perf_counter() - started}
+def stability_columns(
+    config: SearchConfig, supernet: Supernet, valid: ImageBatches, genotype: Genotype, valid_accuracy: float | None
+) -> dict[str, Any]:
+    """Columns of an EpochRecord: dominant eigenvalue, its time in seconds, and discretized accuracy and gap in percent.
+
+    Images of the validation half, their augmentation and random channels are the same in every epoch.  The discretized
+    accuracy goes with the validation accuracy: without that it is not measured.
+    """
+    started, generator = time.perf_counter(), seeded_generator(config.seed, "eigenvalue")
+    images, labels = next(iter(valid.epoch(config.eigenvalue_batch, generator)))
+    value = dominant_eigenvalue(supernet, images, labels, tolerance=TOLERANCE, generator=generator)
+    columns = {"dominant_eigenvalue": value, "eigenvalue_seconds": time.perf_counter() - started}
+    if valid_accuracy is not None:
+        with discretized(supernet, genotype), drawing_from(supernet, generator):
+            accuracy = evaluate(supernet, valid.in_order(config.batch_size), images.device).accuracy
+        columns |= {"discretized_accuracy": accuracy, "discretization_gap": valid_accuracy - accuracy}
+    return columns
 
 
 def dominant_eigenvalue(
@@ -90,24 +99,18 @@ def dominant_eigenvalue(
     return float(value)
 
 
-def discretized_score(
-    supernet: Supernet,
-    genotype: Genotype,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    device: torch.device,
-    generator: torch.Generator,
-) -> Score:
-    """Score, in evaluation mode, of the same weights with only the chosen operations and edges.
-
-    Random channels are drawn from `generator`.  See `discrete_mixtures` for what is kept.
-    """
-    with supernet.mixed_by(discrete_mixtures(supernet, genotype)), drawing_from(supernet, generator):
-        return evaluate(supernet, batches, device)
+@contextmanager
+def discretized(supernet: Supernet, genotype: Genotype) -> Iterator[None]:
+    """Inside it the super-network computes with a genotype's operations and edges alone; see `discrete_mixtures`."""
+    with supernet.mixed_by(discrete_mixtures(supernet, genotype)):
+        yield
 
 
 @torch.no_grad()
 def discrete_mixtures(
-    supernet: Supernet, genotype: Genotype, primitives: Mapping[bool, Primitives] = {False: DARTS_SPACE, True: DARTS_SPACE}  # noqa: B006 (read only)
+    supernet: Supernet,
+    genotype: Genotype,
+    primitives: Mapping[bool, Primitives] = {False: DARTS_SPACE, True: DARTS_SPACE},  # noqa: B006 (read only)
 ) -> Mixtures:
     """Weights that keep a genotype's operations and edges alone.
 
