@@ -158,7 +158,8 @@ def kendall_tau(a: Tensor, b: Tensor) -> Tensor:
     orders = [(x[:, :, None] - x[:, None, :]).sign() for x in (a, b)]
     first, second = orders
     untied = first.square().sum((1, 2)) * second.square().sum((1, 2))
-    return (first * second).sum((1, 2)) / untied.sqrt()
+    taus = (first * second).sum((1, 2)) / untied.sqrt()
+    return taus.masked_fill((a + b).isnan().any(dim=1), math.nan)  # the sign of NaN is 0
 
 
 def norm(tensors: Sequence[Tensor]) -> float:

@@ -181,7 +181,8 @@ def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | No
     before = state.history[-1] if epoch else None
     columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization)
     columns["weight_norm"] = norm(list(state.supernet.weights().values()))
-    if config.eigenvalue_every and (epoch % config.eigenvalue_every == 0 or epoch + 1 == config.epochs):
+    every = config.eigenvalue_every
+    if every and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
         columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
     return columns
 
