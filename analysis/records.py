@@ -13,7 +13,8 @@ class SearchIdentity:
     study: str
     """Name of the study."""
     status: Literal["completed", "failed", "stopped"]
-    """How the search ended: all epochs trained, an error, or stopped before its last epoch."""
+    """How the search ended: all epochs trained, an error, or stopped by a collapse rule (see stop_reason). A stopped
+    search has a result, and counts as a completed one does."""
     error: str
     """What went wrong; empty if nothing did."""
 

@@ -32,13 +32,13 @@ def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) ->
     """The best distinct cells within the limits: highest validation accuracy first, ties by search id.
 
     Random cells have no accuracy to be ranked by: as many places as the searched ones have come after these, and go to
-    the first distinct ones in order of seed.  Searches that did not complete, and those without a finite accuracy, are
-    passed over.
+    the first distinct ones in order of seed.  Searches that a collapse rule stopped count; those that failed, and those
+    without a finite accuracy, are passed over.
     """
-    completed = [row for row in searches if row["status"] == "completed"]
-    random = [row for row in completed if row["method"] == "random"]
+    ended = [row for row in searches if row["status"] != "failed"]
+    random = [row for row in ended if row["method"] == "random"]
     random.sort(key=lambda row: (row["seed"], row["search_id"]))
-    searched = [row for row in completed if row["valid_accuracy"] is not None and isfinite(row["valid_accuracy"])]
+    searched = [row for row in ended if row["valid_accuracy"] is not None and isfinite(row["valid_accuracy"])]
     searched.sort(key=lambda row: (-row["valid_accuracy"], row["search_id"]))
     best = _distinct(searched, selection)
     taken = {group[0]["genotype_digest"] for group in best}

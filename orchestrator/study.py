@@ -136,7 +136,7 @@ def _search(
     with Progress(
         "searches",
         {config.search_id: 0 if config.method == "random" else config.epochs for config in configs},
-        done=int((before["status"] == "completed").sum()),
+        done=int((before["status"] != "failed").sum()),
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:

@@ -70,6 +70,9 @@ def _search(arguments: argparse.Namespace) -> int:
 
         checkpoint = CheckpointFile(arguments.checkpoint) if arguments.checkpoint else None
         result = search(config, checkpoint=checkpoint, on_epoch=on_epoch, log=bar.console.print)
+    if result.stop_reason:
+        print(f"stopped after epoch {result.epochs_trained - 1}, with the cell of epoch {result.chosen_epoch}")
+        print(result.stop_reason)
     print(f"validation accuracy {result.valid_accuracy:.2f} % (shared weights), {result.seconds:.0f} s")
     print(result.genotype)
     return 0

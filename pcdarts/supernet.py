@@ -5,8 +5,8 @@ section 3; ICLR 2020 version: arXiv 1907.05737.  Shapes: N images, C channels, H
 ordered by target node, P primitives of an edge: 8 in the space darts.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from pcdarts.operations import (
     relu_conv_bn,
 )
 from pcdarts.spaces import EDGES, EDGES_INTO, NODES, SPACES, SpaceName
+
+Mixtures = Mapping[bool, tuple[Tensor, Tensor]]
+"""For the normal (False) and the reduction cell (True): weights of the operations (E, P) and of the edges (E,)."""
 
 
 class Architecture(nn.Module):
@@ -173,6 +176,7 @@ class Supernet(nn.Module):
         self.edge_normalization, self.generator = config.edge_normalization, generator
         self.autocast = config.precision == "bf16"
         self.space, self.drop_path = config.space, 0.0
+        self._mixtures: Mixtures | None = None
         stem_channels = STEM_MULTIPLIER * config.channels
         make_stem = cifar_stem if config.stem == "cifar" else imagenet_stem
         self.stem = make_stem(image_channels, stem_channels)
@@ -195,6 +199,23 @@ class Supernet(nn.Module):
         """Inside it second derivatives are right, which a faster implementation may not promise elsewhere."""
         return nullcontext()
 
+    @contextmanager
+    def mixed_by(self, mixtures: Mixtures) -> Iterator[None]:
+        """Inside it operations and edges have these weights instead of those of alpha and beta."""
+        self._mixtures = mixtures
+        try:
+            yield
+        finally:
+            self._mixtures = None
+
+    def mixtures(self) -> Mixtures:
+        """The weights of operations and edges that alpha and beta give; all edges weigh 1 without normalization."""
+        found = {}
+        for reduction in (False, True):
+            alphas, betas = self.architecture.mixture(reduction)
+            found[reduction] = (alphas, betas if self.edge_normalization else torch.ones_like(betas))
+        return found
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
@@ -203,14 +224,11 @@ class Supernet(nn.Module):
 
     def _logits(self, images: Tensor) -> Tensor:
         before_previous, previous = apply_stem(self.stem, images)
-        mixtures = {reduction: self.architecture.mixture(reduction) for reduction in (False, True)}
+        mixtures = self._mixtures or self.mixtures()
         drop_path = self.drop_path if self.training else 0.0
         for cell in self.cells:
             assert isinstance(cell, SearchCell)
-            alphas, betas = mixtures[cell.reduction]
-            if not self.edge_normalization:
-                betas = torch.ones_like(betas)
-            output = cell(before_previous, previous, alphas, betas, self.generator, drop_path)
+            output = cell(before_previous, previous, *mixtures[cell.reduction], self.generator, drop_path)
             before_previous, previous = previous, output
         return self.classifier(previous.mean(dim=(2, 3)))
 

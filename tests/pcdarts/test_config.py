@@ -38,6 +38,10 @@ from pcdarts.results import EpochRecord, RetrainResult, SearchResult
         ({"method": "enas"}, "one of pcdarts, darts, random"),
         ({"space": "s5"}, "one of darts, s1, s2, s3, s4"),
         ({"drop_path": 1.0}, "at least 0 and less than 1"),
+        ({"eigenvalue_every": -1}, "at least 0, where 0 turns the measurement off"),
+        ({"eigenvalue_batch": 0}, "at least 1"),
+        ({"skip_rule": "warning"}, "one of off, warn, stop"),
+        ({"max_skip_connections": 9}, "between 0 and 8"),
     ],
 )
 def test_bad_search_settings_name_value_and_rule(values, message):
@@ -89,6 +93,10 @@ def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_el
             "method": "darts",
             "space": "s1",
             "drop_path": 0.1,
+            "eigenvalue_rule": "stop",
+            "skip_rule": "stop",
+            "frozen_rule": "stop",
+            "nonfinite_rule": "off",
         }
         changed = changed[field.name] if field.name in changed else value + 1
         other = dataclasses.replace(base, **{field.name: changed})

@@ -18,7 +18,7 @@ from pcdarts.search import SearchState, drop_path, learning_rate, notes, search,
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 
-CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80)
+CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80, eigenvalue_every=2)
 
 
 def run(config, **arguments):
@@ -28,7 +28,8 @@ def run(config, **arguments):
 
 
 def timeless(record):
-    return dataclasses.replace(record, seconds=0.0, peak_memory_bytes=0)
+    times = {field.name: 0.0 for field in dataclasses.fields(record) if "seconds" in field.name}
+    return dataclasses.replace(record, **times, peak_memory_bytes=0, images_per_second=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,95 @@ def test_the_result_is_the_last_epoch(whole):
     weights = [v for n, v in saved["supernet"].items() if n.endswith(("weight", "bias"))]
     assert result.supernet_parameters == sum(weight.numel() for weight in weights)
     assert result.epochs_trained == 3 and 0 <= result.last_genotype_change <= 2
+
+
+def test_the_result_holds_the_measures_of_the_chosen_epoch(whole):
+    result, records, _ = whole
+    last = records[-1]
+    assert (result.chosen_epoch, result.stop_reason, result.early_stop_epoch, result.gpu_days) == (2, "", None, None)
+    for name in ("dominant_eigenvalue", "discretized_accuracy", "alpha_margin_normal", "depth_reduce", "weight_norm"):
+        assert getattr(result, name) == getattr(last, name) is not None, name
+    assert result.train_valid_gap == result.train_accuracy - result.valid_accuracy
+    assert last.discretization_gap == last.valid_accuracy - last.discretized_accuracy
+    assert result.seconds_metrics == pytest.approx(sum(record.seconds_metrics for record in records))
+    parts = ("seconds_data", "seconds_weights", "seconds_alpha", "seconds_validation", "seconds_metrics")
+    for record in records:
+        assert 0 < sum(getattr(record, name) for name in parts) <= record.seconds
+        assert (record.seconds_alpha > 0) == record.alpha_trained
+    assert all(getattr(result, field.name) is not None for field in dataclasses.fields(result)[13:-2])
+
+
+def test_measures_follow_their_schedule(whole):
+    _, records, _ = whole
+    assert [record.dominant_eigenvalue is None for record in records] == [True, False, False]
+    assert [record.eigenvalue_seconds is None for record in records] == [True, False, False]
+    assert [record.discretized_accuracy is None for record in records] == [True, False, False]
+    assert records[0].alpha_kendall_tau is None and records[2].alpha_kendall_tau <= 1
+    assert all(math.isfinite(record.dominant_eigenvalue) for record in records[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{}, {"channel_sampling": "random"}], ids=str)
+def test_a_search_is_the_same_to_the_bit_with_and_without_metrics(values):
+    config = dataclasses.replace(CONFIG, **values)
+    _, measured = run(dataclasses.replace(config, eigenvalue_every=1))
+    _, plain = run(dataclasses.replace(config, eigenvalue_every=0))
+    assert [record.dominant_eigenvalue for record in plain] == [None] * 3
+    empty = {"dominant_eigenvalue": None, "discretized_accuracy": None, "discretization_gap": None}
+    for with_metrics, without in zip(measured, plain, strict=True):
+        assert dataclasses.replace(timeless(with_metrics), **empty) == timeless(without)
+
+
+def stopping_config(**values):
+    """Alpha hardly moves, so that the genotype stays as it is."""
+    return dataclasses.replace(
+        CONFIG, epochs=4, frozen_rule="stop", frozen_epochs=1, alpha_learning_rate=1e-9, **values
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    said = []
+    return *run(stopping_config(), log=said.append), said
+
+
+def test_a_rule_that_stops_ends_the_search_with_the_cell_of_the_epoch_it_names(stopped):
+    result, records, said = stopped
+    assert [record.epoch for record in records] == [0, 1]  # the first epoch of trained alpha changed nothing
+    assert (result.epochs_trained, result.chosen_epoch) == (2, 1)
+    assert result.stop_reason == "frozen rule: the genotype has been the same since epoch 0"
+    assert result.warnings == records[1].warnings == result.stop_reason and records[0].warnings == ""
+    assert said[-1] == f"warning: epoch 1: {result.stop_reason}"
+    assert (result.genotype, result.valid_accuracy) == (records[1].genotype, records[1].valid_accuracy)
+
+
+def test_a_stopped_search_is_not_trained_further_from_its_checkpoint(stopped, tmp_path):
+    result, records, _ = stopped
+    file = CheckpointFile(tmp_path / "search.pt")
+    config = stopping_config(checkpoint_every=9)
+    first, _ = run(config, checkpoint=file)  # saved because it ended
+    again, repeated = run(config, checkpoint=file)
+    assert timeless(first) == timeless(again) == timeless(result)
+    assert list(map(timeless, repeated)) == list(map(timeless, records))
+
+
+def test_a_warning_changes_nothing_but_the_warnings(stopped):
+    config = dataclasses.replace(stopping_config(), frozen_rule="warn")
+    result, records = run(config)
+    assert len(records) == 4 and result.chosen_epoch == 3 and result.stop_reason == ""
+    assert list(map(timeless, records[:2])) == list(map(timeless, stopped[1]))
+    assert result.warnings == "frozen rule: the genotype has been the same since epoch 0"
+
+
+def test_a_search_that_diverges_returns_the_last_sound_cell(monkeypatch):
+    """Weights become infinite in epoch 2, after an epoch of trained alpha."""
+    rates = {0: 0.05, 1: 0.05, 2: 1e30}
+    monkeypatch.setattr("pcdarts.search.learning_rate", lambda config, epoch: rates[epoch])
+    result, records = run(dataclasses.replace(CONFIG, gradient_clip=1e30))
+    assert len(records) == 3 and not math.isfinite(records[2].train_loss)
+    assert (result.chosen_epoch, result.genotype, result.train_loss) == (1, records[1].genotype, records[1].train_loss)
+    assert result.stop_reason.startswith("nonfinite rule: training loss is ")
+    Genotype.parse(records[2].genotype)
 
 
 def test_alpha_and_beta_are_frozen_in_the_warm_up_and_move_after_it(whole):
