@@ -134,7 +134,7 @@ def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
 
 @contextmanager
 def drawing_from(supernet: Supernet, generator: torch.Generator) -> Iterator[None]:
-    """Random channels and noise are drawn as from `generator` inside; those of the search stay as they would have been."""
+    """Random channels and noise are drawn as from `generator` inside; those of the search stay as they would be."""
     before = supernet.generator.get_state()
     supernet.generator.set_state(generator.get_state())
     try:

@@ -218,9 +218,10 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
-            logits = self._logits(images)
-        return logits.float() if self.autocast else logits
+        if not self.autocast:
+            return self._logits(images)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self._logits(images).float()
 
     def _logits(self, images: Tensor) -> Tensor:
         before_previous, previous = apply_stem(self.stem, images)
