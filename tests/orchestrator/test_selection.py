@@ -49,3 +49,8 @@ def test_limits_are_inclusive_and_the_next_best_moves_up(limits):
 
 def test_top_0_selects_nothing():
     assert names([row("a", 1.0, "x")], top=0) == []
+
+
+def test_searches_that_a_rule_stopped_count():
+    (only,) = select([row("a", 2.0, "x", status="stopped")], SelectionConfig())
+    assert only.origins == ("a",)
