@@ -109,8 +109,8 @@ class SearchConfig:
     """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy; the last epoch is always
     measured. 0: never."""
     eigenvalue_batch: int = 32
-    """Validation images, always the same, that the dominant eigenvalue is measured on. Memory: about that of a training
-    step of the reference super-network on twice as many."""
+    """Validation images, always the same, that the dominant eigenvalue is measured on. Memory grows with it, as the
+    graph of both derivatives is kept."""
     eigenvalue_rule: Rule = "warn"
     """What to do where the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times the average 4
     measurements earlier, from epoch 10 on: nothing, warn, or stop and return the cell of that earlier epoch."""

@@ -59,10 +59,9 @@ def dominant_eigenvalue(
     """Largest algebraic eigenvalue of the Hessian of the loss in the alphas of both cells; beta stands still.
 
     Of the mean cross-entropy of images (N, C, H, W) and labels (N,), with batch statistics.  Exact Hessian-vector
-    products by double back-propagation, Lanczos iteration until the residual |H v - eigenvalue v| is at
-    most `tolerance` times the eigenvalue.  The
-    start vector and random channels are drawn from `generator`.  NaN where derivatives are not finite and where the
-    iteration does not converge.
+    products by double back-propagation, Lanczos iteration until the residual |H v - eigenvalue v| is at most
+    `tolerance` times the eigenvalue.  The start vector and random channels are drawn from `generator`.  NaN where
+    derivatives are not finite and where the iteration does not converge.
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes a while to import
 

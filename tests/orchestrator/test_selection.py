@@ -70,3 +70,8 @@ def test_random_cells_obey_the_limits_and_are_not_queued_twice():
     rows = [random_row(0, "r", macs=6), random_row(1, "x"), random_row(2, "s"), row("a", 90.0, "x")]
     assert names(rows, top=1, max_macs=5) == [("a",), ("random-seed2",)]
     assert names(rows, top=0) == []
+
+
+def test_searches_that_a_rule_stopped_count():
+    (only,) = select([row("a", 2.0, "x", status="stopped")], SelectionConfig())
+    assert only.origins == ("a",)

@@ -73,7 +73,7 @@ def test_the_eigenvalue_rule_returns_the_epoch_that_early_stopping_names():
     past = history(50, dominant_eigenvalue=values)
     assert verdicts(rule("eigenvalue"), past[:32]) == []
     assert stopping(rule("eigenvalue"), past[:33]).epoch == named_epoch(past[:33]) == named_epoch(past) == 20
-    warm_up = history(50, dominant_eigenvalue=values, alpha_trained=[epoch >= 24 for epoch in range(50)])
+    warm_up = history(50, dominant_eigenvalue=values, alpha_trained=[epoch >= 28 for epoch in range(50)])
     assert named_epoch(warm_up) is None  # too few measurements of trained alpha before the jump
 
 
