@@ -30,6 +30,33 @@ class SearchSetting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettingSeeds:
+    """How well the mean of a setting is known in a study that adds seeds until it is, and why it got no more."""
+
+    setting: str
+    """The swept fields without the seed, as in `searches`."""
+    study: str
+    """Name of the study."""
+    target_halfwidth: float
+    """Half-width of the interval that was asked for; percentage points."""
+    max_seeds: int
+    """Most seeds that were allowed, failed ones included."""
+    corrected_interval: bool
+    """Whether all intervals looked at hold together with 95 %; else the last one is optimistic, as seeds stopped where
+    it happened to be narrow."""
+    seeds_run: int
+    """Seeds that ended, failed ones included."""
+    seeds_with_result: int
+    """Seeds that the mean is over."""
+    mean: float | None
+    """Mean of valid_accuracy over these seeds; percent."""
+    halfwidth: float | None
+    """Half the width of the interval of the mean (Student's t) that was judged by; percentage points."""
+    reason: str
+    """Why no more seeds were added."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DerivedNetwork:
     """Size of the network that is built from the found cells, at the size at which it would be retrained."""
 

@@ -22,6 +22,7 @@ from analysis.records import (
     RetrainJob,
     SearchIdentity,
     SearchSetting,
+    SettingSeeds,
 )
 from pcdarts.config import RetrainConfig, SearchConfig, field_docs
 from pcdarts.results import EpochRecord, RetrainResult, SearchResult
@@ -196,6 +197,12 @@ EPOCHS = Table(
     parts=(EpochIdentity, EpochRecord),
     optional=(EpochRecord,),
 )
+SETTINGS = Table(
+    name="settings",
+    key=("setting",),
+    description="One row for every setting of a study with --target-halfwidth.",
+    parts=(SettingSeeds,),
+)
 QUEUE = Table(
     name="queue",
     key=("job_id",),
@@ -209,7 +216,7 @@ RETRAINS = Table(
     parts=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
     optional=(RetrainResult,),
 )
-TABLES = (SEARCHES, EPOCHS, QUEUE, RETRAINS)
+TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS)
 """All tables of a study."""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator import output
 from orchestrator.checks import check
-from orchestrator.config import SelectionConfig, StudyConfig
+from orchestrator.config import SeedConfig, SelectionConfig, StudyConfig
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
 from orchestrator.retraining import RetrainQueue
 from orchestrator.storage import join, open_study
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add_fields(run.add_argument_group("how to run; no result depends on it"), RunOptions)
     swept = run.add_argument_group("the search; several values are searched in every combination")
     add_fields(swept, SearchConfig, several=True, skip=("seed",))
+    add_fields(run.add_argument_group("seeds beyond the given ones"), SeedConfig)
     selection = run.add_argument_group("which cells are queued")
     add_fields(selection, SelectionConfig)
     add_fields(run.add_argument_group("how they are retrained"), RetrainConfig, prefix="retrain-")
@@ -107,6 +108,7 @@ def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
         sweep={**study.sweep, **swept},
         retrain=dataclasses.replace(study.retrain, **retrain),
         selection=dataclasses.replace(study.selection, **given(arguments, SelectionConfig)),
+        seeds=dataclasses.replace(study.seeds, **given(arguments, SeedConfig)),
     )
 
 

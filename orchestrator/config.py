@@ -30,6 +30,27 @@ class SelectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedConfig:
+    """Whether seeds are added to a setting until the mean of its validation accuracy is known well enough."""
+
+    target_halfwidth: float = 0.0
+    """Seeds are added until half the width of the 95 % interval of the mean (Student's t) is at most this, percentage
+    points; 0: only the given seeds."""
+    max_seeds: int = 20
+    """Most seeds of a setting, failed ones included."""
+    corrected_interval: bool = False
+    """Judge by wider intervals that hold together with 95 % at all looks (Bonferroni); else the last one is
+    optimistic, as seeds stop where it happens to be narrow."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.target_halfwidth < 0:
+            raise ValueError(f"target_halfwidth is {self.target_halfwidth:g}, but must be at least 0")
+        if self.max_seeds < 2:
+            raise ValueError(f"max_seeds is {self.max_seeds}, but must be at least 2, for an interval")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """All that decides the outcome of a study.  Raises ValueError where one of its searches cannot work."""
 
@@ -43,6 +64,8 @@ class StudyConfig:
     """How the best cells are retrained."""
     selection: SelectionConfig = SelectionConfig()
     """Which cells are retrained."""
+    seeds: SeedConfig = SeedConfig()
+    """When seeds are added to those of the sweep."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
@@ -100,6 +123,7 @@ class StudyConfig:
                 sweep={name: tuple(values) for name, values in plain["sweep"].items()},
                 retrain=RetrainConfig(**plain["retrain"]),
                 selection=SelectionConfig(**plain["selection"]),
+                seeds=SeedConfig(**plain.get("seeds", {})),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"the study's configuration cannot be read: {error}") from None
@@ -120,6 +144,7 @@ class StudyConfig:
             "sweep": {name: list(values) for name, values in self.sweep.items()},
             "retrain": identity(self.retrain),
             "selection": dataclasses.asdict(self.selection),
+            "seeds": dataclasses.asdict(self.seeds),
         }
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
 

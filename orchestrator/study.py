@@ -13,12 +13,13 @@ import torch
 
 from analysis.report import write_report
 from analysis.store import ResultStore
-from analysis.tables import SEARCHES
+from analysis.tables import SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
 from orchestrator.config import StudyConfig
 from orchestrator.progress import Progress
 from orchestrator.retraining import RetrainListener, RetrainQueue, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
+from orchestrator.sequential import further_searches, setting_rows
 from orchestrator.storage import create_or_open, open_study
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
@@ -58,13 +59,21 @@ def run_study(
     Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
     """
     store = create_or_open(study, root, command)
-    missing = missing_searches(study, store, retry_failed=options.retry_failed)
     queue = RetrainQueue(study, store)
+    missing = missing_searches(study, store, retry_failed=options.retry_failed)
     if missing:
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
         _search(study, store, root, missing, options)
+    while added := further_searches(study, store.read(SEARCHES)):
+        missing += added
+        say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
+        _search(study, store, root, added, options)
+    if decisions := setting_rows(study, store.read(SEARCHES)):
+        store.append(SETTINGS, decisions, "settings")
+        for row in decisions:
+            say(f"{row['setting']}: {row['reason']}")
     queue.update()
     to_retrain = retrain and _work_left(queue, options.retry_failed)
     if to_retrain:
@@ -132,7 +141,7 @@ def _search(
     run_on_worker(_probe_data, study.search, resources)
     fraction = _memory_fraction(resources)
     specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
-    before = _ended(study, store, {config.search_id for config in configs})
+    before = _ended(store, {config.search_id for config in configs})
     with Progress(
         "searches",
         {config.search_id: 0 if config.method == "random" else config.epochs for config in configs},
@@ -143,11 +152,10 @@ def _search(
         _run(search_trial, specs, SearchListener(study, store, progress), resources, options)
 
 
-def _ended(study: StudyConfig, store: ResultStore, again: set[str]) -> pd.DataFrame:
-    """Rows of this study's searches that ended before and are not run again."""
+def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:
+    """Rows of the searches that ended before and are not run again."""
     searches = store.read(SEARCHES)
-    wanted = {config.search_id for config in study.searches()} - again
-    return searches[searches["search_id"].isin(wanted)]
+    return searches[~searches["search_id"].isin(again)]
 
 
 def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) -> TrialResources:
@@ -197,7 +205,7 @@ def _work_left(queue: RetrainQueue, retry_failed: bool) -> bool:
 
 
 def _counts(study: StudyConfig, store: ResultStore) -> str:
-    ended = _ended(study, store, set())
+    ended = _ended(store, set())
     failed = int((ended["status"] == "failed").sum())
     text = f"{len(ended) - failed} searches completed"
     return f"{text}, {failed} failed (--retry-failed runs them again)" if failed else text

@@ -27,7 +27,9 @@ from pcdarts.genotype import Genotype
 from pcdarts.search import search
 
 LOCAL = RunOptions(address="local")
-VARYING = ("seconds", "peak_memory_bytes", "started_at", "finished_at", "submitted_at", "data_dir")
+TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in ("data", "weights", "alpha", "validation", "metrics")))
+VARYING = ("seconds", *TIMES, "images_per_second", "peak_memory_bytes", "started_at", "finished_at", "submitted_at")
+VARYING += ("data_dir",)
 
 
 def run(study, root, options=LOCAL, retrain=True):
