@@ -107,14 +107,17 @@ def test_a_study_without_the_field_can_be_read():
 
 def test_a_study_adds_seeds_up_to_the_most_and_records_why_it_stopped(tmp_path, ray_session):
     wide = dataclasses.replace(
-        smoke(), sweep={"seed": (0, 1, 2), "k": (2,)}, seeds=SeedConfig(target_halfwidth=1e-6, max_seeds=4)
+        smoke(),
+        search=dataclasses.replace(smoke().search, batch_size=10),
+        sweep={"seed": (0, 1), "k": (2,)},
+        seeds=SeedConfig(target_halfwidth=1e-6, max_seeds=3),
     )
     said = []
     options = RunOptions(address="local")
     for _ in range(2):  # the second time nothing is left to do
         run_study(wide, str(tmp_path), options=options, retrain=False, command=["pcdarts"], say=said.append)
     store = ResultStore(str(tmp_path))
-    assert sorted(store.read(SEARCHES)["seed"]) == [0, 1, 2, 3]
+    assert sorted(store.read(SEARCHES)["seed"]) == [0, 1, 2]
     (row,) = store.read(SETTINGS).to_dict("records")
-    assert (row["setting"], row["seeds_run"]) == ("k=2", 4) and "all 4 seeds are used" in row["reason"]
+    assert (row["setting"], row["seeds_run"]) == ("k=2", 3) and "all 3 seeds are used" in row["reason"]
     assert sum("1 more searches" in line for line in said) == 1
