@@ -25,8 +25,8 @@ class SearchSetting:
 
     setting: str
     """The swept fields without the seed, such as k=4: equal for all seeds of a setting."""
-    sampling_rate: float
-    """Share of the channels that enter the mixed operation, 1 / k."""
+    sampling_rate: float | None
+    """Share of the channels that enter the mixed operation, 1 / k; missing for random cells."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.report_text import MISSING, number, plain, records, spread
-from analysis.statistics import SettingSummary, natural_key, rank_searches
+from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def seeds_table(searches: pd.DataFrame) -> HtmlTable:
 
 
 def searches_table(searches: pd.DataFrame) -> HtmlTable:
-    """All searches: completed ones, best first, then stopped ones, then failed ones."""
+    """All searches: those with a result, best first, then failed ones."""
     return HtmlTable(
         caption="All searches; accuracies in percent, of the super-network with shared weights",
         headings=(
@@ -104,7 +104,7 @@ def searches_table(searches: pd.DataFrame) -> HtmlTable:
 
 
 def errors_table(searches: pd.DataFrame) -> HtmlTable:
-    """Searches that were stopped or failed, and why."""
+    """Searches that have no result, and why."""
     return HtmlTable(
         caption="Searches that did not complete",
         headings=("search", "status", "error"),
@@ -158,7 +158,7 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
 
 
 def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
-    ended = searches[searches["status"] != "completed"]
+    ended = searches[~searches["status"].isin(WITH_RESULT)]
     return ended.sort_values(["status", "search_id"], ascending=[False, True])
 
 

@@ -33,9 +33,7 @@ def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def verdict(summaries: Sequence[SettingSummary]) -> list[str]:
     """Up to three sentences: the best setting, how much the searches agree, and how far to trust it."""
-    completed, failed, stopped = (
-        sum(getattr(s, name) for s in summaries) for name in ("completed", "failed", "stopped")
-    )
+    completed, failed, stopped = (sum(getattr(s, name) for s in summaries) for name in ("ended", "failed", "stopped"))
     ended = " and ".join(f"{n} {verb}" for n, verb in ((failed, "failed"), (stopped, "stopped early")) if n)
     if not summaries:
         return ["No search has ended yet."]

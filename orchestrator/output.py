@@ -31,7 +31,7 @@ def summary(store: ResultStore) -> str:
         accuracy = row.valid_accuracy
         settings.add_row(
             row.setting,
-            str(row.completed),
+            str(row.ended),
             str(row.failed),
             _mean_std(accuracy.mean, accuracy.std),
             "-" if math.isnan(accuracy.maximum) else f"{accuracy.maximum:.2f}",

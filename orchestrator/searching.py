@@ -83,5 +83,5 @@ class SearchListener:
             status=status,
             error=error,
             setting=self.study.setting(spec.config),
-            sampling_rate=1 / spec.config.k,
+            sampling_rate=None if spec.config.method == "random" else 1 / spec.config.k,
         )

@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     config = dataclasses.replace(SEARCHES[arguments.preset](), **given(arguments, SearchConfig))
+    if config.method == "random":
+        print(f"random cell of the space {config.space}, seed {config.seed}; nothing is trained")
+        print(search(config).genotype)
+        return 0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

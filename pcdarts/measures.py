@@ -13,15 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdarts.genotype import INPUTS, PRIMITIVES, Genotype
+from pcdarts.genotype import INPUTS, Genotype
 from pcdarts.results import EpochRecord, SearchResult
-from pcdarts.supernet import EDGES, EDGES_INTO, softmax_into_nodes
+from pcdarts.spaces import EDGES, EDGES_INTO, SPACES, Primitives, SpaceName
+from pcdarts.supernet import softmax_into_nodes
 
 Pairs = Sequence[tuple[str, int]]
-Primitives = Sequence[Sequence[str]]
-"""The operations of every edge, in the order of alpha's columns."""
 
-DARTS_SPACE: Primitives = (PRIMITIVES,) * len(EDGES)
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 TRAINING_PARTS = ("data", "weights", "alpha")
 TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in (*TRAINING_PARTS, "validation", "metrics")))
@@ -33,7 +31,7 @@ def architecture_columns(
     previous: EpochRecord | None,
     genotype: Genotype,
     edge_normalization: bool,
-    primitives: Mapping[str, Primitives] = {"normal": DARTS_SPACE, "reduce": DARTS_SPACE},  # noqa: B006 (read only)
+    space: SpaceName = "darts",
 ) -> dict[str, Any]:
     """All columns of an EpochRecord that follow from alpha, beta, those of the epoch before and the derived cells."""
     columns: dict[str, Any] = {
@@ -42,17 +40,28 @@ def architecture_columns(
         "beta_norm": norm([arch["betas_normal"], arch["betas_reduce"]]),
     }
     for cell, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        primitives = SPACES[space].primitives(cell == "reduce")
         alphas, betas = arch[f"alphas_{cell}"].double(), arch[f"betas_{cell}"].double()
         weights = softmax_into_nodes(betas)
         shares = weights if edge_normalization else torch.ones_like(weights)
-        skips, pools = (sum(operation in names for operation, _ in pairs) for names in (("skip_connect",), POOLS))
         measures = {
             "alphas": tuple(map(tuple, alphas.tolist())),
             "betas": tuple(betas.tolist()),
             "alpha_entropy": float(_entropy(alphas.softmax(dim=1)).mean()),
             "beta_entropy": beta_entropy(weights),
-            "alpha_margin": alpha_margin(alphas.softmax(dim=1), pairs, primitives[cell]),
-            "edge_margin": edge_margin(alphas.softmax(dim=1) * shares[:, None], pairs, primitives[cell]),
+            "alpha_margin": alpha_margin(alphas.softmax(dim=1), pairs, primitives),
+            "edge_margin": edge_margin(alphas.softmax(dim=1) * shares[:, None], pairs, primitives),
+        }
+        columns |= {f"{name}_{cell}": value for name, value in measures.items()}
+    return columns | cell_columns(genotype)
+
+
+def cell_columns(genotype: Genotype) -> dict[str, Any]:
+    """All columns that follow from the cells alone."""
+    columns: dict[str, Any] = {}
+    for cell, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        skips, pools = (sum(operation in names for operation, _ in pairs) for names in (("skip_connect",), POOLS))
+        measures = {
             "skip_connections": skips,
             "pools": pools,
             "parameter_free_share": (skips + pools) / len(pairs),
@@ -93,7 +102,7 @@ def beta_entropy(weights: Tensor) -> float:
     return sum(shares) / len(shares)
 
 
-def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives = DARTS_SPACE) -> float:
+def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives) -> float:
     """Mean over the kept edges of a cell: weight of the chosen operation minus that of the next best one.
 
     Of softmax(alpha) (E, P), without `none`.  An operation without a rival has a margin of its whole weight.
@@ -106,7 +115,7 @@ def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives = DARTS_S
     return sum(margins) / len(margins)
 
 
-def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives = DARTS_SPACE) -> float:
+def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives) -> float:
     """Mean over the nodes that dropped an edge: score of the worst kept edge minus that of the best dropped one.
 
     An edge's score is the largest of its operations' scores (E, P), without `none`.

@@ -30,17 +30,18 @@ class EpochRecord:
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     alphas_normal: Matrix
-    """Alpha of the normal cell before the softmax: 14 edges x 8 operations."""
+    """Alpha of the normal cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
     alphas_reduce: Matrix
-    """Alpha of the reduction cell before the softmax: 14 edges x 8 operations."""
+    """Alpha of the reduction cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
     betas_normal: Vector
     """Beta of the normal cell before the softmax: 14 edges."""
     betas_reduce: Vector
     """Beta of the reduction cell before the softmax: 14 edges."""
     alpha_entropy_normal: float
-    """Mean over the edges of the entropy of softmax(alpha), normal cell; nats, at most ln 8 = 2.079."""
+    """Mean over the edges of the entropy of softmax(alpha), normal cell; nats, at most the ln of an edge's operations:
+    ln 8 = 2.079 in the space darts."""
     alpha_entropy_reduce: float
-    """Mean over the edges of the entropy of softmax(alpha), reduction cell; nats, at most ln 8 = 2.079."""
+    """As alpha_entropy_normal, for the reduction cell."""
     beta_entropy_normal: float
     """Mean over the nodes of the entropy of softmax(beta), divided by its maximum (ln of the node's edges); 0 to 1."""
     beta_entropy_reduce: float
@@ -120,15 +121,18 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The outcome of a search: the state after its chosen epoch, which is the last one unless a rule stopped it."""
+    """The outcome of a search: the state after its chosen epoch, which is the last one unless a rule stopped it.
+
+    A random cell has no losses, accuracies or measures of training.
+    """
 
     genotype: str
     """Cells that the search found, in the official notation."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
-    train_loss: float
+    train_loss: float | None
     """Mean cross-entropy of the super-network on the training half in the chosen epoch."""
-    train_accuracy: float
+    train_accuracy: float | None
     """Accuracy of the super-network on the training half in the chosen epoch; percent."""
     valid_loss: float | None
     """Mean cross-entropy of the super-network on the validation half: the last one measured, at or before the chosen
@@ -137,9 +141,9 @@ class SearchResult:
     """Accuracy of the super-network on the validation half, measured with valid_loss; percent. Shared weights: not the
     accuracy of the retrained network."""
     supernet_parameters: int
-    """Weights of the super-network, without alpha and beta."""
+    """Weights of the super-network, without alpha and beta; 0 for a random cell."""
     epochs_trained: int
-    """Epochs that were trained."""
+    """Epochs that were trained; 0 for a random cell."""
     last_genotype_change: int
     """Last epoch, up to the chosen one, that changed the genotype; the cell was final from then on."""
     skip_connections_normal: int

@@ -7,7 +7,7 @@ channels and H x W pixels; E = 14 edges, P operations of an edge.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +20,9 @@ from torch.nn import functional
 from pcdarts.config import SearchConfig
 from pcdarts.data import ImageBatches
 from pcdarts.genotype import Genotype
-from pcdarts.measures import DARTS_SPACE, Pairs, Primitives, kept_edges
-from pcdarts.supernet import EDGES_INTO, Mixtures, Supernet
+from pcdarts.measures import Pairs, kept_edges
+from pcdarts.spaces import EDGES_INTO, SPACES
+from pcdarts.supernet import Mixtures, Supernet
 from pcdarts.training import evaluate, seeded_generator
 
 TOLERANCE = 0.1
@@ -108,11 +109,7 @@ def discretized(supernet: Supernet, genotype: Genotype) -> Iterator[None]:
 
 
 @torch.no_grad()
-def discrete_mixtures(
-    supernet: Supernet,
-    genotype: Genotype,
-    primitives: Mapping[bool, Primitives] = {False: DARTS_SPACE, True: DARTS_SPACE},  # noqa: B006 (read only)
-) -> Mixtures:
+def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
     """Weights that keep a genotype's operations and edges alone.
 
     A kept edge has weight 1 on its chosen operation.  A dropped edge has weight 0 as a whole, its bypassed channels
@@ -125,7 +122,7 @@ def discrete_mixtures(
         kept = kept_edges(pairs)
         operations, edges = torch.zeros_like(alphas), torch.zeros_like(betas)
         for edge, (operation, _) in zip(kept, pairs, strict=True):
-            operations[edge, primitives[reduction][edge].index(operation)] = 1
+            operations[edge, SPACES[supernet.space].primitives(reduction)[edge].index(operation)] = 1
         edges[kept] = betas[kept]
         if supernet.edge_normalization:
             for into in EDGES_INTO:
@@ -136,13 +133,13 @@ def discrete_mixtures(
 
 @contextmanager
 def drawing_from(supernet: Supernet, generator: torch.Generator) -> Iterator[None]:
-    """Random channels come from `generator` inside, so that those of the search stay as they would have been."""
-    own = supernet.generator
-    supernet.generator = generator
+    """Inside it random channels and noise are drawn as from `generator`; those of the search stay as they would be."""
+    before = supernet.generator.get_state()
+    supernet.generator.set_state(generator.get_state())
     try:
         yield
     finally:
-        supernet.generator = own
+        supernet.generator.set_state(before)
 
 
 def _loss(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,15 +1,20 @@
 """Tests of analysis.statistics."""
 
 import math
+import warnings
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import special
 
 from analysis.statistics import (
     intervals_overlap,
     mean_interval,
     natural_key,
+    needs_more_seeds,
     rank_searches,
+    stopping_level,
     summarize,
     summarize_settings,
 )
@@ -58,6 +63,38 @@ def test_overlap():
     assert intervals_overlap(near, summarize([9.0]))  # one value: nothing tells them apart
 
 
+def test_quartiles_and_interquartile_mean():
+    summary = summarize([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert (summary.q1, summary.median, summary.q3, summary.iqm) == (2.0, 3.0, 4.0, 3.0)
+    assert summarize([1.0, 2.0, 3.0]).iqm == 2.0  # 3 // 4 = 0 values are cut
+
+
+def test_few_values_have_their_range_as_interval():
+    for values, probability in (([1.0, 2.0], "50 %"), ([1.0, 2.0, 4.0], "75 %"), ([1.0, 2.0, 4.0, 5.0], "87.5 %")):
+        summary = summarize(values)
+        assert (summary.low, summary.high) == (summary.minimum, summary.maximum)
+        assert summary.method.startswith(f"{len(values)} values: ") and probability in summary.method
+
+
+def test_no_interval_is_invented():
+    one, none = summarize([5.0]), summarize([])
+    assert math.isnan(one.low) and math.isnan(one.high) and one.method == "one value: no interval"
+    assert math.isnan(none.low) and none.method == "no value"
+
+
+@pytest.mark.parametrize("n", [2, 5, 30])
+def test_equal_values_have_an_interval_without_width(n):
+    summary = summarize([0.1] * n)
+    assert (summary.mean, summary.std, summary.low, summary.high, summary.iqm) == (0.1, 0.0, 0.1, 0.1, 0.1)
+    assert summary.method == f"all {n} values are equal: nothing to resample"
+
+
+def test_without_a_generator_the_interval_is_the_same_every_time():
+    values = [80.1, 80.4, 79.9, 81.0, 80.2]
+    assert summarize(values) == summarize(values) == summarize(values, np.random.default_rng(0))
+    assert summarize(values) != summarize(values, np.random.default_rng(1))
+
+
 def test_settings_by_mean_best_first():
     summaries = summarize_settings(
         frame(
@@ -94,11 +131,28 @@ def test_an_accuracy_that_is_not_a_number_is_never_best():
     assert summary.completed == 1 and summary.best_genotype is None
 
 
-def test_stopped_searches_do_not_count():
-    stopped = search_row(4, 0, 99.0) | {"status": "stopped"}
-    (summary,) = summarize_settings(frame(stopped, search_row(4, 1, 80.0)))
-    assert (summary.stopped, summary.completed, summary.best_accuracy) == (1, 1, 80.0)
-    assert rank_searches(frame(stopped)).empty
+def test_stopped_searches_count_like_completed_ones():
+    stopped = search_row(4, 0, 82.0) | {"status": "stopped"}
+    (summary,) = summarize_settings(frame(stopped, search_row(4, 1, 80.0), search_row(4, 2, None)))
+    assert (summary.stopped, summary.completed, summary.ended, summary.failed) == (1, 1, 2, 1)
+    assert (summary.valid_accuracy.mean, summary.best_accuracy) == (81.0, 82.0)
+    assert list(rank_searches(frame(stopped))["search_id"]) == [stopped["search_id"]]
+
+
+def test_the_worst_seed():
+    (summary,) = summarize_settings(frame(*(search_row(4, seed, 80.0 + seed) for seed in (3, 1, 2))))
+    assert (summary.worst_seed, summary.valid_accuracy.minimum) == (1, 81.0)
+    assert summary.worst_search_id == search_row(4, 1, 81.0)["search_id"]
+    (failed,) = summarize_settings(frame(search_row(4, 0, None)))
+    assert failed.worst_seed is None and failed.worst_search_id is None
+
+
+def test_the_interval_of_a_setting_depends_on_its_own_values():
+    rows = [search_row(4, seed, 80 + math.sin(seed)) for seed in range(6)]
+    (alone,) = summarize_settings(frame(*rows))
+    beside = summarize_settings(frame(*rows, *(search_row(2, seed, 70 + math.cos(seed)) for seed in range(6))))
+    assert alone == beside[0]
+    assert summarize_settings(frame(*rows), np.random.default_rng(7)) != [alone]
 
 
 def test_nothing_at_all():
@@ -110,3 +164,63 @@ def test_natural_order():
     assert sorted(["k=16", "k=2", "k=4, x=10", "k=4, x=9", "a"], key=natural_key) == [
         "a", "k=2", "k=4, x=9", "k=4, x=10", "k=16",
     ]  # fmt: skip
+
+
+def test_seeds_are_added_until_the_interval_is_narrow():
+    # t(0.975, 2) = 4.3027: the half-width of 0, 1, 2 is 4.3027 / sqrt(3) = 2.484
+    assert needs_more_seeds([0.0, 1.0, 2.0], 2.49, 20) == (
+        False,
+        "half-width 2.48 of 3 values is within the target 2.49",
+    )
+    more, reason = needs_more_seeds([0.0, 1.0, 2.0], 2.48, 20)
+    assert more and reason == "half-width 2.48 of 3 values, above the target 2.48; 3 of at most 20 seeds used"
+
+
+def test_failed_seeds_use_up_the_allowance():
+    assert needs_more_seeds([], 0.2, 4) == (
+        True, "0 of 2 values for an interval, above the target 0.2; 0 of at most 4 seeds used",
+    )  # fmt: skip
+    assert needs_more_seeds([80.0, None, math.nan], 0.2, 4)[0]
+    stop, reason = needs_more_seeds([80.0, None, math.nan, None], 0.2, 4)
+    assert not stop and reason == "1 of 2 values for an interval, but all 4 seeds are used (target 0.2)"
+    assert not needs_more_seeds([0.0, 9.0, 5.0, 1.0], 0.2, 4)[0]
+
+
+def test_equal_seeds_need_no_more():
+    assert needs_more_seeds([80.0, 80.0], 0.2, 20) == (False, "half-width 0 of 2 values is within the target 0.2")
+
+
+@pytest.mark.parametrize(
+    ("target", "most", "said"), [(0, 5, "target_halfwidth is 0"), (math.nan, 5, "nan"), (1, 1, "max_seeds is 1")]
+)
+def test_impossible_targets(target, most, said):
+    with pytest.raises(ValueError, match=said):
+        needs_more_seeds([1.0, 2.0], target, most)
+
+
+def test_the_correction_asks_for_more_seeds():
+    assert stopping_level(2) == 0.95 and stopping_level(20) == pytest.approx(1 - 0.05 / 19)
+    values = [0.0, 1.0, 2.0]
+    assert not needs_more_seeds(values, 3.0, 20)[0] and needs_more_seeds(values, 3.0, 20, corrected=True)[0]
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_coverage_after_optional_stopping_is_as_documented(corrected):
+    rng, trials, most, covered = np.random.default_rng(0), 400, 20, 0
+    for _ in range(trials):
+        values = list(rng.normal(size=2))
+        while needs_more_seeds(values, 1.0, most, corrected=corrected)[0]:
+            values.append(rng.normal())
+        level = stopping_level(most) if corrected else 0.95
+        half = special.stdtrit(len(values) - 1, (1 + level) / 2) * np.std(values, ddof=1) / math.sqrt(len(values))
+        covered += abs(np.mean(values)) <= half
+    share = covered / trials
+    assert share >= 0.98 if corrected else 0.86 < share < 0.93
+
+
+def test_nothing_warns():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for values in ([], [1.0], [1.0, 1.0], [0.0] * 9 + [1e-17], [1.0] * 4 + [1.0 + 2e-16], [1e100, 1e-100] * 4):
+            summary = summarize(values)
+            assert summary.n < 2 or summary.low <= summary.high

@@ -38,5 +38,5 @@ def test_short_negative_and_undefined_series_stop_nothing():
     assert early_stop_epoch(EPOCHS[:8], [1.0] * 8) is None
     assert early_stop_epoch(EPOCHS, [-1.0 - i for i in range(26)]) is None
     assert early_stop_epoch(EPOCHS, [math.nan] * 26) is None
-    with pytest.raises(ValueError, match="1 eigenvalues for 2 epochs"):
+    with pytest.raises(ValueError, match="2 epochs and 1 eigenvalues"):
         early_stop_epoch([0, 2], [1.0])

@@ -18,6 +18,7 @@ from pcdarts.measures import (
     time_columns,
     width,
 )
+from pcdarts.spaces import SPACES
 
 CHAIN = [("skip_connect", s) for s in (0, 1, 0, 2, 0, 3, 0, 4)]
 FLAT = [("sep_conv_3x3", s) for s in (0, 1) * 4]
@@ -37,9 +38,9 @@ def test_kept_edges_stand_in_the_order_of_the_14_edges():
 def test_alpha_margin_is_the_lead_over_the_next_operation_that_is_not_none():
     weights = torch.zeros(14, 8)
     weights[:, 0], weights[:, SEP], weights[:, SKIP] = 0.5, 0.3, 0.1
-    assert alpha_margin(weights, FLAT) == pytest.approx(0.2)
+    assert alpha_margin(weights, FLAT, SPACES["darts"].normal) == pytest.approx(0.2)
     weights[0, SKIP] = 0.3  # a tie on one of eight edges
-    assert alpha_margin(weights, FLAT) == pytest.approx(0.2 * 7 / 8)
+    assert alpha_margin(weights, FLAT, SPACES["darts"].normal) == pytest.approx(0.2 * 7 / 8)
 
 
 def test_an_operation_without_a_rival_leads_by_its_whole_weight():
@@ -52,7 +53,7 @@ def test_edge_margin_is_the_lead_of_the_worst_kept_edge_over_the_best_dropped_on
     scores[:, 0] = 1  # none does not count
     scores[kept_edges(FLAT), SEP] = 0.5
     scores[[4, 7, 8, 11, 12, 13], SKIP] = torch.tensor([0.5, 0.1, 0.2, 0.0, 0.0, 0.1])
-    assert edge_margin(scores, FLAT) == pytest.approx((0 + 0.3 + 0.4) / 3)
+    assert edge_margin(scores, FLAT, SPACES["darts"].normal) == pytest.approx((0 + 0.3 + 0.4) / 3)
 
 
 def test_beta_entropy_of_equal_and_of_single_edges():

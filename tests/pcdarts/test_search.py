@@ -14,7 +14,8 @@ from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import SearchConfig, identity
 from pcdarts.genotype import Genotype
 from pcdarts.presets import smoke
-from pcdarts.search import SearchState, learning_rate, notes, search, weight_step
+from pcdarts.search import SearchState, drop_path, learning_rate, notes, search, weight_step
+from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 
 CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80, eigenvalue_every=2)
@@ -247,6 +248,10 @@ def test_validation_every_so_many_epochs_and_at_the_end():
         {"channels": 8, "k": 8, "side_operation": "conv_1x1", "spatial_stride": 2},
         {"channel_sampling": "random"},
         {"dataset": "digits", "train_portion": 0.05},
+        {"method": "darts"},
+        {"space": "s1"},
+        {"space": "s4", "order": 2},
+        {"drop_path": 0.3, "order": 2},
     ],
 )
 def test_every_kind_of_search_runs(values):
@@ -269,6 +274,53 @@ def test_the_log_says_that_alpha_is_frozen_and_that_the_learning_rate_is_off():
     frozen, warning = notes(SearchConfig(batch_size=96))
     assert "first 15 of 50 epochs" in frozen and warning.startswith("warning: learning_rate 0.1 with batch_size 96")
     assert notes(dataclasses.replace(CONFIG, warmup_epochs=0)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{"drop_path": 0.5}, {"space": "s4", "k": 4}])
+def test_draws_of_noise_and_dropped_paths_are_seeded_and_resumed(values, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=2, **values)
+    _, records = run(config)
+    file = CheckpointFile(tmp_path / "search.pt")
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(7)  # the global generator plays no part
+    with pytest.raises(KeyboardInterrupt):
+        search(config, checkpoint=file, on_epoch=interrupt)
+    assert list(map(timeless, run(config, checkpoint=file)[1])) == list(map(timeless, records))
+
+
+def test_alphas_and_entropies_of_a_smaller_space():
+    _, records = run(dataclasses.replace(CONFIG, epochs=2, space="s3"))
+    assert [len(edge) for edge in records[0].alphas_reduce] == [3] * 14
+    assert records[0].alpha_entropy_normal == pytest.approx(math.log(3), abs=1e-5)
+    assert set(dict(Genotype.parse(records[0].genotype).normal)) <= {"skip_connect", "sep_conv_3x3"}
+
+
+def test_drop_path_rises_linearly_from_0_to_its_value_in_the_last_epoch():
+    config = dataclasses.replace(CONFIG, epochs=5, drop_path=0.4)
+    assert [drop_path(config, epoch) for epoch in range(5)] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert drop_path(dataclasses.replace(config, epochs=1, warmup_epochs=0), 0) == 0
+
+
+def test_a_random_cell_needs_neither_data_nor_training(tmp_path):
+    config = SearchConfig(method="random", space="s2", seed=3, dataset="imagenet", data_dir="/nowhere")
+    result, records = run(config, checkpoint=CheckpointFile(tmp_path / "x.pt"))
+    assert records == [] and not (tmp_path / "x.pt").exists() and notes(config) == []
+    assert result.genotype == str(random_genotype(SPACES["s2"], 3)) and result.epochs_trained == 0
+    assert (result.train_loss, result.train_accuracy, result.valid_loss, result.valid_accuracy) == (None,) * 4
+    assert result.genotype_digest == Genotype.parse(result.genotype).digest
+    skips = Genotype.parse(result.genotype).count("skip_connect")
+    assert (result.skip_connections_normal, result.skip_connections_reduce) == skips
+
+
+def test_a_search_that_the_fast_super_network_cannot_compute_says_so():
+    for values, why in (({"space": "s1"}, "space s1"), ({"drop_path": 0.1}, "drop_path")):
+        config = dataclasses.replace(CONFIG, warmup_epochs=0, **values)
+        assert notes(config) == [f"{why}: the slower reference super-network computes what the fast one lacks"]
+        assert notes(dataclasses.replace(config, implementation="reference")) == []
 
 
 def test_learning_rate():
@@ -298,3 +350,37 @@ def test_both_implementations_find_the_same_cell_in_float64(seed):
     for name, value in slow.items():
         assert torch.allclose(fast[name], value, rtol=0, atol=1e-6), name
     assert fast_cell == slow_cell
+
+
+def test_channels_last_is_a_setting_of_the_weights():
+    config = dataclasses.replace(smoke(), implementation="reference", channels_last=True)
+    weight = SearchState(config).supernet.stem[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.slow
+def test_a_compiled_super_network_computes_what_the_plain_one_does(monkeypatch):
+    """The graph is traced as on a GPU, then run by PyTorch itself: compiling it for a CPU takes minutes."""
+    compiled = []
+
+    def compile_eagerly(module):
+        compiled.append(module)
+        plain_compile(module, backend="eager", fullgraph=True)
+
+    plain_compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    config = dataclasses.replace(smoke(), implementation="reference")
+    plain, state = SearchState(config), SearchState(dataclasses.replace(config, compile=True))
+    assert compiled == [state.supernet]
+    images, labels = next(state.train.in_order(4))
+    for one, other in zip(weight_step(plain, images, labels), weight_step(state, images, labels), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(plain.supernet.parameters(), state.supernet.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_sampling_rate_of_one_sixteenth_searches_with_a_side_operation():
+    config = dataclasses.replace(
+        smoke(), k=16, channels=16, side_operation="conv_1x1", epochs=1, warmup_epochs=0, batch_size=80
+    )
+    assert math.isfinite(search(config).valid_loss)

@@ -1,0 +1,118 @@
+"""Bootstrap intervals over seeds: pure functions on arrays, with a numpy Generator passed in.
+
+scipy.stats is imported where it is used, as it takes longer to load than all the rest.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+"""Bootstrap resamples: the ends of an interval then move by a few percent of its width between generators."""
+FEWEST_TO_RESAMPLE = 5
+"""Fewer values are not resampled: the interval is their range."""
+LEVEL = (0.025, 0.975)
+"""Quantiles at the ends of a 95 % interval."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its 95 % interval; NaN where one is not defined."""
+
+    value: float
+    """The number."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end of the interval."""
+
+
+def finite(values: Iterable[float | None]) -> Floats:
+    """The values that are numbers, of shape (n,) and sorted: results then do not depend on the order of the seeds."""
+    numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
+    return np.sort(numbers[np.isfinite(numbers)])
+
+
+def interquartile_mean(values: Floats) -> Floats:
+    """Mean over the last axis of (..., n) without its n // 4 smallest and n // 4 largest values.
+
+    The same as scipy.stats.trim_mean(values, 0.25); recommended for few seeds by Agarwal et al.: Deep Reinforcement
+    Learning at the Edge of the Statistical Precipice, 2021.
+    """
+    cut = values.shape[-1] // 4
+    return np.asarray(np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1))
+
+
+def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[float, float, str]:
+    """95 % interval of the mean of sorted values of shape (n,), n >= 1, and how it was made."""
+    n, low, high = len(numbers), float(numbers[0]), float(numbers[-1])
+    if n == 1:
+        return math.nan, math.nan, "one value: no interval"
+    if low == high:
+        return low, high, f"all {n} values are equal: nothing to resample"
+    if n < FEWEST_TO_RESAMPLE:
+        # A resample of the smallest value alone has probability 1 / n^n: 1/4 and 1/27 are above 2.5 %, so the
+        # percentile interval starts there; with n = 4 it is 1/256, and the interval narrower than the range.
+        why = f"[min, max], as 1 resample in {n**n} holds the smallest value alone, more than 2.5 %"
+        if n == 4:
+            why = "a little inside of [min, max], which is shown as 4 values are too few to resample"
+        coverage = f"the range holds the median with probability {100 * (1 - 2.0 ** (1 - n)):g} %, not 95 %"
+        return low, high, f"{n} values: the percentile interval is {why}; {coverage}"
+    from scipy import stats
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # of degenerate resamples: an interval that is not finite is replaced below
+        result = stats.bootstrap(
+            (numbers,),
+            np.mean,
+            n_resamples=RESAMPLES,
+            batch=max(1, 2_000_000 // n),  # at most 16 MB at a time
+            method="BCa",
+            random_state=generator,
+        )
+    bounds = result.confidence_interval
+    if math.isfinite(bounds.low) and math.isfinite(bounds.high):
+        return float(bounds.low), float(bounds.high), f"BCa bootstrap of the mean, {RESAMPLES} resamples"
+    bounds = np.quantile(result.bootstrap_distribution, LEVEL)
+    return float(bounds[0]), float(bounds[1]), f"percentile bootstrap of the mean, {RESAMPLES} resamples"
+
+
+def mean(values: Floats) -> Floats:
+    """Mean over the last axis of (..., n)."""
+    return np.asarray(values.mean(axis=-1))
+
+
+def stratified_bootstrap(
+    groups: Sequence[Iterable[float | None]],
+    generator: np.random.Generator,
+    statistic: Callable[[Floats], Floats] = mean,
+) -> Estimate:
+    """A statistic of the values of several settings pooled, with its 95 % percentile interval.
+
+    Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
+    seeds of a setting is fixed and only their luck varies.  `statistic` maps (..., n) to (...): `mean` or
+    `interquartile_mean`.  A setting with one value adds none of its uncertainty.  NaN where no setting has a value; no
+    interval below FEWEST_TO_RESAMPLE values together.
+    """
+    strata = [numbers for numbers in map(finite, groups) if len(numbers)]
+    if not strata:
+        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+    pooled = np.concatenate(strata)
+    value = float(statistic(pooled))
+    if len(pooled) < FEWEST_TO_RESAMPLE:
+        return Estimate(value=value, low=math.nan, high=math.nan)
+    starts = np.repeat(np.cumsum([0, *map(len, strata[:-1])]), list(map(len, strata)))
+    sizes = np.repeat(list(map(len, strata)), list(map(len, strata)))
+    rows = max(1, 2_000_000 // len(pooled))  # at most 16 MB at a time
+    drawn = [
+        statistic(pooled[starts + generator.integers(sizes, size=(min(rows, RESAMPLES - first), len(pooled)))])
+        for first in range(0, RESAMPLES, rows)
+    ]
+    low, high = np.quantile(np.concatenate(drawn), LEVEL)
+    return Estimate(value=value, low=float(low), high=float(high))
