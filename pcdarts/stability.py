@@ -133,7 +133,7 @@ def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
 
 @contextmanager
 def drawing_from(supernet: Supernet, generator: torch.Generator) -> Iterator[None]:
-    """Random channels and noise are drawn as from `generator` inside; those of the search stay as they would be."""
+    """Inside it random channels and noise are drawn as from `generator`; those of the search stay as they would be."""
     before = supernet.generator.get_state()
     supernet.generator.set_state(generator.get_state())
     try:
@@ -143,14 +143,16 @@ def drawing_from(supernet: Supernet, generator: torch.Generator) -> Iterator[Non
 
 
 def _loss(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
-    """Loss in training mode; batch norms update copies of their running statistics.
+    """Loss in training mode, with all paths; batch norms update copies of their running statistics.
 
     Weights are constants here: what alpha does not reach is not kept for the derivatives.
     """
-    training = supernet.training
+    training, drop_path = supernet.training, supernet.drop_path
     supernet.train()
+    supernet.drop_path = 0.0
     constants = {name: weight.detach() for name, weight in supernet.weights().items()}
     constants |= {name: buffer.clone() for name, buffer in supernet.named_buffers()}
     logits = functional_call(supernet, constants, (images,))
     supernet.train(training)
+    supernet.drop_path = drop_path
     return functional.cross_entropy(logits, labels)

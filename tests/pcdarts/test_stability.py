@@ -142,3 +142,10 @@ def test_what_is_dropped_has_no_influence_and_what_is_kept_has():
     assert not torch.equal(outputs(), before)
     with torch.no_grad():
         assert not torch.equal(supernet(images), before)  # outside the context it is itself again
+
+
+def test_the_eigenvalue_is_that_of_the_whole_network_whatever_paths_training_drops():
+    plain, dropping = make(), make()
+    dropping.drop_path = 0.5
+    assert measure(plain, tolerance=0.1) == measure(dropping, tolerance=0.1)
+    assert dropping.drop_path == 0.5
