@@ -16,6 +16,9 @@ from typing import Any, Literal
 
 Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
 
+Rule = Literal["off", "warn", "stop"]
+"""What a collapse rule does where its condition holds; see `pcdarts.collapse`."""
+
 NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
 """Fields that say where data sets lie or how often a run is saved: they never change a result."""
 
@@ -84,6 +87,26 @@ class SearchConfig:
     """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding."""
     validate_every: int = 1
     """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
+    eigenvalue_every: int = 4
+    """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy, from epoch 0 on; the last
+    epoch is always measured. 0: never."""
+    eigenvalue_batch: int = 64
+    """Validation images, always the same, that the dominant eigenvalue is measured on."""
+    eigenvalue_rule: Rule = "warn"
+    """What to do where the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times the average 4
+    measurements earlier, from epoch 10 on: nothing, warn, or stop and return the cell of that earlier epoch."""
+    skip_rule: Rule = "warn"
+    """What to do where the normal cell has more than max_skip_connections: nothing, warn, or stop and return the last
+    cell that had not."""
+    frozen_rule: Rule = "off"
+    """What to do where the genotype stayed the same for frozen_epochs: nothing, warn, or stop and return it."""
+    nonfinite_rule: Rule = "stop"
+    """What to do where the training loss, alpha or beta is not finite: nothing, warn, or stop and return the cell of
+    the last epoch before; where there is none, the search fails."""
+    max_skip_connections: int = 4
+    """Skip connections in the normal cell, of 8 operations, above which skip_rule speaks."""
+    frozen_epochs: int = 10
+    """Epochs of trained alpha in which the genotype must not change before frozen_rule speaks."""
     seed: int = 0
     """Seed of every random draw of the search. Searches of equal seed see the same batches, whatever their k."""
     threads: int = 1
@@ -125,8 +148,10 @@ class SearchConfig:
         _require(0 <= self.momentum < 1, self, "momentum", "at least 0 and less than 1")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
         _require(self.threads >= 1, self, "threads", "at least 1")
-        for name in ("checkpoint_every", "validate_every"):
+        for name in ("checkpoint_every", "validate_every", "eigenvalue_batch", "frozen_epochs"):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
+        _require(self.eigenvalue_every >= 0, self, "eigenvalue_every", "at least 0, where 0 turns the measurement off")
+        _require(0 <= self.max_skip_connections <= 8, self, "max_skip_connections", "between 0 and 8")
 
     @property
     def search_id(self) -> str:

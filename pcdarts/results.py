@@ -53,31 +53,93 @@ class EpochRecord:
     """Wall-clock time of the epoch, validation included; seconds."""
     peak_memory_bytes: int
     """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
+    dominant_eigenvalue: float | None = None
+    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on eigenvalue_batch
+    validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every leaves out."""
+    discretized_accuracy: float | None = None
+    """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and edges;
+    percent, measured where the eigenvalue and valid_accuracy are."""
+    discretization_gap: float | None = None
+    """valid_accuracy - discretized_accuracy; percentage points."""
+    alpha_margin_normal: float | None = None
+    """Mean over the 8 kept edges: softmax(alpha) of the chosen operation minus that of the next one, `none` left out; 0
+    to 1, normal cell."""
+    alpha_margin_reduce: float | None = None
+    """As alpha_margin_normal, for the reduction cell."""
+    edge_margin_normal: float | None = None
+    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one, where the
+    score is softmax(alpha) x softmax(beta) of its best operation; 0 to 1, normal cell."""
+    edge_margin_reduce: float | None = None
+    """As edge_margin_normal, for the reduction cell."""
+    pools_normal: int | None = None
+    """Max and average pools in the derived normal cell, 0 to 8."""
+    pools_reduce: int | None = None
+    """Max and average pools in the derived reduction cell, 0 to 8."""
+    parameter_free_share_normal: float | None = None
+    """Share of skip connections and pools among the 8 operations of the derived normal cell, 0 to 1."""
+    parameter_free_share_reduce: float | None = None
+    """Share of skip connections and pools among the 8 operations of the derived reduction cell, 0 to 1."""
+    depth_normal: int | None = None
+    """Operations on the longest path from an input to a node of the derived normal cell, 1 to 4."""
+    depth_reduce: int | None = None
+    """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4."""
+    width_normal: float | None = None
+    """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al. 2020)."""
+    width_reduce: float | None = None
+    """Half the number of operations of the derived reduction cell that read an input of the cell, 1 to 4."""
+    alpha_kendall_tau: float | None = None
+    """Kendall's tau-b of an edge's alpha with that of the epoch before, mean over the edges of both cells; -1 to 1, empty in
+    the first epoch."""
+    weight_norm: float | None = None
+    """L2 norm of all weights of the super-network, without alpha and beta."""
+    alpha_norm: float | None = None
+    """L2 norm of the alphas of both cells."""
+    beta_norm: float | None = None
+    """L2 norm of the betas of both cells."""
+    train_valid_gap: float | None = None
+    """train_accuracy - valid_accuracy; percentage points."""
+    eigenvalue_seconds: float | None = None
+    """Time of measuring the dominant eigenvalue, a part of seconds_metrics; seconds."""
+    seconds_data: float | None = None
+    """Time of waiting for batches of both halves while training; seconds."""
+    seconds_weights: float | None = None
+    """Time of the steps on the weights; seconds."""
+    seconds_alpha: float | None = None
+    """Time of the steps on alpha and beta; seconds."""
+    seconds_validation: float | None = None
+    """Time of measuring the validation accuracy; seconds."""
+    seconds_metrics: float | None = None
+    """Time of all other measures, eigenvalue and discretized accuracy included; seconds."""
+    images_per_second: float | None = None
+    """Images for the weights, divided by the sum of seconds_data, seconds_weights and seconds_alpha."""
+    warnings: str = ""
+    """What the collapse rules said after the epoch, joined by "; "; empty if nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The outcome of a search: the state after its last epoch."""
+    """The outcome of a search: the state after its chosen epoch, which is the last one unless a rule stopped it."""
 
     genotype: str
     """Cells that the search found, in the official notation."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     train_loss: float
-    """Mean cross-entropy of the super-network on the training half in the last epoch."""
+    """Mean cross-entropy of the super-network on the training half in the chosen epoch."""
     train_accuracy: float
-    """Accuracy of the super-network on the training half in the last epoch; percent."""
-    valid_loss: float
-    """Mean cross-entropy of the super-network on the validation half after the last epoch."""
-    valid_accuracy: float
-    """Accuracy of the super-network on the validation half after the last epoch; percent. Shared weights: not the
+    """Accuracy of the super-network on the training half in the chosen epoch; percent."""
+    valid_loss: float | None
+    """Mean cross-entropy of the super-network on the validation half: the last one measured, at or before the chosen
+    epoch."""
+    valid_accuracy: float | None
+    """Accuracy of the super-network on the validation half, measured with valid_loss; percent. Shared weights: not the
     accuracy of the retrained network."""
     supernet_parameters: int
     """Weights of the super-network, without alpha and beta."""
     epochs_trained: int
     """Epochs that were trained."""
     last_genotype_change: int
-    """Last epoch that changed the genotype; the cell was final from then on."""
+    """Last epoch, up to the chosen one, that changed the genotype; the cell was final from then on."""
     skip_connections_normal: int
     """Skip connections in the normal cell, 0 to 8."""
     skip_connections_reduce: int
@@ -88,6 +150,78 @@ class SearchResult:
     """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
     """The device that the search ran on."""
+    chosen_epoch: int | None = None
+    """Epoch whose cell, losses, accuracies and measures these are: the last one, or the one that a rule named."""
+    stop_reason: str = ""
+    """Which collapse rule ended the search, and why; empty where all epochs were trained."""
+    warnings: str = ""
+    """What the collapse rules said in all epochs, each sentence once, joined by "; "; empty if nothing."""
+    early_stop_epoch: int | None = None
+    """Epoch that the eigenvalue rule names, whether or not it was obeyed; empty where it names none."""
+    alpha_entropy_normal: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    alpha_entropy_reduce: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    beta_entropy_normal: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    beta_entropy_reduce: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    dominant_eigenvalue: float | None = None
+    """As in `epochs`: the last one measured, at or before the chosen epoch."""
+    discretized_accuracy: float | None = None
+    """As in `epochs`: the last one measured, at or before the chosen epoch."""
+    discretization_gap: float | None = None
+    """As in `epochs`: the last one measured, at or before the chosen epoch."""
+    alpha_margin_normal: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    alpha_margin_reduce: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    edge_margin_normal: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    edge_margin_reduce: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    pools_normal: int | None = None
+    """As in `epochs`, at the chosen epoch."""
+    pools_reduce: int | None = None
+    """As in `epochs`, at the chosen epoch."""
+    parameter_free_share_normal: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    parameter_free_share_reduce: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    depth_normal: int | None = None
+    """As in `epochs`, at the chosen epoch."""
+    depth_reduce: int | None = None
+    """As in `epochs`, at the chosen epoch."""
+    width_normal: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    width_reduce: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    alpha_kendall_tau: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    weight_norm: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    alpha_norm: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    beta_norm: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    train_valid_gap: float | None = None
+    """As in `epochs`, at the chosen epoch."""
+    eigenvalue_seconds: float | None = None
+    """As in `epochs`, added up over all epochs; seconds."""
+    seconds_data: float | None = None
+    """As in `epochs`, added up over all epochs; seconds."""
+    seconds_weights: float | None = None
+    """As in `epochs`, added up over all epochs; seconds."""
+    seconds_alpha: float | None = None
+    """As in `epochs`, added up over all epochs; seconds."""
+    seconds_validation: float | None = None
+    """As in `epochs`, added up over all epochs; seconds."""
+    seconds_metrics: float | None = None
+    """As in `epochs`, added up over all epochs; seconds."""
+    images_per_second: float | None = None
+    """As in `epochs`, over all epochs."""
+    gpu_days: float | None = None
+    """seconds / 86400, for the one GPU that a search uses; empty on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ Alpha and beta are frozen for the first epochs.  Official settings: `pcdarts.pre
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -174,24 +173,6 @@ def learning_rate(config: SearchConfig, epoch: int) -> float:
 
 def _architecture(state: SearchState) -> dict[str, Tensor]:
     return {name: p.detach().double().cpu() for name, p in state.supernet.architecture.named_parameters()}
-
-
-def _architecture_columns(arch: dict[str, Tensor]) -> dict[str, Any]:
-    """Alphas, betas and their entropies for an EpochRecord."""
-    columns: dict[str, Any] = {}
-    for cell in ("normal", "reduce"):
-        alphas, betas = arch[f"alphas_{cell}"], arch[f"betas_{cell}"]
-        columns[f"alphas_{cell}"] = tuple(map(tuple, alphas.tolist()))
-        columns[f"betas_{cell}"] = tuple(betas.tolist())
-        columns[f"alpha_entropy_{cell}"] = float(_entropy(alphas.softmax(dim=1)).mean())
-        weights = softmax_into_nodes(betas)
-        shares = [float(_entropy(weights[list(edges)])) / math.log(len(edges)) for edges in EDGES_INTO]
-        columns[f"beta_entropy_{cell}"] = sum(shares) / len(shares)
-    return columns
-
-
-def _entropy(probabilities: Tensor) -> Tensor:
-    return torch.special.entr(probabilities).sum(dim=-1)
 
 
 def notes(config: SearchConfig) -> list[str]:

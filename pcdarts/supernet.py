@@ -5,8 +5,8 @@ section 3; ICLR 2020 version: arXiv 1907.05737.  Shapes: N images, C channels, H
 ordered by target node, P = 8 primitives.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,9 @@ EDGES_INTO = tuple(
     tuple(e for e, (_, t) in enumerate(EDGES) if t == target) for target in range(INPUTS, INPUTS + NODES)
 )
 """Indices of the edges that enter each intermediate node: 2, 3, 4 and 5 edges."""
+
+Mixtures = Mapping[bool, tuple[Tensor, Tensor]]
+"""For the normal (False) and the reduction cell (True): weights of the operations (E, P) and of the edges (E,)."""
 
 
 class Architecture(nn.Module):
@@ -161,6 +164,7 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.edge_normalization, self.generator = config.edge_normalization, generator
+        self._mixtures: Mixtures | None = None
         stem_channels = STEM_MULTIPLIER * config.channels
         make_stem = cifar_stem if config.stem == "cifar" else imagenet_stem
         self.stem = make_stem(image_channels, stem_channels)
@@ -183,15 +187,30 @@ class Supernet(nn.Module):
         """Inside it second derivatives are right, which a faster implementation may not promise elsewhere."""
         return nullcontext()
 
+    @contextmanager
+    def mixed_by(self, mixtures: Mixtures) -> Iterator[None]:
+        """Inside it operations and edges have these weights instead of those of alpha and beta."""
+        self._mixtures = mixtures
+        try:
+            yield
+        finally:
+            self._mixtures = None
+
+    def mixtures(self) -> Mixtures:
+        """The weights of operations and edges that alpha and beta give; all edges weigh 1 without normalization."""
+        found = {}
+        for reduction in (False, True):
+            alphas, betas = self.architecture.mixture(reduction)
+            found[reduction] = (alphas, betas if self.edge_normalization else torch.ones_like(betas))
+        return found
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
         before_previous, previous = apply_stem(self.stem, images)
-        mixtures = {reduction: self.architecture.mixture(reduction) for reduction in (False, True)}
+        mixtures = self._mixtures or self.mixtures()
         for cell in self.cells:
             assert isinstance(cell, SearchCell)
             alphas, betas = mixtures[cell.reduction]
-            if not self.edge_normalization:
-                betas = torch.ones_like(betas)
             before_previous, previous = previous, cell(before_previous, previous, alphas, betas, self.generator)
         return self.classifier(previous.mean(dim=(2, 3)))
 

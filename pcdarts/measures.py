@@ -1,0 +1,138 @@
+"""Measures of alpha, beta and the derived cells after an epoch: pure functions, no data, a few milliseconds.
+
+Shapes: E = 14 edges ordered by target node, P operations of an edge.  `arch` holds `alphas_normal`, `alphas_reduce`
+(E, P) and `betas_normal`, `betas_reduce` (E,), raw values before the softmax.  Depth and width: Shu et al.,
+"Understanding Architectures Learnt by Cell-based Neural Architecture Search" (ICLR 2020).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdarts.genotype import INPUTS, PRIMITIVES, Genotype
+from pcdarts.supernet import EDGES, EDGES_INTO, softmax_into_nodes
+
+Pairs = Sequence[tuple[str, int]]
+Primitives = Sequence[Sequence[str]]
+"""The operations of every edge, in the order of alpha's columns."""
+
+DARTS_SPACE: Primitives = (PRIMITIVES,) * len(EDGES)
+POOLS = ("max_pool_3x3", "avg_pool_3x3")
+
+
+def architecture_columns(
+    arch: Mapping[str, Tensor],
+    previous: Mapping[str, Tensor] | None,
+    genotype: Genotype,
+    edge_normalization: bool,
+    primitives: Mapping[str, Primitives] = {"normal": DARTS_SPACE, "reduce": DARTS_SPACE},  # noqa: B006 (read only)
+) -> dict[str, Any]:
+    """All columns of an EpochRecord that follow from alpha, beta, those of the epoch before and the derived cells."""
+    columns: dict[str, Any] = {
+        "alpha_kendall_tau": None if previous is None else alpha_kendall_tau(arch, previous),
+        "alpha_norm": norm([arch["alphas_normal"], arch["alphas_reduce"]]),
+        "beta_norm": norm([arch["betas_normal"], arch["betas_reduce"]]),
+    }
+    for cell, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        alphas, betas = arch[f"alphas_{cell}"].double(), arch[f"betas_{cell}"].double()
+        weights = softmax_into_nodes(betas)
+        shares = weights if edge_normalization else torch.ones_like(weights)
+        skips, pools = (sum(operation in names for operation, _ in pairs) for names in (("skip_connect",), POOLS))
+        measures = {
+            "alphas": tuple(map(tuple, alphas.tolist())),
+            "betas": tuple(betas.tolist()),
+            "alpha_entropy": float(_entropy(alphas.softmax(dim=1)).mean()),
+            "beta_entropy": beta_entropy(weights),
+            "alpha_margin": alpha_margin(alphas.softmax(dim=1), pairs, primitives[cell]),
+            "edge_margin": edge_margin(alphas.softmax(dim=1) * shares[:, None], pairs, primitives[cell]),
+            "skip_connections": skips,
+            "pools": pools,
+            "parameter_free_share": (skips + pools) / len(pairs),
+            "depth": depth(pairs),
+            "width": width(pairs),
+        }
+        columns |= {f"{name}_{cell}": value for name, value in measures.items()}
+    return columns
+
+
+def beta_entropy(weights: Tensor) -> float:
+    """Mean over the nodes of the entropy of the edge weights (E,), divided by its maximum."""
+    shares = [float(_entropy(weights[list(edges)])) / math.log(len(edges)) for edges in EDGES_INTO]
+    return sum(shares) / len(shares)
+
+
+def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives = DARTS_SPACE) -> float:
+    """Mean over the kept edges of a cell: weight of the chosen operation minus that of the next best one.
+
+    Of softmax(alpha) (E, P), without `none`.  An operation without a rival has a margin of its whole weight.
+    """
+    margins = []
+    for edge, operation in zip(kept_edges(pairs), (operation for operation, _ in pairs), strict=True):
+        by_name = dict(zip(primitives[edge], weights[edge].tolist(), strict=True))
+        rivals = [weight for name, weight in by_name.items() if name not in ("none", operation)]
+        margins.append(by_name[operation] - max(rivals, default=0.0))
+    return sum(margins) / len(margins)
+
+
+def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives = DARTS_SPACE) -> float:
+    """Mean over the nodes that dropped an edge: score of the worst kept edge minus that of the best dropped one.
+
+    An edge's score is the largest of its operations' scores (E, P), without `none`.
+    """
+    best = [
+        max(score for name, score in zip(names, row, strict=True) if name != "none")
+        for names, row in zip(primitives, scores.tolist(), strict=True)
+    ]
+    kept, margins = set(kept_edges(pairs)), []
+    for edges in EDGES_INTO:
+        dropped = [best[e] for e in edges if e not in kept]
+        if dropped:
+            margins.append(min(best[e] for e in edges if e in kept) - max(dropped))
+    return sum(margins) / len(margins)
+
+
+def kept_edges(pairs: Pairs) -> list[int]:
+    """Index of the edge that each (operation, source) of a cell stands on."""
+    return [EDGES.index((source, INPUTS + position // 2)) for position, (_, source) in enumerate(pairs)]
+
+
+def depth(pairs: Pairs) -> int:
+    """Operations on the longest path from an input of the cell to a node."""
+    depths = [0] * INPUTS
+    for first, second in zip(pairs[::2], pairs[1::2], strict=True):
+        depths.append(1 + max(depths[source] for _, source in (first, second)))
+    return max(depths)
+
+
+def width(pairs: Pairs) -> float:
+    """Nodes that read the cell's inputs; one that reads an input and a node counts half."""
+    return sum(source < INPUTS for _, source in pairs) / 2
+
+
+def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> float:
+    """Mean over the edges of both cells of `kendall_tau`; NaN where it is defined on no edge."""
+    taus = [kendall_tau(arch[name], previous[name]) for name in ("alphas_normal", "alphas_reduce")]
+    return float(torch.cat(taus).nanmean())
+
+
+def kendall_tau(a: Tensor, b: Tensor) -> Tensor:
+    """Kendall's tau-b of each row of a and b (E, P), as (E,); NaN for a row whose values are all tied or not numbers.
+
+    Over all pairs of columns: agreeing minus opposite ones, divided by sqrt(pairs untied in a x pairs untied in b).
+    """
+    orders = [(x[:, :, None] - x[:, None, :]).double().sign() for x in (a, b)]
+    first, second = orders
+    untied = first.square().sum((1, 2)) * second.square().sum((1, 2))
+    return (first * second).sum((1, 2)) / untied.sqrt()
+
+
+def norm(tensors: Sequence[Tensor]) -> float:
+    """L2 norm of all values of some tensors together."""
+    return float(torch.stack([t.detach().double().square().sum() for t in tensors]).sum().sqrt())
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    return torch.special.entr(probabilities).sum(dim=-1)
