@@ -1,14 +1,14 @@
 """Figures of the report: charts over seeds and epochs, and the best cells drawn with what is known about them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from analysis import cells
-from analysis.figures import Line, Strip, line_chart, strip_plot
+from analysis.figures import COLOURS, Line, Strip, line_chart, strip_plot
+from analysis.page import Card, Figure
 from analysis.report_text import number, records
 from analysis.statistics import SettingSummary, natural_key, rank_searches
 from pcdarts.genotype import Genotype
@@ -17,25 +17,14 @@ MAX_CARDS = 12
 """Cells that are drawn; the tables name all."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CellCard:
-    """A pair of cells with what is known about it."""
-
-    title: str
-    """Heading."""
-    facts: tuple[tuple[str, str], ...]
-    """Names and values."""
-    genotype: str
-    """The cells in the official notation."""
-    drawings: tuple[tuple[str, Markup], ...]
-    """Caption and SVG of the normal and the reduction cell; empty where the text cannot be read."""
-    problem: str
-    """Why there is no drawing; empty if there is."""
-
-
 def series_numbers(searches: pd.DataFrame) -> dict[str, int]:
     """The colour of every setting, in the natural order of their names."""
     return {name: index for index, name in enumerate(sorted(searches["setting"].unique(), key=natural_key))}
+
+
+def legend(searches: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """Names and CSS colours of the settings."""
+    return tuple((name, f"var(--series-{n % len(COLOURS)})") for name, n in series_numbers(searches).items())
 
 
 def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Markup:
@@ -75,7 +64,7 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame) -> tuple[Markup,
     )
 
 
-def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[CellCard]:
+def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
     """The queued cells by rank; where nothing is queued, the distinct cells of the completed searches, best first."""
     if len(queue):
         jobs = records(queue.sort_values(["rank", "job_id"]).head(MAX_CARDS))
@@ -89,7 +78,7 @@ def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[CellCard]:
     ]
 
 
-def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> CellCard:
+def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> Card:
     facts = [
         ("found by", ", ".join(origins)),
         ("one-shot validation accuracy", f"{number(row['valid_accuracy'])} %"),
@@ -97,7 +86,7 @@ def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> CellCard
         ("multiply-adds, convolutions + linear layers", number(row["network_macs"], 0)),
     ]
     facts += [("why this rank", row["reason"])] if "reason" in row else []
-    drawings, problem = [], ""
+    figures, problem = [], ""
     try:
         genotype = Genotype.parse(row["genotype"])
     except ValueError as error:
@@ -108,11 +97,11 @@ def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> CellCard
             ("Reduction cell", genotype.reduce, genotype.reduce_concat),
         ):
             drawing = cells.draw(cells.layout(cell, concat), f"{kind} of {row['genotype_digest']}")
-            drawings.append((kind, Markup(drawing)))
-    return CellCard(
+            figures.append(Figure(caption=kind, svg=Markup(drawing)))
+    return Card(
         title=f"{name}: {row['genotype_digest']}",
         facts=tuple(facts),
-        genotype=row["genotype"],
-        drawings=tuple(drawings),
+        figures=tuple(figures),
         problem=problem,
+        code=row["genotype"],
     )

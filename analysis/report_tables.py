@@ -1,32 +1,19 @@
-"""Tables of the report as text; the template decides how they look."""
+"""Tables of the report; analysis.page says what a table is."""
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.page import Table
 from analysis.report_text import MISSING, number, plain, records, spread
 from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
 
 
-@dataclass(frozen=True, kw_only=True)
-class HtmlTable:
-    """A table of the report."""
-
-    caption: str
-    """What the table shows."""
-    headings: tuple[str, ...]
-    """Headings of the columns; the first column heads the rows."""
-    rows: tuple[tuple[str, ...], ...]
-    """Cells as text."""
-    text_columns: frozenset[str] = frozenset()
-    """Headings of the columns, beside the first, that hold text and not numbers."""
-
-
-def settings_table(summaries: Sequence[SettingSummary]) -> HtmlTable:
+def settings_table(summaries: Sequence[SettingSummary]) -> Table:
     """One row a setting, best mean first."""
-    return HtmlTable(
+    return Table(
+        id="settings",
         caption="Settings by mean one-shot validation accuracy (percent) over their completed seeds",
         headings=(
             "setting",
@@ -56,19 +43,21 @@ def settings_table(summaries: Sequence[SettingSummary]) -> HtmlTable:
     )
 
 
-def seeds_table(searches: pd.DataFrame) -> HtmlTable:
+def seeds_table(searches: pd.DataFrame) -> Table:
     """The numbers behind the strip plot."""
     rows = sorted(records(rank_searches(searches)), key=lambda row: (natural_key(row["setting"]), row["seed"]))
-    return HtmlTable(
+    return Table(
+        id="seeds",
         caption="One-shot validation accuracy of every completed search, percent",
         headings=("setting", "seed", "validation accuracy"),
         rows=tuple((row["setting"], str(row["seed"]), number(row["valid_accuracy"])) for row in rows),
     )
 
 
-def searches_table(searches: pd.DataFrame) -> HtmlTable:
+def searches_table(searches: pd.DataFrame) -> Table:
     """All searches: those with a result, best first, then failed ones."""
-    return HtmlTable(
+    return Table(
+        id="searches",
         caption="All searches; accuracies in percent, of the super-network with shared weights",
         headings=(
             "search",
@@ -103,9 +92,10 @@ def searches_table(searches: pd.DataFrame) -> HtmlTable:
     )
 
 
-def errors_table(searches: pd.DataFrame) -> HtmlTable:
+def errors_table(searches: pd.DataFrame) -> Table:
     """Searches that have no result, and why."""
-    return HtmlTable(
+    return Table(
+        id="errors",
         caption="Searches that did not complete",
         headings=("search", "status", "error"),
         rows=tuple(
@@ -116,7 +106,7 @@ def errors_table(searches: pd.DataFrame) -> HtmlTable:
     )
 
 
-def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
+def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
     """One row a retraining job, by rank: its last completed attempt, or else its last."""
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
@@ -140,7 +130,8 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
                 f"{job['state']}: {_shortened(error)}" if error else job["state"],
             )
         )
-    return HtmlTable(
+    return Table(
+        id="retrains",
         caption="Retrained cells; accuracies in percent. Multiply-adds: convolutions + linear layers, one image",
         headings=(
             "rank",

@@ -6,19 +6,23 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.page import Number
 from analysis.statistics import SettingSummary, intervals_overlap, natural_key
 
 MISSING = "–"
 
 
-def number(value: Any, digits: int = 2) -> str:
+def number(value: Any, digits: int = 2) -> Number:
     """A number with thousands separators; a dash where it is missing or NaN."""
-    return MISSING if value is None or pd.isna(value) else f"{value:,.{digits}f}"
+    if value is None or pd.isna(value):
+        return Number(MISSING, math.nan)
+    return Number(f"{value:,.{digits}f}", value)
 
 
-def spread(mean: float, std: float) -> str:
+def spread(mean: float, std: float) -> Number:
     """Mean and standard deviation; the mean alone where there is no deviation."""
-    return number(mean) if math.isnan(std) else f"{number(mean)} ± {number(std)}"
+    text = number(mean) if math.isnan(std) else f"{number(mean)} ± {number(std)}"
+    return Number(text, mean, std)
 
 
 def plain(value: Any) -> str:
