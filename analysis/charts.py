@@ -96,10 +96,10 @@ def chart(
 ) -> str:
     """A chart of lines, bands and dots; without a number in it, its empty axes.
 
-    It is `width` pixels wide and 270 high.  The first `frozen` units of x are shaded as those in which alpha is not
+    It is `width` pixels wide and 280 high.  The first `frozen` units of x are shaded as those in which alpha is not
     trained.
     """
-    height, left, right, top, bottom = 270.0, 66.0, 14.0, 12.0, 222.0
+    height, left, right, top, bottom = 280.0, 66.0, 22.0, 22.0, 232.0
     everything = [(x, y) for line in lines for x, y in line.points]
     everything += [(x, y) for band in bands for x, low, high in band.points for y in (low, high)]
     everything += [(dot.x, y) for dot in dots for y in (dot.y, dot.low, dot.high)]
@@ -124,7 +124,7 @@ def chart(
             'style="fill:var(--shade,#f2f2f2)"/>'
         )
         if edge - left > 80:
-            parts.append(text((left + edge) / 2, bottom - 8, "alpha frozen"))
+            parts.append(text((left + edge) / 2, top - 8, "alpha frozen"))
     for value in rows:
         parts.append(f'<path d="M{left} {py(value):.1f}H{width - right}" {GRID}/>')
         parts.append(text(left - 8, py(value) + 4, f"{value:g}", "end"))

@@ -184,7 +184,7 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
     description = f"Mean ranks over {found.n} seeds: {told}. Critical difference {found.difference:.2f}."
     ink = 'fill="none" stroke="currentColor"'
     parts = [start(width, height, title, description)]
-    end = min(1 + found.difference, count)
+    end = min(1 + found.difference, float(count))
     parts.append(f'<path d="M{x(1):.1f} 20H{x(end):.1f}M{x(1):.1f} 16v8M{x(end):.1f} 16v8" {ink} stroke-width="1.4"/>')
     cut = "" if end == 1 + found.difference else ", wider than the axis"
     parts.append(text(x(1), 11, f"critical difference {found.difference:.2f}{cut}", "start", 11))
@@ -203,9 +203,9 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
         anchor = "end" if on_left else "start"
         parts.append(text(edge + (-6 if on_left else 6), level + 4, shortened(name, 28), anchor))
     for index, group in enumerate(found.groups):
-        level = top + 10 + 9.0 * index
+        bar = top + 10 + 9 * index
         parts.append(
-            f'<path d="M{x(ranks[group[0]]) - 4:.1f} {level}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
+            f'<path d="M{x(ranks[group[0]]) - 4:.1f} {bar}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
             f'fill="none" style="stroke:{colour(0)}">'
             f"<title>not told apart: {html.escape(', '.join(group))}</title></path>"
         )

@@ -110,7 +110,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
             "epoch; the last value stands to the right",
             low=0.0,
             high=max(0.25, math.ceil(float(np.nanmax(chosen)) * 20) / 20),
-            cell=(max(5.0, min(24.0, 360 / len(at))), 20.0),
+            cell=(max(5.0, min(24.0, 280 / len(at))), 20.0),
         )
         ends = [0, len(kept) // 4, len(kept) // 2, 3 * len(kept) // 4, len(kept) - 1]
         ends = sorted(set(ends))
@@ -126,7 +126,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
             f"Alpha of the best search ({search['setting']}, seed {search['seed']}), {name} cell: softmax over the "
             "operations of an edge, for the operations that were chosen in the end."
         )
-        figures.append(Figure(caption=caption, svg=Markup(svg), table=table))
+        figures.append(Figure(caption=caption, svg=Markup(svg), table=table, half=True))
     return figures
 
 
@@ -139,9 +139,9 @@ def _lines(group: tuple[str, Any, pd.DataFrame], columns: Sequence[str], series:
     name, setting, rows = group
     lines = []
     for column in columns:
-        measured = rows[np.isfinite(rows[column].astype(float))] if column == "dominant_eigenvalue" else rows
+        measured = rows[np.isfinite(rows[column].astype(float))]  # most are not measured in every epoch
         points = tuple(zip(measured["epoch"].astype(float), measured[column].astype(float), strict=True))
-        if any(math.isfinite(y) for _, y in points):
+        if points:
             dashed = column.endswith("_reduce")
             label = f"{name}, {column}"
             lines.append(Line(label=label, points=points, series=series.get(setting, 7), dashed=dashed))

@@ -16,10 +16,10 @@ from analysis.svg import colour
 MEASURES = (
     ("weight_norm", "norm of the weights", 1),
     ("alpha_norm", "norm of alpha", 3),
-    ("alpha_entropy_normal", "alpha entropy, normal cell, nats", 4),
-    ("alpha_entropy_reduce", "alpha entropy, reduction cell, nats", 4),
+    ("alpha_entropy_normal", "alpha entropy (nats), normal cell", 4),
+    ("alpha_entropy_reduce", "alpha entropy (nats), reduction cell", 4),
     ("dominant_eigenvalue", "dominant eigenvalue", 4),
-    ("train_valid_gap", "train-validation gap, points", 2),
+    ("train_valid_gap", "train-validation gap (points)", 2),
 )
 """Columns of `searches`, what they are called, and their digits."""
 MAX_GROUPS = 12
