@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.svg import GRID, colour, dashes, finite, polyline, start, text, ticks, turned_text
+from analysis.svg import GRID, colour, finite, polyline, start, text, ticks, turned_text
 
 Scale = Callable[[float], float]
 
@@ -144,7 +144,7 @@ def _columns(axis: Axis, values: list[float]) -> list[tuple[float, str]]:
     if not values:
         return [(0.0, "0"), (1.0, "1")]
     if not axis.whole:
-        return [(mark, f"{mark:,g}") for mark in ticks(min(values), max(values), 4)]
+        return [(mark, f"{mark:,g}") for mark in ticks(min(values), max(values))]
     last = max(values)
     return [(mark, f"{mark:g}") for mark in ticks(0, last or 1) if mark <= (last or 1) and mark == int(mark)]
 
@@ -170,7 +170,7 @@ def _line(line: Line, px: Scale, py: Scale) -> str:
         path = "".join(f"{'H' if i else 'M'}{x:.1f}{'V' if i else ' '}{y:.1f}" for i, (x, y) in enumerate(points))
     else:
         path = polyline(points)
-    dash = ' stroke-dasharray="4 3"' if line.dashed else dashes(line.series)
+    dash = ' stroke-dasharray="4 3"' if line.dashed else ""
     return (
         f'<path d="{path}" fill="none" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"{dash} '
         f'stroke-opacity=".85" style="stroke:{colour(line.series)}">'

@@ -11,7 +11,7 @@ from analysis.svg import GRID, LETTER, colour, finite, left_margin, shortened, s
 
 MAX_DOTS = 60
 """Dots that a row shows at most; a row with more values is drawn as its summary alone."""
-LONGEST_NAME = 31
+LONGEST_NAME = 40
 """Letters of a setting's name that a row shows."""
 
 
@@ -132,7 +132,7 @@ def heat_map(
     shade = "fill:var(--series-0,#2563a8)"
     for index, row in enumerate(rows):
         y = top + height * index
-        parts.append(text(left - 10, y + height / 2 + 4, shortened(row.name, LONGEST_NAME + 2), "end"))
+        parts.append(text(left - 10, y + height / 2 + 4, shortened(row.name, LONGEST_NAME), "end"))
         if row.shown:
             parts.append(text(left + width * len(row.values) + 6, y + height / 2 + 4, row.shown, "start"))
         for place, value in enumerate(row.values):
@@ -216,7 +216,7 @@ class _Rows:
     """A figure of one row for every setting over a common axis."""
 
     def __init__(self, names: Sequence[str], values: Sequence[float], title: str, axis: str, description: str) -> None:
-        self._top, self._height, width, right = 6.0, 36.0, 640.0, 20.0
+        self._top, self._height, width, right = 6.0, 36.0, 700.0, 20.0
         self._left, bottom = left_margin(names), self._top + self._height * len(names)
         shown = finite(values)
         self._marks = ticks(min(shown), max(shown)) if shown else [0.0, 1.0]

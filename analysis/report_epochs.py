@@ -11,7 +11,7 @@ from markupsafe import Markup
 from analysis.charts import Band, Dot, Line, line_chart
 from analysis.figures import Row, heat_map
 from analysis.page import Figure, Table
-from analysis.report_figures import legend, series_numbers
+from analysis.report_figures import series_numbers
 from analysis.report_text import number, parsed
 from pcdarts.genotype import INPUTS, PRIMITIVES
 
@@ -40,7 +40,7 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, settings: Sequen
     if not len(epochs):
         return []
     few = epochs["search_id"].nunique() <= MAX_LINES
-    series = series_numbers(searches)
+    series = series_numbers(settings)
     frozen = _frozen(epochs)
     rules = _rule_epochs(searches) if few else {}
     groups = _by_search(epochs) if few else []
@@ -67,7 +67,6 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, settings: Sequen
                 caption=caption,
                 svg=Markup(svg),
                 table=_curve_table(epochs, columns, name, column),
-                legend=legend(searches, settings) if not figures else (),
                 half=True,
             )
         )
