@@ -173,8 +173,12 @@ def kind(operation: str) -> str:
     return "pool" if "_pool_" in operation else "other"
 
 
-def draw(layout: CellLayout, title: str) -> str:
+def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] | None = None) -> str:
     """SVG of a cell, to stand in an HTML page or in a file of its own.
+
+    `shares` gives for every operation, in the order of the genotype, which share of several cells keeps its edge and
+    which keeps it with this operation, 0 to 1: they are written on the edges and into the labels, and set the width of
+    the lines.
 
     Text takes the page's colour, labels the CSS variables --cell-conv, --cell-dilated, --cell-pool, --cell-skip and
     --cell-other.
@@ -186,13 +190,21 @@ def draw(layout: CellLayout, title: str) -> str:
         f"<title>{html.escape(title)}</title>",
         f"<desc>{html.escape(describe(layout))}</desc>",
         '<g fill="none" stroke-width="1.4" style="stroke:var(--cell-line,#8a8a8a)">',
-        *(f'<path d="{path(edge)}"/>' for edge in layout.edges),
+        *(f'<path d="{path(edge)}"{_stroke(index, shares)}/>' for index, edge in enumerate(layout.edges)),
         "</g>",
     ]
-    for label in layout.labels:
+    for index, label in enumerate(layout.labels):
         colour = f"var(--cell-{label.kind},{COLOURS[label.kind]})"
         lines.append(_rectangle(label.box, 5, f"fill:{colour};fill-opacity:.13;stroke:{colour}"))
-        lines.append(_text(label.box, html.escape(label.operation)))
+        if shares is None:
+            lines.append(_text(label.box, html.escape(label.operation)))
+        else:
+            edge, operation = (f"{100 * share:.0f} %" for share in shares[index])
+            lines.append(_text(label.box, f"{html.escape(label.operation)} {operation}", 10))
+            lines.append(
+                f'<text x="{_number(label.box.x - 4)}" y="{_number(label.box.middle - 5)}" text-anchor="end" '
+                f'font-size="10" fill="currentColor">{edge}</text>'
+            )
     for node in layout.nodes:
         lines.append(_rectangle(node.box, NODE_SIZE / 2, "fill:currentColor;fill-opacity:.06;stroke:currentColor"))
         lines.append(_text(node.box, _subscript(node.name)))
@@ -275,9 +287,17 @@ def _rectangle(box: Box, radius: float, style: str) -> str:
     return f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="{_number(radius)}" style="{style}"/>'
 
 
-def _text(box: Box, content: str) -> str:
+def _text(box: Box, content: str, size: int = 12) -> str:
     x, y = _number(box.x + box.width / 2), _number(box.middle + 4)
-    return f'<text x="{x}" y="{y}" text-anchor="middle" fill="currentColor">{content}</text>'
+    small = "" if size == 12 else f' font-size="{size}"'
+    return f'<text x="{x}" y="{y}" text-anchor="middle"{small} fill="currentColor">{content}</text>'
+
+
+def _stroke(index: int, shares: Sequence[tuple[float, float]] | None) -> str:
+    """Width of a line; the first two of every operation are its own, see `layout`."""
+    if shares is None or index // 2 >= len(shares):
+        return ""
+    return f' stroke-width="{_number(1 + 3 * shares[index // 2][0])}"'
 
 
 def _subscript(name: str) -> str:
