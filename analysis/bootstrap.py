@@ -60,17 +60,13 @@ def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[flo
     if low == high:
         return low, high, f"all {n} values are equal: nothing to resample"
     if n < FEWEST_TO_RESAMPLE:
-        # n = 2 and 3: a resample of the smallest value alone has probability n^-n = 1/4 and 1/27, more than 2.5 %, so
-        # the percentile interval starts there.  With n = 4 it lies a little inside, and would be narrower still.
-        inside = "" if n < 4 else "at most "
-        return (
-            low,
-            high,
-            (
-                f"{n} values: the percentile interval is {inside}[min, max], as a resample can hold nothing beyond; "
-                f"[min, max] holds the median with probability {100 * (1 - 2.0 ** (1 - n)):g} %, not 95 %"
-            ),
-        )
+        # A resample of the smallest value alone has probability 1 / n^n: 1/4 and 1/27 are above 2.5 %, so the
+        # percentile interval starts there; with n = 4 it is 1/256, and the interval narrower than the range.
+        why = f"[min, max], as 1 resample in {n**n} holds the smallest value alone, more than 2.5 %"
+        if n == 4:
+            why = "a little inside of [min, max], which is shown as 4 values are too few to resample"
+        coverage = f"the range holds the median with probability {100 * (1 - 2.0 ** (1 - n)):g} %, not 95 %"
+        return low, high, f"{n} values: the percentile interval is {why}; {coverage}"
     if n > MANY:
         half = float(special.stdtrit(n - 1, LEVEL[1]) * numbers.std(ddof=1) / math.sqrt(n))
         middle = float(numbers.mean())

@@ -100,7 +100,8 @@ def compare_settings(
     All pairs of settings, or with a `reference` each other setting (first) against it (second): fewer comparisons cost
     less by Holm's correction, but a reference picked for being best in the same data makes its lead look larger.
     `improvement` and `effect_size` are in favour of the first where `larger_is_better`, and of the smaller otherwise;
-    `difference` is never turned around.  Several searches of one setting and seed count with their mean.
+    `difference` is never turned around.  Several searches of one setting and seed count with their mean.  A comparison
+    of some 30 seeds takes about 10 ms: give a reference where there are more than some 30 settings.
     """
     table = seed_table(searches, column)
     names = list(table.columns)
