@@ -5,10 +5,13 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from markupsafe import Markup
 
+Format = Literal["html", "md", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+"""What a report can be written as."""
 FIRST_ROWS, LAST_ROWS = 200, 100
 MAX_ROWS = FIRST_ROWS + LAST_ROWS
 """Rows that a reader is shown of one table."""

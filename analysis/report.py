@@ -4,21 +4,17 @@ import base64
 import hashlib
 import json
 from importlib import resources
-from typing import Literal, get_args
 
 import jinja2
 from markupsafe import Markup
 
 from analysis import report_sections, report_tables, report_text
-from analysis.page import Block, Code, Facts, Number, Report, Section, Text
+from analysis.page import FORMATS, Block, Code, Facts, Format, Number, Report, Section, Text
 from analysis.report_export import csv_files, markdown
 from analysis.store import ResultStore
 from analysis.study_data import StudyData
 from analysis.tables import TABLES
 
-Format = Literal["html", "md", "csv"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-"""What a report can be written as."""
 CSV_FOLDER = "report-csv"
 ONE_SHOT = (
     "Validation accuracies of searches are one-shot: they are measured with the weights that all candidate cells share "

