@@ -173,7 +173,7 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
     side = left_margin(found.settings, 190)
     width, top = 2 * side + 340.0, 62.0
     half = (count + 1) // 2
-    names_top = top + 22 + 9 * len(found.groups)
+    names_top = top + 22 + 9.0 * len(found.groups)
     height = names_top + 20 * half + 6
 
     def x(rank: float) -> float:
@@ -189,12 +189,12 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
     cut = "" if end == 1 + found.difference else ", wider than the axis"
     parts.append(text(x(1), 11, f"critical difference {found.difference:.2f}{cut}", "start", 11))
     parts.append(f'<path d="M{x(1):.1f} {top}H{x(count):.1f}" {ink} stroke-width="1.4"/>')
-    for rank in range(1, count + 1):
-        parts.append(f'<path d="M{x(rank):.1f} {top - 5}v5" {ink}/>')
-        parts.append(text(x(rank), top - 10, str(rank)))
+    for mark in range(1, count + 1):
+        parts.append(f'<path d="M{x(mark):.1f} {top - 5}v5" {ink}/>')
+        parts.append(text(x(mark), top - 10, str(mark)))
     for index, (name, rank) in enumerate(ranks.items()):
         on_left = index < half
-        level = names_top + 20.0 * (index if on_left else count - 1 - index) + 6
+        level = names_top + 20 * (index if on_left else count - 1 - index) + 6
         edge = x(1) - 10 if on_left else x(count) + 10
         parts.append(
             f'<path d="M{x(rank):.1f} {top}V{level:.1f}H{edge:.1f}" {ink} stroke-opacity=".7">'

@@ -121,10 +121,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
                 (label, *(number(line[i], 3) for i in ends)) for label, line in zip(labels, chosen, strict=True)
             ),
         )
-        caption = (
-            f"Alpha of the best search ({search['setting']}, seed {search['seed']}), {name} cell: softmax over the "
-            "operations of an edge, for the operations that were chosen in the end."
-        )
+        caption = f"{name[0].upper()}{name[1:]} cell: softmax(alpha) of the chosen operations."
         figures.append(Figure(caption=caption, svg=Markup(svg), table=table, half=True))
     return figures
 

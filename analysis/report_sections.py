@@ -119,7 +119,13 @@ def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
         if missing:
             blocks.append(Text(text=f"This study did not measure {' and '.join(missing)}.", style="note"))
         for row in records(_best(data)):
-            blocks += report_epochs.alpha_figures(architectures, row)
+            alphas = report_epochs.alpha_figures(architectures, row)
+            if alphas:
+                text = (
+                    f"Alpha of the best search, {row['setting']} with seed {row['seed']}: how the weights of the "
+                    "operations that were chosen in the end grew among the operations of their edges."
+                )
+                blocks += [Text(text=text), *alphas]
     return Section(id="epochs", title="Over the epochs", short="Epochs", blocks=tuple(blocks))
 
 

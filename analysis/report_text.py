@@ -119,7 +119,7 @@ def _agreement(summaries: Sequence[SettingSummary], best: SettingSummary | None,
     most = int(counts.iloc[0]) if len(counts) else 0
     agree = f"{most} of the {best.ended} seeds of {best.setting} agree on a cell"
     if most < 2:
-        agree = f"None of the {best.ended} seeds of {best.setting} agree on a cell"
+        agree = f"No two of the {best.ended} seeds of {best.setting} agree on a cell"
     elif most == best.ended:
         agree = f"All {best.ended} seeds of {best.setting} agree on one cell"
     return f"{agree}." if len(summaries) == 1 and most == best.ended else f"{agree}; in all, {every}."

@@ -14,8 +14,8 @@ COLOURS = (
 """Colours of the series where a page does not define --series-0, ..., used in turn."""
 FONT = 'font-family="ui-sans-serif, system-ui, sans-serif" font-size="12"'
 GRID = 'style="stroke:var(--grid,#dddddd)"'
-LETTER = 6.6
-"""Width of a letter of the font, on average; pixels."""
+LETTER = 7.3
+"""Width of a letter of the font, in wide fonts; pixels."""
 
 
 def start(width: float, height: float, title: str, description: str) -> str:
@@ -57,7 +57,7 @@ def shortened(content: str, length: int) -> str:
     return f"{content[:head]}…{content[len(content) - (length - 1 - head) :]}"
 
 
-def left_margin(names: Iterable[str], most: float = 270.0) -> float:
+def left_margin(names: Iterable[str], most: float = 300.0) -> float:
     """Width for names of rows that end at it, at most `most` and a gap; pixels."""
     return 18.0 + min(most, LETTER * max((len(name) for name in names), default=0))
 
