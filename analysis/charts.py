@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.svg import GRID, colour, dashes, finite, polyline, start, text, ticks, turned_text
+from analysis.svg import GRID, colour, finite, polyline, start, text, ticks, turned_text
 
 Scale = Callable[[float], float]
 
@@ -96,10 +96,10 @@ def chart(
 ) -> str:
     """A chart of lines, bands and dots; without a number in it, its empty axes.
 
-    It is `width` pixels wide and 270 high.  The first `frozen` units of x are shaded as those in which alpha is not
+    It is `width` pixels wide and 280 high.  The first `frozen` units of x are shaded as those in which alpha is not
     trained.
     """
-    height, left, right, top, bottom = 270.0, 66.0, 14.0, 12.0, 222.0
+    height, left, right, top, bottom = 280.0, 66.0, 22.0, 22.0, 232.0
     everything = [(x, y) for line in lines for x, y in line.points]
     everything += [(x, y) for band in bands for x, low, high in band.points for y in (low, high)]
     everything += [(dot.x, y) for dot in dots for y in (dot.y, dot.low, dot.high)]
@@ -124,7 +124,7 @@ def chart(
             'style="fill:var(--shade,#f2f2f2)"/>'
         )
         if edge - left > 80:
-            parts.append(text((left + edge) / 2, bottom - 8, "alpha frozen"))
+            parts.append(text((left + edge) / 2, top - 8, "alpha frozen"))
     for value in rows:
         parts.append(f'<path d="M{left} {py(value):.1f}H{width - right}" {GRID}/>')
         parts.append(text(left - 8, py(value) + 4, f"{value:g}", "end"))
@@ -144,7 +144,7 @@ def _columns(axis: Axis, values: list[float]) -> list[tuple[float, str]]:
     if not values:
         return [(0.0, "0"), (1.0, "1")]
     if not axis.whole:
-        return [(mark, f"{mark:,g}") for mark in ticks(min(values), max(values), 4)]
+        return [(mark, f"{mark:,g}") for mark in ticks(min(values), max(values))]
     last = max(values)
     return [(mark, f"{mark:g}") for mark in ticks(0, last or 1) if mark <= (last or 1) and mark == int(mark)]
 
@@ -170,7 +170,7 @@ def _line(line: Line, px: Scale, py: Scale) -> str:
         path = "".join(f"{'H' if i else 'M'}{x:.1f}{'V' if i else ' '}{y:.1f}" for i, (x, y) in enumerate(points))
     else:
         path = polyline(points)
-    dash = ' stroke-dasharray="4 3"' if line.dashed else dashes(line.series)
+    dash = ' stroke-dasharray="4 3"' if line.dashed else ""
     return (
         f'<path d="{path}" fill="none" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"{dash} '
         f'stroke-opacity=".85" style="stroke:{colour(line.series)}">'

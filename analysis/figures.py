@@ -11,7 +11,7 @@ from analysis.svg import GRID, LETTER, colour, finite, left_margin, shortened, s
 
 MAX_DOTS = 60
 """Dots that a row shows at most; a row with more values is drawn as its summary alone."""
-LONGEST_NAME = 31
+LONGEST_NAME = 40
 """Letters of a setting's name that a row shows."""
 
 
@@ -132,7 +132,7 @@ def heat_map(
     shade = "fill:var(--series-0,#2563a8)"
     for index, row in enumerate(rows):
         y = top + height * index
-        parts.append(text(left - 10, y + height / 2 + 4, shortened(row.name, LONGEST_NAME + 2), "end"))
+        parts.append(text(left - 10, y + height / 2 + 4, shortened(row.name, LONGEST_NAME), "end"))
         if row.shown:
             parts.append(text(left + width * len(row.values) + 6, y + height / 2 + 4, row.shown, "start"))
         for place, value in enumerate(row.values):
@@ -173,7 +173,7 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
     side = left_margin(found.settings, 190)
     width, top = 2 * side + 340.0, 62.0
     half = (count + 1) // 2
-    names_top = top + 22 + 9 * len(found.groups)
+    names_top = top + 22 + 9.0 * len(found.groups)
     height = names_top + 20 * half + 6
 
     def x(rank: float) -> float:
@@ -184,17 +184,17 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
     description = f"Mean ranks over {found.n} seeds: {told}. Critical difference {found.difference:.2f}."
     ink = 'fill="none" stroke="currentColor"'
     parts = [start(width, height, title, description)]
-    end = min(1 + found.difference, count)
+    end = min(1 + found.difference, float(count))
     parts.append(f'<path d="M{x(1):.1f} 20H{x(end):.1f}M{x(1):.1f} 16v8M{x(end):.1f} 16v8" {ink} stroke-width="1.4"/>')
     cut = "" if end == 1 + found.difference else ", wider than the axis"
     parts.append(text(x(1), 11, f"critical difference {found.difference:.2f}{cut}", "start", 11))
     parts.append(f'<path d="M{x(1):.1f} {top}H{x(count):.1f}" {ink} stroke-width="1.4"/>')
-    for rank in range(1, count + 1):
-        parts.append(f'<path d="M{x(rank):.1f} {top - 5}v5" {ink}/>')
-        parts.append(text(x(rank), top - 10, str(rank)))
+    for mark in range(1, count + 1):
+        parts.append(f'<path d="M{x(mark):.1f} {top - 5}v5" {ink}/>')
+        parts.append(text(x(mark), top - 10, str(mark)))
     for index, (name, rank) in enumerate(ranks.items()):
         on_left = index < half
-        level = names_top + 20.0 * (index if on_left else count - 1 - index) + 6
+        level = names_top + 20 * (index if on_left else count - 1 - index) + 6
         edge = x(1) - 10 if on_left else x(count) + 10
         parts.append(
             f'<path d="M{x(rank):.1f} {top}V{level:.1f}H{edge:.1f}" {ink} stroke-opacity=".7">'
@@ -203,9 +203,9 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
         anchor = "end" if on_left else "start"
         parts.append(text(edge + (-6 if on_left else 6), level + 4, shortened(name, 28), anchor))
     for index, group in enumerate(found.groups):
-        level = top + 10 + 9.0 * index
+        bar = top + 10 + 9 * index
         parts.append(
-            f'<path d="M{x(ranks[group[0]]) - 4:.1f} {level}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
+            f'<path d="M{x(ranks[group[0]]) - 4:.1f} {bar}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
             f'fill="none" style="stroke:{colour(0)}">'
             f"<title>not told apart: {html.escape(', '.join(group))}</title></path>"
         )
@@ -216,7 +216,7 @@ class _Rows:
     """A figure of one row for every setting over a common axis."""
 
     def __init__(self, names: Sequence[str], values: Sequence[float], title: str, axis: str, description: str) -> None:
-        self._top, self._height, width, right = 6.0, 36.0, 640.0, 20.0
+        self._top, self._height, width, right = 6.0, 36.0, 700.0, 20.0
         self._left, bottom = left_margin(names), self._top + self._height * len(names)
         shown = finite(values)
         self._marks = ticks(min(shown), max(shown)) if shown else [0.0, 1.0]

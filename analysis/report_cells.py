@@ -111,8 +111,8 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
         note=(
             "Similarity: share of equal (node, input, operation) over all pairs of seeds, 0 to 1; up to isomorphism: "
             "with nodes matched as well as they can be. Kappa: Fleiss' kappa over the edges, 1 full agreement and 0 "
-            "what chance gives. Tau: Kendall's tau of the operations' order in alpha, mean over edges and pairs of seeds. "
-            f"At most {MAX_CELLS} searches of a setting are compared."
+            "what chance gives. Tau: Kendall's tau of the operations' order in alpha, mean over edges and pairs of "
+            f"seeds. At most {MAX_CELLS} searches of a setting are compared."
         ),
     )
 
@@ -160,7 +160,7 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
         title=f"Consensus cell of the {found.n} seeds of {cells_of.setting}",
         facts=(
             ("percentages on the lines", "share of the seeds that keep the edge, with whatever operation"),
-            ("percentages in the labels", "share of the seeds that keep it with this operation"),
+            ("filled part of a label", "share of the seeds that keep it with this operation"),
             ("what it is", "the two most frequent edges of every node; no single seed need have found this cell"),
         ),
         figures=tuple(figures),

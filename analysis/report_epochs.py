@@ -11,7 +11,7 @@ from markupsafe import Markup
 from analysis.charts import Band, Dot, Line, line_chart
 from analysis.figures import Row, heat_map
 from analysis.page import Figure, Table
-from analysis.report_figures import legend, series_numbers
+from analysis.report_figures import series_numbers
 from analysis.report_text import number, parsed
 from pcdarts.genotype import INPUTS, PRIMITIVES
 
@@ -40,7 +40,7 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, settings: Sequen
     if not len(epochs):
         return []
     few = epochs["search_id"].nunique() <= MAX_LINES
-    series = series_numbers(searches)
+    series = series_numbers(settings)
     frozen = _frozen(epochs)
     rules = _rule_epochs(searches) if few else {}
     groups = _by_search(epochs) if few else []
@@ -67,7 +67,6 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, settings: Sequen
                 caption=caption,
                 svg=Markup(svg),
                 table=_curve_table(epochs, columns, name, column),
-                legend=legend(searches, settings) if not figures else (),
                 half=True,
             )
         )
@@ -110,7 +109,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
             "epoch; the last value stands to the right",
             low=0.0,
             high=max(0.25, math.ceil(float(np.nanmax(chosen)) * 20) / 20),
-            cell=(max(5.0, min(24.0, 360 / len(at))), 20.0),
+            cell=(max(5.0, min(24.0, 280 / len(at))), 20.0),
         )
         ends = [0, len(kept) // 4, len(kept) // 2, 3 * len(kept) // 4, len(kept) - 1]
         ends = sorted(set(ends))
@@ -122,11 +121,8 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
                 (label, *(number(line[i], 3) for i in ends)) for label, line in zip(labels, chosen, strict=True)
             ),
         )
-        caption = (
-            f"Alpha of the best search ({search['setting']}, seed {search['seed']}), {name} cell: softmax over the "
-            "operations of an edge, for the operations that were chosen in the end."
-        )
-        figures.append(Figure(caption=caption, svg=Markup(svg), table=table))
+        caption = f"{name[0].upper()}{name[1:]} cell: softmax(alpha) of the chosen operations."
+        figures.append(Figure(caption=caption, svg=Markup(svg), table=table, half=True))
     return figures
 
 
@@ -139,9 +135,9 @@ def _lines(group: tuple[str, Any, pd.DataFrame], columns: Sequence[str], series:
     name, setting, rows = group
     lines = []
     for column in columns:
-        measured = rows[np.isfinite(rows[column].astype(float))] if column == "dominant_eigenvalue" else rows
+        measured = rows[np.isfinite(rows[column].astype(float))]  # most are not measured in every epoch
         points = tuple(zip(measured["epoch"].astype(float), measured[column].astype(float), strict=True))
-        if any(math.isfinite(y) for _, y in points):
+        if points:
             dashed = column.endswith("_reduce")
             label = f"{name}, {column}"
             lines.append(Line(label=label, points=points, series=series.get(setting, 7), dashed=dashed))

@@ -1,7 +1,7 @@
 """Figures of the report over seeds: accuracy, distribution, performance profile, cost, and critical differences."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from analysis.bootstrap import finite
 from analysis.charts import Axis, Dot, Line, chart
 from analysis.comparison import CriticalDifference
 from analysis.figures import MAX_DOTS, Strip, box_plot, critical_difference_diagram, strip_plot
-from analysis.page import Figure, Table
+from analysis.page import Figure, Legend, Table
 from analysis.report_text import number, records
 from analysis.statistics import SettingSummary, natural_key, rank_searches, summarize
 from analysis.svg import colour
@@ -23,15 +23,14 @@ MAX_POINTS = 300
 ONE_SHOT_AXIS = "one-shot validation accuracy, %"
 
 
-def series_numbers(searches: pd.DataFrame) -> dict[str, int]:
-    """The colour of every setting, in the natural order of their names."""
-    return {name: index for index, name in enumerate(sorted(searches["setting"].unique(), key=natural_key))}
+def series_numbers(settings: Iterable[str]) -> dict[str, int]:
+    """The colour of every shown setting, in the natural order of their names."""
+    return {name: index for index, name in enumerate(sorted(settings, key=natural_key))}
 
 
-def legend(searches: pd.DataFrame, shown: Sequence[str] | None = None) -> tuple[tuple[str, str], ...]:
-    """Names and CSS colours of the settings, or of those that are shown."""
-    series = series_numbers(searches)
-    return tuple((name, colour(n)) for name, n in series.items() if shown is None or name in shown)
+def legend(settings: Iterable[str]) -> Legend:
+    """The colours of the shown settings."""
+    return Legend(entries=tuple((name, colour(n)) for name, n in series_numbers(settings).items()))
 
 
 def shown_settings(summaries: Sequence[SettingSummary]) -> list[SettingSummary]:
@@ -41,9 +40,10 @@ def shown_settings(summaries: Sequence[SettingSummary]) -> list[SettingSummary]:
 
 def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Markup:
     """Validation accuracy of every seed, by setting."""
-    series, strips = series_numbers(searches), []
+    shown, strips = shown_settings(summaries), []
+    series = series_numbers(s.setting for s in shown)
     by_setting = dict(list(rank_searches(searches).groupby("setting")))
-    for summary in shown_settings(summaries):
+    for summary in shown:
         rows = by_setting[summary.setting].head(MAX_DOTS + 1)[["seed", "valid_accuracy"]]  # more are not drawn
         values = rows["valid_accuracy"].astype(float)
         points = tuple((f"{summary.setting}, seed {s}", v) for s, v in zip(rows["seed"], values, strict=True))
@@ -53,10 +53,11 @@ def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary])
     return Markup(strip_plot(strips, "Validation accuracy of every seed by setting", ONE_SHOT_AXIS))
 
 
-def distribution_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Figure | None:
+def distribution_figure(summaries: Sequence[SettingSummary]) -> Figure | None:
     """Range, quartiles, median and interval of the mean of every setting; None without a value."""
-    series = series_numbers(searches)
-    rows = [(s.setting, s.valid_accuracy, series[s.setting]) for s in shown_settings(summaries) if s.valid_accuracy.n]
+    shown = shown_settings(summaries)
+    series = series_numbers(s.setting for s in shown)
+    rows = [(s.setting, s.valid_accuracy, series[s.setting]) for s in shown if s.valid_accuracy.n]
     if not rows:
         return None
     caption = (
@@ -70,7 +71,8 @@ def distribution_figure(searches: pd.DataFrame, summaries: Sequence[SettingSumma
 
 def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Figure | None:
     """Share of a setting's runs above every score (Agarwal et al., 2021); None without a value."""
-    series, lines, rows = series_numbers(searches), [], []
+    lines, rows = [], []
+    series = series_numbers(s.setting for s in shown_settings(summaries))
     values = rank_searches(searches).groupby("setting")["valid_accuracy"].apply(finite).to_dict()
     shown = [s.setting for s in shown_settings(summaries) if s.valid_accuracy.n]
     if not shown:
@@ -98,7 +100,7 @@ def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) 
         rows=tuple(rows),
     )
     caption = "Performance profile: share of a setting's runs that are above a score. A curve further right is better."
-    return Figure(caption=caption, svg=Markup(drawing), table=table, legend=legend(searches, shown), half=True)
+    return Figure(caption=caption, svg=Markup(drawing), table=table, half=True)
 
 
 def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Figure | None:
@@ -112,7 +114,7 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
     kept = kept[np.isfinite(kept["cost"]) & np.isfinite(kept["accuracy"])]
     if not len(kept):
         return None
-    series, dots, rows = series_numbers(searches), [], []
+    series, dots, rows = series_numbers(names), [], []
     single = len(kept) <= MAX_POINTS
     if single:
         for row in records(kept[["setting", "seed", "cost", "accuracy"]]):
@@ -144,7 +146,6 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
         caption=f"Cost against accuracy. {what}; up and to the left is better.",
         svg=Markup(chart("Cost against accuracy", Axis(name=f"{unit} of a search"), ONE_SHOT_AXIS, dots=dots)),
         table=table,
-        legend=legend(searches, sorted(kept["setting"].unique())),
         half=True,
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.charts import Axis, Dot, Line, chart
-from analysis.page import Figure, Table
+from analysis.page import Figure, Legend, Table
 from analysis.report_text import interval_text
 from analysis.statistics import Summary, natural_key, rank_searches, summarize
 from analysis.svg import colour
@@ -16,10 +16,10 @@ from analysis.svg import colour
 MEASURES = (
     ("weight_norm", "norm of the weights", 1),
     ("alpha_norm", "norm of alpha", 3),
-    ("alpha_entropy_normal", "alpha entropy, normal cell, nats", 4),
-    ("alpha_entropy_reduce", "alpha entropy, reduction cell, nats", 4),
+    ("alpha_entropy_normal", "alpha entropy (nats), normal cell", 4),
+    ("alpha_entropy_reduce", "alpha entropy (nats), reduction cell", 4),
     ("dominant_eigenvalue", "dominant eigenvalue", 4),
-    ("train_valid_gap", "train-validation gap, points", 2),
+    ("train_valid_gap", "train-validation gap (points)", 2),
 )
 """Columns of `searches`, what they are called, and their digits."""
 MAX_GROUPS = 12
@@ -84,15 +84,20 @@ def rate_table(found: list[RateSummary]) -> Table:
     )
 
 
-def rate_figures(found: list[RateSummary]) -> list[Figure]:
-    """One figure a measure: mean and interval against the sampling rate, on a logarithmic axis."""
+def rate_figures(found: list[RateSummary]) -> list[Legend | Figure]:
+    """One figure a measure: mean and interval against the sampling rate, on a logarithmic axis.
+
+    Before them a legend, where other fields than k were swept too.
+    """
     groups = list(dict.fromkeys(summary.others for summary in found))
     rates = sorted({summary.k for summary in found}, reverse=True)
     margin = 0.35
     marks = [(-math.log2(k), "1" if k == 1 else f"1/{k}") for k in rates]
     ends = ((marks[0][0] - margin, ""), *marks, (marks[-1][0] + margin, ""))
-    legend = tuple((name or "k alone was swept", colour(i)) for i, name in enumerate(groups))
-    figures: list[Figure] = []
+    figures: list[Legend | Figure] = []
+    if len(groups) > 1:
+        entries = tuple((name or "k alone", colour(i)) for i, name in enumerate(groups))
+        figures.append(Legend(entries=entries))
     for column, name, digits in _measured(found):
         dots, lines = [], []
         for series, others in enumerate(groups):
@@ -112,7 +117,6 @@ def rate_figures(found: list[RateSummary]) -> list[Figure]:
             Figure(
                 caption=f"{name[0].upper()}{name[1:]} by sampling rate.",
                 svg=Markup(drawing),
-                legend=legend if not figures and len(groups) > 1 else (),
                 half=True,
             )
         )

@@ -14,6 +14,8 @@ from analysis.study_data import StudyData
 
 KINDS = tuple((name, f"var(--cell-{kind})") for kind, name in cells.KINDS.items())
 """Names and CSS colours of the kinds of operations, as a legend."""
+MAX_PAIRED = 5
+"""Settings that are compared in all pairs; of more, each with the best."""
 MAX_ALPHAS = 60
 """Searches whose alphas are read: they are most of a large study."""
 MAX_ALPHAS_OF_SETTING = 10
@@ -55,8 +57,15 @@ def _comparisons(data: StudyData) -> Section:
     if len(shown) < 2:
         blocks.append(Text(text="There are no two settings with results to compare."))
     else:
-        comparisons = compare_settings(searches, np.random.default_rng(0))
+        reference = shown[0] if len(shown) > MAX_PAIRED else None
+        comparisons = compare_settings(searches, np.random.default_rng(0), reference)
         blocks.append(report_tables.comparisons_table(comparisons))
+        if reference is not None:
+            text = (
+                f"Each setting is compared with the best one, {reference}. It was picked for being best in the same "
+                "data, which makes its lead look larger than it is."
+            )
+            blocks.append(Text(text=text, style="note"))
         if len([s for s in data.summaries if s.valid_accuracy.n]) > len(shown):
             blocks.append(Text(text=f"Only the {len(shown)} best settings are compared.", style="note"))
         found = critical_difference(searches)
@@ -77,15 +86,14 @@ def _seeds(data: StudyData) -> Section:
             "which the upright tick marks."
         )
         svg = report_figures.accuracy_figure(data.searches, data.summaries)
-        drawn = [Figure(caption=caption, svg=svg, table=table)]
-        for make in (
-            report_figures.distribution_figure,
-            report_figures.profile_figure,
-            report_figures.cost_figure,
-        ):
-            figure = make(data.searches, data.summaries)
-            drawn += [figure] if figure else []
-        blocks = list(drawn)
+        blocks = [Figure(caption=caption, svg=svg, table=table)]
+        distribution = report_figures.distribution_figure(data.summaries)
+        profile = report_figures.profile_figure(data.searches, data.summaries)
+        cost = report_figures.cost_figure(data.searches, data.summaries)
+        legend = report_figures.legend(s.setting for s in report_figures.shown_settings(data.summaries))
+        blocks += [distribution] if distribution else []
+        blocks += [legend] if profile or cost else []
+        blocks += [figure for figure in (profile, cost) if figure]
         settings = sum(s.ended > 0 for s in data.summaries)
         if settings > report_figures.MAX_SETTINGS:
             text = f"Figures show the {report_figures.MAX_SETTINGS} best of {settings} settings; the tables name all."
@@ -97,7 +105,8 @@ def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
     shown = [s.setting for s in report_figures.shown_settings(data.summaries)]
     blocks: list[Block] = [Text(text="No epoch has been recorded yet.")]
     if len(data.epochs):
-        blocks = list(report_epochs.epoch_figures(data.searches, data.epochs, shown))
+        blocks = [report_figures.legend(shown)] if shown else []
+        blocks += report_epochs.epoch_figures(data.searches, data.epochs, shown)
         missing = [
             name
             for column, name in (
@@ -110,7 +119,13 @@ def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
         if missing:
             blocks.append(Text(text=f"This study did not measure {' and '.join(missing)}.", style="note"))
         for row in records(_best(data)):
-            blocks += report_epochs.alpha_figures(architectures, row)
+            alphas = report_epochs.alpha_figures(architectures, row)
+            if alphas:
+                text = (
+                    f"Alpha of the best search, {row['setting']} with seed {row['seed']}: how the weights of the "
+                    "operations that were chosen in the end grew among the operations of their edges."
+                )
+                blocks += [Text(text=text), *alphas]
     return Section(id="epochs", title="Over the epochs", short="Epochs", blocks=tuple(blocks))
 
 

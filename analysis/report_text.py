@@ -19,7 +19,8 @@ def number(value: Any, digits: int = 2) -> Number:
     """A number with thousands separators; a dash where it is missing or NaN."""
     if value is None or pd.isna(value):
         return Number(MISSING, math.nan)
-    return Number(f"{value:,.{digits}f}", value)
+    text = f"{value:,.{digits}f}"
+    return Number(text.removeprefix("-") if float(text.replace(",", "")) == 0 else text, value)
 
 
 def spread(mean: float, std: float) -> Number:
@@ -118,7 +119,7 @@ def _agreement(summaries: Sequence[SettingSummary], best: SettingSummary | None,
     most = int(counts.iloc[0]) if len(counts) else 0
     agree = f"{most} of the {best.ended} seeds of {best.setting} agree on a cell"
     if most < 2:
-        agree = f"None of the {best.ended} seeds of {best.setting} agree on a cell"
+        agree = f"No two of the {best.ended} seeds of {best.setting} agree on a cell"
     elif most == best.ended:
         agree = f"All {best.ended} seeds of {best.setting} agree on one cell"
     return f"{agree}." if len(summaries) == 1 and most == best.ended else f"{agree}; in all, {every}."
@@ -131,9 +132,13 @@ def _troubles(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> st
     completed = searches["status"] == "completed"
     warned = int((completed & (searches["warnings"].fillna("") != "")).sum())
     of = f"Of {_count(total, 'search', 'searches')}"
-    if not (failed or stopped or warned):
-        return f"{of}, none failed, and no collapse rule stopped one or warned."
-    return f"{of}, {failed} failed, collapse rules stopped {stopped} and warned in {_count(warned, 'other')}."
+    if total == 1:
+        if failed or stopped:
+            return "The only search failed." if failed else "The only search was stopped by a collapse rule."
+        return "A collapse rule warned." if warned else "It did not fail, and no collapse rule warned."
+    collapses = f"{stopped or 'none'} {'was' if stopped < 2 else 'were'} stopped by a collapse rule"
+    warnings = f"{warned} more had warnings of one" if warned else "no other had a warning of one"
+    return f"{of}, {failed or 'none'} failed, {collapses}, and {warnings}."
 
 
 def _caveat(best: SettingSummary, others: Sequence[SettingSummary]) -> str:

@@ -1,18 +1,21 @@
 """Pieces of inline SVG that all figures of the report are made of.
 
-Text takes the page's colour, series the CSS variables --series-0 to --series-7, so light and dark pages both work.
+Text takes the page's colour, series the CSS variables --series-0, --series-1, ..., so light and dark pages both work.
 """
 
 import html
 import math
 from collections.abc import Iterable, Sequence
 
-COLOURS = ("#2563a8", "#c2570c", "#2a7d4f", "#7a4bb0", "#b3273d", "#0f7c86", "#8a6a00", "#666666")
+COLOURS = (
+    *("#2563a8", "#c2570c", "#2a7d4f", "#7a4bb0", "#b3273d", "#0f7c86", "#8a6a00", "#666666"),
+    *("#c94fa0", "#6d9a1a", "#9c6b4e", "#6f7fb8"),  # to be read on light and on dark paper
+)
 """Colours of the series where a page does not define --series-0, ..., used in turn."""
 FONT = 'font-family="ui-sans-serif, system-ui, sans-serif" font-size="12"'
 GRID = 'style="stroke:var(--grid,#dddddd)"'
-LETTER = 6.6
-"""Width of a letter of the font, on average; pixels."""
+LETTER = 7.3
+"""Width of a letter of the font, in wide fonts; pixels."""
 
 
 def start(width: float, height: float, title: str, description: str) -> str:
@@ -46,17 +49,15 @@ def colour(series: int) -> str:
     return f"var(--series-{number},{COLOURS[number]})"
 
 
-def dashes(series: int) -> str:
-    """Dashes of a line: the ninth series has the first colour again, and is told apart by them."""
-    return "" if series < len(COLOURS) else ' stroke-dasharray="7 3"'
-
-
 def shortened(content: str, length: int) -> str:
-    """The text, cut to `length` letters."""
-    return content if len(content) <= length else content[: length - 1] + "…"
+    """The text, cut to `length` letters in its middle: names of settings differ at their ends as well."""
+    if len(content) <= length:
+        return content
+    head = (length - 1) // 2
+    return f"{content[:head]}…{content[len(content) - (length - 1 - head) :]}"
 
 
-def left_margin(names: Iterable[str], most: float = 220.0) -> float:
+def left_margin(names: Iterable[str], most: float = 300.0) -> float:
     """Width for names of rows that end at it, at most `most` and a gap; pixels."""
     return 18.0 + min(most, LETTER * max((len(name) for name in names), default=0))
 
