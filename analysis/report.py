@@ -2,18 +2,16 @@
 
 import base64
 import hashlib
-import json
 from importlib import resources
 
 import jinja2
 from markupsafe import Markup
 
-from analysis import report_sections, report_tables, report_text
-from analysis.page import FORMATS, Block, Code, Facts, Format, Number, Report, Section, Text
+from analysis import practice, report_sections, report_tables, reproduce
+from analysis.page import FORMATS, Format, Number, Report, Section, Text
 from analysis.report_export import csv_files, markdown
 from analysis.store import ResultStore
 from analysis.study_data import StudyData
-from analysis.tables import TABLES
 
 CSV_FOLDER = "report-csv"
 ONE_SHOT = (
@@ -44,7 +42,7 @@ def write_report(root: str, form: Format = "html") -> str:
 
 def build(data: StudyData) -> Report:
     """The report of a study, in whatever form it will be written."""
-    sections = (*report_sections.sections(data), _searches(data), _reproduce(data))
+    sections = (*report_sections.sections(data), _searches(data), _practice(data), reproduce.section(data))
     unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
     notes = [ONE_SHOT]
     if unended:
@@ -94,19 +92,9 @@ def _searches(data: StudyData) -> Section:
     return Section(id="searches", title="All searches", short="Searches", blocks=blocks)
 
 
-def _reproduce(data: StudyData) -> Section:
-    blocks: list[Block] = [Facts(facts=tuple(report_text.provenance(data.searches, data.retrains)))]
-    configuration = data.description_text
-    if configuration:
-        blocks.append(Code(title="Exact configuration (study.json):", text=configuration, language="json"))
-    else:
-        text = "There is no study.json; every row of the searches table holds its full configuration."
-        blocks.append(Text(text=text, style="note"))
-    folder = data.store.root.rstrip("/")
-    reads = [f"{t.name} = pd.read_parquet({json.dumps(f'{folder}/{t.name}')})  # {t.description}" for t in TABLES]
-    code = "\n".join(["import pandas as pd", "", *reads])
-    blocks.append(Code(title="Every number above comes from these tables:", text=code, language="python"))
-    return Section(id="reproduce", title="How to reproduce", short="Reproduce", blocks=tuple(blocks))
+def _practice(data: StudyData) -> Section:
+    described = bool(data.description.get("command"))
+    return practice.section(practice.good_practice(data.searches, data.epochs, data.retrains, described=described))
 
 
 def _study_name(data: StudyData) -> str:
