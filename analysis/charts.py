@@ -185,7 +185,7 @@ def _band(band: Band, px: Scale, py: Scale) -> str:
     corners = [(px(x), py(high)) for x, _, high in kept] + [(px(x), py(low)) for x, low, _ in reversed(kept)]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z"
     return (
-        f'<path d="{path}" fill-opacity=".16" stroke="none" style="fill:{colour(band.series)}">'
+        f'<path d="{path}" fill-opacity=".1" stroke="none" style="fill:{colour(band.series)}">'
         f"<title>{html.escape(band.label)}</title></path>"
     )
 
