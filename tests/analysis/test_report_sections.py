@@ -120,7 +120,7 @@ def test_rates_are_compared_where_only_k_differs():
     assert [(s.others, s.k, s.n) for s in found] == [("space=s2", 1, 2), ("space=s2", 4, 2)]
     assert found[0].measures["weight_norm"].mean == pytest.approx(70.5)
     table = report_rates.rate_table(found)
-    assert table.rows[0][:4] == ("space=s2, k=1", "1/1", "2", "70.5 [70.0, 71.0]")
+    assert table.rows[0][:4] == ("space=s2, k=1", "1", "2", "70.5 [70.0, 71.0]")
     assert len(report_rates.rate_figures(found)) == len(MEASURES)
     unmeasured = frame(*(row | dict.fromkeys(MEASURES) for row in rows))
     assert report_rates.rate_summaries(unmeasured) == []
