@@ -87,8 +87,8 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
     for cell, name in (("normal", "normal"), ("reduce", "reduction")):
         pairs = getattr(genotype, cell)
         kept = rows[rows[f"alphas_{cell}"].notna()]
-        space = search["space"] if search["space"] in SPACES else "darts"  # older studies do not name it
-        operations = SPACES[space].primitives(cell == "reduce")
+        space = SPACES.get(search["space"], SPACES["darts"])  # older studies do not name it
+        operations = space.primitives(cell == "reduce")
         places = [_place(operations, node // 2 + INPUTS, source, op) for node, (op, source) in enumerate(pairs)]
         if not len(kept) or None in places:
             continue

@@ -137,6 +137,11 @@ def _troubles(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> st
     completed = searches["status"] == "completed"
     warned = int((completed & (searches["warnings"].fillna("") != "")).sum())
     of = f"Of {_count(total, 'search', 'searches')}"
+    named = int(searches["early_stop_epoch"].notna().sum())
+    ended = searches["status"].isin(WITH_RESULT)
+    if not stopped and ended.any() and searches["warnings"][ended].isna().all():  # imported, or of code without rules
+        later = f"; the eigenvalue rule would have stopped {named:,}" if named else ""
+        return f"{of}, {failed or 'none'} failed; collapse rules were not recorded{later}."
     if total == 1:
         if failed or stopped:
             return "The only search failed." if failed else "The only search was stopped by a collapse rule."
