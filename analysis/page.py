@@ -49,7 +49,7 @@ class Table:
     wide_columns: frozenset[str] = frozenset()
     """Headings of the columns with sentences, which wrap."""
     note: str = ""
-    """What to know when reading it."""
+    """What to know when reading it; what stands between two backticks is code."""
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Text:
     """A paragraph."""
 
     text: str
-    """Plain text."""
+    """Plain text; what stands between two backticks is code."""
     style: str = ""
     """CSS class: empty, "note" or "warn"."""
     kind: ClassVar[str] = "text"

@@ -71,7 +71,7 @@ def section(points: Sequence[Point]) -> Section:
         rows=tuple((f"{number}. {point.name}", point.answer, point.why) for number, point in enumerate(points, 1)),
         text_columns=frozenset({"answer", "why"}),
         wide_columns=frozenset({"point", "why"}),
-        note="Code counts as released where rows name its git revision; whether its repository is public, no table says.",
+        note="Code counts as released where rows name its git revision; no table says whether that is public.",
     )
     text = f"Of {len(points)} points: " + ", ".join(f"{count} {answer}" for answer, count in counts) + "."
     return Section(
@@ -161,6 +161,8 @@ def _same_protocol(retrained: pd.DataFrame) -> _Answered:
 
 
 def _against_compute(ended: pd.DataFrame, epochs: pd.DataFrame) -> _Answered:
+    if not len(ended):
+        return "not met", "No search has a result."
     curves = _column(epochs, "valid_accuracy").notna() & _column(epochs, "seconds").notna()
     if curves.any():
         return "met", "Validation accuracy and seconds are recorded epoch by epoch, and shown against each other."

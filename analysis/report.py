@@ -2,10 +2,11 @@
 
 import base64
 import hashlib
+import re
 from importlib import resources
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis import practice, report_sections, report_tables, reproduce
 from analysis.page import FORMATS, Format, Number, Report, Section, Text
@@ -63,7 +64,7 @@ def page(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["sort_key"] = _sort_key
+    environment.filters |= {"sort_key": _sort_key, "prose": _prose}
     return environment.from_string(_template("report.html")).render(
         report=report,
         style=Markup(style),
@@ -75,6 +76,11 @@ def page(report: Report) -> str:
 
 def _template(name: str) -> str:
     return (resources.files("analysis") / "templates" / name).read_text("utf-8")
+
+
+def _prose(text: str) -> Markup:
+    """Text as HTML, `code` between backticks."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _sort_key(cell: str) -> str | None:

@@ -15,7 +15,7 @@ def markdown(report: Report) -> str:
     Long tables are cut as on the page.
     """
     lines = [f"# {_escaped(report.title)}", "", _escaped(" ".join(report.verdict))]
-    lines += [line for note in report.notes for line in ("", _escaped(note))]
+    lines += [line for note in report.notes for line in ("", _prose(note))]
     lines += ["", "Parts that could not be read are left out:", ""] if report.broken else []
     lines += [f"- {_escaped(part)}" for part in report.broken]
     for section in report.sections:
@@ -50,7 +50,7 @@ def _block(block: Block) -> list[str]:
                 *(_code(block.code) if block.code else []),
             ]
         case Text():
-            return ["", _escaped(block.text)]
+            return ["", _prose(block.text)]
         case Facts():
             return ["", *(f"- {_escaped(name)}: {_escaped(value)}" for name, value in block.facts)]
         case Code():
@@ -66,7 +66,7 @@ def _table(table: Table) -> list[str]:
     lines = ["", f"**{_escaped(table.caption)}**", "", _row(table.headings)]
     lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
     lines += [_row(row) for row in table.shown]
-    return [*lines, *(line for text in (table.cut, table.note) if text for line in ("", _escaped(text)))]
+    return [*lines, *(line for text in (table.cut, table.note) if text for line in ("", _prose(text)))]
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -81,8 +81,20 @@ def _code(text: str, language: str = "") -> list[str]:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is, on one line; underscores within words need no escape."""
-    flat = " ".join(text.split())
-    return re.sub(r"[\\`*|\[\]<>#~$]|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], flat)
+    return _escaped_part(_flat(text))
+
+
+def _escaped_part(text: str) -> str:
+    return re.sub(r"[\\`*|\[\]<>#~$]|(?<!\w)_|_(?!\w)", lambda found: "\\" + found[0], text)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _prose(text: str) -> str:
+    """As _escaped, but for code between backticks."""
+    return "".join(part if part[:1] == "`" else _escaped_part(part) for part in re.split("(`[^`]+`)", _flat(text)))
 
 
 def _csv(table: Table) -> str:

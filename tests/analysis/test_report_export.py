@@ -62,7 +62,7 @@ def test_long_tables_are_cut_but_for_csv():
     assert len(long.shown) == MAX_ROWS and long.shown[0] == rows[0] and long.shown[-1] == rows[-1]
     assert "of 301 rows" in long.cut and "report-csv/t.csv" in long.cut
     text = markdown(report(long))
-    assert long.cut.replace("`", "\\`") in text and "| row 200 |" not in text and "| row 199 |" in text
+    assert long.cut in text and "| row 200 |" not in text and "| row 199 |" in text
     assert len(read(csv_files(report(long))["t.csv"])) == MAX_ROWS + 2
 
 
