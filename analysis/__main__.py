@@ -6,14 +6,22 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from analysis.page import FORMATS
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, or 2 where it cannot be done."""
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Tables and report of a study.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("columns", help="print what every column means, in Markdown")
-    report = commands.add_parser("report", help="write report.html into a study's folder and print its path")
+    report = commands.add_parser("report", help="write the report into a study's folder and print its path")
     report.add_argument("study_dir", metavar="STUDY_DIR", help="folder of the study, or a URI such as s3://bucket/demo")
+    report.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="html",
+        help="one page, its tables in Markdown, or a folder of CSV files (default: html)",
+    )
     commands.add_parser("theory", help="print how partial channel connection regularizes a linear super-network")
     imports = commands.add_parser("import", help="turn published search logs into the tables of a study")
     formats = imports.add_subparsers(dest="format", required=True)
@@ -46,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                print(write_report(options.study_dir))
+                print(write_report(options.study_dir, options.format))
             for warning in caught:
                 print(f"warning: {warning.message}", file=sys.stderr)
     except (ValueError, OSError) as error:

@@ -3,6 +3,8 @@
 Nodes stand in columns by their longest path from the inputs.  Every intermediate node forms a block with the labels of
 its two operations, so labels have places of their own; an edge that skips columns gets a lane in each of them, so no
 edge crosses a block (Sugiyama, Tagawa, Toda: Methods for Visual Understanding of Hierarchical System Structures, 1981).
+graphviz was tried and is not used: on the published cells its labels float between edges, so that one cannot tell which
+operation is whose, and touch them; and a report would look different where it is not installed.
 """
 
 import html
@@ -173,8 +175,12 @@ def kind(operation: str) -> str:
     return "pool" if "_pool_" in operation else "other"
 
 
-def draw(layout: CellLayout, title: str) -> str:
+def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] | None = None) -> str:
     """SVG of a cell, to stand in an HTML page or in a file of its own.
+
+    `shares` gives for every operation, in the order of the genotype, which share of several cells keeps its edge and
+    which keeps it with this operation, 0 to 1: the one is written on the edge and sets its width, the other is how far
+    the label is filled.
 
     Text takes the page's colour, labels the CSS variables --cell-conv, --cell-dilated, --cell-pool, --cell-skip and
     --cell-other.
@@ -186,13 +192,16 @@ def draw(layout: CellLayout, title: str) -> str:
         f"<title>{html.escape(title)}</title>",
         f"<desc>{html.escape(describe(layout))}</desc>",
         '<g fill="none" stroke-width="1.4" style="stroke:var(--cell-line,#8a8a8a)">',
-        *(f'<path d="{path(edge)}"/>' for edge in layout.edges),
+        *(f'<path d="{path(edge)}"{_stroke(index, shares)}/>' for index, edge in enumerate(layout.edges)),
         "</g>",
     ]
-    for label in layout.labels:
+    for index, label in enumerate(layout.labels):
         colour = f"var(--cell-{label.kind},{COLOURS[label.kind]})"
         lines.append(_rectangle(label.box, 5, f"fill:{colour};fill-opacity:.13;stroke:{colour}"))
-        lines.append(_text(label.box, html.escape(label.operation)))
+        if shares is None:
+            lines.append(_text(label.box, html.escape(label.operation)))
+        else:
+            lines += _share(label, colour, *shares[index])
     for node in layout.nodes:
         lines.append(_rectangle(node.box, NODE_SIZE / 2, "fill:currentColor;fill-opacity:.06;stroke:currentColor"))
         lines.append(_text(node.box, _subscript(node.name)))
@@ -278,6 +287,28 @@ def _rectangle(box: Box, radius: float, style: str) -> str:
 def _text(box: Box, content: str) -> str:
     x, y = _number(box.x + box.width / 2), _number(box.middle + 4)
     return f'<text x="{x}" y="{y}" text-anchor="middle" fill="currentColor">{content}</text>'
+
+
+def _share(label: Label, colour: str, edge: float, operation: float) -> list[str]:
+    """A label that is filled as far as the operation's share, and the edge's share before it."""
+    filled = Box(x=label.box.x, y=label.box.y, width=label.box.width * operation, height=label.box.height)
+    told = f"{label.operation}: {100 * edge:.0f} % keep the edge, {100 * operation:.0f} % with this operation"
+    # The halo of the paper's colour lets the number be read where it crosses a line.
+    return [
+        f"<g><title>{html.escape(told)}</title>",
+        _rectangle(filled, 5, f"fill:{colour};fill-opacity:.3"),
+        _text(label.box, html.escape(label.operation)),
+        f'<text x="{_number(label.box.x - 5)}" y="{_number(label.box.middle + 4)}" text-anchor="end" font-size="11" '
+        f'fill="currentColor" stroke-width="4" stroke-linejoin="round" paint-order="stroke" '
+        f'style="stroke:var(--paper,#ffffff)">{100 * edge:.0f} %</text></g>',
+    ]
+
+
+def _stroke(index: int, shares: Sequence[tuple[float, float]] | None) -> str:
+    """Width of a line; the first two of every operation are its own, see `layout`."""
+    if shares is None or index // 2 >= len(shares):
+        return ""
+    return f' stroke-width="{_number(1 + 2 * shares[index // 2][0])}"'
 
 
 def _subscript(name: str) -> str:

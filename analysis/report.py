@@ -1,83 +1,114 @@
-"""The report of a study: one HTML file that opens offline, made from the tables alone."""
+"""The report of a study, made from the tables alone: one HTML file that opens offline, Markdown, or CSV files."""
 
-import json
+import base64
+import hashlib
+import re
 from importlib import resources
-from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
-from analysis import cells, report_figures, report_tables, report_text
-from analysis.figures import COLOURS
-from analysis.statistics import summarize_settings
+from analysis import practice, report_sections, report_tables, reproduce
+from analysis.page import FORMATS, Format, Number, Report, Section, Text
+from analysis.report_export import csv_files, markdown
 from analysis.store import ResultStore
-from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, TABLES
+from analysis.study_data import StudyData
+
+CSV_FOLDER = "report-csv"
+ONE_SHOT = (
+    "Validation accuracies of searches are one-shot: they are measured with the weights that all candidate cells share "
+    "in the super-network. They rank searches; they are not the test accuracy of a retrained network."
+)
 
 
-def write_report(root: str) -> str:
-    """Write report.html into the study folder `root`, a path or a URI as for ResultStore, and return where it is.
+def write_report(root: str, form: Format = "html") -> str:
+    """Write the report into the study folder `root`, a path or a URI as for ResultStore, and return where it is.
 
-    Broken parts are named in the report.  The same tables give the same file, byte for byte: it is then left alone.
+    html: report.html; md: report.md; csv: the folder report-csv/, one file a table.  Broken parts are named in the
+    report.  The same tables give the same file, byte for byte: it is then left alone.
     """
+    if form not in FORMATS:
+        raise ValueError(f"format of a report is {form!r}, but must be one of {', '.join(FORMATS)}")
     store = ResultStore(root)
-    page = render(store)
-    if store.read_text("report.html") != page:
-        store.write_text("report.html", page)
-    return f"{store.root.rstrip('/')}/report.html"
+    report = build(StudyData(store=store))
+    folder = store.root.rstrip("/")
+    if form == "csv":
+        store.write_texts(CSV_FOLDER, csv_files(report))
+        return f"{folder}/{CSV_FOLDER}"
+    name, text = f"report.{form}", page(report) if form == "html" else markdown(report)
+    if store.read_text(name) != text:
+        store.write_text(name, text)
+    return f"{folder}/{name}"
 
 
-def render(store: ResultStore) -> str:
-    """The report of a study as HTML."""
-    searches, epochs, queue, retrains = (store.read(table) for table in (SEARCHES, EPOCHS, QUEUE, RETRAINS))
-    study_json = store.read_text("study.json")
-    summaries = summarize_settings(searches)
-    unended = len(set(epochs["search_id"]) - set(searches["search_id"]))
-    accuracy_curves, entropy_curves = report_figures.epoch_figures(searches, epochs)
-    names = [*searches["study"], *epochs["study"], *queue["study"], *retrains["study"]]
+def build(data: StudyData) -> Report:
+    """The report of a study, in whatever form it will be written."""
+    sections = (*report_sections.sections(data), _searches(data), _practice(data), reproduce.section(data))
+    unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
+    notes = [ONE_SHOT]
+    if unended:
+        have = "search has" if unended == 1 else "searches have"
+        notes.append(f"{unended} {have} reported epochs but not ended; only the figures over epochs show them.")
+    return Report(
+        title=_study_name(data),
+        verdict=tuple(report_sections.verdict(data)),
+        notes=tuple(notes),
+        broken=tuple(data.store.broken),  # after everything was read
+        sections=sections,
+    )
+
+
+def page(report: Report) -> str:
+    """The report as HTML: styles and script within, nothing loaded from elsewhere."""
+    style, script = (_template(name) for name in ("report.css", "report.js"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string((resources.files("analysis") / "templates" / "report.html").read_text("utf-8"))
-    return template.render(
-        study=_study_name(study_json, names, store.root),
-        verdict=report_text.verdict(summaries),
-        broken=store.broken,
-        unended=unended,
-        settings=report_tables.settings_table(summaries),
-        accuracy_figure=report_figures.accuracy_figure(searches, summaries),
-        seeds=report_tables.seeds_table(searches),
-        series=[(name, number % len(COLOURS)) for name, number in report_figures.series_numbers(searches).items()],
-        has_epochs=len(epochs) > 0,
-        accuracy_curves=accuracy_curves,
-        entropy_curves=entropy_curves,
-        cards=report_figures.cell_cards(searches, queue),
-        max_cards=report_figures.MAX_CARDS,
-        kinds=cells.KINDS,
-        retrains=report_tables.retrains_table(queue, retrains),
-        retrained=len(retrains) > 0,
-        searches=report_tables.searches_table(searches),
-        errors=report_tables.errors_table(searches),
-        provenance=report_text.provenance(searches, retrains),
-        configuration=_pretty(study_json),
-        folder=store.root.rstrip("/"),
-        tables=[(table.name, table.description) for table in TABLES],
+    environment.filters |= {"sort_key": _sort_key, "prose": _prose}
+    return environment.from_string(_template("report.html")).render(
+        report=report,
+        style=Markup(style),
+        script=Markup(script),
+        # The page allows this one script: a name that holds another could not run even unescaped.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _study_name(study_json: str | None, names: list[Any], root: str) -> str:
+def _template(name: str) -> str:
+    return (resources.files("analysis") / "templates" / name).read_text("utf-8")
+
+
+def _prose(text: str) -> Markup:
+    """Text as HTML, `code` between backticks."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _sort_key(cell: str) -> str | None:
+    """What the page sorts a cell by, where its text does not say it: an unrounded number, or nothing if missing."""
+    if not isinstance(cell, Number):
+        return None
+    value = cell.values[0]
+    return "" if value != value else f"{value:.10g}"
+
+
+def _searches(data: StudyData) -> Section:
+    table = report_tables.searches_table(data.searches)
+    errors = report_tables.errors_table(data.searches)
+    blocks = tuple(t for t in (table, errors) if t.rows) or (Text(text="No search has ended yet."),)
+    return Section(id="searches", title="All searches", short="Searches", blocks=blocks)
+
+
+def _practice(data: StudyData) -> Section:
+    described = bool(data.description.get("command"))
+    return practice.section(practice.good_practice(data.searches, data.epochs, data.retrains, described=described))
+
+
+def _study_name(data: StudyData) -> str:
     """The name that study.json gives, or else the tables, or else the folder."""
-    try:
-        configuration = json.loads(study_json or "")
-    except ValueError:
-        configuration = None
-    if isinstance(configuration, dict):
-        for key in ("name", "study"):
-            if isinstance(configuration.get(key), str):
-                return str(configuration[key])
-    return str(names[0]) if names else root.rstrip("/").rsplit("/", 1)[-1]
-
-
-def _pretty(study_json: str | None) -> str:
-    try:
-        return json.dumps(json.loads(study_json or ""), indent=2, ensure_ascii=False)
-    except ValueError:
-        return study_json or ""
+    for key in ("name", "study"):
+        if isinstance(data.description.get(key), str):
+            return str(data.description[key])
+    for table in (data.searches, data.epochs, data.queue, data.retrains):
+        if len(table):
+            return str(table["study"].iloc[0])
+    return data.store.root.rstrip("/").rsplit("/", 1)[-1]

@@ -1,74 +1,137 @@
-"""Tables of the report as text; the template decides how they look."""
+"""Tables of the report; analysis.page says what a table is."""
 
+import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from analysis.report_text import MISSING, number, plain, records, spread
+from analysis.agreement import Agreement
+from analysis.bootstrap import Estimate
+from analysis.comparison import Comparison
+from analysis.page import Number, Table
+from analysis.report_cells import SettingCells
+from analysis.report_text import MISSING, estimate, interval, number, p_text, plain, records, spread
 from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
 
 
-@dataclass(frozen=True, kw_only=True)
-class HtmlTable:
-    """A table of the report."""
-
-    caption: str
-    """What the table shows."""
-    headings: tuple[str, ...]
-    """Headings of the columns; the first column heads the rows."""
-    rows: tuple[tuple[str, ...], ...]
-    """Cells as text."""
-    text_columns: frozenset[str] = frozenset()
-    """Headings of the columns, beside the first, that hold text and not numbers."""
-
-
-def settings_table(summaries: Sequence[SettingSummary]) -> HtmlTable:
-    """One row a setting, best mean first."""
-    return HtmlTable(
-        caption="Settings by mean one-shot validation accuracy (percent) over their completed seeds",
+def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> Table:
+    """One row a setting, best mean first; `found` gives the agreement of its cells."""
+    methods = list(dict.fromkeys(s.valid_accuracy.method for s in summaries if s.valid_accuracy.n))
+    letters = {method: _letter(place) for place, method in enumerate(methods)}
+    agreements = {cells_of.setting: cells_of.agreement for cells_of in found}
+    notes = [f"({letter}) {method}" for method, letter in letters.items()]
+    return Table(
+        id="settings",
+        caption="Settings by mean one-shot validation accuracy over their seeds, percent",
         headings=(
             "setting",
             "n",
             "failed",
             "stopped",
             "mean ± std",
+            "95 % interval of the mean",
+            "made by",
             "median",
-            "min",
-            "max",
+            "quartiles",
+            "IQM",
+            "worst",
+            "worst seed",
+            "best",
             "distinct cells",
+            "similarity normal / reduction",
+            "kappa normal / reduction",
             "s / search",
         ),
         rows=tuple(
-            (
-                s.setting,
-                str(s.valid_accuracy.n),
-                str(s.failed),
-                str(s.stopped),
-                spread(s.valid_accuracy.mean, s.valid_accuracy.std),
-                *(number(v) for v in (s.valid_accuracy.median, s.valid_accuracy.minimum, s.valid_accuracy.maximum)),
-                str(s.distinct_cells),
-                number(s.seconds, 0 if s.seconds >= 100 else 1),
-            )
-            for s in summaries
+            _settings_row(s, letters.get(s.valid_accuracy.method, ""), agreements.get(s.setting)) for s in summaries
+        ),
+        text_columns=frozenset({"made by"}),
+        note=" ".join(
+            [
+                "n counts the searches with an accuracy, one for every seed, those stopped by a collapse rule "
+                "included; failed ones do not enter the statistics. Standard deviations are of the sample; IQM is the "
+                "interquartile mean. Similarity and kappa are explained under agreement.",
+                *(["Intervals:", "; ".join(notes) + "."] if notes else []),
+            ]
         ),
     )
 
 
-def seeds_table(searches: pd.DataFrame) -> HtmlTable:
+def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
+    """One row a pair of settings, the smallest adjusted p-value first."""
+    order = sorted(comparisons, key=lambda c: (math.isnan(c.p_adjusted), c.p_adjusted, -abs(c.effect_size)))
+    return Table(
+        id="comparisons",
+        caption="Settings compared in pairs over the seeds that both have; percentage points of validation accuracy",
+        headings=(
+            "first",
+            "second",
+            "common seeds",
+            "first - second [95 %]",
+            "P(first better) [95 %]",
+            "effect size",
+            "p",
+            "p, Holm",
+        ),
+        rows=tuple(
+            (
+                c.first,
+                c.second,
+                str(c.n),
+                estimate(c.difference),
+                estimate(c.improvement),
+                number(c.effect_size),
+                p_text(c.p_value),
+                p_text(c.p_adjusted),
+            )
+            for c in order
+        ),
+        text_columns=frozenset({"second"}),
+        note=(
+            "p: Wilcoxon signed-rank test, two-sided; it cannot be below 0.05 with fewer than 6 common seeds, however "
+            "large the difference. Holm: corrected for all comparisons in this table. Effect size: matched-pairs "
+            "rank-biserial correlation, -1 to 1. P(first better): probability that a search of the first beats one of "
+            "the second, whatever their seeds."
+        ),
+    )
+
+
+def correlations_table(entries: Sequence[tuple[str, int, Estimate]]) -> Table:
+    """Rank correlations of search accuracy with (what, number of cells, correlation)."""
+    return Table(
+        id="rank-correlation",
+        caption="Spearman rank correlation of search accuracy with the accuracy after retraining",
+        headings=("with", "cells", "correlation [95 %]"),
+        rows=tuple((name, str(n), estimate(value)) for name, n, value in entries),
+        note="Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing.",
+    )
+
+
+def retrained_pairs(queue: pd.DataFrame, retrains: pd.DataFrame) -> list[tuple[str, float, float, float]]:
+    """Digest, search, retrained and test accuracy of every retrained job, its last completed attempt; percent."""
+    done = retrains[retrains["status"] == "completed"].sort_values("attempt").drop_duplicates("job_id", keep="last")
+    joined = queue.merge(done, on="job_id", suffixes=("_search", "")).sort_values("job_id")
+    columns = [joined[name].astype(float) for name in ("valid_accuracy_search", "valid_accuracy", "test_accuracy")]
+    return list(zip(joined["genotype_digest"], *columns, strict=True))
+
+
+def seeds_table(searches: pd.DataFrame) -> Table:
     """The numbers behind the strip plot."""
     rows = sorted(records(rank_searches(searches)), key=lambda row: (natural_key(row["setting"]), row["seed"]))
-    return HtmlTable(
-        caption="One-shot validation accuracy of every completed search, percent",
+    return Table(
+        id="seeds",
+        caption="One-shot validation accuracy of every search with a result, percent",
         headings=("setting", "seed", "validation accuracy"),
         rows=tuple((row["setting"], str(row["seed"]), number(row["valid_accuracy"])) for row in rows),
     )
 
 
-def searches_table(searches: pd.DataFrame) -> HtmlTable:
+def searches_table(searches: pd.DataFrame) -> Table:
     """All searches: those with a result, best first, then failed ones."""
-    return HtmlTable(
+    return Table(
+        id="searches",
         caption="All searches; accuracies in percent, of the super-network with shared weights",
         headings=(
             "search",
@@ -80,8 +143,10 @@ def searches_table(searches: pd.DataFrame) -> HtmlTable:
             "cell",
             "final since epoch",
             "skips normal / reduction",
+            "eigenvalue",
             "epochs",
             "seconds",
+            "collapse rules",
         ),
         rows=tuple(
             (
@@ -93,20 +158,24 @@ def searches_table(searches: pd.DataFrame) -> HtmlTable:
                 number(row["train_accuracy"]),
                 plain(row["genotype_digest"]) or MISSING,
                 number(row["last_genotype_change"], 0),
-                f"{number(row['skip_connections_normal'], 0)} / {number(row['skip_connections_reduce'], 0)}",
+                _counts(row["skip_connections_normal"], row["skip_connections_reduce"]),
+                number(row["dominant_eigenvalue"], 3),
                 number(row["epochs_trained"], 0),
                 number(row["seconds"], 1),
+                _shortened(plain(row["stop_reason"]) or plain(row["warnings"])),
             )
             for row in [*records(rank_searches(searches)), *records(_incomplete(searches))]
         ),
         text_columns=frozenset({"setting", "cell", "status"}),
+        wide_columns=frozenset({"collapse rules"}),
     )
 
 
-def errors_table(searches: pd.DataFrame) -> HtmlTable:
+def errors_table(searches: pd.DataFrame) -> Table:
     """Searches that have no result, and why."""
-    return HtmlTable(
-        caption="Searches that did not complete",
+    return Table(
+        id="errors",
+        caption="Searches without a result",
         headings=("search", "status", "error"),
         rows=tuple(
             (row["search_id"], row["status"], _shortened(plain(row["error"])) or MISSING)
@@ -116,7 +185,7 @@ def errors_table(searches: pd.DataFrame) -> HtmlTable:
     )
 
 
-def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
+def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
     """One row a retraining job, by rank: its last completed attempt, or else its last."""
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
@@ -140,7 +209,8 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
                 f"{job['state']}: {_shortened(error)}" if error else job["state"],
             )
         )
-    return HtmlTable(
+    return Table(
+        id="retrains",
         caption="Retrained cells; accuracies in percent. Multiply-adds: convolutions + linear layers, one image",
         headings=(
             "rank",
@@ -157,9 +227,53 @@ def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> HtmlTable:
     )
 
 
+def _settings_row(s: SettingSummary, letter: str, agreement: Agreement | None) -> tuple[str, ...]:
+    a, measures = s.valid_accuracy, [math.nan] * 4
+    if agreement is not None:
+        measures = [
+            agreement.similarity_normal,
+            agreement.similarity_reduce,
+            agreement.kappa_normal,
+            agreement.kappa_reduce,
+        ]
+    return (
+        s.setting,
+        str(a.n),
+        str(s.failed),
+        str(s.stopped),
+        spread(a.mean, a.std),
+        interval(a.low, a.high),
+        f"({letter})" if letter else "",
+        number(a.median),
+        Number(f"{number(a.q1)} to {number(a.q3)}" if a.n else MISSING, a.q1, a.q3),
+        number(a.iqm),
+        number(a.minimum),
+        MISSING if s.worst_seed is None else str(s.worst_seed),
+        number(a.maximum),
+        str(s.distinct_cells),
+        _pair(measures[0], measures[1]),
+        _pair(measures[2], measures[3]),
+        number(s.seconds, 0 if s.seconds >= 100 else 1),
+    )
+
+
+def _pair(first: float, second: float) -> Number:
+    text = MISSING if math.isnan(first) and math.isnan(second) else f"{number(first)} / {number(second)}"
+    return Number(text, first, second)
+
+
+def _letter(place: int) -> str:
+    return chr(ord("a") + place) if place < 26 else str(place)
+
+
 def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
     ended = searches[~searches["status"].isin(WITH_RESULT)]
     return ended.sort_values(["status", "search_id"], ascending=[False, True])
+
+
+def _counts(first: Any, second: Any) -> Number:
+    a, b = number(first, 0), number(second, 0)
+    return Number(f"{a} / {b}", *a.values, *b.values)
 
 
 def _shortened(error: str) -> str:

@@ -11,18 +11,21 @@ import os
 import re
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
+Condition = tuple[str, Sequence[Any]]
+"""A column, and the values of which a row must have one in it."""
 
 
 class ResultStore:
@@ -64,16 +67,29 @@ class ResultStore:
         pq.write_table(data, buffer, write_page_checksum=True)
         self._write(path, buffer.getvalue().to_pybytes())
 
-    def read(self, table: Table) -> pd.DataFrame:
+    def read(self, table: Table, columns: Sequence[str] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """All rows, part after part in the order of their names.  Broken parts are left out, see `broken`.
 
-        Integers turn into floats where one is missing, as in pd.read_parquet.
+        `columns` reads those columns alone, in this order, and `where` = (column, values) the rows with one of the
+        values in it: alphas are most of a large study.  Integers turn into floats where one is missing, as in
+        pd.read_parquet.  Raises ValueError for a column that the table lacks.
         """
+        names = table.schema.names if columns is None else list(columns)
+        unknown = [name for name in (*names, *(where or ())[:1]) if name not in table.schema.names]
+        if unknown:
+            raise ValueError(f"table {table.name} has no column {', '.join(unknown)}; see `python -m analysis columns`")
         folder = f"{self._path}/{table.name}/"
-        self._broken = {path: reason for path, reason in self._broken.items() if not path.startswith(folder)}
-        found = [self._load(table, part) for part in self.parts(table)]
-        empty = _fitted(table, table.schema.empty_table())
-        frame: pd.DataFrame = pa.concat_tables([empty, *(data for data in found if data is not None)]).to_pandas()
+        if where is None:  # another read of a few rows does not see every damage
+            self._broken = {path: reason for path, reason in self._broken.items() if not path.startswith(folder)}
+        whole = columns is None and where is None
+        found = [
+            self._load(table, part) if whole else self._load_columns(table, part, names, where)
+            for part in self.parts(table)
+        ]
+        empty = _fitted(table, table.schema.empty_table()).select(names)
+        data = pa.concat_tables([empty, *(data for data in found if data is not None)])
+        del found
+        frame: pd.DataFrame = data.to_pandas(split_blocks=True, self_destruct=True)  # half the memory
         return frame
 
     def read_part(self, table: Table, part: str) -> list[dict[str, Any]] | None:
@@ -109,6 +125,15 @@ class ResultStore:
         """Write a text file into the study's folder whole, UTF-8."""
         self._write(f"{self._path}/{_checked(name)}", text.encode())
 
+    def write_texts(self, folder: str, texts: Mapping[str, str]) -> None:
+        """Write text files, by name, into a folder of the study, and remove all others of that folder."""
+        path = f"{self._path}/{_checked(folder)}"
+        for name, text in texts.items():
+            self._write(f"{path}/{_checked(name)}", text.encode())
+        for info in self._files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
+            if info.type == fs.FileType.File and info.base_name not in texts:
+                self._files.delete_file(info.path)
+
     def _part_path(self, table: Table, part: str) -> str:
         return f"{self._path}/{table.name}/{_checked(part)}{SUFFIX}"
 
@@ -128,6 +153,31 @@ class ResultStore:
             self._broken[path] = str(error).splitlines()[0] if str(error) else type(error).__name__
             warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
             return None
+
+    def _load_columns(self, table: Table, part: str, names: Sequence[str], where: Condition | None) -> pa.Table | None:
+        path = f"{self._path}/{table.name}/{part}{SUFFIX}"
+        try:
+            with self._files.open_input_file(path) as stream:
+                file = pq.ParquetFile(stream, page_checksum_verification=True)
+                stored = file.schema_arrow
+                _fitted(table, stored.empty_table())
+                needed = {table.key[0], *names, *(where or ())[:1]}
+                if where is not None and where[0] in stored.names:
+                    found = file.read(columns=[where[0]])[where[0]]
+                    if not pc.any(_is_in(found, where)).as_py():  # spares the other columns of most parts
+                        return None
+                rows = file.read(columns=[name for name in stored.names if name in needed])
+                rows.validate(full=True)
+                data = _fitted(table, rows)
+        except FileNotFoundError:  # deleted since it was listed
+            return None
+        except (pa.ArrowException, OSError, ValueError):
+            data = self._load(table, part)  # read whole, it shows whether the part is broken or the network fails
+            if data is None:
+                return None
+        if where is not None:
+            data = data.filter(_is_in(data[where[0]], where))
+        return data.select(names)
 
     def _read(self, path: str) -> bytes:
         with self._files.open_input_file(path) as file:
@@ -149,6 +199,10 @@ class ResultStore:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _is_in(column: pa.ChunkedArray, where: Condition) -> pa.ChunkedArray:
+    return pc.is_in(column, pa.array(where[1], column.type))
 
 
 def _fitted(table: Table, data: pa.Table) -> pa.Table:

@@ -11,8 +11,9 @@ import torch
 
 from cluster.connect import slots
 from orchestrator.config import StudyConfig
+from orchestrator.options import RunOptions
 from orchestrator.storage import check_writable, join
-from orchestrator.study import RunOptions, prepare_trials
+from orchestrator.study import prepare_trials
 from pcdarts.config import SearchConfig, learning_rate_advice
 from pcdarts.data import check_dataset
 from pcdarts.search import SearchState, weight_step

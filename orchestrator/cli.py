@@ -1,4 +1,7 @@
-"""The command `pcdarts`: run, queue, retrain, report, check.  Bad input ends in one line and exit code 2."""
+"""The command `pcdarts`: run, queue, retrain, report, check.  Bad input ends in one line and exit code 2.
+
+What needs PyTorch or Ray is imported where it is used: a report needs neither, and is there at once.
+"""
 
 import argparse
 import dataclasses
@@ -8,13 +11,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator import output
-from orchestrator.checks import check
+from analysis.page import FORMATS
 from orchestrator.config import SeedConfig, SelectionConfig, StudyConfig
+from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
-from orchestrator.retraining import RetrainQueue
-from orchestrator.storage import join, open_study
-from orchestrator.study import RunOptions, failures, rebuild_report, run_study, work_queue
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.flags import Parser, add_fields, given
 
@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        from orchestrator import output
+
         print(
             f"\nInterrupted. What is done is stored; go on with:  {output.program()} {shlex.join(argv)}",
             file=sys.stderr,
@@ -68,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("queue", _queue, "print the retraining queue of a study"),
         ("retrain", _retrain, "work off the retraining queue of a study"),
-        ("report", _report, "write the report of a study anew"),
+        ("report", _report, "write the report of a study anew, from its tables"),
     ):
         sub = commands.add_parser(name, help=text)
         sub.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
@@ -76,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "retrain":
             sub.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
             add_fields(sub, RunOptions)
+        if name == "report":
+            sub.add_argument(
+                "--format",
+                choices=FORMATS,
+                default="html",
+                help="one page, its tables in Markdown, or a folder of CSV files (default: html)",
+            )
 
     checking = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
     checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
@@ -136,6 +145,10 @@ def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple
 
 
 def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator import output
+    from orchestrator.storage import join, open_study
+    from orchestrator.study import run_study
+
     study = study_from_arguments(arguments)
     root = join(arguments.storage, study.name)
     retrain = arguments.preset in RETRAIN_AT_ONCE if arguments.retrain is None else arguments.retrain
@@ -148,28 +161,50 @@ def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator import output
+    from orchestrator.retraining import RetrainQueue
+    from orchestrator.storage import open_study
+
     study, store = open_study(arguments.study_dir)
     print(output.queue(RetrainQueue(study, store).jobs()))
     return 0
 
 
 def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from analysis.report import write_report
+    from orchestrator import output
+    from orchestrator.retraining import RetrainQueue
+    from orchestrator.storage import open_study
+    from orchestrator.study import failures, work_queue
+
     study, store = open_study(arguments.study_dir)
     if arguments.data_dir:
         study = dataclasses.replace(study, retrain=dataclasses.replace(study.retrain, data_dir=arguments.data_dir))
     queue = RetrainQueue(study, store)
     work_queue(study, store, arguments.study_dir, options=RunOptions(**given(arguments, RunOptions)))
-    rebuild_report(arguments.study_dir)
+    write_report(arguments.study_dir)
     print(output.queue(queue.jobs()))
     return 1 if failures(store, queue) else 0
 
 
 def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
-    print(f"wrote {rebuild_report(arguments.study_dir)}")
+    from analysis.report import write_report
+    from analysis.store import ResultStore
+    from analysis.tables import TABLES
+
+    # Tables that an import wrote have a report too, though no study.json.
+    store = ResultStore(arguments.study_dir)
+    if store.read_text("study.json") is None and not any(store.parts(table) for table in TABLES):
+        raise ValueError(
+            f"{arguments.study_dir!r} holds no study; give the folder that `pcdarts run` or an import printed"
+        )
+    print(f"wrote {write_report(arguments.study_dir, arguments.format)}")
     return 0
 
 
 def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.checks import check
+
     options = RunOptions(**given(arguments, RunOptions))
     presets = [study_preset(name) for name in arguments.presets or ["cifar10"]]
     problems = [check(study, arguments.storage, arguments.data_dir, options) for study in presets]

@@ -6,7 +6,6 @@ What is done is read off the tables, so a second run does what is missing, and n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -16,33 +15,16 @@ from analysis.store import ResultStore
 from analysis.tables import SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
 from orchestrator.config import StudyConfig
+from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
 from orchestrator.retraining import RetrainListener, RetrainQueue, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
 from orchestrator.sequential import further_searches, setting_rows
-from orchestrator.storage import create_or_open, open_study
+from orchestrator.storage import create_or_open
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import retrain_batches, search_batches
 from pcdarts.search import notes
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a study is run.  Nothing here changes a result, so all of it may differ from run to run."""
-
-    address: str = ""
-    """Ray cluster: host:port, auto, or local; empty: RAY_ADDRESS, a cluster that runs here, or a local one."""
-    gpus_per_trial: float = -1.0
-    """GPUs of a search or retraining, fractions share one; -1: one where the cluster has GPUs, else none."""
-    max_concurrent: int = 0
-    """Trials at once; 0: as many as fit."""
-    max_failures: int = 2
-    """How often a failed trial is tried again from its checkpoint before it is recorded as failed."""
-    retry_failed: bool = False
-    """Run searches and retrainings again that an earlier run recorded as failed."""
-    autoscaling: bool = False
-    """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
 
 
 def run_study(
@@ -126,12 +108,6 @@ def failures(store: ResultStore, queue: RetrainQueue) -> int:
     """Searches and retraining jobs that ended with an error."""
     searches = store.read(SEARCHES)
     return int((searches["status"] == "failed").sum()) + sum(job["state"] == "failed" for job in queue.jobs())
-
-
-def rebuild_report(root: str) -> str:
-    """Write the report of an existing study anew; its path."""
-    open_study(root)
-    return write_report(root)
 
 
 def _search(

@@ -47,6 +47,16 @@ def search_row(
         seconds=120.5 + seed,
         peak_memory_bytes=2**30,
         device_name="cpu (x86_64)",
+        chosen_epoch=9,
+        warnings="epoch 8: 5 skip connections in the normal cell" if seed == 2 else "",
+        early_stop_epoch=6 if seed == 2 else None,
+        alpha_entropy_normal=1.9 - 0.1 / k,
+        alpha_entropy_reduce=1.95 - 0.1 / k,
+        dominant_eigenvalue=0.3 + 0.2 / k + 0.01 * seed,
+        discretization_gap=20.0 + 5 / k,
+        weight_norm=60.0 + 10 / k + seed,
+        alpha_norm=0.5 + 0.3 / k + 0.02 * seed,
+        train_valid_gap=3.0,
     )
     size = DerivedNetwork(network_parameters=3_634_678, network_macs=556_670_592)
     return SEARCHES.row(identity, *common, result, size)
@@ -57,7 +67,8 @@ def epoch_rows(search: dict[str, Any], epochs: int = 10) -> list[dict[str, Any]]
     rng = random.Random(search["search_id"])
     rows = []
     for epoch in range(epochs):
-        matrix = tuple(tuple(rng.gauss(0, 1e-3) for _ in range(8)) for _ in range(14))
+        size = 1e-3 + 0.1 * max(0, epoch - 2)
+        matrix = tuple(tuple(size * rng.gauss(0, 1) for _ in range(8)) for _ in range(14))
         entropy = 2.079 - 0.02 * max(0, epoch - 2) * (1 + 0.2 * rng.random())
         record = EpochRecord(
             epoch=epoch,
@@ -81,6 +92,8 @@ def epoch_rows(search: dict[str, Any], epochs: int = 10) -> list[dict[str, Any]]
             skip_connections_reduce=0,
             seconds=12.0,
             peak_memory_bytes=2**30,
+            dominant_eigenvalue=0.1 + 0.04 * epoch + 0.01 * rng.random() if epoch % 2 == 0 else None,
+            discretization_gap=20.0 + epoch if epoch % 2 == 0 else None,
         )
         rows.append(EPOCHS.row(EpochIdentity(search_id=search["search_id"], study=search["study"]), record))
     return rows

@@ -69,3 +69,13 @@ def test_pooled_statistics():
 def test_too_few_values():
     empty, few = stratified_bootstrap([[None], []], rng()), stratified_bootstrap([[1.0], [2.0, 3.0]], rng())
     assert math.isnan(empty.value) and few.value == 2.0 and math.isnan(few.low)
+
+
+def test_many_values_give_the_interval_that_resampling_would(monkeypatch):
+    values = np.sort(np.random.default_rng(0).gamma(4, 1, 600))
+    low, high, method = mean_bootstrap(values, np.random.default_rng(0))
+    assert method == "Student's t interval of the mean, as n is above 500"
+    monkeypatch.setattr("analysis.bootstrap.MANY", 1000)
+    resampled = mean_bootstrap(values, np.random.default_rng(0))
+    assert "BCa" in resampled[2]
+    assert [low, high] == pytest.approx(resampled[:2], abs=0.05 * (high - low))

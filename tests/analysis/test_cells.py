@@ -103,3 +103,20 @@ def test_drawing_is_well_formed_and_described():
     assert texts[:8] == [operation for operation, _ in genotype.normal]
     assert texts[8:] == ["ck-2", "ck-1", "2", "3", "4", "5", "ck"]
     assert svg == cells.draw(cells.layout(genotype.normal, genotype.normal_concat), "Normal <cell>")
+
+
+def test_shares_fill_labels_and_widen_lines():
+    genotype = PUBLISHED["PC_DARTS_cifar"]
+    layout = cells.layout(genotype.normal, genotype.normal_concat)
+    svg = cells.draw(layout, "Consensus", [(1.0, 0.5), *[(0.75, 0.75)] * 7])
+    root = ElementTree.fromstring(svg)
+    name = "{http://www.w3.org/2000/svg}"
+    told = [
+        group.find(f"{name}title").text for group in root.findall(f"{name}g") if group.find(f"{name}title") is not None
+    ]
+    assert told[0] == "sep_conv_3x3: 100 % keep the edge, 50 % with this operation" and len(told) == 8
+    assert [text.text for text in root.iter(f"{name}text")].count("75 %") == 7
+    widths = [path.get("stroke-width") for path in root.iter(f"{name}path")]
+    assert widths[:4] == ["3", "3", "2.5", "2.5"] and widths[-1] is None
+    filled = next(rect for group in root.findall(f"{name}g") for rect in group.findall(f"{name}rect"))
+    assert float(filled.get("width")) == cells.LABEL_WIDTH / 2

@@ -45,6 +45,17 @@ def test_probability_of_improvement_is_mann_whitney():
     assert 0 < estimate.low < estimate.value < estimate.high <= 1
 
 
+def test_many_values_give_the_interval_that_resampling_would(monkeypatch):
+    a, b = np.round(rng().normal(0.3, 1, 700), 1), np.round(rng().normal(0, 1.5, 600), 1)  # many ties
+    fast = probability_of_improvement(a, b, rng())
+    monkeypatch.setattr("analysis.comparison.MANY", 10_000)
+    slow = probability_of_improvement(a, b, rng())
+    assert fast.value == pytest.approx(slow.value, abs=1e-12)
+    assert [fast.low, fast.high] == pytest.approx([slow.low, slow.high], abs=0.05 * (slow.high - slow.low))
+    apart = probability_of_improvement(a + 100, b, rng())
+    assert [apart.value, apart.low, apart.high] == pytest.approx([1, 1, 1])
+
+
 def test_probability_of_improvement_of_too_little():
     assert math.isnan(probability_of_improvement([None, math.nan], [1.0], rng()).value)
     single = probability_of_improvement([2.0], [1.0, 3.0, 0.0], rng())

@@ -1,27 +1,27 @@
 """Tests of analysis.report, what it is made of, and the command line."""
 
+import base64
+import hashlib
 import math
 import re
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from analysis.__main__ import main
-from analysis.figures import Line, Strip, line_chart, strip_plot, ticks
 from analysis.report import write_report
 from analysis.report_tables import retrains_table
 from analysis.report_text import verdict
-from analysis.statistics import summarize, summarize_settings
+from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED
 from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
 
-SECTIONS = ["settings", "seeds", "epochs", "cells", "retrained", "searches", "reproduce"]
+SECTIONS = "settings comparisons seeds epochs rates cells agreement retrained searches reproduce".split()
 
 
 def report(store):
@@ -33,14 +33,17 @@ def report(store):
 
 
 def check(page):
-    """Whatever the study holds: balanced tags, all sections in order, no resource from elsewhere, no script."""
+    """Whatever the study holds: balanced tags, all sections, no resource from elsewhere, one script and its hash."""
     parser = Balanced()
     parser.feed(page)
     parser.close()
     assert parser.open == []
-    assert re.findall(r'<h2 id="(\w+)"', page) == SECTIONS
+    found = re.findall(r'<h2 id="([a-z-]+)"', page)
+    assert [name for name in found if name in SECTIONS] == SECTIONS
     assert not re.search(r'\b(src|href)\s*=\s*(?!"#)', page)
-    assert not re.search(r"<(script|link|img|iframe|object)\b|@import|url\(", page)
+    assert not re.search(r"<(link|img|iframe|object)\b|@import|url\(", page)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in page
     assert "not the test accuracy" in page
     assert not re.search(r"\bnan\b|\bNone\b", page)
 
@@ -68,21 +71,19 @@ def store(tmp_path):
     return ResultStore(str(tmp_path / "demo"))
 
 
-def settings(*rows):
-    return summarize_settings(SEARCHES.to_arrow(rows).to_pandas())
-
-
 def test_a_whole_study(tmp_path):
     store = write_study(str(tmp_path / "demo"))
     page = report(store)
     assert "Best setting: k=4, with a one-shot validation accuracy of" in page
-    assert "8 completed searches found 3 distinct cells; 1 failed." in page
-    assert "k=8 has fewer than 3 completed seeds" in page
-    assert page.count('class="cell"') == 4 and "Rank 1: " in page
+    assert "No two of the 3 seeds of k=4 agree on a cell; in all, 8 searches found 3 distinct cells." in page
+    assert "Of 9 searches, 1 failed, none was stopped by a collapse rule, and 3 more had warnings of one." in page
+    assert "k=8 has fewer than 3 seeds" in page
+    assert page.count('class="cell"') == 6 and "Rank 1: " in page
     assert ">RuntimeError: out of memory</td>" in page
     assert "97.40" in page and "556,670,592" in page
     assert "alpha frozen" in page
-    assert page.count("<caption>") == 5
+    tables = "settings comparisons seeds profile cost rates agreement consensus-normal retrains searches errors".split()
+    assert set(tables) <= set(re.findall(r'id="table-([a-z-]+)"', page))
     assert (
         f"pd.read_parquet(&#34;{store.root}/searches&#34;)" in page
         or f'pd.read_parquet("{store.root}/searches")' in page
@@ -103,15 +104,17 @@ def test_only_failed_searches(store):
     for seed in range(2):
         store.append(SEARCHES, [search_row(4, seed, None)], f"s{seed}")
     page = report(store)
-    assert "No search completed: 2 failed." in page and "out of memory" in page
+    assert "No search has a result. Of 2 searches, 2 failed, none was stopped" in page and "out of memory" in page
 
 
 def test_one_seed_without_retraining(store):
     row = search_row(4, 0, 80.0)
     store.append(SEARCHES, [row], row["search_id"])
     page = report(store)
-    assert "The only setting, k=4, has a one-shot validation accuracy of 80.00 % with a single seed." in page
-    assert "1 completed search found 1 distinct cell." in page
+    assert (
+        "The only setting, k=4, has a one-shot validation accuracy of 80.00 % with a single seed, so without an" in page
+    )
+    assert "1 search found 1 distinct cell. It did not fail, and no collapse rule warned." in page
     assert "has no test accuracy" in page
     assert f"Cell 1: {row['genotype_digest']}" in page and page.count('class="cell"') == 2
 
@@ -156,22 +159,44 @@ def test_accuracies_that_are_not_numbers(store):
     row = search_row(4, 0, math.nan)
     store.append(SEARCHES, [row], "a")
     store.append(EPOCHS, epoch_rows(row, epochs=3), "a")
-    assert "No completed search of any setting has a validation accuracy that is a number." in report(store)
+    assert "No search of any setting has a validation accuracy that is a number." in report(store)
 
 
-def test_the_verdict_has_three_sentences_at_most():
-    near = settings(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (2, 4) for seed in range(3)))
-    assert verdict(near)[2] == "It is not told apart from k=2: the 95 % intervals of the means overlap."
-    apart = settings(*(search_row(k, seed, 80.0 + seed / 10 + k) for k in (2, 4) for seed in range(3)))
-    assert verdict(apart) == [
-        "Best setting: k=4, with a one-shot validation accuracy of 84.10 ± 0.10 % over 3 seeds "
-        "(mean ± standard deviation).",
-        "6 completed searches found 1 distinct cell.",
+def judged(*rows):
+    searches = SEARCHES.to_arrow(rows).to_pandas()
+    return verdict(summarize_settings(searches), searches)
+
+
+def test_the_verdict_names_the_best_setting_and_how_far_to_trust_it():
+    apart = judged(*(search_row(k, seed, 80.0 + seed / 10 + k) for k in (2, 4) for seed in range(3)))
+    assert apart == [
+        "Best setting: k=4, with a one-shot validation accuracy of 84.10 % on average over 3 seeds (95 % interval "
+        "84.00 to 84.20).",
+        "All 3 seeds of k=4 agree on one cell; in all, 6 searches found 1 distinct cell.",
+        "Of 6 searches, none failed, none was stopped by a collapse rule, and 2 more had warnings of one.",
     ]
-    many = settings(*(search_row(k, seed, 80.0 + seed) for k in (1, 2, 4, 8) for seed in range(3)))
-    assert verdict(many)[2].startswith("It is not told apart from 3 other settings: ")
-    assert verdict(settings(search_row(4, 1, None))) == ["No search completed: 1 failed."]
-    assert verdict([]) == ["No search has ended yet."]
+    near = judged(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (2, 4) for seed in range(3)))
+    assert near[0].endswith("; it is not told apart from k=2, as t intervals of the means overlap.")
+    many = judged(*(search_row(k, seed, 80.0 + seed) for k in (1, 2, 4, 8) for seed in range(3)))
+    assert "not told apart from 3 other settings" in many[0]
+    assert judged(search_row(4, 1, None)) == ["No search has a result.", "The only search failed."]
+    assert verdict([], SEARCHES.to_arrow([]).to_pandas()) == ["No search has ended yet."]
+
+
+def test_the_verdict_counts_seeds_that_agree_and_collapses():
+    names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
+    rows = [search_row(4, seed, 80.0 + seed, cell=name) for seed, name in enumerate(names)]
+    rows[0] |= {"status": "stopped", "stop_reason": "skip_rule"}
+    _, agreement, troubles = judged(*rows, search_row(4, 3, None))
+    assert agreement == "2 of the 3 seeds of k=4 agree on a cell; in all, 3 searches found 2 distinct cells."
+    assert troubles == "Of 4 searches, 1 failed, 1 was stopped by a collapse rule, and 1 more had warnings of one."
+
+
+def test_the_verdict_does_not_speak_for_rules_that_were_not_recorded():
+    rows = [search_row(4, seed, 80.0) | {"warnings": None} for seed in (1, 2)]
+    assert judged(*rows)[2] == (
+        "Of 2 searches, none failed; collapse rules were not recorded; the eigenvalue rule would have stopped 1."
+    )
 
 
 def test_a_completed_attempt_counts_before_a_later_failed_one():
@@ -182,27 +207,6 @@ def test_a_completed_attempt_counts_before_a_later_failed_one():
     assert [row[4] for row in table.rows] == ["97.50", "–"]
     assert [row[-1] for row in table.rows] == ["done", "failed: node lost"]
     assert table.rows[1][:2] == ("–", PUBLISHED["DARTS_V2"].digest)
-
-
-def test_ticks_are_round_and_cover_the_range():
-    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1]
-    assert ticks(79.4, 80.3) == [79.4, 79.6, 79.8, 80, 80.2, 80.4]
-    for low, high in ((5, 5), (0, 0), (-3, 1e6), (1e-9, 2e-9)):
-        marks = ticks(low, high)
-        assert marks[0] <= low and high <= marks[-1] and 2 <= len(marks) <= 8
-
-
-def test_figures_are_well_formed():
-    strip = Strip(name="a <b>", points=(("x", 1.0), ("y", math.nan), ("z", 1.0)), summary=summarize([1, 1]), series=9)
-    svg = strip_plot([strip], "title", "axis")
-    root = ElementTree.fromstring(svg)
-    dots = root.findall("{*}circle")
-    assert len(dots) == 2 and dots[0].get("cx") == dots[1].get("cx") and dots[0].get("cy") != dots[1].get("cy")
-    ElementTree.fromstring(strip_plot([], "title", "axis"))
-    line = Line(label="<l>", points=((0, 1.0), (1, math.nan), (2, 3.0)), series=0, dashed=True)
-    root = ElementTree.fromstring(line_chart([line], "title", "axis", frozen=1))
-    assert root.findall("{*}path")[-1].get("d").count("M") == 2
-    ElementTree.fromstring(line_chart([], "title", "axis"))
 
 
 def test_command_line(tmp_path, capsys):
@@ -218,7 +222,8 @@ def test_command_line(tmp_path, capsys):
 
 def test_neither_torch_nor_ray_is_needed():
     modules = (
-        "__main__ cells figures records report report_figures report_tables report_text statistics store tables".split()
+        "__main__ agreement cells charts comparison figures records report report_cells report_epochs report_figures "
+        "report_rates report_sections report_tables report_text statistics store svg tables".split()
     )
     code = f"import sys, {', '.join(f'analysis.{m}' for m in modules)}; print({{'torch', 'ray'}} & set(sys.modules))"
     root = Path(__file__).parents[2]

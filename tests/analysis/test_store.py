@@ -191,3 +191,63 @@ def test_file_uris_are_local(tmp_path):
     store = ResultStore((tmp_path / "demo").as_uri())
     store.append(SEARCHES, [search_row(4, 0, 80.0)], "a")
     assert (tmp_path / "demo" / "searches" / "a.parquet").is_file()
+
+
+def test_some_columns_of_some_rows(tmp_path):
+    store = ResultStore(str(tmp_path))
+    searches = [search_row(4, seed, 80.0) for seed in range(3)]
+    for search in searches:
+        store.append(EPOCHS, epoch_rows(search, epochs=2), search["search_id"])
+    whole = store.read(EPOCHS)
+    names = ["epoch", "valid_accuracy", "alphas_normal"]
+    assert_same(store.read(EPOCHS, columns=names), whole[names])
+    wanted = [searches[2]["search_id"], searches[0]["search_id"], "absent"]
+    rows = whole[whole["search_id"].isin(wanted)].reset_index(drop=True)
+    assert_same(store.read(EPOCHS, columns=names, where=("search_id", wanted)), rows[names])
+    assert_same(store.read(EPOCHS, where=("search_id", wanted)), rows)
+    assert len(store.read(EPOCHS, columns=names, where=("search_id", []))) == 0
+    assert list(store.read(QUEUE, columns=["rank"])) == ["rank"]
+
+
+def assert_same(frame, other):
+    assert frame.to_json() == other.to_json() and list(frame.dtypes) == list(other.dtypes)
+
+
+def test_columns_that_older_parts_lack_are_missing(tmp_path):
+    store = ResultStore(str(tmp_path))
+    search = search_row(4, 0, 80.0)
+    store.append(EPOCHS, epoch_rows(search, epochs=2), "new")
+    path = tmp_path / "epochs" / "new.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["weight_norm", "warnings"]), path)
+    assert store.read(EPOCHS, columns=["weight_norm"])["weight_norm"].isna().tolist() == [True, True]
+    assert len(store.read(EPOCHS, columns=["epoch"], where=("warnings", ["x"]))) == 0
+
+
+@pytest.mark.parametrize("arguments", [{"columns": ["colour"]}, {"where": ("colour", [])}])
+def test_unknown_columns_are_named(tmp_path, arguments):
+    with pytest.raises(ValueError, match="table epochs has no column colour"):
+        ResultStore(str(tmp_path)).read(EPOCHS, **arguments)
+
+
+def test_broken_parts_are_found_by_their_columns_too(tmp_path):
+    store = ResultStore(str(tmp_path))
+    store.append(EPOCHS, epoch_rows(search_row(4, 0, 80.0), epochs=2), "good")
+    (tmp_path / "epochs" / "half.parquet").write_bytes(b"PAR1")
+    with pytest.warns(UserWarning, match="left out the broken part"):
+        assert len(store.read(EPOCHS, columns=["epoch"])) == 2
+    assert len(store.broken) == 1
+    with pytest.warns(UserWarning):
+        store.read(EPOCHS, columns=["epoch"], where=("search_id", []))
+    assert len(store.broken) == 1
+    (tmp_path / "epochs" / "half.parquet").unlink()
+    store.read(EPOCHS, columns=["epoch"])
+    assert store.broken == []
+
+
+def test_a_folder_of_texts_is_replaced(tmp_path):
+    store = ResultStore(str(tmp_path))
+    store.write_texts("report-csv", {"a.csv": "1", "b.csv": "2"})
+    store.write_texts("report-csv", {"b.csv": "3"})
+    assert [(p.name, p.read_text()) for p in (tmp_path / "report-csv").iterdir()] == [("b.csv", "3")]
+    with pytest.raises(ValueError, match="name is"):
+        store.write_texts("..", {})

@@ -17,11 +17,12 @@ from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.cli import main
 from orchestrator.config import SelectionConfig
+from orchestrator.options import RunOptions
 from orchestrator.output import summary
 from orchestrator.presets import smoke
 from orchestrator.retraining import RetrainQueue
 from orchestrator.storage import checkpoint, create_or_open, open_study
-from orchestrator.study import RunOptions, missing_searches, run_study, work_queue
+from orchestrator.study import missing_searches, run_study, work_queue
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
 from pcdarts.search import search

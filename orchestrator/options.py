@@ -1,0 +1,21 @@
+"""How a study is run, whatever it searches for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a study is run.  Nothing here changes a result, so all of it may differ from run to run."""
+
+    address: str = ""
+    """Ray cluster: host:port, auto, or local; empty: RAY_ADDRESS, a cluster that runs here, or a local one."""
+    gpus_per_trial: float = -1.0
+    """GPUs of a search or retraining, fractions share one; -1: one where the cluster has GPUs, else none."""
+    max_concurrent: int = 0
+    """Trials at once; 0: as many as fit."""
+    max_failures: int = 2
+    """How often a failed trial is tried again from its checkpoint before it is recorded as failed."""
+    retry_failed: bool = False
+    """Run searches and retrainings again that an earlier run recorded as failed."""
+    autoscaling: bool = False
+    """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
