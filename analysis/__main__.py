@@ -1,4 +1,4 @@
-"""Command line: `python -m analysis columns` and `python -m analysis report STUDY_DIR`."""
+"""Command line: `python -m analysis` with columns, report STUDY_DIR, theory or import robustdarts LOGS_DIR OUT_DIR."""
 
 import argparse
 import os
@@ -22,12 +22,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="html",
         help="one page, its tables in Markdown, or a folder of CSV files (default: html)",
     )
+    commands.add_parser("theory", help="print how partial channel connection regularizes a linear super-network")
+    imports = commands.add_parser("import", help="turn published search logs into the tables of a study")
+    formats = imports.add_subparsers(dest="format", required=True)
+    robustdarts = formats.add_parser("robustdarts", help="logs of Understanding and Robustifying DARTS")
+    robustdarts.add_argument("logs_dir", metavar="LOGS_DIR", help="folder that holds SPACE/DATA_SET/JOB/log_N.txt")
+    robustdarts.add_argument("out_dir", metavar="OUT_DIR", help="folder of the study to write")
     options = parser.parse_args(arguments)
     try:
         if options.command == "columns":
             from analysis.tables import column_reference
 
             print(column_reference(), end="")
+        elif options.command == "theory":
+            from analysis.theory import report as theory_report
+
+            print(theory_report(), end="")
+        elif options.command == "import":
+            from analysis.robustdarts import import_logs
+
+            print(import_logs(options.logs_dir, options.out_dir).text())
+            print(
+                f"wrote searches and epochs into {options.out_dir}; report: python -m analysis report {options.out_dir}"
+            )
         else:
             from analysis.report import write_report
 

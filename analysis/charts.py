@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.svg import GRID, colour, finite, polyline, start, text, ticks, turned_text
+from analysis.svg import GRID, LETTER, colour, finite, polyline, start, text, ticks, turned_text
 
 Scale = Callable[[float], float]
 
@@ -99,12 +99,13 @@ def chart(
     It is `width` pixels wide and 280 high.  The first `frozen` units of x are shaded as those in which alpha is not
     trained.
     """
-    height, left, right, top, bottom = 280.0, 66.0, 22.0, 22.0, 232.0
+    height, right, top, bottom = 280.0, 22.0, 22.0, 232.0
     everything = [(x, y) for line in lines for x, y in line.points]
     everything += [(x, y) for band in bands for x, low, high in band.points for y in (low, high)]
     everything += [(dot.x, y) for dot in dots for y in (dot.y, dot.low, dot.high)]
     shown = [(x, y) for x, y in everything if math.isfinite(x) and math.isfinite(y)]
     rows = ticks(min(y for _, y in shown), max(y for _, y in shown)) if shown else [0.0, 1.0]
+    left = 36.0 + LETTER * max(len(f"{value:g}") for value in rows)
     columns = _columns(x_axis, [x for x, _ in shown])
     first, last = columns[0][0], columns[-1][0]
     if x_axis.whole:
@@ -166,6 +167,9 @@ def _description(
 
 def _line(line: Line, px: Scale, py: Scale) -> str:
     points = [(px(x), py(y) if math.isfinite(y) else math.nan) for x, y in line.points]
+    if len(line.points) == 1 and finite([points[0][1]]):  # measured once: nothing to draw a line through
+        x, y = line.points[0]
+        return _dot(Dot(label=line.label, x=x, y=y, series=line.series, hollow=line.dashed), points[0][0], py)
     if line.steps:
         path = "".join(f"{'H' if i else 'M'}{x:.1f}{'V' if i else ' '}{y:.1f}" for i, (x, y) in enumerate(points))
     else:
@@ -185,7 +189,7 @@ def _band(band: Band, px: Scale, py: Scale) -> str:
     corners = [(px(x), py(high)) for x, _, high in kept] + [(px(x), py(low)) for x, low, _ in reversed(kept)]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z"
     return (
-        f'<path d="{path}" fill-opacity=".16" stroke="none" style="fill:{colour(band.series)}">'
+        f'<path d="{path}" fill-opacity=".1" stroke="none" style="fill:{colour(band.series)}">'
         f"<title>{html.escape(band.label)}</title></path>"
     )
 

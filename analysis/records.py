@@ -13,7 +13,8 @@ class SearchIdentity:
     study: str
     """Name of the study."""
     status: Literal["completed", "failed", "stopped"]
-    """How the search ended: all epochs trained, an error, or stopped before its last epoch."""
+    """How the search ended: all epochs trained, an error, or stopped by a collapse rule (see stop_reason). A stopped
+    search has a result, and counts as a completed one does."""
     error: str
     """What went wrong; empty if nothing did."""
 
@@ -24,8 +25,8 @@ class SearchSetting:
 
     setting: str
     """The swept fields without the seed, such as k=4: equal for all seeds of a setting."""
-    sampling_rate: float
-    """Share of the channels that enter the mixed operation, 1 / k."""
+    sampling_rate: float | None
+    """Share of the channels that enter the mixed operation, 1 / k; missing for random cells."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from analysis.figures import Row, heat_map
 from analysis.page import Figure, Table
 from analysis.report_figures import series_numbers
 from analysis.report_text import number, parsed
-from pcdarts.genotype import INPUTS, PRIMITIVES
+from pcdarts.genotype import INPUTS
+from pcdarts.spaces import SPACES, Primitives
 
 MAX_LINES = 60
 """Searches that a figure shows one by one; more of them are shown as bands of their settings."""
@@ -86,12 +87,14 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
     for cell, name in (("normal", "normal"), ("reduce", "reduction")):
         pairs = getattr(genotype, cell)
         kept = rows[rows[f"alphas_{cell}"].notna()]
-        places = [_place(node // 2 + INPUTS, source, op) for node, (op, source) in enumerate(pairs)]
+        space = SPACES.get(search["space"], SPACES["darts"])  # older studies do not name it
+        operations = space.primitives(cell == "reduce")
+        places = [_place(operations, node // 2 + INPUTS, source, op) for node, (op, source) in enumerate(pairs)]
         if not len(kept) or None in places:
             continue
         weights = _softmax(kept[f"alphas_{cell}"])
         known = [place for place in places if place is not None]
-        if weights is None or max(edge for edge, _ in known) >= weights.shape[1]:
+        if weights is None or weights.shape[1:] != (len(operations), len(operations[0])):
             continue
         chosen = np.stack([weights[:, edge, operation] for edge, operation in known])  # (operations, epochs)
         at = _thinned(len(kept))
@@ -213,11 +216,12 @@ def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column
     )
 
 
-def _place(target: int, source: int, operation: str) -> tuple[int, int] | None:
-    """Row and column of alpha; None for an operation that alpha of the DARTS space does not have."""
-    if operation not in PRIMITIVES:
+def _place(operations: Primitives, target: int, source: int, operation: str) -> tuple[int, int] | None:
+    """Row and column of alpha; None for an edge or an operation that the search space does not have."""
+    edge = sum(range(INPUTS, target)) + source
+    if edge >= len(operations) or operation not in operations[edge]:
         return None
-    return sum(range(INPUTS, target)) + source, PRIMITIVES.index(operation)
+    return edge, operations[edge].index(operation)
 
 
 def _softmax(alphas: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -226,7 +230,7 @@ def _softmax(alphas: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]] 
         raw = np.array([[list(edge) for edge in epoch] for epoch in alphas], dtype=float)
     except ValueError:
         return None
-    if raw.ndim != 3 or raw.shape[2] != len(PRIMITIVES):
+    if raw.ndim != 3:
         return None
     weights = np.exp(raw - raw.max(axis=2, keepdims=True))
     return np.asarray(weights / weights.sum(axis=2, keepdims=True))

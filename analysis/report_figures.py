@@ -12,7 +12,7 @@ from analysis.charts import Axis, Dot, Line, chart
 from analysis.comparison import CriticalDifference
 from analysis.figures import MAX_DOTS, Strip, box_plot, critical_difference_diagram, strip_plot
 from analysis.page import Figure, Legend, Table
-from analysis.report_text import number, records
+from analysis.report_text import number, p_text, records
 from analysis.statistics import SettingSummary, natural_key, rank_searches, summarize
 from analysis.svg import colour
 
@@ -152,10 +152,11 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
 
 def critical_difference_figure(found: CriticalDifference) -> Figure:
     """The critical-difference diagram with its mean ranks."""
+    told = p_text(found.p_value) if found.p_value < 0.0001 else f"= {p_text(found.p_value)}"
     beyond = f" Left out for fewer than 5 seeds: {', '.join(found.left_out)}." if found.left_out else ""
     caption = (
         f"Mean ranks over the {found.n} seeds that all {len(found.settings)} settings have, 1 the best; settings that "
-        f"a bar joins are not told apart (Nemenyi, 5 %). Friedman test of all: p = {found.p_value:.3g}.{beyond}"
+        f"a bar joins are not told apart (Nemenyi, 5 %). Friedman test of all: p {told}.{beyond}"
     )
     ranks = zip(found.settings, found.mean_ranks, strict=True)
     table = Table(

@@ -69,7 +69,7 @@ def rate_table(found: list[RateSummary]) -> Table:
     for summary in found:
         values = [interval_text(summary.measures[column], digits) for column, _, digits in measures]
         name = f"{summary.others}, k={summary.k}" if several and summary.others else f"k={summary.k}"
-        rows.append((name, f"1/{summary.k}", str(summary.n), *values))
+        rows.append((name, _rate(summary.k), str(summary.n), *values))
     return Table(
         id="rates",
         caption="Norms, entropy, eigenvalue and gap at the end of the search: mean [95 % interval] over the seeds",
@@ -92,7 +92,7 @@ def rate_figures(found: list[RateSummary]) -> list[Legend | Figure]:
     groups = list(dict.fromkeys(summary.others for summary in found))
     rates = sorted({summary.k for summary in found}, reverse=True)
     margin = 0.35
-    marks = [(-math.log2(k), "1" if k == 1 else f"1/{k}") for k in rates]
+    marks = [(-math.log2(k), _rate(k)) for k in rates]
     ends = ((marks[0][0] - margin, ""), *marks, (marks[-1][0] + margin, ""))
     figures: list[Legend | Figure] = []
     if len(groups) > 1:
@@ -121,6 +121,10 @@ def rate_figures(found: list[RateSummary]) -> list[Legend | Figure]:
             )
         )
     return figures
+
+
+def _rate(k: int) -> str:
+    return "1" if k == 1 else f"1/{k}"
 
 
 def _measured(found: list[RateSummary]) -> list[tuple[str, str, int]]:

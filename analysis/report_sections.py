@@ -6,6 +6,7 @@ import pandas as pd
 from analysis import cells, report_cells, report_epochs, report_figures, report_rates, report_tables, report_text
 from analysis.agreement import alpha_rank_correlation, rank_correlation
 from analysis.comparison import compare_settings, critical_difference
+from analysis.figures import MAX_DOTS
 from analysis.page import Block, Figure, Legend, Section, Text
 from analysis.report_cells import SettingCells
 from analysis.report_text import number, records
@@ -83,7 +84,7 @@ def _seeds(data: StudyData) -> Section:
     if table.rows:
         caption = (
             "One dot for every search with a result. Bars span one standard deviation to either side of the mean, "
-            "which the upright tick marks."
+            f"which the upright tick marks; rows of more than {MAX_DOTS} seeds show these alone."
         )
         svg = report_figures.accuracy_figure(data.searches, data.summaries)
         blocks = [Figure(caption=caption, svg=svg, table=table)]

@@ -12,7 +12,7 @@ from analysis.bootstrap import Estimate
 from analysis.comparison import Comparison
 from analysis.page import Number, Table
 from analysis.report_cells import SettingCells
-from analysis.report_text import MISSING, estimate, interval, number, plain, records, spread
+from analysis.report_text import MISSING, estimate, interval, number, p_text, plain, records, spread
 from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
 
 
@@ -83,8 +83,8 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
                 estimate(c.difference),
                 estimate(c.improvement),
                 number(c.effect_size),
-                number(c.p_value, 4),
-                number(c.p_adjusted, 4),
+                p_text(c.p_value),
+                p_text(c.p_adjusted),
             )
             for c in order
         ),

@@ -59,6 +59,11 @@ def estimate(value: Estimate, digits: int = 2) -> Number:
     return Number(f"{number(value.value, digits)}{limits}", value.value, value.low, value.high)
 
 
+def p_text(value: float) -> Number:
+    """A p-value; no smaller one is told apart from 0.0001."""
+    return Number("< 0.0001", value) if value < 0.0001 else number(value, 4)
+
+
 def plain(value: Any) -> str:
     """A value as text; empty where it is missing."""
     return "" if value is None or pd.isna(value) else str(value)
@@ -82,7 +87,7 @@ def verdict(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> list
         return [first, _agreement(summaries, None, searches), troubles]
     accuracy = best.valid_accuracy
     name = f"Best setting: {best.setting}, with" if others else f"The only setting, {best.setting}, has"
-    over = f"on average over {accuracy.n} seeds" if accuracy.n > 1 else "with a single seed, so without an interval"
+    over = f"on average over {accuracy.n:,} seeds" if accuracy.n > 1 else "with a single seed, so without an interval"
     interval = f" (95 % interval {number(accuracy.low)} to {number(accuracy.high)})" if accuracy.n > 1 else ""
     caveat = _caveat(best, others)
     first = f"{name} a one-shot validation accuracy of {number(accuracy.mean)} % {over}{interval}{caveat}."
@@ -117,11 +122,11 @@ def _agreement(summaries: Sequence[SettingSummary], best: SettingSummary | None,
     found = searches[(searches["setting"] == best.setting) & searches["status"].isin(WITH_RESULT)]["genotype_digest"]
     counts = found.dropna().value_counts()
     most = int(counts.iloc[0]) if len(counts) else 0
-    agree = f"{most} of the {best.ended} seeds of {best.setting} agree on a cell"
+    agree = f"{most:,} of the {best.ended:,} seeds of {best.setting} agree on a cell"
     if most < 2:
-        agree = f"No two of the {best.ended} seeds of {best.setting} agree on a cell"
+        agree = f"No two of the {best.ended:,} seeds of {best.setting} agree on a cell"
     elif most == best.ended:
-        agree = f"All {best.ended} seeds of {best.setting} agree on one cell"
+        agree = f"All {best.ended:,} seeds of {best.setting} agree on one cell"
     return f"{agree}." if len(summaries) == 1 and most == best.ended else f"{agree}; in all, {every}."
 
 
@@ -132,6 +137,11 @@ def _troubles(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> st
     completed = searches["status"] == "completed"
     warned = int((completed & (searches["warnings"].fillna("") != "")).sum())
     of = f"Of {_count(total, 'search', 'searches')}"
+    named = int(searches["early_stop_epoch"].notna().sum())
+    ended = searches["status"].isin(WITH_RESULT)
+    if not stopped and ended.any() and searches["warnings"][ended].isna().all():  # imported, or of code without rules
+        later = f"; the eigenvalue rule would have stopped {named:,}" if named else ""
+        return f"{of}, {failed or 'none'} failed; collapse rules were not recorded{later}."
     if total == 1:
         if failed or stopped:
             return "The only search failed." if failed else "The only search was stopped by a collapse rule."
@@ -161,7 +171,7 @@ def _settings(names: Sequence[str]) -> str:
 
 
 def _count(n: int, one: str, many: str = "") -> str:
-    return f"{n} {one}" if n == 1 else f"{n} {many or one + 's'}"
+    return f"{n:,} {one}" if n == 1 else f"{n:,} {many or one + 's'}"
 
 
 def _distinct(values: Iterable[Any]) -> str:

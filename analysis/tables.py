@@ -66,7 +66,12 @@ class Table:
     parts: tuple[type, ...]
     """Record dataclasses whose fields are the columns, in this order; no name occurs twice."""
     optional: tuple[type, ...] = ()
-    """Those of `parts` that a row can lack, such as the result of a failed search: their columns can be missing."""
+    """Those of `parts` that a row can lack in whole or in part, such as the result of a failed search, or what the logs
+    of an imported search do not tell: their columns can be missing."""
+    required: tuple[str, ...] = ()
+    """Columns of optional parts that every row needs nevertheless, beside the key."""
+    imported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Further values of columns with a choice of values, which only imported rows can have."""
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -78,10 +83,12 @@ class Table:
                 if field.name in columns:
                     raise ValueError(f"table {self.name}: {field.name} is a field of two records, but must be of one")
                 annotation, nullable = _without_none(hints[field.name])
+                if field.name in self.imported:
+                    annotation = Literal[(*typing.get_args(annotation), *self.imported[field.name])]
                 columns[field.name] = Column(
                     name=field.name,
                     annotation=annotation,
-                    nullable=nullable or part in self.optional,
+                    nullable=nullable or (part in self.optional and field.name not in (*self.key, *self.required)),
                     description=docs[field.name],
                 )
         return list(columns.values())
@@ -178,13 +185,16 @@ SEARCHES = Table(
     key=("search_id",),
     description="One row for every search that ended, failed ones too.",
     parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, DerivedNetwork, Provenance),
-    optional=(SearchResult,),
+    optional=(SearchConfig, SearchResult),
+    required=("k", "seed"),
+    imported={"dataset": ("svhn",)},
 )
 EPOCHS = Table(
     name="epochs",
     key=("search_id", "epoch"),
     description="One row for every epoch of every search.",
     parts=(EpochIdentity, EpochRecord),
+    optional=(EpochRecord,),
 )
 QUEUE = Table(
     name="queue",

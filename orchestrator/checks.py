@@ -45,7 +45,8 @@ def check(
     if failed:
         say("  cost: not estimated before the failed checks pass")
     else:
-        say(f"  cost: {_cost(search, len(searches), options)}")
+        trained = sum(config.method != "random" for config in searches)
+        say(f"  cost: {_cost(search, trained, options) if trained else 'random cells cost nothing'}")
     return len(failed)
 
 

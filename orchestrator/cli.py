@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--retrain",
         action=argparse.BooleanOptionalAction,
-        help="retrain the best cells at once (default: for demo and smoke; else `pcdarts retrain` does it)",
+        help=f"retrain the best cells at once (default: for {', '.join(sorted(RETRAIN_AT_ONCE))}; "
+        "else `pcdarts retrain` does it)",
     )
     add_fields(run.add_argument_group("how to run; no result depends on it"), RunOptions)
     swept = run.add_argument_group("the search; several values are searched in every combination")
@@ -133,8 +134,11 @@ def _scaled_warmups(
 
 
 def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple[Any, ...]]) -> SearchConfig:
-    """The common part of all searches, made with the first value of every swept field so that it is checked whole."""
-    first = {name: values[0] for name, values in {**study.sweep, **swept}.items()}
+    """The common part of all searches, made with the first value of every swept field so that it is checked whole.
+
+    But for the method: darts would forget k.
+    """
+    first = {name: values[0] for name, values in {**study.sweep, **swept}.items() if name != "method"}
     return dataclasses.replace(study.search, **first, **single)
 
 

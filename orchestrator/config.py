@@ -13,10 +13,10 @@ from pcdarts.config import RetrainConfig, SearchConfig, check_types, identity
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """Which cells are queued for retraining: the best by validation accuracy, isomorphic ones once."""
+    """Which cells are queued for retraining: the best by validation accuracy, isomorphic ones once, and random ones."""
 
     top: int = 2
-    """Distinct cells to queue."""
+    """Distinct cells to queue, and as many random cells where the study has method random."""
     max_parameters: int = 0
     """Largest network at retraining size, weights; 0: no limit."""
     max_macs: int = 0
@@ -54,20 +54,37 @@ class StudyConfig:
                 raise ValueError(f"the study varies {name!r}, which is no field of a search")
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} has the values {list(values)}, but needs at least one, and each once")
+        if self.search.method == "darts" and set(self.sweep.get("method", ())) - {"darts"}:
+            raise ValueError(
+                "the study varies method, but what its searches have in common was made with method darts, which "
+                "forgets k and edge_normalization; make it with method pcdarts"
+            )
         self.searches()
 
     def searches(self) -> list[SearchConfig]:
-        """Every search, the first seed of all settings first."""
+        """Every search, the first seed of all settings first; combinations that amount to one search, once."""
         names = sorted(self.sweep, key=lambda name: name != "seed")
-        return [
+        combinations = (
             dataclasses.replace(self.search, **dict(zip(names, values, strict=True)))
             for values in itertools.product(*(self.sweep[name] for name in names))
-        ]
+        )
+        unique: dict[str, SearchConfig] = {}
+        for search in combinations:
+            unique.setdefault(search.search_id, search)
+        return list(unique.values())
 
     def setting(self, search: SearchConfig) -> str:
-        """What the seeds of a setting share, such as `k=4` or `k=4, order=2`."""
-        names = [name for name, values in self.sweep.items() if name != "seed" and len(values) > 1]
-        return ", ".join(f"{name}={getattr(search, name)}" for name in names or ["k"])
+        """What the seeds of a setting share, such as `k=4`, `k=4, order=2` or `method=darts`.
+
+        Fields that a method does not use are left out.
+        """
+        swept = [name for name, values in self.sweep.items() if name != "seed" and len(values) > 1]
+        names = [name for name in swept if name != "method" and not _unused(name, search.method)]
+        if search.method == "pcdarts" and "k" not in names and ("method" in swept or not names):
+            names = ["k", *names]
+        if search.method != "pcdarts" or "method" in swept:
+            names = ["method", *names]
+        return ", ".join(f"{name}={getattr(search, name)}" for name in names)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -105,3 +122,10 @@ class StudyConfig:
             "selection": dataclasses.asdict(self.selection),
         }
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
+
+
+def _unused(name: str, method: str) -> bool:
+    """Whether a method gives the same result whatever the field."""
+    if method == "random":
+        return name != "space"
+    return method == "darts" and name in ("k", "edge_normalization")

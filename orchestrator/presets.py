@@ -19,6 +19,16 @@ def demo() -> StudyConfig:
     )
 
 
+def baselines() -> StudyConfig:
+    """Scikit-learn's digits: PC-DARTS, DARTS and random cells, 3 seeds each; two searched and two random retrained."""
+    return StudyConfig(
+        name="baselines",
+        search=presets.digits(),
+        sweep={"seed": (0, 1, 2), "method": ("pcdarts", "darts", "random")},
+        retrain=presets.retrain_digits(),
+    )
+
+
 def fashion() -> StudyConfig:
     """Fashion-MNIST with a small super-network: 3 seeds, K = 4."""
     return StudyConfig(
@@ -51,6 +61,28 @@ def imagenet() -> StudyConfig:
     )
 
 
+def pc_darts_iclr() -> StudyConfig:
+    """The ICLR paper's method and official settings on CIFAR-10, 5 seeds; the three best cells queued for CIFAR-10."""
+    return StudyConfig(
+        name="pc-darts-iclr",
+        search=presets.cifar10(),
+        sweep={"seed": (0, 1, 2, 3, 4), "k": (4,)},
+        retrain=presets.retrain_cifar10(),
+        selection=SelectionConfig(top=3),
+    )
+
+
+def pc_darts_tpami() -> StudyConfig:
+    """Our reading of the journal version on CIFAR-10, 5 seeds; the three best cells queued for CIFAR-10."""
+    return StudyConfig(
+        name="pc-darts-tpami",
+        search=presets.tpami(),
+        sweep={"seed": (0, 1, 2, 3, 4), "k": (8,)},
+        retrain=presets.retrain_cifar10(),
+        selection=SelectionConfig(top=3),
+    )
+
+
 def smoke() -> StudyConfig:
     """Synthetic images: 2 seeds x 2 sampling rates in seconds, to try out a cluster."""
     return StudyConfig(
@@ -62,10 +94,19 @@ def smoke() -> StudyConfig:
     )
 
 
-STUDIES = {"demo": demo, "fashion": fashion, "cifar10": cifar10, "imagenet": imagenet, "smoke": smoke}
+STUDIES = {
+    "demo": demo,
+    "baselines": baselines,
+    "fashion": fashion,
+    "cifar10": cifar10,
+    "imagenet": imagenet,
+    "pc-darts-iclr": pc_darts_iclr,
+    "pc-darts-tpami": pc_darts_tpami,
+    "smoke": smoke,
+}
 """Study presets by name."""
 
-RETRAIN_AT_ONCE = frozenset({"demo", "smoke"})
+RETRAIN_AT_ONCE = frozenset({"demo", "baselines", "smoke"})
 """Presets whose retraining is short enough to follow the search; the others leave it to `pcdarts retrain`."""
 
 

@@ -46,7 +46,8 @@ class SearchListener:
         """Store an epoch, or the result.  A search's epochs are one part, written anew with each epoch."""
         content = report["content"]
         if report["kind"] == "result":
-            self.store.append(SEARCHES, [self._row(spec, status="completed", error="", result=content)], spec.key)
+            status = "stopped" if content["stop_reason"] else "completed"
+            self.store.append(SEARCHES, [self._row(spec, status=status, error="", result=content)], spec.key)
             self.epochs.pop(spec.key, None)
             self.progress.finish(spec.key)
             return
@@ -82,5 +83,5 @@ class SearchListener:
             status=status,
             error=error,
             setting=self.study.setting(spec.config),
-            sampling_rate=1 / spec.config.k,
+            sampling_rate=None if spec.config.method == "random" else 1 / spec.config.k,
         )

@@ -111,10 +111,10 @@ def _search(
     before = _ended(study, store, {config.search_id for config in configs})
     with Progress(
         "searches",
-        {config.search_id: config.epochs for config in configs},
-        done=int((before["status"] == "completed").sum()),
+        {config.search_id: 0 if config.method == "random" else config.epochs for config in configs},
+        done=int((before["status"] != "failed").sum()),
         failed=int((before["status"] == "failed").sum()),
-        best=None if before.empty else before["valid_accuracy"].max(),
+        best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:
         _run(search_trial, specs, SearchListener(study, store, progress), resources, options)
 

@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _search(arguments: argparse.Namespace) -> int:
     config = dataclasses.replace(SEARCHES[arguments.preset](), **given(arguments, SearchConfig))
+    if config.method == "random":
+        print(f"random cell of the space {config.space}, seed {config.seed}; nothing is trained")
+        print(search(config).genotype)
+        return 0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -66,6 +70,9 @@ def _search(arguments: argparse.Namespace) -> int:
 
         checkpoint = CheckpointFile(arguments.checkpoint) if arguments.checkpoint else None
         result = search(config, checkpoint=checkpoint, on_epoch=on_epoch, log=bar.console.print)
+    if result.stop_reason:
+        print(f"stopped after epoch {result.epochs_trained - 1}, with the cell of epoch {result.chosen_epoch}")
+        print(result.stop_reason)
     print(f"validation accuracy {result.valid_accuracy:.2f} % (shared weights), {result.seconds:.0f} s")
     print(result.genotype)
     return 0

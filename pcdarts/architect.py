@@ -4,6 +4,9 @@ First order: at the current weights.  Second order: at the weights w' = w - rate
 own dependence on alpha is followed through one Hessian-vector product (Liu et al., DARTS, section 2.3).
 """
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -29,6 +32,7 @@ class Architect:
             lr=config.alpha_learning_rate,
             betas=(0.5, 0.999),
             weight_decay=config.alpha_weight_decay,
+            capturable=config.cuda_graphs,
         )
 
     def step(self, train: Batch, valid: Batch, rate: float) -> None:
@@ -49,8 +53,9 @@ class Architect:
 
     def first_order(self, valid: Batch) -> list[Tensor | None]:
         """Gradient of the validation loss in alpha and beta; None for beta without edge normalization."""
-        loss = functional.cross_entropy(self.supernet(valid[0]), valid[1])
-        return list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
+        with _frozen(self.supernet.weights().values()):
+            loss = functional.cross_entropy(self.supernet(valid[0]), valid[1])
+            return list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
 
     def second_order(self, train: Batch, valid: Batch, rate: float) -> list[Tensor | None]:
         """Gradient in alpha and beta of the validation loss at the weights after one more SGD step.
@@ -106,3 +111,15 @@ class Architect:
         buffers = {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
         logits = functional_call(self.supernet, {**weights, **buffers}, (batch[0],))
         return functional.cross_entropy(logits, batch[1])
+
+
+@contextmanager
+def _frozen(weights: Collection[torch.nn.Parameter]) -> Iterator[None]:
+    """Inside it no gradients in the weights are computed."""
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

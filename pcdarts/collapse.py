@@ -35,6 +35,8 @@ class Verdict:
 
 def verdicts(config: SearchConfig, history: History) -> list[Verdict]:
     """What the rules that are not off say after the last epoch of the history; the gravest comes first."""
+    if not history:
+        return []
     rules: tuple[tuple[str, Rule, tuple[str, int | None] | None], ...] = (
         ("nonfinite", config.nonfinite_rule, nonfinite(history)),
         ("eigenvalue", config.eigenvalue_rule, eigenvalue(history)),
@@ -63,8 +65,10 @@ def nonfinite(history: History) -> tuple[str, int | None] | None:
     """The first epoch whose training loss, alpha or beta is not finite, and the last trained one before it."""
     for position, record in enumerate(history):
         if not _finite(record):
-            what = "alpha or beta is not finite" if math.isfinite(record.train_loss) else "training loss is " + str(
-                record.train_loss
+            what = (
+                "alpha or beta is not finite"
+                if math.isfinite(record.train_loss)
+                else "training loss is " + str(record.train_loss)
             )
             reason = f"{what} in epoch {record.epoch}; lower learning_rate ({record.learning_rate:.3g})"
             return reason, _last(before.epoch for before in history[:position] if before.alpha_trained)
@@ -74,7 +78,9 @@ def nonfinite(history: History) -> tuple[str, int | None] | None:
 def eigenvalue(history: History) -> tuple[str, int] | None:
     """The epoch that `early_stop_epoch` names."""
     epoch = named_epoch(history)
-    return None if epoch is None else (f"the dominant eigenvalue grew by more than 1.3 times after epoch {epoch}", epoch)
+    return (
+        None if epoch is None else (f"the dominant eigenvalue grew by more than 1.3 times after epoch {epoch}", epoch)
+    )
 
 
 def named_epoch(history: History) -> int | None:

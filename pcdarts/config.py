@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from pcdarts.spaces import SpaceName
+
 Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
 
 Rule = Literal["off", "warn", "stop"]
@@ -48,6 +50,11 @@ class SearchConfig:
     """Cells of the super-network; reduction cells stand at layers // 3 and 2 * layers // 3."""
     stem: Literal["cifar", "imagenet"] = "cifar"
     """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    method: Literal["pcdarts", "darts", "random"] = "pcdarts"
+    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, whatever is given for
+    them; random: a random cell of the space, drawn from the seed, and no training."""
+    space: SpaceName = "darts"
+    """Search space: darts, with eight operations on every edge, or s1 to s4 of RobustDARTS."""
     k: int = 4
     """Partial channel connection: C / k channels of a node enter the mixed operation, the others bypass it."""
     channel_sampling: Literal["shuffle", "random", "fixed"] = "shuffle"
@@ -83,15 +90,27 @@ class SearchConfig:
     """L2 penalty on alpha and beta."""
     cutout: int = 0
     """Side of the square that is cut out of training images, pixels; 0: off."""
+    drop_path: float = 0.0
+    """Probability of dropping an edge's output for an image in the last epoch, reached by a linear ramp from 0."""
     implementation: Literal["fast", "reference"] = "fast"
-    """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding."""
+    """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding. Spaces
+    other than darts, and passes that drop paths, are always computed by the reference."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision: single, or bfloat16 autocast for the reference implementation. Not yet run on a GPU."""
+    channels_last: bool = False
+    """Memory format of the reference implementation's images and weights; the fast one is always channels_last."""
+    compile: bool = False
+    """Compile the reference implementation with torch.compile: takes minutes once. Not yet run on a GPU."""
+    cuda_graphs: bool = False
+    """Capture the steps on weights and on alpha as CUDA graphs, anew in every epoch. Not yet run on a GPU."""
     validate_every: int = 1
     """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
-    eigenvalue_every: int = 4
-    """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy, from epoch 0 on; the last
-    epoch is always measured. 0: never."""
-    eigenvalue_batch: int = 64
-    """Validation images, always the same, that the dominant eigenvalue is measured on."""
+    eigenvalue_every: int = 2
+    """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy; the last epoch is always
+    measured. 0: never."""
+    eigenvalue_batch: int = 32
+    """Validation images, always the same, that the dominant eigenvalue is measured on. Memory grows with it, as the
+    graph of both derivatives is kept."""
     eigenvalue_rule: Rule = "warn"
     """What to do where the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times the average 4
     measurements earlier, from epoch 10 on: nothing, warn, or stop and return the cell of that earlier epoch."""
@@ -118,6 +137,9 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
+        if self.method == "darts":
+            object.__setattr__(self, "k", 1)
+            object.__setattr__(self, "edge_normalization", False)
         _require(self.batch_size >= 1, self, "batch_size", "at least 1")
         _require(self.epochs >= 1, self, "epochs", "at least 1")
         _require(
@@ -140,12 +162,22 @@ class SearchConfig:
         divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
         _require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
         _require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
+        reference = "with the fast implementation; --implementation reference allows another"
+        _require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")
+        _require(self.implementation == "reference" or not self.compile, self, "compile", f"False {reference}")
+        _require(
+            not (self.cuda_graphs and (self.channel_sampling == "random" or self.space == "s4" or self.drop_path)),
+            self,
+            "cuda_graphs",
+            "False with channel_sampling random, space s4 or drop_path, which draw on the CPU in every step",
+        )
         for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("learning_rate_min", "weight_decay", "alpha_weight_decay", "alpha_gradient_clip", "cutout"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
         _require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
-        _require(0 <= self.momentum < 1, self, "momentum", "at least 0 and less than 1")
+        for name in ("momentum", "drop_path"):
+            _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
         _require(self.threads >= 1, self, "threads", "at least 1")
         for name in ("checkpoint_every", "validate_every", "eigenvalue_batch", "frozen_epochs"):
@@ -156,7 +188,10 @@ class SearchConfig:
     @property
     def search_id(self) -> str:
         """Name of the search: readable, and unique to everything that decides its outcome."""
-        return f"k{self.k}-seed{self.seed}-{digest(self)}"
+        if self.method == "random":  # no other field decides anything
+            return f"random-seed{self.seed}-{digest(self.method, self.space, self.seed)}"
+        name = self.method if self.method == "darts" else f"k{self.k}"
+        return f"{name}-seed{self.seed}-{digest(self)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,33 +36,48 @@ def depthwise(x: Tensor, kernels: Tensor, bias: Tensor | None = None, stride: in
 
 
 def depthwise_backward(
-    gradient: Tensor, x: Tensor, kernels: Tensor, flipped: Tensor, stride: int = 1, dilation: int = 1
-) -> tuple[Tensor, Tensor]:
-    """Gradients in x and in the kernels, from that of the output; `flipped` is kernels.flip(1, 2)."""
+    gradient: Tensor,
+    x: Tensor,
+    kernels: Tensor,
+    flipped: Tensor,
+    stride: int = 1,
+    dilation: int = 1,
+    kernels_wanted: bool = True,
+) -> tuple[Tensor, Tensor | None]:
+    """Gradients in x and, if wanted, in the kernels, from that of the output; `flipped` is kernels.flip(1, 2)."""
     if x.is_cuda:
-        return _plain_backward(gradient, x, kernels, stride, dilation)
+        return _plain_backward(gradient, x, kernels, stride, dilation, kernels_wanted)
     if dilation == 2 and max(x.shape[2:]) <= TINY:
         inner, inner_flipped = (embed(k[:, 1:-1, 1:-1], dilation) for k in (kernels, flipped))
-        x_gradient, inner_gradient = depthwise_backward(gradient, x, inner, inner_flipped)
+        x_gradient, inner_gradient = depthwise_backward(
+            gradient, x, inner, inner_flipped, kernels_wanted=kernels_wanted
+        )
+        if inner_gradient is None:
+            return x_gradient, None
         return x_gradient, functional.pad(inner_gradient[:, ::2, ::2], (1, 1, 1, 1))
     if max(x.shape[2:]) <= TINY:
-        return _plain_backward(gradient, x, kernels, stride, dilation)
+        return _plain_backward(gradient, x, kernels, stride, dilation, kernels_wanted)
     if stride == 2:
         x_gradient, _ = _convolution_backward(
             gradient, x, kernels[:, None], (2, 2), (PADDING, PADDING), 1, (True, False)
         )
-        return x_gradient, _kernel_gradient_stride2(gradient, x)
+        return x_gradient, _kernel_gradient_stride2(gradient, x) if kernels_wanted else None
     x_gradient = depthwise(gradient, flipped, None, 1, dilation)
+    if not kernels_wanted:
+        return x_gradient, None
     if dilation == 2:  # four undilated convolutions, one for each parity of row and column
         gradient, x = _parities(gradient), _parities(x)
     return x_gradient, _kernel_gradient(gradient, x)
 
 
-def _plain_backward(gradient: Tensor, x: Tensor, kernels: Tensor, stride: int, dilation: int) -> tuple[Tensor, Tensor]:
+def _plain_backward(
+    gradient: Tensor, x: Tensor, kernels: Tensor, stride: int, dilation: int, kernels_wanted: bool
+) -> tuple[Tensor, Tensor | None]:
+    padding = (dilation * PADDING,) * 2
     x_gradient, kernel_gradient = _convolution_backward(
-        gradient, x, kernels[:, None], (stride, stride), (dilation * PADDING,) * 2, dilation, (True, True)
+        gradient, x, kernels[:, None], (stride, stride), padding, dilation, (True, kernels_wanted)
     )
-    return x_gradient, kernel_gradient[:, 0]
+    return x_gradient, kernel_gradient[:, 0] if kernels_wanted else None
 
 
 def average(x: Tensor, stride: int) -> Tensor:

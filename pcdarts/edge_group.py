@@ -14,7 +14,7 @@ from torch.nn import functional
 from pcdarts.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, relu_backward, rows
 from pcdarts.folding import Features, Fold, apply_fold, column_means, dense, fold, fold_backward
 from pcdarts.genotype import INPUTS
-from pcdarts.supernet import NODES
+from pcdarts.spaces import NODES
 
 avg_pool_backward = torch.ops.aten.avg_pool2d_backward
 upsample_backward = torch.ops.aten.upsample_nearest2d_backward
@@ -111,7 +111,9 @@ class EdgeGroup:
             norms["side"] = (self.side_fold.center[None], self.side_fold.variance[None])
         return norms
 
-    def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor | None, FanWeights]:
+    def backward(
+        self, x: Tensor, gradient: Tensor, kernels_wanted: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]:
         """Gradients in x, beta (S F,), side (1, S F, b, b) and the fan's weights, from that of the nodes (M, F C)."""
         shape = torch.Size([x.shape[0], -1, *self._size(x)])
         mixed = image(gradient @ self.from_mixed.t(), shape)
@@ -120,7 +122,7 @@ class EdgeGroup:
             sampled = functional.avg_pool2d(whole, 2, ceil_mode=True)
             low = [*mixed.shape[:2], *(-(-side // self.stride) for side in sampled.shape[2:])]
             mixed = upsample_backward(mixed, self._size(x), low)
-        sampled_gradient, weights = self.fan.backward(sampled, mixed)
+        sampled_gradient, weights = self.fan.backward(sampled, mixed, kernels_wanted)
         if self.spatial_stride == 2:
             sampled_gradient = avg_pool_backward(sampled_gradient, whole, [2, 2], [2, 2], [0, 0], True, True, None)
         if self.sampled == self.channels:

@@ -79,8 +79,13 @@ class Fan:
         norms["last"] = mean[start:], variance[start:]
         return norms
 
-    def backward(self, x: Tensor, gradient: Tensor) -> tuple[Tensor, FanWeights]:
-        """Gradients in x and in the weights, from the gradient (N, F c, h, w) of the output."""
+    def backward(
+        self, x: Tensor, gradient: Tensor, kernels_wanted: bool = True
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """Gradients in x and in `FanWeights`, from the gradient (N, F c, h, w) of the output.
+
+        That in the depthwise kernels, which costs most, is left out where it is not wanted.
+        """
         positive = x.relu()
         features = self._features(x, positive)
         shape, columns, edges = features.shape, features.separable.matrix.shape[1], self.states * self.targets
@@ -92,13 +97,15 @@ class Fan:
         )
         pool, second, _, dilated = back
         self.flipped = self.kernels.flip(3, 4)
-        hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", shape)
+        hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", shape, kernels_wanted)
         separable = rows(relu_backward(hidden, features.hidden, 0))
         _, middle_gradient, _ = fold_backward(
             self.folds["middle"], [features.separable], separable, column_means(separable), [first[:, :columns]]
         )
-        through, first_gradient = self._depthwise_backward(first, features.repeated, "first", shape)
-        dilated, dilated_gradient = self._depthwise_backward(dilated, features.repeated_once, "dilated", shape)
+        through, first_gradient = self._depthwise_backward(first, features.repeated, "first", shape, kernels_wanted)
+        dilated, dilated_gradient = self._depthwise_backward(
+            dilated, features.repeated_once, "dilated", shape, kernels_wanted
+        )
         x_gradient = self._unrepeat(through, 3)
         x_gradient[:, :, :: self.stride, :: self.stride].add_(self._unrepeat(dilated, 1))
         mixtures, reduce_gradient = [mixture], None
@@ -116,11 +123,12 @@ class Fan:
         x_gradient.add_(average_backward(averages, x, self.stride))
         for part in plain:
             x_gradient.add_(part)
-        return x_gradient, FanWeights(
-            mixture=torch.cat(mixtures).sum(1).view(-1, edges),
-            kernels=torch.cat([first_gradient, dilated_gradient, second_gradient]).view_as(self.kernels),
-            pointwise=torch.cat([middle_gradient, pointwise[-4 * edges :]]).view_as(self.weights.pointwise),
-            reduce=reduce_gradient,
+        kernels = [g for g in (first_gradient, dilated_gradient, second_gradient) if g is not None]
+        return x_gradient, (
+            torch.cat(mixtures).sum(1).view(-1, edges),
+            torch.cat(kernels).view_as(self.kernels) if kernels else None,
+            torch.cat([middle_gradient, pointwise[-4 * edges :]]).view_as(self.weights.pointwise),
+            reduce_gradient,
         )
 
     def _features(self, x: Tensor, positive: Tensor) -> "_Inputs":
@@ -169,10 +177,12 @@ class Fan:
             bias = self.biases["first"][part].flatten()
         return depthwise(x, self.kernels[part].flatten(0, 2), bias, stride, dilation)
 
-    def _depthwise_backward(self, gradient: Tensor, x: Tensor, name: str, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    def _depthwise_backward(
+        self, gradient: Tensor, x: Tensor, name: str, shape: torch.Size, kernels_wanted: bool
+    ) -> tuple[Tensor, Tensor | None]:
         part, stride, dilation = self._geometry(name)
         kernels, flipped = (t[part].flatten(0, 2) for t in (self.kernels, self.flipped))
-        return depthwise_backward(image(gradient, shape), x, kernels, flipped, stride, dilation)
+        return depthwise_backward(image(gradient, shape), x, kernels, flipped, stride, dilation, kernels_wanted)
 
     def _geometry(self, name: str) -> tuple[slice, int, int]:
         """Kernels, stride and dilation; one of stride 2 and dilation 2 is an undilated one of every other pixel."""

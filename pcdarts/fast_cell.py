@@ -15,7 +15,7 @@ from pcdarts.fan import FanWeights, Norms, image, rows
 from pcdarts.folding import Running
 from pcdarts.genotype import INPUTS
 from pcdarts.preprocessing import Preprocessing
-from pcdarts.supernet import EDGES, NODES
+from pcdarts.spaces import EDGES, NODES
 
 JOINED_ELEMENTS = 2**24
 """The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""
@@ -59,13 +59,15 @@ class CellFunction(torch.autograd.Function):
                 "`with supernet.reference():`, or set order=2 with hessian_vector_product='finite_difference'"
             )
         cell: _Cell = ctx.cell
+        *wanted, weights_wanted = ctx.needs_input_grad[1:4]  # weights are frozen in a step on alpha
         before_previous, previous, out, *_ = ctx.saved_tensors
         inputs, features = cell.inputs(before_previous, previous)
         gradients = rows(gradient).clone(memory_format=torch.contiguous_format)
         input_gradients: list[Tensor] = []
         parts: list[list[Any]] = []
         for group in reversed(cell.groups):
-            x_gradient, *part = group.backward(cell.states(group, inputs, out), gradients[:, group.columns])
+            state = cell.states(group, inputs, out)
+            x_gradient, *part = group.backward(state, gradients[:, group.columns], weights_wanted)
             parts.insert(0, part)
             if group.states[0] < INPUTS:
                 input_gradients[:0] = rows(x_gradient).split(cell.channels, dim=1)
@@ -74,7 +76,7 @@ class CellFunction(torch.autograd.Function):
         betas, sides, weights = zip(*parts, strict=True)
         y = [column for state in inputs for column in rows(state).split(cell.channels, dim=1)]
         (before_gradient, convolution0), (previous_gradient, convolution1) = (
-            cell.preprocessing[i].backward(x, features[i], y[i], input_gradients[i])
+            cell.preprocessing[i].backward(x, features[i], y[i], input_gradients[i], (wanted[i], weights_wanted))
             for i, x in enumerate((before_previous, previous))
         )
         return (

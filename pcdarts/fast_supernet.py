@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pcdarts.config import SearchConfig
 from pcdarts.depthwise import embed
 from pcdarts.edge_group import CellPlan
 from pcdarts.fan import FanWeights, Norms
 from pcdarts.fast_cell import CellFunction
 from pcdarts.genotype import INPUTS, PRIMITIVES
 from pcdarts.operations import FactorizedReduce
-from pcdarts.supernet import EDGES, NODES, SearchCell, Supernet
+from pcdarts.spaces import EDGES, NODES
+from pcdarts.supernet import SearchCell, Supernet
 
 BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
 """Edges in the order of this file: by source, then by target."""
@@ -35,11 +37,20 @@ class FastCell(SearchCell):
     fast = True
 
     def forward(
-        self, before_previous: Tensor, previous: Tensor, alphas: Tensor, betas: Tensor, generator: torch.Generator
+        self,
+        before_previous: Tensor,
+        previous: Tensor,
+        alphas: Tensor,
+        betas: Tensor,
+        generator: torch.Generator,
+        drop_path: float = 0.0,
     ) -> Tensor:
-        """Outputs of the two cells before, alphas (E, P) and edge weights (E,), by target, to (N, 4 C, H, W)."""
-        if not self.fast:
-            return super().forward(before_previous, previous, alphas, betas, generator)
+        """Outputs of the two cells before, alphas (E, P) and edge weights (E,), by target, to (N, 4 C, H, W).
+
+        A pass that drops paths is computed as `SearchCell` does.
+        """
+        if not self.fast or drop_path:
+            return super().forward(before_previous, previous, alphas, betas, generator, drop_path)
         before_previous, previous = (
             x.contiguous(memory_format=torch.channels_last) for x in (before_previous, previous)
         )
@@ -126,10 +137,18 @@ class FastSupernet(Supernet):
     """`Supernet` with fast cells: same state dict, same draws, same results up to rounding.
 
     Gradients can be taken once: differentiating them again raises RuntimeError.  Inside `with supernet.reference():`
-    the cells compute as those of `Supernet` do, and second derivatives are right.
+    the cells compute as those of `Supernet` do, and second derivatives are right.  Raises ValueError for another space
+    than darts.
     """
 
     cell_type = FastCell
+
+    def __init__(
+        self, config: SearchConfig, classes: int, image_channels: int = 3, *, generator: torch.Generator
+    ) -> None:
+        if config.space != "darts":
+            raise ValueError(f"space is {config.space!r}, but the fast super-network has darts alone; use Supernet")
+        super().__init__(config, classes, image_channels, generator=generator)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -144,6 +163,12 @@ class FastSupernet(Supernet):
         for cell in self.cells:
             assert isinstance(cell, FastCell)
             cell.fast = fast
+
+
+def make_supernet(config: SearchConfig, classes: int, image_channels: int, *, generator: torch.Generator) -> Supernet:
+    """The super-network of a search: the fast one where `config.implementation` says so and the space is darts."""
+    fast = config.implementation == "fast" and config.space == "darts"
+    return (FastSupernet if fast else Supernet)(config, classes, image_channels, generator=generator)
 
 
 def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:

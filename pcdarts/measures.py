@@ -5,6 +5,7 @@ Shapes: E = 14 edges ordered by target node, P operations of an edge.  `arch` ho
 "Understanding Architectures Learnt by Cell-based Neural Architecture Search" (ICLR 2020).
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,23 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdarts.genotype import INPUTS, PRIMITIVES, Genotype
-from pcdarts.supernet import EDGES, EDGES_INTO, softmax_into_nodes
+from pcdarts.genotype import INPUTS, Genotype
+from pcdarts.results import EpochRecord, SearchResult
+from pcdarts.spaces import EDGES, EDGES_INTO, SPACES, Primitives, SpaceName
+from pcdarts.supernet import softmax_into_nodes
 
 Pairs = Sequence[tuple[str, int]]
-Primitives = Sequence[Sequence[str]]
-"""The operations of every edge, in the order of alpha's columns."""
 
-DARTS_SPACE: Primitives = (PRIMITIVES,) * len(EDGES)
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
+TRAINING_PARTS = ("data", "weights", "alpha")
+TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in (*TRAINING_PARTS, "validation", "metrics")))
+"""Columns that a SearchResult adds up over the epochs."""
 
 
 def architecture_columns(
     arch: Mapping[str, Tensor],
-    previous: Mapping[str, Tensor] | None,
+    previous: EpochRecord | None,
     genotype: Genotype,
     edge_normalization: bool,
-    primitives: Mapping[str, Primitives] = {"normal": DARTS_SPACE, "reduce": DARTS_SPACE},  # noqa: B006 (read only)
+    space: SpaceName = "darts",
 ) -> dict[str, Any]:
     """All columns of an EpochRecord that follow from alpha, beta, those of the epoch before and the derived cells."""
     columns: dict[str, Any] = {
@@ -37,17 +40,28 @@ def architecture_columns(
         "beta_norm": norm([arch["betas_normal"], arch["betas_reduce"]]),
     }
     for cell, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        primitives = SPACES[space].primitives(cell == "reduce")
         alphas, betas = arch[f"alphas_{cell}"].double(), arch[f"betas_{cell}"].double()
         weights = softmax_into_nodes(betas)
         shares = weights if edge_normalization else torch.ones_like(weights)
-        skips, pools = (sum(operation in names for operation, _ in pairs) for names in (("skip_connect",), POOLS))
         measures = {
             "alphas": tuple(map(tuple, alphas.tolist())),
             "betas": tuple(betas.tolist()),
             "alpha_entropy": float(_entropy(alphas.softmax(dim=1)).mean()),
             "beta_entropy": beta_entropy(weights),
-            "alpha_margin": alpha_margin(alphas.softmax(dim=1), pairs, primitives[cell]),
-            "edge_margin": edge_margin(alphas.softmax(dim=1) * shares[:, None], pairs, primitives[cell]),
+            "alpha_margin": alpha_margin(alphas.softmax(dim=1), pairs, primitives),
+            "edge_margin": edge_margin(alphas.softmax(dim=1) * shares[:, None], pairs, primitives),
+        }
+        columns |= {f"{name}_{cell}": value for name, value in measures.items()}
+    return columns | cell_columns(genotype)
+
+
+def cell_columns(genotype: Genotype) -> dict[str, Any]:
+    """All columns that follow from the cells alone."""
+    columns: dict[str, Any] = {}
+    for cell, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        skips, pools = (sum(operation in names for operation, _ in pairs) for names in (("skip_connect",), POOLS))
+        measures = {
             "skip_connections": skips,
             "pools": pools,
             "parameter_free_share": (skips + pools) / len(pairs),
@@ -58,13 +72,37 @@ def architecture_columns(
     return columns
 
 
+def time_columns(seconds: Mapping[str, float], images: int) -> dict[str, Any]:
+    """Seconds of the parts of an epoch, and images for the weights per second of training."""
+    parts = {part: seconds.get(part, 0.0) for part in (*TRAINING_PARTS, "validation", "metrics")}
+    training = sum(parts[part] for part in TRAINING_PARTS)
+    return {f"seconds_{part}": value for part, value in parts.items()} | {"images_per_second": images / training}
+
+
+def chosen_columns(history: Sequence[EpochRecord], chosen: int) -> dict[str, Any]:
+    """Columns that a SearchResult shares with the EpochRecords: the last values at or before the chosen epoch.
+
+    Times are added up over the whole history instead, and images per second follow from the sum.
+    """
+    shared = {field.name for field in dataclasses.fields(SearchResult)} - {"seconds", "peak_memory_bytes", "warnings"}
+    columns: dict[str, Any] = {}
+    for field in dataclasses.fields(EpochRecord):
+        if field.name in shared:
+            values = [getattr(record, field.name) for record in history[: chosen + 1]]
+            columns[field.name] = next((value for value in reversed(values) if value is not None), None)
+    columns |= {name: sum(getattr(record, name) or 0.0 for record in history) for name in TIMES}
+    training = [sum(getattr(record, f"seconds_{part}") for part in TRAINING_PARTS) for record in history]
+    images = sum(record.images_per_second * t for record, t in zip(history, training, strict=True))
+    return columns | {"images_per_second": images / sum(training)}
+
+
 def beta_entropy(weights: Tensor) -> float:
     """Mean over the nodes of the entropy of the edge weights (E,), divided by its maximum."""
     shares = [float(_entropy(weights[list(edges)])) / math.log(len(edges)) for edges in EDGES_INTO]
     return sum(shares) / len(shares)
 
 
-def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives = DARTS_SPACE) -> float:
+def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives) -> float:
     """Mean over the kept edges of a cell: weight of the chosen operation minus that of the next best one.
 
     Of softmax(alpha) (E, P), without `none`.  An operation without a rival has a margin of its whole weight.
@@ -77,7 +115,7 @@ def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives = DARTS_S
     return sum(margins) / len(margins)
 
 
-def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives = DARTS_SPACE) -> float:
+def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives) -> float:
     """Mean over the nodes that dropped an edge: score of the worst kept edge minus that of the best dropped one.
 
     An edge's score is the largest of its operations' scores (E, P), without `none`.
@@ -112,9 +150,12 @@ def width(pairs: Pairs) -> float:
     return sum(source < INPUTS for _, source in pairs) / 2
 
 
-def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> float:
+def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: EpochRecord) -> float:
     """Mean over the edges of both cells of `kendall_tau`; NaN where it is defined on no edge."""
-    taus = [kendall_tau(arch[name], previous[name]) for name in ("alphas_normal", "alphas_reduce")]
+    taus = [
+        kendall_tau(arch[name].double(), torch.tensor(before, dtype=torch.float64))
+        for name, before in (("alphas_normal", previous.alphas_normal), ("alphas_reduce", previous.alphas_reduce))
+    ]
     return float(torch.cat(taus).nanmean())
 
 
@@ -123,10 +164,11 @@ def kendall_tau(a: Tensor, b: Tensor) -> Tensor:
 
     Over all pairs of columns: agreeing minus opposite ones, divided by sqrt(pairs untied in a x pairs untied in b).
     """
-    orders = [(x[:, :, None] - x[:, None, :]).double().sign() for x in (a, b)]
+    orders = [(x[:, :, None] - x[:, None, :]).sign() for x in (a, b)]
     first, second = orders
     untied = first.square().sum((1, 2)) * second.square().sum((1, 2))
-    return (first * second).sum((1, 2)) / untied.sqrt()
+    taus = (first * second).sum((1, 2)) / untied.sqrt()
+    return taus.masked_fill((a + b).isnan().any(dim=1), math.nan)  # the sign of NaN is 0
 
 
 def norm(tensors: Sequence[Tensor]) -> float:

@@ -15,6 +15,7 @@ from pcdarts.operations import (
     apply_stem,
     cell_inputs,
     cifar_stem,
+    drop_path_per_image,
     imagenet_stem,
     initialize,
     make_operation,
@@ -57,17 +58,6 @@ class NetworkCell(nn.Module):
             if len(outputs) % 2 == 0:
                 states.append(outputs[-2] + outputs[-1])
         return torch.cat([states[node] for node in self.concat], dim=1)
-
-
-def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Zero x (N, C, H, W) for some images and scale the others up, so that its expectation stays.
-
-    The generator lives on the CPU: the same images are dropped on every device.  Raises ValueError without one.
-    """
-    if generator is None:
-        raise ValueError(f"drop_path is {probability}, but draws need a generator; give CellNetwork one or set it to 0")
-    kept = torch.rand(len(x), 1, 1, 1, generator=generator) >= probability
-    return x * kept.to(x.device, x.dtype).div(1 - probability)
 
 
 class AuxiliaryHead(nn.Sequential):

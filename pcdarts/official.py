@@ -74,6 +74,7 @@ def to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor
     cell: Any = supernet.cells[0]  # a Module's children are untyped
     edge: Any = cell.edges[0]
     options = {
+        "space": supernet.space == "darts",
         "edge_normalization": supernet.edge_normalization,
         "channel_sampling": cell.sampling == "shuffle",
         "spatial_stride": edge.spatial_stride == 1,

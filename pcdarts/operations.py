@@ -78,11 +78,34 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
+class Noise(nn.Module):
+    """Standard normal noise of the output's shape, whatever the input: an operation that a good search never keeps.
+
+    Drawn anew in every pass, in evaluation too, from `generator`, which `initialize` sets.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to noise like x[:, :, ::stride, ::stride]; raises ValueError without a generator."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        if x.is_meta:  # shapes are counted, and there is nothing to draw
+            return torch.empty_like(x)
+        if self.generator is None:
+            raise ValueError("the operation noise needs a generator for its draws; give the network one")
+        return torch.randn(x.shape, generator=self.generator, device=self.generator.device).to(x)
+
+
 def make_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
     """Build an operation by its name in `pcdarts.genotype.OPERATIONS`; pools are bare, without a batch norm."""
     match name:
         case "none":
             return Zero(stride)
+        case "noise":
+            return Noise(stride)
         case "avg_pool_3x3":
             return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
         case "max_pool_3x3":
@@ -157,6 +180,7 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
     """Draw all convolution and linear weights anew from `generator`, distributed as PyTorch does by default.
 
     Weights and biases are uniform in +- 1 / sqrt(inputs of a unit).  The generator's device must be the weights'.
+    Operations that draw in every pass (`Noise`) go on with the same generator.
     """
     with torch.no_grad():
         for layer in module.modules():
@@ -165,3 +189,16 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
                 layer.weight.uniform_(-bound, bound, generator=generator)
                 if layer.bias is not None:
                     layer.bias.uniform_(-bound, bound, generator=generator)
+            elif isinstance(layer, Noise):
+                layer.generator = generator
+
+
+def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Zero x (N, C, H, W) for some images and scale the others up, so that its expectation stays.
+
+    The generator lives on the CPU: the same images are dropped on every device.  Raises ValueError without one.
+    """
+    if generator is None:
+        raise ValueError(f"drop_path is {probability}, but draws need a generator; give CellNetwork one or set it to 0")
+    kept = torch.rand(len(x), 1, 1, 1, generator=generator) >= probability
+    return x * kept.to(x.device, x.dtype).div(1 - probability)

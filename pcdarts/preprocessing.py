@@ -5,6 +5,8 @@ centred as it is computed: Y = A P^T - a P^T, var = diag(Y^T Y) / M.  For a redu
 side and P both convolutions of `FactorizedReduce`.  Of the images nothing is kept for backward.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,16 +38,26 @@ class Preprocessing:
             self.rstd = (self.variance + EPSILON).rsqrt()
         return y.mul_(self.rstd), a
 
-    def backward(self, x: Tensor, a: Tensor, y: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients in x and in the convolution (C, q), from the features, the output and its gradient (M, C)."""
+    def backward(
+        self, x: Tensor, a: Tensor, y: Tensor, gradient: Tensor, wanted: Sequence[bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients in x and in the convolution (C, q), as far as wanted.
+
+        They follow from the features, the output and its gradient (M, C).
+        """
+        if not any(wanted):
+            return None, None
         assert self.rstd is not None
         if self.training:
             along = (y.t() @ gradient).diagonal() / a.shape[0]
             gradient = torch.addcmul(gradient - column_means(gradient), y, along, value=-1)
         gradient = gradient * self.rstd
+        weight_gradient = gradient.t() @ a if wanted[1] else None
+        if not wanted[0]:
+            return None, weight_gradient
         a_gradient = relu_backward(gradient @ self.pointwise, a, 0)
         if not self.halve:
-            return image(a_gradient, x.shape), gradient.t() @ a
+            return image(a_gradient, x.shape), weight_gradient
         x_gradient = torch.zeros_like(x)
         add_pixel_pairs(x_gradient, a_gradient, 1)
-        return x_gradient, gradient.t() @ a
+        return x_gradient, weight_gradient

@@ -63,6 +63,7 @@ def digits() -> SearchConfig:
         layers=3,
         learning_rate=0.05,
         alpha_learning_rate=1e-2,
+        eigenvalue_every=12,
     )
 
 
@@ -78,6 +79,7 @@ def smoke() -> SearchConfig:
         k=2,
         learning_rate=0.05,
         alpha_learning_rate=1e-2,
+        eigenvalue_batch=8,
     )
 
 

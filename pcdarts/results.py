@@ -30,17 +30,18 @@ class EpochRecord:
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     alphas_normal: Matrix
-    """Alpha of the normal cell before the softmax: 14 edges x 8 operations."""
+    """Alpha of the normal cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
     alphas_reduce: Matrix
-    """Alpha of the reduction cell before the softmax: 14 edges x 8 operations."""
+    """Alpha of the reduction cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
     betas_normal: Vector
     """Beta of the normal cell before the softmax: 14 edges."""
     betas_reduce: Vector
     """Beta of the reduction cell before the softmax: 14 edges."""
     alpha_entropy_normal: float
-    """Mean over the edges of the entropy of softmax(alpha), normal cell; nats, at most ln 8 = 2.079."""
+    """Mean over the edges of the entropy of softmax(alpha), normal cell; nats, at most the ln of an edge's operations:
+    ln 8 = 2.079 in the space darts."""
     alpha_entropy_reduce: float
-    """Mean over the edges of the entropy of softmax(alpha), reduction cell; nats, at most ln 8 = 2.079."""
+    """As alpha_entropy_normal, for the reduction cell."""
     beta_entropy_normal: float
     """Mean over the nodes of the entropy of softmax(beta), divided by its maximum (ln of the node's edges); 0 to 1."""
     beta_entropy_reduce: float
@@ -54,11 +55,12 @@ class EpochRecord:
     peak_memory_bytes: int
     """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     dominant_eigenvalue: float | None = None
-    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on eigenvalue_batch
-    validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every leaves out."""
+    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on
+    eigenvalue_batch validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every
+    leaves out."""
     discretized_accuracy: float | None = None
-    """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and edges;
-    percent, measured where the eigenvalue and valid_accuracy are."""
+    """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and
+    edges; percent, measured where the eigenvalue and valid_accuracy are."""
     discretization_gap: float | None = None
     """valid_accuracy - discretized_accuracy; percentage points."""
     alpha_margin_normal: float | None = None
@@ -67,8 +69,8 @@ class EpochRecord:
     alpha_margin_reduce: float | None = None
     """As alpha_margin_normal, for the reduction cell."""
     edge_margin_normal: float | None = None
-    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one, where the
-    score is softmax(alpha) x softmax(beta) of its best operation; 0 to 1, normal cell."""
+    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one, where
+    the score is softmax(alpha) x softmax(beta) of its best operation; 0 to 1, normal cell."""
     edge_margin_reduce: float | None = None
     """As edge_margin_normal, for the reduction cell."""
     pools_normal: int | None = None
@@ -84,12 +86,13 @@ class EpochRecord:
     depth_reduce: int | None = None
     """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4."""
     width_normal: float | None = None
-    """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al. 2020)."""
+    """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al.
+    2020)."""
     width_reduce: float | None = None
     """Half the number of operations of the derived reduction cell that read an input of the cell, 1 to 4."""
     alpha_kendall_tau: float | None = None
-    """Kendall's tau-b of an edge's alpha with that of the epoch before, mean over the edges of both cells; -1 to 1, empty in
-    the first epoch."""
+    """Kendall's tau-b of an edge's alpha with that of the epoch before, mean over the edges of both cells; -1 to 1,
+    empty in the first epoch."""
     weight_norm: float | None = None
     """L2 norm of all weights of the super-network, without alpha and beta."""
     alpha_norm: float | None = None
@@ -118,15 +121,18 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The outcome of a search: the state after its chosen epoch, which is the last one unless a rule stopped it."""
+    """The outcome of a search: the state after its chosen epoch, which is the last one unless a rule stopped it.
+
+    A random cell has no losses, accuracies or measures of training.
+    """
 
     genotype: str
     """Cells that the search found, in the official notation."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
-    train_loss: float
+    train_loss: float | None
     """Mean cross-entropy of the super-network on the training half in the chosen epoch."""
-    train_accuracy: float
+    train_accuracy: float | None
     """Accuracy of the super-network on the training half in the chosen epoch; percent."""
     valid_loss: float | None
     """Mean cross-entropy of the super-network on the validation half: the last one measured, at or before the chosen
@@ -135,9 +141,9 @@ class SearchResult:
     """Accuracy of the super-network on the validation half, measured with valid_loss; percent. Shared weights: not the
     accuracy of the retrained network."""
     supernet_parameters: int
-    """Weights of the super-network, without alpha and beta."""
+    """Weights of the super-network, without alpha and beta; 0 for a random cell."""
     epochs_trained: int
-    """Epochs that were trained."""
+    """Epochs that were trained; 0 for a random cell."""
     last_genotype_change: int
     """Last epoch, up to the chosen one, that changed the genotype; the cell was final from then on."""
     skip_connections_normal: int

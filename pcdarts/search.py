@@ -8,6 +8,7 @@ Alpha and beta are frozen for the first epochs.  Official settings: `pcdarts.pre
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,13 +17,20 @@ from torch.nn import functional
 
 from pcdarts.architect import Architect
 from pcdarts.checkpoint import CheckpointFile
+from pcdarts.collapse import named_epoch, stopping, verdicts
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
+from pcdarts.cuda_graphs import CapturedStep, Step
 from pcdarts.data import search_batches
-from pcdarts.fast_supernet import FastSupernet
+from pcdarts.fast_supernet import make_supernet
+from pcdarts.genotype import Genotype
+from pcdarts.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.results import EpochRecord, SearchResult
-from pcdarts.supernet import EDGES_INTO, Supernet, derive_genotype, softmax_into_nodes
+from pcdarts.spaces import SPACES, random_genotype
+from pcdarts.stability import stability_columns
+from pcdarts.supernet import derive_genotype
 from pcdarts.training import (
+    Clock,
     Meter,
     Score,
     cosine_rate,
@@ -47,8 +55,12 @@ def search(
 
     With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted; epochs done before are reported to `on_epoch` once more, so that a listener needs no memory.
-    Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where the loss is not finite.
+    Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where loss, alpha or beta are not
+    finite and nonfinite_rule finds no sound cell to return.  With the method `random` nothing is read, trained or
+    saved, and there are no epochs.
     """
+    if config.method == "random":
+        return _random_result(config)
     state = SearchState(config)
     saved = checkpoint.load(identity(config)) if checkpoint else None
     if saved is not None:
@@ -58,9 +70,9 @@ def search(
         log(message)
     for record in state.history:
         on_epoch(record)
-    for epoch in range(len(state.history), config.epochs):
-        state.history.append(_run_epoch(state, epoch))
-        if checkpoint and ((epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs):
+    while not state.ended:
+        _run_epoch(state, log)
+        if checkpoint and (len(state.history) % config.checkpoint_every == 0 or state.ended):
             checkpoint.save(state.to_dict())
         on_epoch(state.history[-1])
     return _result(state)
@@ -72,13 +84,18 @@ class SearchState:
     def __init__(self, config: SearchConfig) -> None:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
+        if config.cuda_graphs and self.device.type != "cuda":
+            raise ValueError(f"cuda_graphs is True, but the device is {self.device}; it needs a GPU")
         # One generator a purpose: searches of equal seed see the same images, whatever else differs.
         self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
         self.train, self.valid = search_batches(config, self.device)
-        implementation = FastSupernet if config.implementation == "fast" else Supernet
-        self.supernet = implementation(
+        self.supernet = make_supernet(
             config, self.train.classes, self.train.image_channels, generator=self.generators["supernet"]
         ).to(self.device)
+        if config.channels_last:
+            self.supernet.to(memory_format=torch.channels_last)
+        if config.compile:
+            self.supernet.compile()
         self.optimizer = torch.optim.SGD(
             self.supernet.weights().values(),
             lr=config.learning_rate,
@@ -86,7 +103,13 @@ class SearchState:
             weight_decay=config.weight_decay,
         )
         self.architect = Architect(config, self.supernet, self.optimizer)
+        self.clock = Clock(self.device)
         self.history: list[EpochRecord] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs were trained or a collapse rule stopped the search."""
+        return len(self.history) == self.config.epochs or stopping(self.config, self.history) is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -109,18 +132,22 @@ class SearchState:
         self.history = [EpochRecord(**record) for record in saved["history"]]
 
 
-def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
-    config, started = state.config, time.perf_counter()
+def _run_epoch(state: SearchState, log: Callable[[str], None]) -> None:
+    """Train for an epoch, measure, and add to the history."""
+    config, clock, epoch, started = state.config, state.clock, len(state.history), time.perf_counter()
     rate = learning_rate(config, epoch)
     set_learning_rate(state.optimizer, rate)
+    state.supernet.drop_path = drop_path(config, epoch)
     alpha_trained = epoch >= config.warmup_epochs
-    train = _train_epoch(state, rate, alpha_trained)
-    if not math.isfinite(train.loss):
-        raise FloatingPointError(f"training loss is {train.loss} in epoch {epoch}; lower learning_rate ({rate:.3g})")
-    measured = (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs
-    valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device) if measured else None
-    genotype = derive_genotype(_architecture(state), config.edge_normalization)
-    return EpochRecord(
+    train = train_epoch(state, rate, alpha_trained)
+    valid = None
+    if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+        with clock.part("validation"):
+            valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device)
+    with clock.part("metrics"):
+        genotype = derive_genotype(_architecture(state), config.edge_normalization, config.space)
+        measures = _measures(state, genotype, valid and valid.accuracy)
+    record = EpochRecord(
         epoch=epoch,
         alpha_trained=alpha_trained,
         learning_rate=rate,
@@ -128,31 +155,62 @@ def _run_epoch(state: SearchState, epoch: int) -> EpochRecord:
         train_accuracy=train.accuracy,
         valid_loss=valid and valid.loss,
         valid_accuracy=valid and valid.accuracy,
+        train_valid_gap=valid and train.accuracy - valid.accuracy,
         genotype=str(genotype),
         genotype_digest=genotype.digest,
-        **_architecture_columns(_architecture(state)),
-        skip_connections_normal=genotype.count("skip_connect")[0],
-        skip_connections_reduce=genotype.count("skip_connect")[1],
+        **measures,
+        **time_columns(clock.seconds(), len(state.train)),
         seconds=time.perf_counter() - started,
         peak_memory_bytes=peak_memory_bytes(state.device),
     )
+    said = [str(verdict) for verdict in verdicts(config, [*state.history, record])]
+    for message in said:
+        if not any(message in before.warnings for before in state.history):
+            log(f"warning: epoch {epoch}: {message}")
+    state.history.append(dataclasses.replace(record, warnings="; ".join(said)))
 
 
-def _train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
+def train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
     """One pass over the training half: before every step on the weights, one on alpha and beta."""
-    config = state.config
+    config, clock = state.config, state.clock
     state.supernet.train()
-    valid_batches = state.valid.stream(config.batch_size, state.generators["valid"])
+    valid_batches = clock.over("data", state.valid.stream(config.batch_size, state.generators["valid"]))
     meter = Meter(state.device)
-    for images, labels in state.train.epoch(config.batch_size, state.generators["train"]):
+    alpha_step: Step = partial(_alpha_step, state, rate)
+    on_weights: Step = partial(weight_step, state)
+    if config.cuda_graphs:  # captured anew in every epoch, as the learning rate becomes a part of them
+        alpha_step, on_weights = CapturedStep(alpha_step), CapturedStep(on_weights)
+    for images, labels in clock.over("data", state.train.epoch(config.batch_size, state.generators["train"])):
         if alpha_trained:
-            state.architect.step((images, labels), next(valid_batches), rate)
-        loss, logits = weight_step(state, images, labels)
-        meter.add(loss, logits, labels)
+            valid = next(valid_batches)
+            with clock.part("alpha"):
+                alpha_step(images, labels, *valid)
+        with clock.part("weights"):
+            loss, logits = on_weights(images, labels)
+            meter.add(loss, logits, labels)
     return meter.score()
 
 
-def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _alpha_step(
+    state: SearchState, rate: float, images: Tensor, labels: Tensor, valid_images: Tensor, valid_labels: Tensor
+) -> tuple[Tensor, ...]:
+    state.architect.step((images, labels), (valid_images, valid_labels), rate)
+    return ()
+
+
+def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | None) -> dict[str, Any]:
+    """Columns that describe alpha, beta, the weights and the derived cells after an epoch; they change nothing."""
+    config, epoch = state.config, len(state.history)
+    before = state.history[-1] if epoch else None
+    columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization, config.space)
+    columns["weight_norm"] = norm(list(state.supernet.weights().values()))
+    every = config.eigenvalue_every
+    if every and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
+        columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
+    return columns
+
+
+def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     """One SGD step on the weights from images (N, C, H, W) and labels (N,); the loss () and the logits (N, classes)."""
     weights = list(state.supernet.weights().values())
     state.optimizer.zero_grad()
@@ -171,43 +229,79 @@ def learning_rate(config: SearchConfig, epoch: int) -> float:
     return cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
 
 
+def drop_path(config: SearchConfig, epoch: int) -> float:
+    """Probability of dropping a path in an epoch: a linear ramp from 0 in the first to `config.drop_path` in the last.
+
+    A search of one epoch drops none.
+    """
+    return config.drop_path * epoch / max(1, config.epochs - 1)
+
+
 def _architecture(state: SearchState) -> dict[str, Tensor]:
     return {name: p.detach().double().cpu() for name, p in state.supernet.architecture.named_parameters()}
 
 
 def notes(config: SearchConfig) -> list[str]:
-    """What people should know before a search starts: frozen alpha, an unusual learning rate."""
+    """What people should know before a search starts: frozen alpha, a slow super-network, an unusual learning rate."""
+    if config.method == "random":
+        return []
     lines = []
     if config.warmup_epochs:
         lines.append(
             f"alpha and beta are frozen for the first {config.warmup_epochs} of {config.epochs} epochs: "
             f"until epoch {config.warmup_epochs} the genotype does not change"
         )
+    if config.implementation == "fast" and (config.space != "darts" or config.drop_path):
+        why = f"space {config.space}" if config.space != "darts" else "drop_path"
+        lines.append(f"{why}: the slower reference super-network computes what the fast one lacks")
     advice = learning_rate_advice(config)
     return [*lines, f"warning: {advice}"] if advice else lines
 
 
 def _result(state: SearchState) -> SearchResult:
-    last, history = state.history[-1], state.history
-    assert last.valid_loss is not None and last.valid_accuracy is not None
+    """The chosen epoch's cell and measures."""
+    history = state.history
+    stop = stopping(state.config, history)
+    chosen = history[-1] if stop is None or stop.epoch is None else history[stop.epoch]
+    until = history[: chosen.epoch + 1]
     changes = [0] + [
         after.epoch
-        for before, after in zip(history, history[1:], strict=False)
+        for before, after in zip(until, until[1:], strict=False)
         if before.genotype_digest != after.genotype_digest
     ]
+    seconds = sum(record.seconds for record in history)
+    said = [str(verdict) for end in range(len(history)) for verdict in verdicts(state.config, history[: end + 1])]
     return SearchResult(
-        genotype=last.genotype,
-        genotype_digest=last.genotype_digest,
-        train_loss=last.train_loss,
-        train_accuracy=last.train_accuracy,
-        valid_loss=last.valid_loss,
-        valid_accuracy=last.valid_accuracy,
+        **chosen_columns(history, chosen.epoch),
         supernet_parameters=count_parameters(state.supernet) - count_parameters(state.supernet.architecture),
         epochs_trained=len(history),
         last_genotype_change=changes[-1],
-        skip_connections_normal=last.skip_connections_normal,
-        skip_connections_reduce=last.skip_connections_reduce,
-        seconds=sum(record.seconds for record in history),
+        seconds=seconds,
         peak_memory_bytes=max(record.peak_memory_bytes for record in history),
         device_name=device_name(state.device),
+        chosen_epoch=chosen.epoch,
+        stop_reason="" if stop is None else str(stop),
+        warnings="; ".join(dict.fromkeys(said)),
+        early_stop_epoch=named_epoch(history),
+        gpu_days=seconds / 86400 if state.device.type == "cuda" else None,
+    )
+
+
+def _random_result(config: SearchConfig) -> SearchResult:
+    started, device = time.perf_counter(), prepare_device(config.device, config.threads)
+    genotype = random_genotype(SPACES[config.space], config.seed)
+    return SearchResult(
+        genotype=str(genotype),
+        genotype_digest=genotype.digest,
+        train_loss=None,
+        train_accuracy=None,
+        valid_loss=None,
+        valid_accuracy=None,
+        supernet_parameters=0,
+        epochs_trained=0,
+        last_genotype_change=0,
+        **cell_columns(genotype),
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=peak_memory_bytes(device),
+        device_name=device_name(device),
     )

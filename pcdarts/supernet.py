@@ -2,10 +2,10 @@
 
 Paper: Xu et al., "Partially-Connected Neural Architecture Search for Reduced Computational Redundancy" (TPAMI 2021),
 section 3; ICLR 2020 version: arXiv 1907.05737.  Shapes: N images, C channels, H x W pixels, E = 14 edges of a cell
-ordered by target node, P = 8 primitives.
+ordered by target node, P primitives of an edge: 8 in the space darts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -19,21 +19,14 @@ from pcdarts.operations import (
     apply_stem,
     cell_inputs,
     cifar_stem,
+    drop_path_per_image,
     imagenet_stem,
     initialize,
     make_operation,
     reduction_layers,
     relu_conv_bn,
 )
-
-NODES = 4
-"""Intermediate nodes of a cell."""
-EDGES = tuple((source, target) for target in range(INPUTS, INPUTS + NODES) for source in range(target))
-"""(source, target) of the 14 edges, ordered by target."""
-EDGES_INTO = tuple(
-    tuple(e for e, (_, t) in enumerate(EDGES) if t == target) for target in range(INPUTS, INPUTS + NODES)
-)
-"""Indices of the edges that enter each intermediate node: 2, 3, 4 and 5 edges."""
+from pcdarts.spaces import EDGES, EDGES_INTO, NODES, SPACES, SpaceName
 
 Mixtures = Mapping[bool, tuple[Tensor, Tensor]]
 """For the normal (False) and the reduction cell (True): weights of the operations (E, P) and of the edges (E,)."""
@@ -42,14 +35,14 @@ Mixtures = Mapping[bool, tuple[Tensor, Tensor]]
 class Architecture(nn.Module):
     """Alpha and beta of both cell types: raw values before the softmax, drawn from 1e-3 * N(0, 1)."""
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, operations_per_edge: int, generator: torch.Generator) -> None:
         super().__init__()
 
         def draw(*shape: int) -> nn.Parameter:
             return nn.Parameter(1e-3 * torch.randn(*shape, generator=generator))
 
-        self.alphas_normal = draw(len(EDGES), len(PRIMITIVES))
-        self.alphas_reduce = draw(len(EDGES), len(PRIMITIVES))
+        self.alphas_normal = draw(len(EDGES), operations_per_edge)
+        self.alphas_reduce = draw(len(EDGES), operations_per_edge)
         self.betas_normal = draw(len(EDGES))
         self.betas_reduce = draw(len(EDGES))
 
@@ -73,12 +66,14 @@ def channel_shuffle(x: Tensor, groups: int) -> Tensor:
 class MixedEdge(nn.Module):
     """One edge: C / k sampled channels go through all primitives, weighed by softmax(alpha); the others bypass them."""
 
-    def __init__(self, config: SearchConfig, channels: int, stride: int) -> None:
+    def __init__(
+        self, config: SearchConfig, channels: int, stride: int, primitives: Sequence[str] = PRIMITIVES
+    ) -> None:
         super().__init__()
         self.k, self.stride, self.spatial_stride = config.k, stride, config.spatial_stride
         sampled = channels // config.k
         self.operations = nn.ModuleList()
-        for name in PRIMITIVES:
+        for name in primitives:
             operation = make_operation(name, sampled, stride, affine=False)
             if "pool" in name:
                 operation = nn.Sequential(operation, nn.BatchNorm2d(sampled, affine=False))
@@ -121,17 +116,30 @@ class SearchCell(nn.Module):
             channels_before, channels, halve=reduction_before, affine=False
         )
         self.edges = nn.ModuleList(
-            MixedEdge(config, channels, stride=2 if reduction and source < INPUTS else 1) for source, _ in EDGES
+            MixedEdge(config, channels, 2 if reduction and source < INPUTS else 1, primitives)
+            for (source, _), primitives in zip(EDGES, SPACES[config.space].primitives(reduction), strict=True)
         )
 
     def forward(
-        self, before_previous: Tensor, previous: Tensor, alphas: Tensor, betas: Tensor, generator: torch.Generator
+        self,
+        before_previous: Tensor,
+        previous: Tensor,
+        alphas: Tensor,
+        betas: Tensor,
+        generator: torch.Generator,
+        drop_path: float = 0.0,
     ) -> Tensor:
-        """Outputs of the two cells before, alphas (E, P) and edge weights (E,) to (N, 4 C, H, W)."""
+        """Outputs of the two cells before, alphas (E, P) and edge weights (E,) to (N, 4 C, H, W).
+
+        `drop_path` is the probability of dropping an edge's output for an image.
+        """
         states = [self.preprocess0(before_previous), self.preprocess1(previous)]
         parts = [self._sample(state, generator) for state in states]
         for edges in EDGES_INTO:
-            node = torch.stack([betas[e] * self._edge(e, parts[EDGES[e][0]], alphas[e]) for e in edges]).sum(dim=0)
+            outputs = [self._edge(e, parts[EDGES[e][0]], alphas[e]) for e in edges]
+            if drop_path:
+                outputs = [drop_path_per_image(output, drop_path, generator) for output in outputs]
+            node = torch.stack([betas[e] * output for e, output in zip(edges, outputs, strict=True)]).sum(dim=0)
             states.append(channel_shuffle(node, self.k) if self.sampling == "shuffle" else node)
             parts.append(self._sample(states[-1], generator))
         return torch.cat(states[INPUTS:], dim=1)
@@ -154,7 +162,9 @@ class SearchCell(nn.Module):
 class Supernet(nn.Module):
     """The super-network.  `weights()` are trained by SGD on the training half, `architecture` by Adam on the other.
 
-    All draws, of the weights here and of random channels later, come from `generator`, which lives on the CPU.
+    All draws, of the weights here and of random channels, noise and dropped paths later, come from `generator`, which
+    lives on the CPU.  `drop_path` is the probability of dropping an edge's output for an image in training; set it
+    epoch by epoch.
     """
 
     cell_type: type[SearchCell] = SearchCell
@@ -164,6 +174,8 @@ class Supernet(nn.Module):
     ) -> None:
         super().__init__()
         self.edge_normalization, self.generator = config.edge_normalization, generator
+        self.autocast = config.precision == "bf16"
+        self.space, self.drop_path = config.space, 0.0
         self._mixtures: Mixtures | None = None
         stem_channels = STEM_MULTIPLIER * config.channels
         make_stem = cifar_stem if config.stem == "cifar" else imagenet_stem
@@ -177,7 +189,7 @@ class Supernet(nn.Module):
             before, reduction_before = (before[1], NODES * channels), reduction
         self.classifier = nn.Linear(before[1], classes)
         initialize(self, generator)
-        self.architecture = Architecture(generator)
+        self.architecture = Architecture(SPACES[config.space].operations_per_edge, generator)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """All parameters but alpha and beta, by name."""
@@ -206,19 +218,28 @@ class Supernet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
+        if not self.autocast:
+            return self._logits(images)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            return self._logits(images).float()
+
+    def _logits(self, images: Tensor) -> Tensor:
         before_previous, previous = apply_stem(self.stem, images)
         mixtures = self._mixtures or self.mixtures()
+        drop_path = self.drop_path if self.training else 0.0
         for cell in self.cells:
             assert isinstance(cell, SearchCell)
-            alphas, betas = mixtures[cell.reduction]
-            before_previous, previous = previous, cell(before_previous, previous, alphas, betas, self.generator)
+            output = cell(before_previous, previous, *mixtures[cell.reduction], self.generator, drop_path)
+            before_previous, previous = previous, output
         return self.classifier(previous.mean(dim=(2, 3)))
 
 
-def derive_genotype(arch: Mapping[str, Tensor], edge_normalization: bool = True) -> Genotype:
+def derive_genotype(
+    arch: Mapping[str, Tensor], edge_normalization: bool = True, space: SpaceName = "darts"
+) -> Genotype:
     """The cells that alpha and beta prefer.
 
-    `arch` holds `alphas_normal`, `alphas_reduce` (14, 8) and `betas_normal`, `betas_reduce` (14,), raw values before
+    `arch` holds `alphas_normal`, `alphas_reduce` (14, P) and `betas_normal`, `betas_reduce` (14,), raw values before
     the softmax.  An edge's score is softmax(alpha) * softmax(beta), without `none`; each node keeps its two best edges,
     each with its best operation.  Without edge normalization beta plays no part.  Ties go to the first in order.
     """
@@ -228,12 +249,10 @@ def derive_genotype(arch: Mapping[str, Tensor], edge_normalization: bool = True)
         scores = arch[f"alphas_{cell}"].detach().double().softmax(dim=1)
         if edge_normalization:
             scores = scores * softmax_into_nodes(arch[f"betas_{cell}"].detach().double())[:, None]
-        cells[cell] = [pair for edges in EDGES_INTO for pair in _best_pairs(edges, scores.tolist())]
+        best = [
+            max((score, -p, name) for p, (score, name) in enumerate(zip(row, names, strict=True)) if name != "none")
+            for row, names in zip(scores.tolist(), SPACES[space].primitives(cell == "reduce"), strict=True)
+        ]
+        kept = [edge for edges in EDGES_INTO for edge in sorted(edges, key=lambda edge: -best[edge][0])[:2]]
+        cells[cell] = [(best[edge][2], EDGES[edge][0]) for edge in kept]
     return Genotype(cells["normal"], concat, cells["reduce"], concat)
-
-
-def _best_pairs(edges: tuple[int, ...], scores: list[list[float]]) -> list[tuple[str, int]]:
-    operations = [p for p, name in enumerate(PRIMITIVES) if name != "none"]
-    best = {edge: max(operations, key=scores[edge].__getitem__) for edge in edges}
-    kept = sorted(edges, key=lambda edge: -scores[edge][best[edge]])[:2]
-    return [(PRIMITIVES[best[edge]], EDGES[edge][0]) for edge in kept]

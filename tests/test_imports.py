@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIGHT = ("pcdarts.genotype", "pcdarts.config", "pcdarts.results")
+LIGHT = ("pcdarts.genotype", "pcdarts.config", "pcdarts.results", "pcdarts.spaces", "pcdarts.early_stop")
 ALLOWED = {
     "pcdarts": ("pcdarts",),
     "analysis": ("analysis", *LIGHT),

@@ -109,6 +109,11 @@ def test_a_chart_draws_lines_bands_and_dots_with_intervals():
     assert root.find(f"{TAG}desc").text == "1 line, 1 band, 1 point over epoch; values from 1 to 4."
 
 
+def test_a_line_of_one_point_is_a_dot():
+    root = parsed(line_chart([Line(label="once", points=((4.0, 1.0),), series=0)], "title", "axis"))
+    assert len(root.findall(f"{TAG}circle")) == 1 and hover(root) == ["once"]
+
+
 def test_steps_keep_their_height_up_to_the_next_place():
     line = Line(label="l", points=((0.0, 1.0), (1.0, 0.0)), series=0, steps=True)
     root = parsed(chart("title", Axis(name="x"), "y", lines=[line]))

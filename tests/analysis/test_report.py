@@ -192,6 +192,13 @@ def test_the_verdict_counts_seeds_that_agree_and_collapses():
     assert troubles == "Of 4 searches, 1 failed, 1 was stopped by a collapse rule, and 1 more had warnings of one."
 
 
+def test_the_verdict_does_not_speak_for_rules_that_were_not_recorded():
+    rows = [search_row(4, seed, 80.0) | {"warnings": None} for seed in (1, 2)]
+    assert judged(*rows)[2] == (
+        "Of 2 searches, none failed; collapse rules were not recorded; the eigenvalue rule would have stopped 1."
+    )
+
+
 def test_a_completed_attempt_counts_before_a_later_failed_one():
     job = queue_row(search_row(4, 0, 80.0), 1, "done")
     rows = [retrain_row(job, 97.5, attempt=1), retrain_row(job, None, attempt=2)]

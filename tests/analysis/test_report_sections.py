@@ -19,6 +19,7 @@ from analysis.store import ResultStore
 from analysis.study_data import StudyData
 from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED, Genotype
+from pcdarts.spaces import SPACES
 from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
 from tests.analysis.test_report import check
 
@@ -119,7 +120,7 @@ def test_rates_are_compared_where_only_k_differs():
     assert [(s.others, s.k, s.n) for s in found] == [("space=s2", 1, 2), ("space=s2", 4, 2)]
     assert found[0].measures["weight_norm"].mean == pytest.approx(70.5)
     table = report_rates.rate_table(found)
-    assert table.rows[0][:4] == ("space=s2, k=1", "1/1", "2", "70.5 [70.0, 71.0]")
+    assert table.rows[0][:4] == ("space=s2, k=1", "1", "2", "70.5 [70.0, 71.0]")
     assert len(report_rates.rate_figures(found)) == len(MEASURES)
     unmeasured = frame(*(row | dict.fromkeys(MEASURES) for row in rows))
     assert report_rates.rate_summaries(unmeasured) == []
@@ -135,6 +136,22 @@ def test_alpha_is_shown_for_the_chosen_operations():
     assert shown["c(k-2) → 2: skip_connect"] == ("0.125", "1.000")
     assert shown["c(k-1) → 2: sep_conv_3x3"] == ("0.125", "0.000")
     assert len(reduction.table.rows) == 8
+
+
+def test_alpha_of_another_space_has_its_own_columns():
+    operations = SPACES["s3"].normal[0]
+    search = search_row(4, 0, 80.0) | {"space": "s3"}
+    kept = [("sep_conv_3x3", 0), ("skip_connect", 1)] * 4
+    search["genotype"] = str(Genotype(kept, range(2, 6), kept, range(2, 6)))
+    alphas = tuple(tuple(50.0 * (name == "skip_connect") for name in operations) for _ in range(14))
+    rows = [epoch | {"alphas_normal": alphas, "alphas_reduce": alphas} for epoch in epoch_rows(search, epochs=1)]
+    normal, _ = report_epochs.alpha_figures(EPOCHS.to_arrow(rows).to_pandas(), search)
+    assert {row[0].split(": ")[1]: str(row[1]) for row in normal.table.rows} == {
+        "sep_conv_3x3": "0.000",
+        "skip_connect": "1.000",
+    }
+    unlike = search | {"space": "darts"}
+    assert report_epochs.alpha_figures(EPOCHS.to_arrow(rows).to_pandas(), unlike) == []
 
 
 def test_many_searches_are_bands_of_their_settings():

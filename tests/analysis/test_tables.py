@@ -1,12 +1,13 @@
 """Tests of analysis.tables."""
 
 import dataclasses
+import typing
 
 import pyarrow as pa
 import pytest
 
 from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, TABLES, column_reference
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import Dataset, RetrainConfig, SearchConfig
 from pcdarts.results import EpochRecord, RetrainResult, SearchResult
 from tests.analysis.synthetic import epoch_rows, search_row
 
@@ -48,7 +49,18 @@ def test_types_follow_the_annotations():
 def test_results_and_optional_values_can_be_missing():
     nullable = {field.name: field.nullable for field in SEARCHES.schema}
     assert nullable["valid_accuracy"] and nullable["network_macs"] and nullable["git_revision"]
-    assert not nullable["search_id"] and not nullable["k"]
+    assert not nullable["search_id"] and not nullable["k"] and not nullable["seed"]
+
+
+def test_imported_rows_can_lack_what_their_logs_do_not_tell_but_no_key():
+    assert all(SEARCHES.schema.field(name).nullable for name in ("threads", "dataset", "device_name"))
+    assert all(EPOCHS.schema.field(name).nullable for name in ("alphas_normal", "genotype", "peak_memory_bytes"))
+    assert not any(EPOCHS.schema.field(name).nullable for name in EPOCHS.key)
+
+
+def test_imported_rows_can_name_a_data_set_that_no_search_here_loads():
+    (dataset,) = (column for column in SEARCHES.columns if column.name == "dataset")
+    assert dataset.choices == (*typing.get_args(Dataset), "svhn")
 
 
 def test_row_has_every_column_and_later_values_win():
@@ -93,5 +105,5 @@ def test_column_reference_names_every_column():
         start = lines.index(f"## {table.name}")
         rows = [line for line in lines[start:] if line.startswith("| `")][: len(table.columns)]
         assert [row.split("`")[1] for row in rows] == table.schema.names
-    assert "| `alphas_normal` | list of lists of numbers |" in column_reference()
+    assert "| `alphas_normal` | list of lists of numbers; can be missing |" in column_reference()
     assert "| `valid_accuracy` | number; can be missing |" in column_reference()

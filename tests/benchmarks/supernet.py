@@ -4,27 +4,31 @@
 
 The networks take turns in one process; seconds are medians, by the clock and by the CPU time of the process: on a busy
 machine the latter, of one thread, says more.  "kept" is what autograd keeps for the backward pass, each storage once;
-"kernels" are dispatched operations other than views.  "GFLOP" are those of matrix products and convolutions, zeros in
-block-diagonal matrices and in enlarged kernels included.  "peak" is the highest resident memory of a process of its
-own, that builds one network and does one step.
+"kernels" are dispatched operations other than views, and "GB" what they read and write, as if nothing stayed in a
+cache.  "GFLOP" are those of matrix products and convolutions, zeros in block-diagonal matrices and in enlarged kernels
+included.  "peak" is the highest resident memory of a process of its own, that builds one network and does one step.
 """
 
 import argparse
 import collections
+import contextlib
 import importlib
+import json
 import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import timeit
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcdarts.config import SearchConfig
@@ -32,25 +36,40 @@ from pcdarts.fast_supernet import FastSupernet
 from pcdarts.supernet import Supernet
 
 CLASSES = 10
+NETWORKS = ("official", "reference", "fast")
 COLUMNS = (
     "| network | k | batch | spatial stride | s/step | CPU s/step | speed "
-    "| kept MB | ratio | peak MB | kernels | ratio | GFLOP |"
+    "| kept MB | ratio | peak MB | kernels | ratio | GFLOP | GB |"
 )
 
 Step = Callable[[], Tensor]
 
 
 class KernelCounter(TorchDispatchMode):
-    """Counts dispatched operations that are not views."""
+    """Counts dispatched operations that are not views, and the bytes that they read and write."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counts: collections.Counter[str] = collections.Counter()
+        self.bytes = 0
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = operation(*args, **(kwargs or {}))
         if not operation.is_view:
             self.counts[str(operation)] += 1
-        return operation(*args, **(kwargs or {}))
+            self.bytes += sum(x.nbytes for x in tree_leaves((args, kwargs, results)) if isinstance(x, Tensor))
+        return results
+
+
+@contextlib.contextmanager
+def cuda_calls_do_nothing() -> Iterator[None]:
+    """The official code moves everything to a GPU; inside, `.cuda()` returns what it is called on."""
+    before = Tensor.cuda, nn.Module.cuda
+    Tensor.cuda = nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Tensor.cuda, nn.Module.cuda = before  # type: ignore[method-assign]
 
 
 def make_network(name: str, config: SearchConfig, official: str | None) -> nn.Module:
@@ -61,12 +80,8 @@ def make_network(name: str, config: SearchConfig, official: str | None) -> nn.Mo
     if official not in sys.path:
         sys.path.insert(0, official)
     module: Any = importlib.import_module("model_search")
-    tensor_cuda, module_cuda = Tensor.cuda, nn.Module.cuda
-    Tensor.cuda = nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign, assignment]
-    try:
+    with cuda_calls_do_nothing():
         return module.Network(config.channels, CLASSES, config.layers, nn.CrossEntropyLoss())  # type: ignore[no-any-return]
-    finally:
-        Tensor.cuda, nn.Module.cuda = tensor_cuda, module_cuda  # type: ignore[method-assign]
 
 
 def make_step(network: nn.Module, batch: int, size: int) -> Step:
@@ -99,10 +114,11 @@ def kept_bytes(step: Step) -> int:
     return sum(storages.values())
 
 
-def count_kernels(step: Step) -> int:
+def count_kernels(step: Step) -> tuple[int, int]:
+    """Kernels of a step, and the bytes they read and write."""
     with KernelCounter() as counter:
         step().backward()
-    return counter.counts.total()
+    return counter.counts.total(), counter.bytes
 
 
 def convolution_backward_flops(
@@ -129,13 +145,22 @@ def resident_peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def peak_megabytes(name: str, config: SearchConfig, args: argparse.Namespace, batch: int) -> float:
-    """Peak resident memory of a step in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.supernet", "--peak-of", name, "--batch", str(batch)]
+def count(step: Step) -> dict[str, float]:
+    """Peak memory, kept bytes, kernels, bytes moved and FLOPs of a step, each in a pass of its own."""
+    step().backward()
+    peak = resident_peak()
+    kept = kept_bytes(step)
+    kernels, moved = count_kernels(step)
+    return {"peak": peak, "kept": kept, "kernels": kernels, "moved": moved, "flops": count_flops(step)}
+
+
+def count_apart(name: str, config: SearchConfig, args: argparse.Namespace, batch: int) -> dict[str, float]:
+    """`count` in a process of its own: others would leave it less memory, and a higher peak."""
+    command = [sys.executable, "-m", "tests.benchmarks.supernet", "--count", name, "--batch", str(batch)]
     command += ["--k", str(config.k), "--spatial-stride", str(config.spatial_stride), "--threads", str(args.threads)]
     command += ["--channels", str(config.channels), "--layers", str(config.layers), "--size", str(args.size)]
     command += ["--official", args.official] if args.official else []
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)  # type: ignore[no-any-return]
 
 
 def measure_seconds(steps: dict[str, Step], repetitions: int) -> dict[str, tuple[float, float]]:
@@ -155,22 +180,23 @@ def measure_seconds(steps: dict[str, Step], repetitions: int) -> dict[str, tuple
 
 
 def compare(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[str]:
-    """Rows of the table for one configuration; ratios are to the official network, or else to the reference."""
-    names = ["reference", "fast"]
-    if args.official and config.k == 4 and config.spatial_stride == 1:  # all that the official code can do
-        names.insert(0, "official")
+    """Rows of the table for one configuration; ratios are to the first network.
+
+    The official code has no other K than 4 and no other spatial stride than 1 on CIFAR.
+    """
+    names = [name for name in args.networks if name != "official" or (config.k == 4 and config.spatial_stride == 1)]
+    counts = {name: count_apart(name, config, args, batch) for name in names}
     steps = {name: make_step(make_network(name, config, args.official), batch, args.size) for name in names}
     seconds = measure_seconds(steps, args.repetitions)
-    kept = {name: kept_bytes(step) for name, step in steps.items()}
-    kernels = {name: count_kernels(step) for name, step in steps.items()}
     base, rows = names[0], []
     for name in names:
-        peak = peak_megabytes(name, config, args, batch)
+        (clock, used), c, b = seconds[name], counts[name], counts[base]
         rows.append(
             f"| {name} | {config.k} | {batch} | {config.spatial_stride} "
-            f"| {seconds[name][0]:.3f} | {seconds[name][1]:.3f} | {seconds[base][0] / seconds[name][0]:.2f} x "
-            f"| {kept[name] / 1e6:.0f} | {kept[name] / kept[base]:.3f} | {peak:.0f} "
-            f"| {kernels[name]:,} | {kernels[name] / kernels[base]:.2f} | {count_flops(steps[name]) / 1e9:.1f} |"
+            f"| {clock:.3f} | {used:.3f} | {seconds[base][0] / clock:.2f} x "
+            f"| {c['kept'] / 1e6:.0f} | {c['kept'] / b['kept']:.3f} | {c['peak']:.0f} "
+            f"| {c['kernels']:,} | {c['kernels'] / b['kernels']:.3f} "
+            f"| {c['flops'] / 1e9:.1f} | {c['moved'] / 1e9:.1f} |"
         )
     return rows
 
@@ -184,6 +210,16 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def machine_rates() -> str:
+    """What this machine reaches on a matrix product and on a copy, both in fp32: the floor for FLOPs and bytes."""
+    matrix, images = torch.randn(2000, 2000), torch.randn(2**26)
+    target = torch.empty_like(images)
+    product, copy = (
+        min(timeit.repeat(call, number=1, repeat=7)) for call in (lambda: matrix @ matrix, lambda: target.copy_(images))
+    )
+    return f"{2 * 2000**3 / product / 1e9:.0f} GFLOP/s, {2 * images.nbytes / copy / 1e9:.1f} GB/s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", metavar="DIR", help="checkout of the official PC-DARTS code")
@@ -195,19 +231,23 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--peak-of", choices=["official", "reference", "fast"], help=argparse.SUPPRESS)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all, the official one if it is there")
+    parser.add_argument("--count", choices=NETWORKS, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.networks = args.networks or [name for name in NETWORKS if name != "official" or args.official]
     torch.set_num_threads(args.threads)
     configs = [
         SearchConfig(k=k, channels=args.channels, layers=args.layers, spatial_stride=stride)
         for k in args.k
         for stride in args.spatial_stride
     ]
-    if args.peak_of:
-        make_step(make_network(args.peak_of, configs[0], args.official), args.batch[0], args.size)().backward()
-        print(resident_peak())
+    if args.count:
+        print(
+            json.dumps(count(make_step(make_network(args.count, configs[0], args.official), args.batch[0], args.size)))
+        )
         return
-    print(f"{processor()}, {args.threads} threads, torch {torch.__version__}, medians of {args.repetitions}\n")
+    print(f"{processor()}, {args.threads} threads, torch {torch.__version__}, medians of {args.repetitions}")
+    print(f"a matrix product and a copy reach {machine_rates()}\n")
     print(COLUMNS, "|---" * COLUMNS.count(" | ") + "|---|", sep="\n")
     for batch in args.batch:
         for config in configs:

@@ -37,6 +37,15 @@ def test_warm_up_keeps_its_share_of_fewer_epochs(capsys):
     assert study("fashion", "--epochs", "1").search.warmup_epochs == 0
 
 
+@pytest.mark.parametrize("given", [["pcdarts", "darts"], ["darts", "pcdarts"]])
+def test_methods_are_swept_and_pcdarts_keeps_its_k(given):
+    result = study("smoke", "--method", *given)
+    assert {(s.method, s.k) for s in result.searches()} == {("pcdarts", 1), ("pcdarts", 2), ("darts", 1)}
+    only = study("demo", "--method", "darts")
+    assert [s.k for s in only.searches()] == [1, 1, 1] and "method" not in only.sweep
+    assert study("baselines", "--method", "random").sweep["method"] == ("random",)
+
+
 def test_cells_are_retrained_on_the_data_they_were_searched_on():
     result = study("smoke", "--dataset", "digits", "--retrain-epochs", "3")
     assert (result.search.dataset, result.retrain.dataset, result.retrain.epochs) == ("digits", "digits", 3)
@@ -57,7 +66,7 @@ def test_warm_up_of_the_retraining_keeps_its_share_too(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, fashion, cifar10, imagenet, smoke; did you"),
+        (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, fashion"),
         (["run", "smoke", "--k", "3"], "k is 3, but must be one of [1, 2, 4]"),
         (["run", "smoke", "--dataset", "mnist"], "'mnist' is not one of digits"),
         (["run", "smoke", "--colour", "3"], "unrecognized arguments: --colour 3"),

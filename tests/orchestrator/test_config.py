@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.config import SelectionConfig, StudyConfig
 from orchestrator.presets import STUDIES, smoke, study_preset
+from pcdarts.config import SearchConfig
 
 
 def test_every_combination_is_searched_seeds_outermost():
@@ -20,6 +21,44 @@ def test_a_setting_is_what_the_seeds_share():
     assert study.setting(study.searches()[0]) == "k=1, order=1"
     single = dataclasses.replace(smoke(), sweep={"seed": (3, 4)})
     assert single.setting(single.searches()[0]) == "k=2"
+
+
+def methods(**sweep):
+    return dataclasses.replace(smoke(), sweep={"seed": (0,), "method": ("pcdarts", "darts", "random"), **sweep})
+
+
+def test_combinations_that_amount_to_the_same_search_are_searched_once():
+    found = [(s.method, s.k) for s in methods(k=(2, 4)).searches()]
+    assert found == [("pcdarts", 2), ("pcdarts", 4), ("darts", 1), ("random", 2)]
+    assert len(methods(k=(2, 4), order=(1, 2)).searches()) == 4 + 2 + 1
+    assert len(methods(space=("darts", "s2")).searches()) == 6
+
+
+def test_a_setting_names_no_field_that_its_method_does_not_use():
+    def settings(study):
+        return [study.setting(search) for search in study.searches()]
+
+    assert settings(methods()) == ["method=pcdarts, k=2", "method=darts", "method=random"]
+    assert settings(methods(k=(2, 4)))[:2] == ["method=pcdarts, k=2", "method=pcdarts, k=4"]
+    assert settings(methods(order=(1, 2)))[2:] == ["method=darts, order=1", "method=darts, order=2", "method=random"]
+    assert settings(methods(space=("s1", "s2")))[-2:] == ["method=random, space=s1", "method=random, space=s2"]
+    one = dataclasses.replace(smoke(), search=SearchConfig(method="darts"), sweep={"k": (2, 4)})
+    assert settings(one) == ["method=darts"]
+    spaces = dataclasses.replace(smoke(), sweep={"space": ("darts", "s2")})
+    assert settings(spaces) == ["space=darts", "space=s2"]
+
+
+def test_every_setting_of_a_study_has_its_own_name():
+    study = methods(k=(2, 4), space=("darts", "s2"), edge_normalization=(True, False))
+    names = [study.setting(search) for search in study.searches()]
+    assert len(set(names)) == len(names)
+
+
+def test_a_common_part_that_has_forgotten_k_is_refused():
+    common = dataclasses.replace(smoke().search, method="darts")
+    with pytest.raises(ValueError, match="make it with method pcdarts"):
+        dataclasses.replace(smoke(), search=common, sweep={"method": ("darts", "pcdarts")})
+    assert len(dataclasses.replace(smoke(), search=common, sweep={"method": ("darts",)}).searches()) == 1
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -6,9 +6,11 @@ from orchestrator.config import SelectionConfig
 from orchestrator.selection import select
 
 
-def row(name, accuracy, digest, macs=1, parameters=1, status="completed"):
+def row(name, accuracy, digest, macs=1, parameters=1, status="completed", method="pcdarts", seed=0):
     return {
         "search_id": name,
+        "method": method,
+        "seed": seed,
         "status": status,
         "valid_accuracy": accuracy,
         "genotype": f"cell of {name}",
@@ -49,3 +51,27 @@ def test_limits_are_inclusive_and_the_next_best_moves_up(limits):
 
 def test_top_0_selects_nothing():
     assert names([row("a", 1.0, "x")], top=0) == []
+
+
+def random_row(seed, digest, **values):
+    return row(f"random-seed{seed}", None, digest, method="random", seed=seed, **values)
+
+
+def test_random_cells_get_as_many_places_after_the_searched_ones_in_order_of_seed():
+    rows = [random_row(11, "r"), random_row(3, "q"), row("a", 90.0, "x"), random_row(2, "r"), random_row(12, "s")]
+    chosen = select(rows, SelectionConfig(top=2))
+    assert [candidate.origins for candidate in chosen] == [("a",), ("random-seed2", "random-seed11"), ("random-seed3",)]
+    assert [candidate.valid_accuracy for candidate in chosen] == [90.0, None, None]
+    assert chosen[0].reason == "validation accuracy 90.00 %, found by 1 of 1 searches"
+    assert chosen[1].reason == "random baseline, seed 2"
+
+
+def test_random_cells_obey_the_limits_and_are_not_queued_twice():
+    rows = [random_row(0, "r", macs=6), random_row(1, "x"), random_row(2, "s"), row("a", 90.0, "x")]
+    assert names(rows, top=1, max_macs=5) == [("a",), ("random-seed2",)]
+    assert names(rows, top=0) == []
+
+
+def test_searches_that_a_rule_stopped_count():
+    (only,) = select([row("a", 2.0, "x", status="stopped")], SelectionConfig())
+    assert only.origins == ("a",)

@@ -18,11 +18,13 @@ from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.cli import main
 from orchestrator.config import SelectionConfig
 from orchestrator.options import RunOptions
+from orchestrator.output import summary
 from orchestrator.presets import smoke
 from orchestrator.retraining import RetrainQueue
 from orchestrator.storage import checkpoint, create_or_open, open_study
 from orchestrator.study import missing_searches, run_study, work_queue
 from pcdarts.config import SearchConfig
+from pcdarts.genotype import Genotype
 from pcdarts.search import search
 
 LOCAL = RunOptions(address="local")
@@ -114,6 +116,49 @@ def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
         assert row["genotype"] == record.genotype and row["train_loss"] == record.train_loss
     searches = pd.read_parquet(finished / "searches").set_index("search_id")
     assert searches.loc[config.search_id, "valid_accuracy"] == result.valid_accuracy
+
+
+def test_methods_are_compared_and_random_cells_are_retrained_too(ray_session, tmp_path):
+    study = dataclasses.replace(smoke(), sweep={"seed": (0,), "method": ("pcdarts", "darts", "random")})
+    root = tmp_path / "smoke"
+    assert run(study, root)[0] == 0
+    searches = pd.read_parquet(root / "searches").set_index("method")
+    assert set(searches["status"]) == {"completed"}
+    assert searches["setting"].to_dict() == {
+        "pcdarts": "method=pcdarts, k=2",
+        "darts": "method=darts",
+        "random": "method=random",
+    }
+    assert searches.loc["darts", "k"] == 1 and not searches.loc["darts", "edge_normalization"]
+    random = searches.loc["random"]
+    assert random["epochs_trained"] == 0 and random[["valid_accuracy", "sampling_rate"]].isna().all()
+    assert set(pd.read_parquet(root / "epochs")["search_id"]) == set(searches["search_id"]) - {random["search_id"]}
+    queue = pd.read_parquet(root / "queue").sort_values("rank")
+    assert queue["state"].tolist() == ["done", "done"] and queue["reason"].iloc[1] == "random baseline, seed 0"
+    assert "method=random" in (root / "report.html").read_text() and "method=random" in summary(ResultStore(str(root)))
+    assert run(study, root)[1] == ["Study 'smoke' is finished: 3 searches completed. Nothing to do."]
+    # A study that goes on knows the best accuracy so far, though random cells have none.
+    open_study(str(root))[1].delete_part(SEARCHES, searches.loc["darts", "search_id"])
+    assert run(study, root)[0] == 0
+
+
+def test_a_study_of_random_cells_alone(ray_session, tmp_path):
+    study = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "method": ("random",)})
+    assert run(study, tmp_path / "smoke", retrain=False)[0] == 0
+    queue = pd.read_parquet(tmp_path / "smoke" / "queue")
+    assert queue["valid_accuracy"].isna().all() and queue["state"].tolist() == ["queued"]
+    assert "method=random" in summary(ResultStore(str(tmp_path / "smoke")))
+
+
+@pytest.mark.slow
+def test_a_study_in_a_smaller_space(ray_session, tmp_path):
+    search_config = dataclasses.replace(smoke().search, space="s2", drop_path=0.2)
+    study = dataclasses.replace(smoke(), search=search_config, sweep={"seed": (0,)})
+    assert run(study, tmp_path / "smoke")[0] == 0
+    epochs = pd.read_parquet(tmp_path / "smoke" / "epochs")
+    assert {len(edge) for alphas in epochs["alphas_normal"] for edge in alphas} == {2}
+    (genotype,) = pd.read_parquet(tmp_path / "smoke" / "retrains")["genotype"]
+    assert set(dict(Genotype.parse(genotype).normal)) <= {"skip_connect", "sep_conv_3x3"}
 
 
 @pytest.mark.slow

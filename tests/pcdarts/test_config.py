@@ -35,6 +35,13 @@ from pcdarts.results import EpochRecord, RetrainResult, SearchResult
         ({"edge_normalization": 1}, "of type bool"),
         ({"seed": -1}, "between 0"),
         ({"checkpoint_every": 0}, "at least 1"),
+        ({"method": "enas"}, "one of pcdarts, darts, random"),
+        ({"space": "s5"}, "one of darts, s1, s2, s3, s4"),
+        ({"drop_path": 1.0}, "at least 0 and less than 1"),
+        ({"eigenvalue_every": -1}, "at least 0, where 0 turns the measurement off"),
+        ({"eigenvalue_batch": 0}, "at least 1"),
+        ({"skip_rule": "warning"}, "one of off, warn, stop"),
+        ({"max_skip_connections": 9}, "between 0 and 8"),
     ],
 )
 def test_bad_search_settings_name_value_and_rule(values, message):
@@ -58,7 +65,7 @@ def test_bad_retraining_settings_name_value_and_rule(values, message):
 
 
 def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_else():
-    base = SearchConfig()
+    base = SearchConfig(implementation="reference")
     for field in dataclasses.fields(SearchConfig):
         value = getattr(base, field.name)
         changed = {
@@ -78,12 +85,38 @@ def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_el
             "spatial_stride": 2,
             "order": 2,
             "channels": 32,
-            "implementation": "reference",
+            "implementation": "fast",
+            "precision": "bf16",
+            "channels_last": True,
+            "compile": True,
+            "cuda_graphs": True,
+            "method": "darts",
+            "space": "s1",
+            "drop_path": 0.1,
+            "eigenvalue_rule": "stop",
+            "skip_rule": "stop",
+            "frozen_rule": "stop",
+            "nonfinite_rule": "off",
         }
         changed = changed[field.name] if field.name in changed else value + 1
         other = dataclasses.replace(base, **{field.name: changed})
         assert (other.search_id == base.search_id) == (field.name in NOT_IDENTITY), field.name
     assert SearchConfig(k=2, seed=3).search_id.startswith("k2-seed3-")
+
+
+def test_darts_is_k_1_without_edge_normalization_whatever_is_given_for_them():
+    darts = SearchConfig(method="darts", k=8, edge_normalization=True)
+    assert (darts.k, darts.edge_normalization) == (1, False)
+    assert darts.search_id == SearchConfig(method="darts", k=4).search_id
+    assert darts.search_id.startswith("darts-seed0-")
+
+
+def test_a_random_cell_is_named_by_space_and_seed_alone():
+    base = SearchConfig(method="random", seed=5)
+    assert base.search_id.startswith("random-seed5-")
+    assert base.search_id == SearchConfig(method="random", seed=5, k=8, epochs=20, dataset="digits").search_id
+    others = [SearchConfig(method="random", seed=6), SearchConfig(method="random", seed=5, space="s2")]
+    assert base.search_id not in [other.search_id for other in others]
 
 
 def test_digest_and_identity():

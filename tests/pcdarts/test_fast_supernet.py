@@ -1,5 +1,6 @@
 """The fast super-network against the one with a module per edge, in float64: results, gradients, running statistics."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from pcdarts.config import SearchConfig
 from pcdarts.depthwise import depthwise, depthwise_backward
-from pcdarts.fast_supernet import FastSupernet
+from pcdarts.fast_supernet import FastSupernet, make_supernet
 from pcdarts.supernet import Supernet
 
 CLASSES = 3
@@ -79,16 +80,26 @@ def test_training_equals_reference(options: dict[str, Any], size: tuple[int, int
     assert_parity(*make_pair(**options), *draw_batch(size))
 
 
+EVERY_COMBINATION = [
+    combination
+    for combination in itertools.product(
+        [1, 2, 4, 8], ["cifar", "imagenet"], ["shuffle", "random", "fixed"], ["none", "conv_1x1"], [1, 2], [True, False]
+    )
+    if combination[0] > 1 or combination[3] == "none"  # with K = 1 there are no bypassed channels
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_evaluation_equals_reference(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("combination", EVERY_COMBINATION, ids=str)
+def test_every_combination_equals_reference_in_training_and_evaluation(combination: tuple[Any, ...]) -> None:
+    names = ("k", "stem", "channel_sampling", "side_operation", "spatial_stride", "edge_normalization")
+    options = dict(zip(names, combination, strict=True))
     reference, fast = make_pair(**options)
-    with torch.no_grad():
-        for _ in range(2):
-            reference(draw_batch(seed=1)[0])
-    fast.load_state_dict(reference.state_dict())
-    fast.generator.set_state(reference.generator.get_state())
-    assert_parity(reference.eval(), fast.eval(), *draw_batch((9, 8)))
+    images, labels = draw_batch((8, 7) if options["stem"] == "cifar" else (41, 32))
+    assert_parity(reference, fast, images, labels)
+    for network in (reference, fast):
+        network.zero_grad()
+    assert_parity(reference.eval(), fast.eval(), images, labels)
 
 
 @pytest.mark.parametrize("options", [{}, {"k": 2, "side_operation": "conv_1x1", "spatial_stride": 2}], ids=str)
@@ -177,3 +188,35 @@ def test_depthwise_gradients(stride: int, dilation: int, size: tuple[int, int]) 
     actual = depthwise_backward(gradient, x.detach(), kernels.detach(), kernels.detach().flip(1, 2), stride, dilation)
     for one, other in zip(expected, actual, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"side_operation": "conv_1x1", "spatial_stride": 2}], ids=str)
+def test_gradients_of_alpha_alone_equal_those_with_the_weights(options: dict[str, Any]) -> None:
+    _, fast = make_pair(**options)
+    images, labels = draw_batch((9, 8))
+    loss = functional.cross_entropy(fast(images), labels)
+    expected = torch.autograd.grad(loss, list(fast.architecture.parameters()))
+    for weight in fast.weights().values():
+        weight.requires_grad_(False)
+    loss = functional.cross_entropy(fast(images), labels)
+    for one, other in zip(expected, torch.autograd.grad(loss, list(fast.architecture.parameters())), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_passes_that_drop_paths_equal_the_reference() -> None:
+    reference, fast = make_pair()
+    for network in (reference, fast):
+        network.drop_path = 0.5
+    assert_parity(reference, fast, *draw_batch())
+    assert torch.equal(reference.generator.get_state(), fast.generator.get_state())
+
+
+def test_the_fast_one_is_made_where_it_can_compute_the_search() -> None:
+    def kind(**values: Any) -> type[Supernet]:
+        config = SearchConfig(channels=4, layers=3, **values)
+        return type(make_supernet(config, CLASSES, 3, generator=torch.Generator()))
+
+    assert kind() is kind(drop_path=0.2) is kind(method="darts") is FastSupernet
+    assert kind(implementation="reference") is kind(space="s2") is Supernet
+    with pytest.raises(ValueError, match="space is 's2', but the fast super-network has darts alone"):
+        FastSupernet(SearchConfig(space="s2"), CLASSES, generator=torch.Generator())

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pcdarts.complexity import count_parameters
+from pcdarts.complexity import count_macs, count_parameters
 from pcdarts.genotype import PUBLISHED, Genotype
-from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell, drop_path_per_image
+from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell
 
 CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar"}
 IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet"}
@@ -77,15 +77,6 @@ def test_the_generator_alone_decides_the_weights():
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
-def test_drop_path_keeps_or_drops_whole_images_and_keeps_the_expectation():
-    count, probability = 10_000, 0.3
-    out = drop_path_per_image(torch.ones(count, 2, 3, 3, dtype=torch.float64), probability, seeded())
-    assert torch.equal(out, out[:, :1, :1, :1].expand_as(out))
-    assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
-    deviation = (probability / (1 - probability) / count) ** 0.5
-    assert abs(float(out.mean()) - 1) < 4 * deviation
-
-
 def test_drop_path_spares_identities():
     skips = Genotype([("skip_connect", 0), ("skip_connect", 1)], [2], [("skip_connect", 0), ("skip_connect", 1)], [2])
     x = torch.randn(8, 4, 6, 6, generator=seeded())
@@ -110,6 +101,14 @@ def test_drop_path_is_for_training_and_draws_from_the_generator():
     dropping = network(x)
     network.drop_path = 0.0
     assert torch.equal(network(x), dropping)
+
+
+def test_a_network_of_noise_runs_draws_from_the_generator_and_can_be_counted():
+    noise = Genotype([("noise", 0), ("sep_conv_3x3", 1)], [2], [("noise", 0), ("noise", 1)], [2])
+    networks = [CellNetwork(noise, channels=4, layers=3, classes=5, generator=seeded()).eval() for _ in range(2)]
+    first, second = networks[0](images(2)), networks[0](images(2))
+    assert not torch.equal(first, second) and torch.equal(networks[1](images(2)), first)
+    assert count_macs(networks[0], (3, 16, 16)) > 0
 
 
 def test_drop_path_without_a_generator_is_refused():

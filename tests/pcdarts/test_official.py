@@ -50,6 +50,8 @@ def test_missing_unexpected_and_misshapen_keys_are_listed():
 def test_options_that_the_official_code_lacks_are_refused():
     with pytest.raises(ValueError, match="spatial_stride"):
         to_official(make(spatial_stride=2))
+    with pytest.raises(ValueError, match="no such space"):
+        to_official(make(space="s2"))
 
 
 FIGURES = {

@@ -14,10 +14,11 @@ from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import SearchConfig, identity
 from pcdarts.genotype import Genotype
 from pcdarts.presets import smoke
-from pcdarts.search import SearchState, learning_rate, notes, search, weight_step
+from pcdarts.search import SearchState, drop_path, learning_rate, notes, search, weight_step
+from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 
-CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80)
+CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80, eigenvalue_every=2)
 
 
 def run(config, **arguments):
@@ -27,7 +28,8 @@ def run(config, **arguments):
 
 
 def timeless(record):
-    return dataclasses.replace(record, seconds=0.0, peak_memory_bytes=0)
+    times = {field.name: 0.0 for field in dataclasses.fields(record) if "seconds" in field.name}
+    return dataclasses.replace(record, **times, peak_memory_bytes=0, images_per_second=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,96 @@ def test_the_result_is_the_last_epoch(whole):
     weights = [v for n, v in saved["supernet"].items() if n.endswith(("weight", "bias"))]
     assert result.supernet_parameters == sum(weight.numel() for weight in weights)
     assert result.epochs_trained == 3 and 0 <= result.last_genotype_change <= 2
+
+
+def test_the_result_holds_the_measures_of_the_chosen_epoch(whole):
+    result, records, _ = whole
+    last = records[-1]
+    assert (result.chosen_epoch, result.stop_reason, result.early_stop_epoch, result.gpu_days) == (2, "", None, None)
+    for name in ("dominant_eigenvalue", "discretized_accuracy", "alpha_margin_normal", "depth_reduce", "weight_norm"):
+        assert getattr(result, name) == getattr(last, name) is not None, name
+    assert result.train_valid_gap == result.train_accuracy - result.valid_accuracy
+    assert last.discretization_gap == last.valid_accuracy - last.discretized_accuracy
+    assert result.seconds_metrics == pytest.approx(sum(record.seconds_metrics for record in records))
+    parts = ("seconds_data", "seconds_weights", "seconds_alpha", "seconds_validation", "seconds_metrics")
+    for record in records:
+        assert 0 < sum(getattr(record, name) for name in parts) <= record.seconds
+        assert (record.seconds_alpha > 0) == record.alpha_trained
+    missing = {field.name for field in dataclasses.fields(result) if getattr(result, field.name) is None}
+    assert missing == {"early_stop_epoch", "gpu_days"}
+
+
+def test_measures_follow_their_schedule(whole):
+    _, records, _ = whole
+    assert [record.dominant_eigenvalue is None for record in records] == [True, False, False]
+    assert [record.eigenvalue_seconds is None for record in records] == [True, False, False]
+    assert [record.discretized_accuracy is None for record in records] == [True, False, False]
+    assert records[0].alpha_kendall_tau is None and records[2].alpha_kendall_tau <= 1
+    assert all(math.isfinite(record.dominant_eigenvalue) for record in records[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{}, {"channel_sampling": "random"}], ids=str)
+def test_a_search_is_the_same_to_the_bit_with_and_without_metrics(values):
+    config = dataclasses.replace(CONFIG, **values)
+    _, measured = run(dataclasses.replace(config, eigenvalue_every=1))
+    _, plain = run(dataclasses.replace(config, eigenvalue_every=0))
+    assert [record.dominant_eigenvalue for record in plain] == [None] * 3
+    empty = {"dominant_eigenvalue": None, "discretized_accuracy": None, "discretization_gap": None}
+    for with_metrics, without in zip(measured, plain, strict=True):
+        assert dataclasses.replace(timeless(with_metrics), **empty) == timeless(without)
+
+
+def stopping_config(**values):
+    """Alpha hardly moves, so that the genotype stays as it is."""
+    return dataclasses.replace(
+        CONFIG, epochs=4, frozen_rule="stop", frozen_epochs=1, alpha_learning_rate=1e-9, **values
+    )
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    said = []
+    return *run(stopping_config(), log=said.append), said
+
+
+def test_a_rule_that_stops_ends_the_search_with_the_cell_of_the_epoch_it_names(stopped):
+    result, records, said = stopped
+    assert [record.epoch for record in records] == [0, 1]  # the first epoch of trained alpha changed nothing
+    assert (result.epochs_trained, result.chosen_epoch) == (2, 1)
+    assert result.stop_reason == "frozen rule: the genotype has been the same since epoch 0"
+    assert result.warnings == records[1].warnings == result.stop_reason and records[0].warnings == ""
+    assert said[-1] == f"warning: epoch 1: {result.stop_reason}"
+    assert (result.genotype, result.valid_accuracy) == (records[1].genotype, records[1].valid_accuracy)
+
+
+def test_a_stopped_search_is_not_trained_further_from_its_checkpoint(stopped, tmp_path):
+    result, records, _ = stopped
+    file = CheckpointFile(tmp_path / "search.pt")
+    config = stopping_config(checkpoint_every=9)
+    first, _ = run(config, checkpoint=file)  # saved because it ended
+    again, repeated = run(config, checkpoint=file)
+    assert timeless(first) == timeless(again) == timeless(result)
+    assert list(map(timeless, repeated)) == list(map(timeless, records))
+
+
+def test_a_warning_changes_nothing_but_the_warnings(stopped):
+    config = dataclasses.replace(stopping_config(), frozen_rule="warn")
+    result, records = run(config)
+    assert len(records) == 4 and result.chosen_epoch == 3 and result.stop_reason == ""
+    assert list(map(timeless, records[:2])) == list(map(timeless, stopped[1]))
+    assert result.warnings == "frozen rule: the genotype has been the same since epoch 0"
+
+
+def test_a_search_that_diverges_returns_the_last_sound_cell(monkeypatch):
+    """Weights become infinite in epoch 2, after an epoch of trained alpha."""
+    rates = {0: 0.05, 1: 0.05, 2: 1e30}
+    monkeypatch.setattr("pcdarts.search.learning_rate", lambda config, epoch: rates[epoch])
+    result, records = run(dataclasses.replace(CONFIG, gradient_clip=1e30))
+    assert len(records) == 3 and not math.isfinite(records[2].train_loss)
+    assert (result.chosen_epoch, result.genotype, result.train_loss) == (1, records[1].genotype, records[1].train_loss)
+    assert result.stop_reason.startswith("nonfinite rule: training loss is ")
+    Genotype.parse(records[2].genotype)
 
 
 def test_alpha_and_beta_are_frozen_in_the_warm_up_and_move_after_it(whole):
@@ -156,6 +248,10 @@ def test_validation_every_so_many_epochs_and_at_the_end():
         {"channels": 8, "k": 8, "side_operation": "conv_1x1", "spatial_stride": 2},
         {"channel_sampling": "random"},
         {"dataset": "digits", "train_portion": 0.05},
+        {"method": "darts"},
+        {"space": "s1"},
+        {"space": "s4", "order": 2},
+        {"drop_path": 0.3, "order": 2},
     ],
 )
 def test_every_kind_of_search_runs(values):
@@ -178,6 +274,53 @@ def test_the_log_says_that_alpha_is_frozen_and_that_the_learning_rate_is_off():
     frozen, warning = notes(SearchConfig(batch_size=96))
     assert "first 15 of 50 epochs" in frozen and warning.startswith("warning: learning_rate 0.1 with batch_size 96")
     assert notes(dataclasses.replace(CONFIG, warmup_epochs=0)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("values", [{"drop_path": 0.5}, {"space": "s4", "k": 4}])
+def test_draws_of_noise_and_dropped_paths_are_seeded_and_resumed(values, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=2, **values)
+    _, records = run(config)
+    file = CheckpointFile(tmp_path / "search.pt")
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(7)  # the global generator plays no part
+    with pytest.raises(KeyboardInterrupt):
+        search(config, checkpoint=file, on_epoch=interrupt)
+    assert list(map(timeless, run(config, checkpoint=file)[1])) == list(map(timeless, records))
+
+
+def test_alphas_and_entropies_of_a_smaller_space():
+    _, records = run(dataclasses.replace(CONFIG, epochs=2, space="s3"))
+    assert [len(edge) for edge in records[0].alphas_reduce] == [3] * 14
+    assert records[0].alpha_entropy_normal == pytest.approx(math.log(3), abs=1e-5)
+    assert set(dict(Genotype.parse(records[0].genotype).normal)) <= {"skip_connect", "sep_conv_3x3"}
+
+
+def test_drop_path_rises_linearly_from_0_to_its_value_in_the_last_epoch():
+    config = dataclasses.replace(CONFIG, epochs=5, drop_path=0.4)
+    assert [drop_path(config, epoch) for epoch in range(5)] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert drop_path(dataclasses.replace(config, epochs=1, warmup_epochs=0), 0) == 0
+
+
+def test_a_random_cell_needs_neither_data_nor_training(tmp_path):
+    config = SearchConfig(method="random", space="s2", seed=3, dataset="imagenet", data_dir="/nowhere")
+    result, records = run(config, checkpoint=CheckpointFile(tmp_path / "x.pt"))
+    assert records == [] and not (tmp_path / "x.pt").exists() and notes(config) == []
+    assert result.genotype == str(random_genotype(SPACES["s2"], 3)) and result.epochs_trained == 0
+    assert (result.train_loss, result.train_accuracy, result.valid_loss, result.valid_accuracy) == (None,) * 4
+    assert result.genotype_digest == Genotype.parse(result.genotype).digest
+    skips = Genotype.parse(result.genotype).count("skip_connect")
+    assert (result.skip_connections_normal, result.skip_connections_reduce) == skips
+
+
+def test_a_search_that_the_fast_super_network_cannot_compute_says_so():
+    for values, why in (({"space": "s1"}, "space s1"), ({"drop_path": 0.1}, "drop_path")):
+        config = dataclasses.replace(CONFIG, warmup_epochs=0, **values)
+        assert notes(config) == [f"{why}: the slower reference super-network computes what the fast one lacks"]
+        assert notes(dataclasses.replace(config, implementation="reference")) == []
 
 
 def test_learning_rate():
@@ -207,3 +350,37 @@ def test_both_implementations_find_the_same_cell_in_float64(seed):
     for name, value in slow.items():
         assert torch.allclose(fast[name], value, rtol=0, atol=1e-6), name
     assert fast_cell == slow_cell
+
+
+def test_channels_last_is_a_setting_of_the_weights():
+    config = dataclasses.replace(smoke(), implementation="reference", channels_last=True)
+    weight = SearchState(config).supernet.stem[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.slow
+def test_a_compiled_super_network_computes_what_the_plain_one_does(monkeypatch):
+    """The graph is traced as on a GPU, then run by PyTorch itself: compiling it for a CPU takes minutes."""
+    compiled = []
+
+    def compile_eagerly(module):
+        compiled.append(module)
+        plain_compile(module, backend="eager", fullgraph=True)
+
+    plain_compile = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_eagerly)
+    config = dataclasses.replace(smoke(), implementation="reference")
+    plain, state = SearchState(config), SearchState(dataclasses.replace(config, compile=True))
+    assert compiled == [state.supernet]
+    images, labels = next(state.train.in_order(4))
+    for one, other in zip(weight_step(plain, images, labels), weight_step(state, images, labels), strict=True):
+        assert torch.equal(one, other)
+    for one, other in zip(plain.supernet.parameters(), state.supernet.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_sampling_rate_of_one_sixteenth_searches_with_a_side_operation():
+    config = dataclasses.replace(
+        smoke(), k=16, channels=16, side_operation="conv_1x1", epochs=1, warmup_epochs=0, batch_size=80
+    )
+    assert math.isfinite(search(config).valid_loss)

@@ -6,15 +6,8 @@ from torch.nn import functional
 
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import PRIMITIVES
-from pcdarts.supernet import (
-    EDGES,
-    EDGES_INTO,
-    MixedEdge,
-    Supernet,
-    channel_shuffle,
-    derive_genotype,
-    softmax_into_nodes,
-)
+from pcdarts.spaces import EDGES_INTO, SPACES
+from pcdarts.supernet import MixedEdge, Supernet, channel_shuffle, derive_genotype, softmax_into_nodes
 
 
 def make(seed=0, classes=10, image_channels=3, **values):
@@ -31,11 +24,6 @@ def test_parameter_counts_of_the_official_cifar_supernet(k, count):
 def test_parameter_count_of_the_official_imagenet_supernet():
     supernet = make(channels=16, layers=8, k=2, stem="imagenet", classes=1000)
     assert sum(weight.numel() for weight in supernet.weights().values()) == 956_512
-
-
-def test_edges_are_ordered_by_target():
-    assert EDGES == tuple(sorted(EDGES, key=lambda edge: edge[1])) and len(EDGES) == 14
-    assert [len(edges) for edges in EDGES_INTO] == [2, 3, 4, 5]
 
 
 def test_alpha_and_beta_are_in_the_state_and_not_among_the_weights():
@@ -101,6 +89,10 @@ def test_the_side_operation_has_weights_of_its_own():
         {"k": 4, "side_operation": "conv_1x1", "spatial_stride": 2},
         {"channel_sampling": "random"},
         {"channel_sampling": "fixed"},
+        {"space": "s1"},
+        {"space": "s2", "k": 1},
+        {"space": "s3"},
+        {"space": "s4"},
     ],
 )
 def test_every_option_runs_forward_and_backward(values, size, stem):
@@ -174,3 +166,79 @@ def test_alpha_times_beta_is_compared_not_alpha():
     betas[9] = -3.0  # on a weak edge
     assert (("sep_conv_3x3", 0)) not in derive_genotype(arch(alphas_normal=alphas, betas_normal=betas)).normal[-2:]
     assert ("sep_conv_3x3", 0) in derive_genotype(arch(alphas_normal=alphas)).normal[-2:]
+
+
+def test_bf16_autocast_stays_close_and_its_gradients_are_single(tmp_path):
+    outcomes = []
+    for precision in ("fp32", "bf16"):
+        config = SearchConfig(channels=8, layers=3, implementation="reference", precision=precision)
+        supernet = Supernet(config, 3, generator=torch.Generator().manual_seed(0))
+        images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        logits = supernet(images)
+        assert logits.dtype == torch.float32
+        logits.square().sum().backward()
+        assert all(p.grad.dtype == torch.float32 for p in supernet.parameters())
+        outcomes.append(logits.detach())
+    assert not torch.equal(*outcomes)
+    torch.testing.assert_close(*outcomes, rtol=0, atol=0.1)
+
+
+def test_the_space_decides_the_columns_of_alpha_and_the_operations_of_every_edge():
+    for name, space in SPACES.items():
+        state = make(space=name).state_dict()
+        assert state["architecture.alphas_reduce"].shape == (14, space.operations_per_edge)
+    edges = make(space="s1").cells[0].edges
+    kinds = [[type(operation).__name__ for operation in edge.operations] for edge in edges]
+    assert kinds[0] == ["Identity", "DilatedConv"] and kinds[5] == ["Sequential", "Identity"]  # a pool and its norm
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_gradients_flow_to_every_alpha_and_beta_in_every_space(space):
+    supernet = make(space=space)
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    functional.cross_entropy(supernet(images), torch.arange(4)).backward()
+    for name, parameter in supernet.architecture.named_parameters():
+        assert parameter.grad.isfinite().all() and (parameter.grad != 0).all(), name
+
+
+def test_cells_are_named_in_the_space_that_alpha_belongs_to():
+    alphas = torch.zeros(14, 2)
+    alphas[3, 1] = alphas[5, 0] = 1.0  # edges 1 -> 3 and 0 -> 4
+    found = {"alphas_normal": alphas, "alphas_reduce": torch.zeros(14, 2)}
+    found |= {f"betas_{cell}": torch.zeros(14) for cell in ("normal", "reduce")}
+    genotype = derive_genotype(found, space="s1")
+    assert genotype.normal[2:6] == (
+        ("sep_conv_3x3", 1),
+        ("skip_connect", 0),
+        ("max_pool_3x3", 0),
+        ("skip_connect", 1),
+    )
+    assert genotype.reduce[-2:] == (("max_pool_3x3", 0), ("max_pool_3x3", 1))
+    assert {name for name, _ in derive_genotype(found, space="s4").reduce} == {"noise"}
+
+
+def test_none_is_left_out_wherever_the_space_has_it():
+    alphas = torch.zeros(14, 3)
+    alphas[:, SPACES["s3"].normal[0].index("none")] = 9
+    found = {f"alphas_{cell}": alphas for cell in ("normal", "reduce")}
+    found |= {f"betas_{cell}": torch.zeros(14) for cell in ("normal", "reduce")}
+    assert {name for name, _ in derive_genotype(found, space="s3").normal} == {"skip_connect"}
+
+
+def test_drop_path_is_for_training_and_keeps_or_drops_edges_of_whole_images():
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    supernet, plain = make(), make()
+    supernet.drop_path = 0.5
+    assert not torch.equal(supernet(x), supernet(x))
+    supernet.eval()
+    assert torch.equal(supernet(x), supernet(x))
+    cell = plain.cells[0].eval()
+    states = [torch.randn(64, 12, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    alphas, betas = torch.full((14, 8), 1 / 8), torch.ones(14)
+    out = cell(*states, alphas, betas, torch.Generator().manual_seed(3), 0.5)[:, :4]
+    kept = torch.Generator().manual_seed(3)
+    masks = [torch.rand(64, 1, 1, 1, generator=kept) >= 0.5 for _ in range(2)]
+    inputs = [cell.preprocess0(states[0]), cell.preprocess1(states[1])]
+    edges = [edge(part[:, :2], part[:, 2:], alphas[0]) for edge, part in zip(cell.edges, inputs, strict=False)]
+    expected = sum(2 * mask * edge for mask, edge in zip(masks, edges, strict=True))
+    assert torch.allclose(out, channel_shuffle(expected, 2), atol=1e-6)

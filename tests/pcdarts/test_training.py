@@ -1,6 +1,7 @@
 """What search and retraining share."""
 
 import math
+import time
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from pcdarts.training import (
+    Clock,
     Meter,
     cosine_rate,
     evaluate,
@@ -79,3 +81,20 @@ def test_an_impossible_device_is_named(name):
 
 def test_peak_memory_is_a_plausible_size():
     assert 10**7 < peak_memory_bytes(CPU) < 10**12
+
+
+def test_clock_adds_up_parts_and_starts_anew():
+    clock = Clock(CPU)
+    for _ in range(2):
+        with clock.part("a"):
+            time.sleep(0.01)
+
+    def slow():
+        for item in "xy":
+            time.sleep(0.01)
+            yield item
+
+    assert list(clock.over("b", slow())) == ["x", "y"]
+    seconds = clock.seconds()
+    assert set(seconds) == {"a", "b"} and all(0.02 <= value < 1 for value in seconds.values())
+    assert clock.seconds() == {}

@@ -1,0 +1,241 @@
+"""Reads published search logs of RobustDARTS, file by file; whatever is wrong with them is named in `Problems`.
+
+Source of the format: github.com/automl/RobustDARTS, src/search/train_search.py.  A job's folder is named
+{drop path}_{L2}-{job} and lies in {space}/{data set}; the number in a file's name is the seed.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcdarts.genotype import Genotype
+
+FOLDER = re.compile(r"(\d+(?:\.\d+)?)_(\d+(?:\.\d+)?(?:e-?\d+)?)-(\d+)")
+FILE = re.compile(r"(?:(log)_(\d+)\.txt|(errors|derivatives)_(\d+)\.json|(arch)_(\d+))")
+LISTS = ("train_acc", "train_loss", "valid_acc", "valid_loss")
+PRINTED_DIGITS = 2e-6
+"""Largest difference of a percentage to the same one printed with six digits."""
+
+_STAMPED = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) (.*)")
+_NUMBER = r"([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf))"
+_EPOCH = re.compile(rf"epoch (\d+) lr {_NUMBER}(?: drop_prob {_NUMBER} cutout_prob {_NUMBER})?")
+_VALUE = re.compile(rf"(train_acc|valid_acc) {_NUMBER}")
+_STEP = re.compile(rf"(train|valid) (\d+) {_NUMBER} {_NUMBER} {_NUMBER}")
+_SIZE = re.compile(r"param size = (\d+(?:\.\d+)?)MB")
+_OTHER = ("gpu device = ", "Args: ", "STARTING ITERATION: ", "EPOCHS TO TRAIN: ", "CURRENT EV: ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with the logs."""
+
+    kind: str
+    """malformed line, malformed file, missing file, contradiction, unknown file or failed search."""
+    path: str
+    """File or run, relative to the folder that is imported."""
+    detail: str
+    """What is wrong."""
+
+
+@dataclass(kw_only=True)
+class LogEpoch:
+    """What a log says about one epoch; None where it says nothing."""
+
+    epoch: int
+    """Epoch, counted from 0."""
+    learning_rate: float
+    """SGD learning rate."""
+    drop_path: float | None
+    """Drop-path probability."""
+    started: datetime
+    """Time of the first line, in the local time of the machine."""
+    ended: datetime
+    """Time of the last line."""
+    train_accuracy: float | None = None
+    """Accuracy on the training half; percent."""
+    valid_accuracy: float | None = None
+    """One-shot accuracy on the validation half, with the training transform; percent."""
+    genotype: Genotype | None = None
+    """Cells after the epoch."""
+    not_finite: str = ""
+    """The first step whose loss is not finite."""
+
+
+@dataclass(kw_only=True)
+class Log:
+    """What log_N.txt says."""
+
+    epochs: list[LogEpoch] = field(default_factory=list)
+    """Epochs in the order of the file."""
+    parameters: int | None = None
+    """Weights of the super-network."""
+    contradiction: str = ""
+    """Why the file as a whole cannot be believed; empty if it can."""
+
+
+def read_log(path: Path, name: str, problems: list[Problem]) -> Log:
+    """Read log_N.txt; lines that cannot be read are added to `problems` and left out."""
+    log = Log()
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        stamped = _STAMPED.fullmatch(line.strip())
+        reason = _read_line(log, stamped[1], stamped[2]) if stamped else "no time stamp"
+        if reason:
+            problems.append(Problem(kind="malformed line", path=name, detail=f"line {number}: {reason}"))
+    for before, after in zip(log.epochs, log.epochs[1:], strict=False):
+        if after.epoch <= before.epoch and not log.contradiction:
+            log.contradiction = f"epoch {after.epoch} follows epoch {before.epoch}"
+        elif after.epoch > before.epoch + 1:
+            detail = f"epochs {before.epoch + 1} to {after.epoch - 1} are not in the log"
+            problems.append(Problem(kind="malformed file", path=name, detail=detail))
+    if log.epochs and log.epochs[0].epoch:
+        log.contradiction = log.contradiction or f"the log starts at epoch {log.epochs[0].epoch}"
+    return log
+
+
+def _read_line(log: Log, stamp: str, message: str) -> str:
+    """Take one line into the log; returns what is wrong with it, empty if nothing is."""
+    try:
+        time = datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f")
+    except ValueError:
+        return f"time stamp {stamp!r}"
+    if found := _EPOCH.fullmatch(message):
+        drop_path = None if found[3] is None else float(found[3])
+        log.epochs.append(
+            LogEpoch(epoch=int(found[1]), learning_rate=float(found[2]), drop_path=drop_path, started=time, ended=time)
+        )
+        return ""
+    if found := _SIZE.fullmatch(message):
+        log.parameters = round(float(found[1]) * 1e6)
+        return ""
+    if message.startswith(_OTHER):
+        return ""
+    if not log.epochs:
+        return f"before the first epoch: {message[:60]!r}"
+    epoch = log.epochs[-1]
+    epoch.ended = max(epoch.ended, time)
+    if found := _STEP.fullmatch(message):
+        if not epoch.not_finite and not math.isfinite(float(found[3])):
+            epoch.not_finite = f"{found[1]} loss {found[3]} at step {int(found[2])} of epoch {epoch.epoch}"
+        return ""
+    if found := _VALUE.fullmatch(message):
+        return _set_accuracy(epoch, found[1], float(found[2]))
+    if message.startswith("genotype = "):
+        return _set_genotype(epoch, message.removeprefix("genotype = "))
+    return f"unknown: {message[:60]!r}"
+
+
+def _set_accuracy(epoch: LogEpoch, name: str, value: float) -> str:
+    attribute = "train_accuracy" if name == "train_acc" else "valid_accuracy"
+    if not 0 <= value <= 100:
+        return f"{name} is {value}, but must be between 0 and 100"
+    if getattr(epoch, attribute) is not None:
+        return f"a second {name} in epoch {epoch.epoch}; the first one is kept"
+    setattr(epoch, attribute, value)
+    return ""
+
+
+def _set_genotype(epoch: LogEpoch, text: str) -> str:
+    if epoch.genotype is not None:
+        return f"a second genotype in epoch {epoch.epoch}; the first one is kept"
+    try:
+        epoch.genotype = Genotype.parse(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def read_genotype(path: Path, name: str, problems: list[Problem]) -> Genotype | None:
+    """Read arch_N; None where it cannot be read."""
+    try:
+        return Genotype.parse(_text(path))
+    except ValueError as error:
+        problems.append(Problem(kind="malformed file", path=name, detail=str(error)))
+        return None
+
+
+def read_lists(path: Path, name: str, problems: list[Problem]) -> dict[str, list[float]] | None:
+    """Read errors_N.json: the four lists, of equal length; None where they are not."""
+    try:
+        found = json.loads(_text(path))
+        lists = {key: [float(value) for value in found[key]] for key in LISTS}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = f"no list {error}" if isinstance(error, KeyError) else str(error)
+        problems.append(Problem(kind="malformed file", path=name, detail=reason))
+        return None
+    lengths = {key: len(values) for key, values in lists.items()}
+    if len(set(lengths.values())) > 1:
+        text = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        problems.append(Problem(kind="contradiction", path=name, detail=f"lists of different lengths: {text}"))
+        return None
+    return lists
+
+
+def list_meaning(logged: dict[int, float], listed: list[float]) -> tuple[str, list[int]]:
+    """What a list named train_acc or valid_acc holds, as the log's accuracies tell, and the epochs that it contradicts.
+
+    `logged` maps an epoch to its accuracy in percent.  Returns "accuracy", "error", or "unknown" where the list agrees
+    with neither, or in some epochs with the one and in others with the other.
+    """
+    distances = {e: (abs(listed[e] - a), abs(100 - listed[e] - a)) for e, a in logged.items() if e < len(listed)}
+    as_accuracy = {e for e, (accuracy, _) in distances.items() if accuracy <= PRINTED_DIGITS}
+    as_error = {e for e, (_, error) in distances.items() if error <= PRINTED_DIGITS}
+    if bool(as_accuracy - as_error) == bool(as_error - as_accuracy):
+        return "unknown", sorted(distances)
+    meaning, agreeing = ("accuracy", as_accuracy) if as_accuracy - as_error else ("error", as_error)
+    return meaning, sorted(set(distances) - agreeing)
+
+
+def read_eigenvalues(path: Path, name: str, problems: list[Problem]) -> dict[int, float]:
+    """Largest algebraic eigenvalue of the Hessians in derivatives_N.json, by epoch.
+
+    Lines that cannot be read are left out, and so is an epoch that has two different Hessians.
+    """
+    found: dict[int, float] = {}
+    contradicted: set[int] = set()
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            epoch, value = _eigenvalue(json.loads(line))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            problems.append(Problem(kind="malformed line", path=name, detail=f"line {number}: {reason}"))
+            continue
+        if found.setdefault(epoch, value) != value:
+            contradicted.add(epoch)
+    for epoch in sorted(contradicted):
+        del found[epoch]
+        problems.append(Problem(kind="contradiction", path=name, detail=f"epoch {epoch} has two different Hessians"))
+    return dict(sorted(found.items()))
+
+
+def _eigenvalue(entry: Any) -> tuple[int, float]:
+    epoch, hessian = entry["epoch"], np.array(entry["H"], dtype=float)
+    if type(epoch) is not int or epoch < 0:
+        raise ValueError(f"epoch is {epoch!r}, but must be a whole number from 0")
+    if hessian.ndim != 2 or hessian.shape[0] != hessian.shape[1] or not hessian.size:
+        raise ValueError(f"H has shape {hessian.shape}, but must be square")
+    if not np.isfinite(hessian).all():
+        raise ValueError("H has entries that are not finite")
+    if np.abs(hessian - hessian.T).max() > 1e-2 * np.abs(hessian).max():
+        raise ValueError("H is not symmetric")
+    return epoch, float(np.linalg.eigvalsh((hessian + hessian.T) / 2)[-1])
+
+
+def job_folders(root: Path) -> Iterator[Path]:
+    """Folders that hold files of the format, sorted by path."""
+    folders = {path.parent for path in root.rglob("*") if FILE.fullmatch(path.name) and path.is_file()}
+    return iter(sorted(folders))
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
