@@ -1,11 +1,15 @@
 """The command line: what it makes of its arguments, and bad input."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import _parser, main, study_from_arguments
 from pcdarts.presets import fashion
+from tests.analysis.synthetic import write_study
 
 
 def study(*argv):
@@ -90,3 +94,22 @@ def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, 
     assert code == 2 and message in error
     assert "Traceback" not in error and len(error.strip().splitlines()) <= 2
     assert not [path for path in os.listdir(tmp_path) if path != "studies"]
+
+
+def test_a_report_has_three_forms(tmp_path, capsys):
+    store = write_study(str(tmp_path / "demo"))  # as an import leaves it: its study.json describes no search
+    for form, name in (("html", "report.html"), ("md", "report.md"), ("csv", "report-csv")):
+        assert main(["report", store.root, "--format", form]) == 0
+        assert capsys.readouterr().out == f"wrote {store.root}/{name}\n" and (tmp_path / "demo" / name).exists()
+    with pytest.raises(SystemExit):
+        main(["report", store.root, "--format", "pdf"])
+    assert "invalid choice: 'pdf'" in capsys.readouterr().err
+
+
+def test_a_report_needs_neither_pytorch_nor_ray(tmp_path):
+    store = write_study(str(tmp_path / "demo"))
+    script = f"import sys; from orchestrator.cli import main; main(['report', {store.root!r}])"
+    script += "; print({'torch', 'ray'} & set(sys.modules))"
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
+    assert run.stdout.endswith("report.html\nset()\n")
