@@ -38,6 +38,9 @@ class SearchConfig:
     train_portion: float = 0.5
     """Share of the training images for the weights; the rest is the validation data for alpha and beta. No effect on
     imagenet, where split_file or the built-in lists decide."""
+    max_images: int = 0
+    """Training images that are used at all, the first in stored order, to try things out; 0: all. No effect on
+    imagenet."""
     batch_size: int = 256
     """Images per step, for weights and for alpha."""
     epochs: int = 50
@@ -173,7 +176,9 @@ class SearchConfig:
         )
         for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, self, name, "above 0")
-        for name in ("learning_rate_min", "weight_decay", "alpha_weight_decay", "alpha_gradient_clip", "cutout"):
+        for name in ("learning_rate_min", "weight_decay", "alpha_weight_decay", "alpha_gradient_clip"):
+            _require(getattr(self, name) >= 0, self, name, "at least 0")
+        for name in ("cutout", "max_images"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
         _require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
         for name in ("momentum", "drop_path"):

@@ -100,9 +100,9 @@ def search_batches(
 ) -> tuple[ImageBatches, ImageBatches]:
     """The training images for the weights, and those for alpha and beta.
 
-    The first `train_portion` of the images, in stored order as in the official code, are for the weights.  ImageNet is
-    split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files are downloaded if
-    `download` allows it.  Raises ValueError for data that is missing or cannot be read.
+    The first `train_portion` of the (first `max_images`) images, in stored order as in the official code, are for the
+    weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files
+    are downloaded if `download` allows it.  Raises ValueError for data that is missing or cannot be read.
     """
     if config.dataset == "imagenet":
         from pcdarts import imagenet  # imports torchvision, which takes a second
@@ -110,6 +110,8 @@ def search_batches(
         return imagenet.search_batches(config, device)
     info = DATASETS[config.dataset]
     (images, labels), _ = load(config.dataset, config.data_dir, download=download)
+    if config.max_images:
+        images, labels = images[: config.max_images], labels[: config.max_images]
     count = _part("train_portion", config.train_portion, len(labels))
     return (
         TensorBatches(images[:count], labels[:count], info, device=device, cutout=config.cutout),

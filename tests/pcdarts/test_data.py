@@ -122,3 +122,11 @@ def test_check_dataset_of_built_in_and_unknown_sets():
     assert check_dataset("synthetic", "") == "synthetic: 4 classes, 3 x 16 x 16 pixels, built in"
     with pytest.raises(ValueError, match="dataset is 'mnist', but must be one of digits, fashion-mnist"):
         check_dataset("mnist", "")
+
+
+def test_the_first_images_alone_where_a_search_asks_for_so_many():
+    whole, part = (SearchConfig(dataset="digits", max_images=count) for count in (0, 100))
+    (weights, alpha), (few, others) = (search_batches(config, torch.device("cpu")) for config in (whole, part))
+    assert len(weights) > 100 < len(alpha) and (len(few), len(others)) == (50, 50)
+    for images, expected in zip(next(few.in_order(50)), next(weights.in_order(50)), strict=True):
+        assert torch.equal(images, expected)
