@@ -66,7 +66,7 @@ def test_warm_up_of_the_retraining_keeps_its_share_too(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, fashion"),
+        (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, baselines, fashion"),
         (["run", "smoke", "--k", "3"], "k is 3, but must be one of [1, 2, 4]"),
         (["run", "smoke", "--dataset", "mnist"], "'mnist' is not one of digits"),
         (["run", "smoke", "--colour", "3"], "unrecognized arguments: --colour 3"),
