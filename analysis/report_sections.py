@@ -1,16 +1,19 @@
 """Sections of the report about results, in their order: from the settings to the retrained networks."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from analysis import cells, report_cells, report_epochs, report_figures, report_rates, report_tables, report_text
 from analysis.agreement import alpha_rank_correlation, rank_correlation
+from analysis.bootstrap import stratified_bootstrap
 from analysis.comparison import compare_settings, critical_difference
 from analysis.figures import MAX_DOTS
 from analysis.page import Block, Figure, Legend, Section, Text
 from analysis.report_cells import SettingCells
 from analysis.report_text import number, records
-from analysis.statistics import rank_searches
+from analysis.statistics import WITH_RESULT, rank_searches
 from analysis.study_data import StudyData
 
 KINDS = tuple((name, f"var(--cell-{kind})") for kind, name in cells.KINDS.items())
@@ -46,8 +49,19 @@ def sections(data: StudyData) -> list[Section]:
 
 def _settings(data: StudyData, found: list[SettingCells]) -> Section:
     table = report_tables.settings_table(data.summaries, found)
-    blocks: tuple[Block, ...] = (table,) if table.rows else (Text(text="No search has ended yet."),)
-    return Section(id="settings", title="Settings", blocks=blocks)
+    if not table.rows:
+        return Section(id="settings", title="Settings", blocks=(Text(text="No search has ended yet."),))
+    blocks: list[Block] = [table]
+    scored = data.searches[data.searches["status"].isin(WITH_RESULT)]
+    pooled = stratified_bootstrap(
+        [rows["valid_accuracy"] for _, rows in scored.groupby("setting")], np.random.default_rng(0)
+    )
+    if len(data.summaries) > 1 and not math.isnan(pooled.low):
+        text = f"All settings together: {report_text.estimate(pooled)} %, resampled within every setting."
+        blocks.append(Text(text=text, style="note"))
+    if len(data.settings):
+        blocks.append(report_tables.seeds_needed_table(data.settings))
+    return Section(id="settings", title="Settings", blocks=tuple(blocks))
 
 
 def _comparisons(data: StudyData) -> Section:

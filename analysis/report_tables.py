@@ -59,6 +59,37 @@ def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingC
     )
 
 
+def seeds_needed_table(settings: pd.DataFrame) -> Table:
+    """One row a setting of a study that added seeds until its mean was known well enough."""
+    corrected = bool(settings["corrected_interval"].all())
+    return Table(
+        id="seeds-needed",
+        caption="Seeds until the mean of a setting was known well enough; percentage points",
+        headings=("setting", "seeds", "half-width", "target", "most seeds", "why no more"),
+        rows=tuple(
+            (
+                row["setting"],
+                str(row["seeds_run"]),
+                number(row["halfwidth"]),
+                number(row["target_halfwidth"]),
+                str(row["max_seeds"]),
+                row["reason"],
+            )
+            for row in records(settings)
+        ),
+        text_columns=frozenset({"why no more"}),
+        wide_columns=frozenset({"why no more"}),
+        note=(
+            "Half-width of Student's t interval of the mean. "
+            + (
+                "Intervals are wide enough to hold together with 95 % at every look."
+                if corrected
+                else "An interval at which seeds stop is optimistic: they stop where it happens to be narrow."
+            )
+        ),
+    )
+
+
 def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     """One row a pair of settings, the smallest adjusted p-value first."""
     order = sorted(comparisons, key=lambda c: (math.isnan(c.p_adjusted), c.p_adjusted, -abs(c.effect_size)))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.statistics import SettingSummary, summarize_settings
 from analysis.store import ResultStore
-from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
+from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, SETTINGS
 
 HEAVY = frozenset({"alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce", "genotype"})
 """Columns of `epochs` that hold most of its bytes: 2 x (14 x 8 + 14) numbers and the cells as text, every epoch."""
@@ -32,6 +32,11 @@ class StudyData:
     def epochs(self) -> pd.DataFrame:
         """The table `epochs` without its HEAVY columns."""
         return self.store.read(EPOCHS, columns=[name for name in EPOCHS.schema.names if name not in HEAVY])
+
+    @cached_property
+    def settings(self) -> pd.DataFrame:
+        """The table `settings`, whole; empty where seeds were fixed."""
+        return self.store.read(SETTINGS)
 
     @cached_property
     def queue(self) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from analysis.report_tables import retrains_table
 from analysis.report_text import verdict
 from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
-from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
+from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, SETTINGS
 from pcdarts.genotype import PUBLISHED
 from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
 
@@ -88,6 +88,26 @@ def test_a_whole_study(tmp_path):
         f"pd.read_parquet(&#34;{store.root}/searches&#34;)" in page
         or f'pd.read_parquet("{store.root}/searches")' in page
     )
+
+
+def test_seeds_that_were_added_are_explained_and_all_settings_pooled(tmp_path):
+    store = write_study(str(tmp_path / "demo"))
+    row = SETTINGS.row(
+        setting="k=4",
+        study="demo",
+        target_halfwidth=0.2,
+        max_seeds=20,
+        corrected_interval=False,
+        seeds_run=7,
+        seeds_with_result=6,
+        mean=81.0,
+        halfwidth=0.19,
+        reason="half-width 0.19 of 6 values is within the target 0.2",
+    )
+    store.append(SETTINGS, [row], "settings")
+    page = report(store)
+    assert 'id="table-seeds-needed"' in page and "is within the target 0.2" in page and "is optimistic" in page
+    assert re.search(r"All settings together: \d+\.\d+ \[\d+\.\d+, \d+\.\d+\] %", page)
 
 
 def test_the_same_tables_give_the_same_file(tmp_path):

@@ -71,7 +71,9 @@ def test_normalize():
 
 
 @pytest.mark.parametrize(
-    "augment", [lambda x, g: random_crop(x, 2, g), random_flip, lambda x, g: cutout(x, 3, g)], ids=str
+    "augment",
+    [lambda x, g: random_crop(x, 2, g), random_flip, lambda x, g: cutout(x, 3, g)],
+    ids=["crop", "flip", "cutout"],
 )
 def test_equal_generators_give_equal_images(augment):
     images = torch.rand(50, 3, 8, 8, generator=generator())
