@@ -1,5 +1,7 @@
 # Everything runs in .venv, which the first target that needs it sets up.
 PYTHON ?= python3
+# Processes that share the test files.
+WORKERS ?= 2
 BIN = .venv/bin
 STAMP = .venv/.installed
 
@@ -20,7 +22,7 @@ demo: setup
 	$(BIN)/python orchestrator/run.py demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
