@@ -91,7 +91,7 @@ def state_of(events: Iterable[Event]) -> JobState:
             term = event.term
         if event.kind == "dropped":
             state, error, retry_at = "dropped", event.error, None
-        elif event.kind == "retried" or (event.kind == "queued" and state == "dropped"):
+        elif (event.kind == "retried" and state != "running") or (event.kind == "queued" and state == "dropped"):
             state, tries, error, retry_at = "queued", 0, "", None
         elif event.kind == "started" and state != "dropped":
             tries += event.attempt > attempts or tries == 0

@@ -35,7 +35,7 @@ class LeaseHeldError(ValueError):
 
 
 class LeaseLostError(ValueError):
-    """This dispatcher could not renew its lease, or another one took over."""
+    """The lease could not be renewed in time, or another dispatcher took over."""
 
 
 @dataclass(frozen=True, kw_only=True)
