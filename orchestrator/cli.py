@@ -1,4 +1,4 @@
-"""The command `pcdarts`: run, queue, retrain, report, check, complexity, export.  Bad input ends in one line and exit code 2.
+"""The command `pcdarts`: studies, their queue and report, networks.  Bad input ends in one line and exit code 2.
 
 What needs PyTorch or Ray is imported where it is used: a report needs neither, and is there at once.
 """

@@ -31,7 +31,7 @@ def complexity_text(genotype: Genotype, recipe: str, sizes: Mapping[str, Any]) -
     config = RECIPES[recipe]()
     info = DATASETS[config.dataset]
     defaults = {name: getattr(config, name) for name in ("channels", "layers", "stem")}
-    values = defaults | {"classes": info.classes, "input": info.image_size} | sizes
+    values = {**defaults, "classes": info.classes, "input": info.image_size, **sizes}
     for name, least in (("channels", 2), ("layers", 3), ("classes", 1), ("input", 1)):
         if values[name] < least or (name == "channels" and values[name] % 2):
             rule = f"at least {least}" + (" and even" if name == "channels" else "")
