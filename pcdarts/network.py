@@ -184,9 +184,9 @@ class CellNetwork(nn.Module):
         counts = [cell.droppable for cell in self.cells if isinstance(cell, NetworkCell)]
         if not (self.training and self.drop_path):
             return [()] * len(counts)
-        factors = draw_paths((sum(counts), len(images)), self.drop_path, self.generator)
+        factors = draw_paths((len(images), sum(counts)), self.drop_path, self.generator)
         factors = factors.to(images.device, self.classifier.weight.dtype)[..., None, None, None]
-        return [part.unbind() for part in factors.split(counts)]
+        return [part.unbind(dim=1) for part in factors.split(counts, dim=1)]
 
     def _features(self, images: Tensor, paths: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
         before_previous, previous = apply_stem(self.stem, images)

@@ -194,7 +194,7 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def draw_paths(shape: tuple[int, ...], probability: float, generator: torch.Generator | None) -> Tensor:
-    """Factors of this shape: 0 with the given probability, and such that their expectation is 1.
+    """Factors of this shape, images first: 0 with the given probability, and such that their expectation is 1.
 
     The generator lives on the CPU: the same paths are dropped on every device.  Double precision, for every precision
     of the features.  Raises ValueError without a generator.
