@@ -19,7 +19,7 @@ from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
 from orchestrator.retraining import RetrainListener, RetrainQueue, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
-from orchestrator.sequential import further_searches, setting_rows
+from orchestrator.sequential import added_searches, further_searches, setting_rows
 from orchestrator.storage import create_or_open
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
@@ -101,7 +101,8 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
     searches = store.read(SEARCHES)
     ended = searches if not retry_failed else searches[searches["status"] != "failed"]
     done = set(ended["search_id"])
-    return [config for config in study.searches() if config.search_id not in done]
+    wanted = [*study.searches(), *added_searches(study, searches)]
+    return [config for config in wanted if config.search_id not in done]
 
 
 def failures(store: ResultStore, queue: RetrainQueue) -> int:

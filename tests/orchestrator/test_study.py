@@ -100,7 +100,7 @@ def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
 
 def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("orchestrator.cli.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir))
+    monkeypatch.setattr("orchestrator.study.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir))
     assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
     assert main(["retrain", str(finished)]) == 0
     assert seen == ["/elsewhere", "data"]
