@@ -1,4 +1,4 @@
-"""The command `pcdarts`: run, queue, retrain, report, check.  Bad input ends in one line and exit code 2.
+"""The command `pcdarts`: studies, their queue and report, networks.  Bad input ends in one line and exit code 2.
 
 What needs PyTorch or Ray is imported where it is used: a report needs neither, and is there at once.
 """
@@ -103,6 +103,22 @@ def _parser() -> argparse.ArgumentParser:
         skip=("max_failures", "retry_failed", "retry_delay", "retry_delay_max", "lease_timeout", "wait"),
     )
     checking.set_defaults(command=_check)
+
+    counting = commands.add_parser("complexity", help="count weights, multiply-adds and activations of a network")
+    counting.add_argument("genotype", metavar="GENOTYPE", help="a published name, a genotype's text, or a file of it")
+    counting.add_argument("--recipe", choices=("cifar10", "imagenet"), default="imagenet", help="sizes (imagenet)")
+    counting.add_argument("--input", type=int, metavar="PIXELS", help="height and width of images (the recipe's)")
+    for name, text in (("channels", "channels of the first cell"), ("layers", "cells"), ("classes", "classes")):
+        counting.add_argument(f"--{name}", type=int, metavar="INT", help=f"{text} (default: the recipe's)")
+    counting.add_argument("--stem", choices=("cifar", "imagenet"), help="first layers (default: the recipe's)")
+    counting.set_defaults(command=_complexity)
+
+    exporting = commands.add_parser("export", help="write the network of a retrained job: weights, cells, model card")
+    exporting.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
+    exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it")
+    exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
+    exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
+    exporting.set_defaults(command=_export)
     return parser
 
 
@@ -232,6 +248,24 @@ def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
     presets = [study_preset(name) for name in arguments.presets or ["cifar10"]]
     problems = [check(study, arguments.storage, arguments.data_dir, options) for study in presets]
     return 1 if any(problems) else 0
+
+
+def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.costs import complexity_text
+    from pcdarts.genotype import read_genotype
+
+    names = ("channels", "layers", "classes", "stem", "input")
+    sizes = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    print(complexity_text(read_genotype(arguments.genotype), arguments.recipe, sizes))
+    return 0
+
+
+def _export(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.exporting import export_job
+
+    for path in export_job(arguments.study_dir, arguments.job, arguments.out_dir, onnx=arguments.onnx):
+        print(f"wrote {path}")
+    return 0
 
 
 def run_main() -> int:

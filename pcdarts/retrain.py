@@ -86,6 +86,9 @@ class RetrainState:
             auxiliary=config.auxiliary_weight > 0,
             generator=self.generators["network"],
         ).to(self.device)
+        self.network.compiled, self.network.checkpoint_activations = config.compile, config.checkpoint_activations
+        if config.channels_last:
+            self.network.to_channels_last()
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=config.learning_rate,

@@ -57,6 +57,19 @@ def make(**values):
     return RetrainConfig(**(small | {"auxiliary_weight": 0.0, "learning_rate": 0.05} | values))
 
 
+def test_recomputed_activations_change_no_bit_of_a_training():
+    results = [retrain(CELL, make(checkpoint_activations=value, drop_path=0.5)) for value in (False, True)]
+    assert without(results[0], *MEASURED) == without(results[1], *MEASURED)
+
+
+def test_switches_reach_the_network():
+    network = RetrainState(CELL, make(channels_last=True, compile=True)).network
+    assert (network.channels_last, network.compiled, network.checkpoint_activations) == (True, True, False)
+    assert network.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(ValueError, match="compile is True, but must be False to checkpoint activations"):
+        make(compile=True, checkpoint_activations=True)
+
+
 def without(record, *names):
     return {name: value for name, value in dataclasses.asdict(record).items() if name not in names}
 
