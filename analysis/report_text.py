@@ -147,7 +147,9 @@ def _troubles(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> st
             return "The only search failed." if failed else "The only search was stopped by a collapse rule."
         return "A collapse rule warned." if warned else "It did not fail, and no collapse rule warned."
     collapses = f"{stopped or 'none'} {'was' if stopped < 2 else 'were'} stopped by a collapse rule"
-    warnings = f"{warned} more had warnings of one" if warned else "no other had a warning of one"
+    warnings = (
+        f"{warned} more had warnings of one" if warned else f"{'no other' if stopped else 'none'} had a warning of one"
+    )
     return f"{of}, {failed or 'none'} failed, {collapses}, and {warnings}."
 
 

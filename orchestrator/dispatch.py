@@ -39,10 +39,11 @@ def dispatch(
         now = queue.clock()
         states = {job["job_id"]: queue.state(job["job_id"], look=False) for job in jobs}
         left = [job for job in jobs if states[job["job_id"]].state in ("queued", "running")]
-        due = [job for job in left if (states[job["job_id"]].retry_at or 0) <= now]
+        due_at = {job["job_id"]: states[job["job_id"]].retry_at or 0.0 for job in left}
+        due = [job for job in left if due_at[job["job_id"]] <= now]
         if due:
             run(due)
         elif left:
-            pause = min(states[job["job_id"]].retry_at for job in left) - now
+            pause = min(due_at.values()) - now
             say(f"{len(left)} failed jobs are tried again in {pause:.0f} s")
             sleep(pause)

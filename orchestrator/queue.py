@@ -20,16 +20,18 @@ from typing import Any
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import StudyConfig
-from orchestrator.events import EventLog, Kind, State, backoff, state_of
+from orchestrator.events import EventLog, JobState, Kind, State, backoff, state_of
 from orchestrator.options import RunOptions
-from orchestrator.selection import select
+from orchestrator.selection import Candidate, select
 from orchestrator.storage import join
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, digest, identity
-from pcdarts.genotype import PUBLISHED, Genotype
+from pcdarts.genotype import PUBLISHED, Genotype, read_genotype
 
-PROGRESS_SECONDS = 30.0
-"""Least time between two events that tell a job's progress."""
+NOT_SELECTED = "no longer among the best cells"
+"""Why `update` drops a job; one that was dropped for this is queued again when it is among the best once more."""
+BY_HAND = "dropped by hand"
+"""Why `drop` drops a job; it stays dropped."""
 
 
 class RetrainQueue:
@@ -88,8 +90,8 @@ class RetrainQueue:
                 self.record(job_id, "done", attempt=result["attempt"])
         return [job for job in self.update() if job["state"] in ("queued", "running")]
 
-    def state(self, job_id: str, look: bool = True) -> Any:
-        """The JobState of a job, after a look for new events unless told otherwise."""
+    def state(self, job_id: str, look: bool = True) -> JobState:
+        """The state of a job, after a look for new events unless told otherwise."""
         if look:
             self.events.read()
         return state_of(self.events.known(job_id))
@@ -108,14 +110,17 @@ class RetrainQueue:
         self.events.append(job_id, kind, **content)
         rows = self.store.read_part(QUEUE, job_id)
         if rows:
-            request, state = self._read_requests()[job_id], state_of(self.events.known(job_id))
-            self._write(self._row(job_id, rows[0]["rank"], request, rows[0], state))
+            request = self._requests.get(job_id) or self._read_requests()[job_id]
+            self._write(self._row(job_id, rows[0]["rank"], request, rows[0], self.state(job_id, look=False)))
         else:
             self._show()
 
     def add(self, text: str) -> str:
-        """Queue a cell by hand: a published name or a genotype; the job's id.  Raises ValueError for neither."""
-        genotype = PUBLISHED.get(text) or Genotype.parse(text)
+        """Queue a cell by hand: a published name, a genotype, or a file that holds one; the job's id.
+
+        Raises ValueError for anything else, and for cells that are queued already or that no network can be built from.
+        """
+        genotype = read_genotype(text)
         job_id = self.job_id(genotype.digest)
         reason = f"added by hand ({text})" if text in PUBLISHED else "added by hand"
         if job_id in self._read_requests():
@@ -186,9 +191,9 @@ class RetrainQueue:
     def _taken_off(self, job_id: str) -> bool:
         """Whether a job was dropped because it was not among the best, not by hand."""
         state = self.state(job_id, look=False)
-        return bool(state.state == "dropped" and state.error == NOT_SELECTED)
+        return state.state == "dropped" and state.error == NOT_SELECTED
 
-    def _selected(self) -> list[Any]:
+    def _selected(self) -> list[Candidate]:
         searches = [row for part in self.store.parts(SEARCHES) for row in self.store.read_part(SEARCHES, part) or []]
         return select(searches, self.study.selection)
 
@@ -216,7 +221,7 @@ class RetrainQueue:
         return self._requests
 
     def _row(
-        self, job_id: str, rank: int, request: Mapping[str, Any], described: Mapping[str, Any], state: Any
+        self, job_id: str, rank: int, request: Mapping[str, Any], described: Mapping[str, Any], state: JobState
     ) -> dict[str, Any]:
         epochs = request["recipe"]["epochs"]
         done = epochs if state.state == "done" else min(state.epochs, epochs)
@@ -249,10 +254,6 @@ class RetrainQueue:
                 if job["state"] in kinds:
                     error = NOT_SELECTED if job["state"] == "dropped" else job["error"]
                     self.events.append(part, kinds[job["state"]], attempt=job["attempts"], error=error)
-
-
-NOT_SELECTED = "no longer among the best cells"
-BY_HAND = "dropped by hand"
 
 
 def _line(error: Exception) -> str:

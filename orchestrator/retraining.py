@@ -9,13 +9,16 @@ from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
-from orchestrator.queue import PROGRESS_SECONDS, RetrainQueue
+from orchestrator.queue import RetrainQueue
 from orchestrator.storage import checkpoint
 from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
 from pcdarts.training import limit_gpu_memory
+
+PROGRESS_SECONDS = 30.0
+"""Least time between two events that tell a job's progress."""
 
 
 def retrain_trial(trial: dict[str, Any]) -> None:

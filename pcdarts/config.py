@@ -244,8 +244,8 @@ class RetrainConfig:
     compile: bool = False
     """Compile the network with torch.compile: takes minutes once. Not yet run on a GPU."""
     checkpoint_activations: bool = False
-    """Keep only the inputs of every cell, and compute the cell once more for its gradient: less memory, the same
-    result to the bit, about a third more time."""
+    """Keep only the inputs of every cell, and compute the cell once more for its gradient: less memory, more time, the
+    same result to the bit."""
     seed: int = 0
     """Seed of every random draw."""
     threads: int = 1

@@ -22,8 +22,8 @@ def early_stop_epoch(epochs: Sequence[int], eigenvalues: Sequence[float]) -> int
     `eigenvalues` its values there, both of shape (n,).  A moving average over 5 entries stands at the middle one.  The
     search stops at the first average above 1.3 times the one 4 entries earlier, if that one stands at epoch 10 or
     later; the cell of that earlier epoch is returned.  The rule looks at finished windows alone, so it says the same
-    while a search runs.  Averages that are NaN or not above 0 stop
-    nothing.  Raises ValueError for lists of different lengths and for epochs that do not increase.
+    while a search runs.  Averages that are NaN or not above 0 stop nothing.  Raises ValueError for lists of different
+    lengths and for epochs that do not increase.
     """
     if len(epochs) != len(eigenvalues):
         raise ValueError(f"there are {len(epochs)} epochs and {len(eigenvalues)} eigenvalues, but must be one for each")

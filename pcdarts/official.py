@@ -7,7 +7,7 @@ it, under the names that they have there.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -141,6 +141,15 @@ def supernet_to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[st
     arch = {name.removeprefix("architecture."): v for name, v in state.items() if name.startswith("architecture.")}
     weights = {_supernet_name(name): v for name, v in state.items() if not name.startswith("architecture.")}
     return weights, arch
+
+
+@overload
+def to_official(network: CellNetwork) -> dict[str, Tensor]: ...
+@overload
+def to_official(network: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor]]: ...
+def to_official(network: CellNetwork | Supernet) -> Any:
+    """`network_to_official` or `supernet_to_official`, whichever it is."""
+    return network_to_official(network) if isinstance(network, CellNetwork) else supernet_to_official(network)
 
 
 def _plain(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,60 +7,25 @@ Matrix = tuple[Vector, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRecord:
-    """The state of a search after one epoch."""
+class Measures:
+    """What is measured of alpha, beta, weights, cells and time: after an epoch, or of a search at its chosen epoch."""
 
-    epoch: int
-    """Epoch, counted from 0."""
-    alpha_trained: bool
-    """Whether alpha and beta were trained in this epoch; false during the warm-up."""
-    learning_rate: float
-    """SGD learning rate of the weights in this epoch."""
-    train_loss: float
-    """Mean cross-entropy of the super-network on the training half, in training mode, during the epoch."""
-    train_accuracy: float
-    """Accuracy of the super-network on the training half, in training mode, during the epoch; percent."""
-    valid_loss: float | None
-    """Mean cross-entropy of the super-network on the validation half, in evaluation mode, after the epoch; empty in
-    epochs that validate_every leaves out."""
-    valid_accuracy: float | None
-    """Accuracy of the super-network on the validation half, in evaluation mode, after the epoch; percent."""
-    genotype: str
-    """Cells derived from alpha and beta after the epoch, in the official notation."""
-    genotype_digest: str
-    """16 hex digits, equal for isomorphic cells."""
-    alphas_normal: Matrix
-    """Alpha of the normal cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
-    alphas_reduce: Matrix
-    """Alpha of the reduction cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
-    betas_normal: Vector
-    """Beta of the normal cell before the softmax: 14 edges."""
-    betas_reduce: Vector
-    """Beta of the reduction cell before the softmax: 14 edges."""
-    alpha_entropy_normal: float
+    alpha_entropy_normal: float | None = None
     """Mean over the edges of the entropy of softmax(alpha), normal cell; nats, at most the ln of an edge's operations:
     ln 8 = 2.079 in the space darts."""
-    alpha_entropy_reduce: float
+    alpha_entropy_reduce: float | None = None
     """As alpha_entropy_normal, for the reduction cell."""
-    beta_entropy_normal: float
+    beta_entropy_normal: float | None = None
     """Mean over the nodes of the entropy of softmax(beta), divided by its maximum (ln of the node's edges); 0 to 1."""
-    beta_entropy_reduce: float
+    beta_entropy_reduce: float | None = None
     """As beta_entropy_normal, for the reduction cell."""
-    skip_connections_normal: int
-    """Skip connections in the derived normal cell, 0 to 8."""
-    skip_connections_reduce: int
-    """Skip connections in the derived reduction cell, 0 to 8."""
-    seconds: float
-    """Wall-clock time of the epoch, validation included; seconds."""
-    peak_memory_bytes: int
-    """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     dominant_eigenvalue: float | None = None
     """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on
     eigenvalue_batch validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every
-    leaves out."""
+    leaves out; in `searches` the last one measured."""
     discretized_accuracy: float | None = None
     """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and
-    edges; percent, measured where the eigenvalue and valid_accuracy are."""
+    edges; percent, measured where the eigenvalue and valid_accuracy are; in `searches` the last one measured."""
     discretization_gap: float | None = None
     """valid_accuracy - discretized_accuracy; percentage points."""
     alpha_margin_normal: float | None = None
@@ -102,29 +67,72 @@ class EpochRecord:
     train_valid_gap: float | None = None
     """train_accuracy - valid_accuracy; percentage points."""
     eigenvalue_seconds: float | None = None
-    """Time of measuring the dominant eigenvalue, a part of seconds_metrics; seconds."""
+    """Time of measuring the dominant eigenvalue, a part of seconds_metrics; seconds, in `searches` of all epochs."""
     seconds_data: float | None = None
-    """Time of waiting for batches of both halves while training; seconds."""
+    """Time of waiting for batches of both halves while training; seconds, in `searches` of all epochs."""
     seconds_weights: float | None = None
-    """Time of the steps on the weights; seconds."""
+    """Time of the steps on the weights; seconds, in `searches` of all epochs."""
     seconds_alpha: float | None = None
-    """Time of the steps on alpha and beta; seconds."""
+    """Time of the steps on alpha and beta; seconds, in `searches` of all epochs."""
     seconds_validation: float | None = None
-    """Time of measuring the validation accuracy; seconds."""
+    """Time of measuring the validation accuracy; seconds, in `searches` of all epochs."""
     seconds_metrics: float | None = None
-    """Time of all other measures, eigenvalue and discretized accuracy included; seconds."""
+    """Time of all other measures, the eigenvalue among them; seconds, in `searches` of all epochs."""
     images_per_second: float | None = None
-    """Images for the weights, divided by the sum of seconds_data, seconds_weights and seconds_alpha."""
+    """Images for the weights per second of seconds_data, seconds_weights and seconds_alpha together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochState:
+    """Losses, alpha, beta and cells of a search after one epoch."""
+
+    epoch: int
+    """Epoch, counted from 0."""
+    alpha_trained: bool
+    """Whether alpha and beta were trained in this epoch; false during the warm-up."""
+    learning_rate: float
+    """SGD learning rate of the weights in this epoch."""
+    train_loss: float
+    """Mean cross-entropy of the super-network on the training half, in training mode, during the epoch."""
+    train_accuracy: float
+    """Accuracy of the super-network on the training half, in training mode, during the epoch; percent."""
+    valid_loss: float | None
+    """Mean cross-entropy of the super-network on the validation half, in evaluation mode, after the epoch; empty in
+    epochs that validate_every leaves out."""
+    valid_accuracy: float | None
+    """Accuracy of the super-network on the validation half, in evaluation mode, after the epoch; percent."""
+    genotype: str
+    """Cells derived from alpha and beta after the epoch, in the official notation."""
+    genotype_digest: str
+    """16 hex digits, equal for isomorphic cells."""
+    alphas_normal: Matrix
+    """Alpha of the normal cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
+    alphas_reduce: Matrix
+    """Alpha of the reduction cell before the softmax: 14 edges x the space's operations of an edge, 8 in darts."""
+    betas_normal: Vector
+    """Beta of the normal cell before the softmax: 14 edges."""
+    betas_reduce: Vector
+    """Beta of the reduction cell before the softmax: 14 edges."""
+    skip_connections_normal: int
+    """Skip connections in the derived normal cell, 0 to 8."""
+    skip_connections_reduce: int
+    """Skip connections in the derived reduction cell, 0 to 8."""
+    seconds: float
+    """Wall-clock time of the epoch, validation included; seconds."""
+    peak_memory_bytes: int
+    """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     warnings: str = ""
     """What the collapse rules said after the epoch, joined by "; "; empty if nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchResult:
-    """The outcome of a search: the state after its chosen epoch, which is the last one unless a rule stopped it.
+class EpochRecord(Measures, EpochState):
+    """All that a search reports of one epoch; the state's fields come first."""
 
-    A random cell has no losses, accuracies or measures of training.
-    """
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOutcome:
+    """The cells of a search and how it ended.  A random cell has no losses and accuracies."""
 
     genotype: str
     """Cells that the search found, in the official notation."""
@@ -164,70 +172,16 @@ class SearchResult:
     """What the collapse rules said in all epochs, each sentence once, joined by "; "; empty if nothing."""
     early_stop_epoch: int | None = None
     """Epoch that the eigenvalue rule names, whether or not it was obeyed; empty where it names none."""
-    alpha_entropy_normal: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    alpha_entropy_reduce: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    beta_entropy_normal: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    beta_entropy_reduce: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    dominant_eigenvalue: float | None = None
-    """As in `epochs`: the last one measured, at or before the chosen epoch."""
-    discretized_accuracy: float | None = None
-    """As in `epochs`: the last one measured, at or before the chosen epoch."""
-    discretization_gap: float | None = None
-    """As in `epochs`: the last one measured, at or before the chosen epoch."""
-    alpha_margin_normal: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    alpha_margin_reduce: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    edge_margin_normal: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    edge_margin_reduce: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    pools_normal: int | None = None
-    """As in `epochs`, at the chosen epoch."""
-    pools_reduce: int | None = None
-    """As in `epochs`, at the chosen epoch."""
-    parameter_free_share_normal: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    parameter_free_share_reduce: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    depth_normal: int | None = None
-    """As in `epochs`, at the chosen epoch."""
-    depth_reduce: int | None = None
-    """As in `epochs`, at the chosen epoch."""
-    width_normal: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    width_reduce: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    alpha_kendall_tau: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    weight_norm: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    alpha_norm: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    beta_norm: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    train_valid_gap: float | None = None
-    """As in `epochs`, at the chosen epoch."""
-    eigenvalue_seconds: float | None = None
-    """As in `epochs`, added up over all epochs; seconds."""
-    seconds_data: float | None = None
-    """As in `epochs`, added up over all epochs; seconds."""
-    seconds_weights: float | None = None
-    """As in `epochs`, added up over all epochs; seconds."""
-    seconds_alpha: float | None = None
-    """As in `epochs`, added up over all epochs; seconds."""
-    seconds_validation: float | None = None
-    """As in `epochs`, added up over all epochs; seconds."""
-    seconds_metrics: float | None = None
-    """As in `epochs`, added up over all epochs; seconds."""
-    images_per_second: float | None = None
-    """As in `epochs`, over all epochs."""
     gpu_days: float | None = None
     """seconds / 86400, for the one GPU that a search uses; empty on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult(Measures, SearchOutcome):
+    """All that a search reports in the end, as it was after its chosen epoch: the last one unless a rule stopped it.
+
+    A random cell has no measures of training.  The outcome's fields come first.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

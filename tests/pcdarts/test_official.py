@@ -16,6 +16,7 @@ from pcdarts.official import (
     network_to_official,
     supernet_from_official,
     supernet_to_official,
+    to_official,
 )
 from pcdarts.supernet import Supernet
 
@@ -378,3 +379,12 @@ def test_the_official_networks_compute_the_same(stem, size, request, monkeypatch
     finally:
         for name in ("model", "operations", "genotypes", "utils"):
             sys.modules.pop(name, None)
+
+
+def test_either_kind_of_network_is_written_by_one_name():
+    supernet, cells = make(), network("cifar")
+    weights, arch = to_official(supernet)
+    assert list(weights) == list(supernet_to_official(supernet)[0]) and set(arch) == set(
+        supernet_to_official(supernet)[1]
+    )
+    assert list(to_official(cells)) == list(network_to_official(cells))

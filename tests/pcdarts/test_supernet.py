@@ -168,7 +168,7 @@ def test_alpha_times_beta_is_compared_not_alpha():
     assert ("sep_conv_3x3", 0) in derive_genotype(arch(alphas_normal=alphas)).normal[-2:]
 
 
-def test_bf16_autocast_stays_close_and_its_gradients_are_single(tmp_path):
+def test_bf16_autocast_stays_close_and_its_gradients_are_single():
     outcomes = []
     for precision in ("fp32", "bf16"):
         config = SearchConfig(channels=8, layers=3, implementation="reference", precision=precision)
