@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pcdarts.distributed import draw_per_image
+
 
 class ConvBatchNorm(nn.Sequential):
     """ReLU - convolution(s) - batch norm."""
@@ -200,5 +202,5 @@ def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generato
     """
     if generator is None:
         raise ValueError(f"drop_path is {probability}, but draws need a generator; give CellNetwork one or set it to 0")
-    kept = torch.rand(len(x), 1, 1, 1, generator=generator) >= probability
+    kept = draw_per_image((len(x), 1, 1, 1), generator) >= probability
     return x * kept.to(x.device, x.dtype).div(1 - probability)

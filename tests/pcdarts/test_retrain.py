@@ -45,7 +45,9 @@ class FakeBatches:
 def small_data(monkeypatch):
     def use(count=12, size=8):
         monkeypatch.setattr(
-            module, "retrain_batches", lambda config, device: tuple(FakeBatches(seed, count, size) for seed in range(3))
+            module,
+            "retrain_batches",
+            lambda config, device, **options: tuple(FakeBatches(seed, count, size) for seed in range(3)),
         )
 
     use()
@@ -129,7 +131,7 @@ def test_one_step_by_hand(tmp_path, small_data):
 def test_the_best_validation_epoch_is_tested_and_the_test_set_is_used_once(monkeypatch):
     accuracies, seen = [50.0, 90.0, 90.0, 70.0, 33.0], []
 
-    def fake_evaluate(model, batches, device):
+    def fake_evaluate(model, batches, device, *arguments, **options):
         seen.append(({name: value.clone() for name, value in model.state_dict().items()}, model.drop_path))
         return Score(1.0, accuracies[len(seen) - 1])
 
