@@ -102,9 +102,7 @@ class RetrainState:
         self.forward: nn.Module = _WithAuxiliary(self.network)
         if workers.count > 1:
             share_batch_norm(self.network, self.device)
-            self.forward = DistributedDataParallel(
-                self.forward, broadcast_buffers=False, find_unused_parameters=leaves_inputs_unused(genotype)
-            )
+            self.forward = DistributedDataParallel(self.forward, find_unused_parameters=leaves_inputs_unused(genotype))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
