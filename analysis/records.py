@@ -124,9 +124,17 @@ class RetrainJob:
     attempts: int
     """Retrainings that were started."""
     error: str
-    """What the last attempt failed with; empty if it did not."""
+    """What the last attempt failed with, or why the job was dropped; empty otherwise."""
     submitted_at: str
     """When the job was queued, ISO 8601 in UTC."""
+    epochs_done: int | None = None
+    """Epochs that are trained, as reported at most twice a minute."""
+    epochs_planned: int | None = None
+    """Epochs of the recipe."""
+    seconds_left: float | None = None
+    """Running jobs: epochs that are left x time of the last one; seconds."""
+    retry_at: str | None = None
+    """When a failed attempt is repeated, ISO 8601 in UTC; empty where none is to come."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@
 A part is written whole and then put in place, and its name is the id of what it holds: writing it again replaces it.
 """
 
+import errno
 import os
 import re
 import uuid
@@ -124,6 +125,45 @@ class ResultStore:
     def write_text(self, name: str, text: str) -> None:
         """Write a text file into the study's folder whole, UTF-8."""
         self._write(f"{self._path}/{_checked(name)}", text.encode())
+
+    def create_text(self, name: str, text: str) -> bool | None:
+        """Write a text file that must be new: True if it was, False where it exists, None where nobody can tell.
+
+        Of several writers at once, one gets True.  pyarrow's object stores, and disks without hard links, offer no
+        such thing: nothing is written then.
+        """
+        if not self._is_local:
+            return None
+        path = Path(self._path, _checked(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{name}.{uuid.uuid4().hex}")
+        try:
+            with draft.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)  # as a rename, but refused where the name is taken
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                return None
+            raise
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """Names of the files in the study's folder, sorted; hidden ones are left out."""
+        found = self._files.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        return sorted(i.base_name for i in found if i.type == fs.FileType.File and i.base_name[0] not in "._")
+
+    def delete_text(self, name: str) -> None:
+        """Remove a text file; nothing happens where it is absent."""
+        try:
+            self._files.delete_file(f"{self._path}/{_checked(name)}")
+        except FileNotFoundError:
+            pass
 
     def write_texts(self, folder: str, texts: Mapping[str, str]) -> None:
         """Write text files, by name, into a folder of the study, and remove all others of that folder."""

@@ -1,4 +1,4 @@
-"""The command `pcdarts`: run, queue, retrain, report, check.  Bad input ends in one line and exit code 2.
+"""The command `pcdarts`: studies, their queue and report, networks.  Bad input ends in one line and exit code 2.
 
 What needs PyTorch or Ray is imported where it is used: a report needs neither, and is there at once.
 """
@@ -68,14 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     for name, command, text in (
-        ("queue", _queue, "print the retraining queue of a study"),
+        ("queue", _queue, "print or mend the retraining queue of a study"),
         ("retrain", _retrain, "work off the retraining queue of a study"),
         ("report", _report, "write the report of a study anew, from its tables"),
     ):
         sub = commands.add_parser(name, help=text)
         sub.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
         sub.set_defaults(command=command)
+        if name == "queue":
+            sub.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
+            sub.add_argument(
+                "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or its beginning"
+            )
+            sub.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
         if name == "retrain":
+            sub.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
             sub.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
             add_fields(sub, RunOptions)
         if name == "report":
@@ -90,8 +97,28 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
     checking.add_argument("--storage", metavar="DIR", default="studies", help="folder or URI of studies")
     checking.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
-    add_fields(checking, RunOptions, skip=("max_failures", "retry_failed"))
+    add_fields(
+        checking,
+        RunOptions,
+        skip=("max_failures", "retry_failed", "retry_delay", "retry_delay_max", "lease_timeout", "wait"),
+    )
     checking.set_defaults(command=_check)
+
+    counting = commands.add_parser("complexity", help="count weights, multiply-adds and activations of a network")
+    counting.add_argument("genotype", metavar="GENOTYPE", help="a published name, a genotype's text, or a file of it")
+    counting.add_argument("--recipe", choices=("cifar10", "imagenet"), default="imagenet", help="sizes (imagenet)")
+    counting.add_argument("--input", type=int, metavar="PIXELS", help="height and width of images (the recipe's)")
+    for name, text in (("channels", "channels of the first cell"), ("layers", "cells"), ("classes", "classes")):
+        counting.add_argument(f"--{name}", type=int, metavar="INT", help=f"{text} (default: the recipe's)")
+    counting.add_argument("--stem", choices=("cifar", "imagenet"), help="first layers (default: the recipe's)")
+    counting.set_defaults(command=_complexity)
+
+    exporting = commands.add_parser("export", help="write the network of a retrained job: weights, cells, model card")
+    exporting.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
+    exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it")
+    exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
+    exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
+    exporting.set_defaults(command=_export)
     return parser
 
 
@@ -162,18 +189,26 @@ def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator import output
-    from orchestrator.retraining import RetrainQueue
+    from orchestrator.queue import RetrainQueue
     from orchestrator.storage import open_study
 
+    if arguments.action and arguments.target is None:
+        raise ValueError(f"queue {arguments.action} needs a genotype or a job, as in `pcdarts queue STUDY drop 1f2e`")
+    if arguments.top is not None and arguments.top < 1:
+        raise ValueError(f"--top is {arguments.top}, but must be at least 1")
     study, store = open_study(arguments.study_dir)
-    print(output.queue(RetrainQueue(study, store).jobs()))
+    queue = RetrainQueue(study, store)
+    if arguments.action:
+        change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
+        print(f"{arguments.action}: {change(arguments.target)}")
+    print(output.queue(queue.jobs()[: arguments.top]))
     return 0
 
 
 def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from analysis.report import write_report
     from orchestrator import output
-    from orchestrator.retraining import RetrainQueue
+    from orchestrator.queue import RetrainQueue
     from orchestrator.storage import open_study
     from orchestrator.study import failures, work_queue
 
@@ -181,6 +216,10 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.data_dir:
         study = dataclasses.replace(study, retrain=dataclasses.replace(study.retrain, data_dir=arguments.data_dir))
     queue = RetrainQueue(study, store)
+    if arguments.dry_run:
+        jobs = [job for job in queue.jobs() if job["state"] in ("queued", "running")]
+        print(output.queue(jobs) if jobs else "No job waits.")
+        return 0
     work_queue(study, store, arguments.study_dir, options=RunOptions(**given(arguments, RunOptions)))
     write_report(arguments.study_dir)
     print(output.queue(queue.jobs()))
@@ -209,6 +248,24 @@ def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
     presets = [study_preset(name) for name in arguments.presets or ["cifar10"]]
     problems = [check(study, arguments.storage, arguments.data_dir, options) for study in presets]
     return 1 if any(problems) else 0
+
+
+def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.costs import complexity_text
+    from pcdarts.genotype import read_genotype
+
+    names = ("channels", "layers", "classes", "stem", "input")
+    sizes = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    print(complexity_text(read_genotype(arguments.genotype), arguments.recipe, sizes))
+    return 0
+
+
+def _export(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.exporting import export_job
+
+    for path in export_job(arguments.study_dir, arguments.job, arguments.out_dir, onnx=arguments.onnx):
+        print(f"wrote {path}")
+    return 0
 
 
 def run_main() -> int:

@@ -13,7 +13,7 @@ from pcdarts.config import RetrainConfig, SearchConfig, check_types, identity
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """Which cells are queued for retraining: the best by validation accuracy, isomorphic ones once, and random ones."""
+    """Which cells are queued for retraining: the best by a lower bound of validation accuracy, and random ones."""
 
     top: int = 2
     """Distinct cells to queue, and as many random cells where the study has method random."""

@@ -19,3 +19,16 @@ class RunOptions:
     """Run searches and retrainings again that an earlier run recorded as failed."""
     autoscaling: bool = False
     """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
+    retry_delay: float = 10.0
+    """Retraining: seconds before a failed job is tried again; twice as long after every further failure."""
+    retry_delay_max: float = 600.0
+    """Retraining: longest of these delays, seconds."""
+    lease_timeout: float = 60.0
+    """Retraining: seconds after which another dispatcher may take over from one that died or lost the storage."""
+    wait: bool = False
+    """Retraining: wait for another dispatcher of the same queue to end, instead of refusing."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_failures", 0), ("retry_delay", 0), ("retry_delay_max", 0), ("lease_timeout", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")

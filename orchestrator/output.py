@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +88,31 @@ def queue(jobs: list[dict[str, Any]]) -> str:
     if not jobs:
         return "The queue is empty: no search of this study has completed yet."
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
-    for name in ("rank", "cell", "state", "attempts", "parameters", "multiply-adds", "why"):
-        table.add_column(
-            name, justify="right" if name in ("rank", "attempts", "parameters", "multiply-adds") else "left"
-        )
+    left = ("job", "state", "why")
+    for name in ("rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name == "job")
     for job in jobs:
         table.add_row(
             str(job["rank"]),
-            job["genotype_digest"],
+            job["job_id"],
             job["state"],
             str(job["attempts"]),
-            f"{job['network_parameters']:,}",
-            f"{job['network_macs']:,}",
-            job["error"] or job["reason"],
+            f"{_known(job.get('epochs_done'))}/{_known(job.get('epochs_planned'))}",
+            "-" if job.get("seconds_left") is None else str(timedelta(seconds=round(job["seconds_left"]))),
+            _known(job["network_parameters"]),
+            _known(job["network_macs"]),
+            _why(job),
         )
-    return _text(table)
+    return _text(table, width=150)
+
+
+def _known(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
+
+
+def _why(job: dict[str, Any]) -> str:
+    retry = f" (again at {job['retry_at']})" if job.get("retry_at") else ""
+    return (job["error"] or job["reason"]) + retry
 
 
 def _mean_std(mean: float, std: float) -> str:
@@ -115,9 +126,9 @@ def _errors(frame: Any, key: str) -> list[str]:
     return [f"{row[key]}: {row['error']}" for row in failed.to_dict("records")]
 
 
-def _text(table: Table) -> str:
+def _text(table: Table, width: int = 120) -> str:
     table.title_justify = "left"
-    console = Console(width=120)
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
     return capture.get()

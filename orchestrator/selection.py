@@ -1,8 +1,9 @@
 """Which cells deserve retraining: pure functions on rows of the table `searches`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, sqrt
+from statistics import fmean
 from typing import Any
 
 from orchestrator.config import SelectionConfig
@@ -28,8 +29,18 @@ class Candidate:
     """Why it stands where it stands."""
 
 
+CONFIDENCE = 1.645
+"""Standard errors below the mean: the normal quantile of a one-sided 95 % bound."""
+
+
 def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) -> list[Candidate]:
-    """The best distinct cells within the limits: highest validation accuracy first, ties by search id.
+    """The best distinct cells within the limits.
+
+    Cells are ranked by a lower confidence bound of their validation accuracy: mean - 1.645 s / sqrt(n), over the n
+    searches that found the cell, with s the standard deviation between searches of one setting (`spread`).  Of cells
+    found once, the highest accuracy is first; to be found again counts for a cell.  Cells that a collapse rule warned
+    about in every search that found them come after all others: their accuracy is known to mislead.  Ties go by
+    multiply-adds, fewer first, then by search id.
 
     Random cells have no accuracy to be ranked by: as many places as the searched ones have come after these, and go to
     the first distinct ones in order of seed.  Searches that a collapse rule stopped count; those that failed, and those
@@ -40,21 +51,51 @@ def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) ->
     random.sort(key=lambda row: (row["seed"], row["search_id"]))
     searched = [row for row in ended if row["valid_accuracy"] is not None and isfinite(row["valid_accuracy"])]
     searched.sort(key=lambda row: (-row["valid_accuracy"], row["search_id"]))
-    best = _distinct(searched, selection)
+    deviation = spread(searched)
+    groups = _grouped(searched)
+    groups.sort(key=lambda g: (_warned(g), -lower_bound(g, deviation), g[0]["network_macs"], g[0]["search_id"]))
+    best = _within_limits(groups, selection)
     taken = {group[0]["genotype_digest"] for group in best}
-    baseline = _distinct([row for row in random if row["genotype_digest"] not in taken], selection)
+    baseline = _within_limits(_grouped([row for row in random if row["genotype_digest"] not in taken]), selection)
     return [
-        *(_candidate(group, _searched_reason(group, len(searched))) for group in best),
+        *(_candidate(group, _searched_reason(group, len(searched), deviation)) for group in best),
         *(_candidate(group, f"random baseline, seed {group[0]['seed']}") for group in baseline),
     ]
 
 
-def _distinct(rows: Iterable[Mapping[str, Any]], selection: SelectionConfig) -> list[list[Mapping[str, Any]]]:
-    """The rows of the first `top` cells within the limits, isomorphic ones together."""
+def spread(searched: Iterable[Mapping[str, Any]]) -> float:
+    """Standard deviation of the validation accuracy between searches of one setting, pooled over settings; percent.
+
+    0 where no setting was searched twice.
+    """
+    settings: dict[str, list[float]] = {}
+    for row in searched:
+        settings.setdefault(row.get("setting") or "", []).append(row["valid_accuracy"])
+    squares = sum((x - fmean(values)) ** 2 for values in settings.values() for x in values)
+    freedom = sum(len(values) - 1 for values in settings.values())
+    return sqrt(squares / freedom) if freedom else 0.0
+
+
+def lower_bound(group: Sequence[Mapping[str, Any]], deviation: float) -> float:
+    """Mean - 1.645 s / sqrt(n) of the validation accuracy of the searches that found a cell; percent."""
+    return fmean(row["valid_accuracy"] for row in group) - CONFIDENCE * deviation / sqrt(len(group))
+
+
+def _warned(group: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether all searches that found a cell ran on in spite of a warning; a rule that stops mends what it saw."""
+    return all(row.get("warnings") and row["status"] != "stopped" for row in group)
+
+
+def _grouped(rows: Iterable[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Isomorphic cells together, in the order of the rows."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault(row["genotype_digest"], []).append(row)
-    return [group for group in groups.values() if _within(group[0], selection)][: selection.top]
+    return list(groups.values())
+
+
+def _within_limits(groups: list[list[Mapping[str, Any]]], selection: SelectionConfig) -> list[list[Mapping[str, Any]]]:
+    return [group for group in groups if _within(group[0], selection)][: selection.top]
 
 
 def _within(row: Mapping[str, Any], selection: SelectionConfig) -> bool:
@@ -62,9 +103,11 @@ def _within(row: Mapping[str, Any], selection: SelectionConfig) -> bool:
     return all(not limit or size <= limit for size, limit in limits)
 
 
-def _searched_reason(group: list[Mapping[str, Any]], searches: int) -> str:
-    accuracy = group[0]["valid_accuracy"]
-    return f"validation accuracy {accuracy:.2f} %, found by {len(group)} of {searches} searches"
+def _searched_reason(group: list[Mapping[str, Any]], searches: int, deviation: float) -> str:
+    accuracy, bound = fmean(row["valid_accuracy"] for row in group), lower_bound(group, deviation)
+    mean = "mean validation accuracy" if len(group) > 1 else "validation accuracy"
+    text = f"{mean} {accuracy:.2f} %, at least {bound:.2f} % (95 %), found by {len(group)} of {searches} searches"
+    return f"{text}; demoted, as a collapse rule warned" if _warned(group) else text
 
 
 def _candidate(group: list[Mapping[str, Any]], reason: str) -> Candidate:

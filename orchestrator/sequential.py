@@ -44,6 +44,15 @@ def further_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchC
     return [config for _, _, added in sorted(rounds, key=lambda item: item[:2]) for config in added]
 
 
+def added_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchConfig]:
+    """The searches of the table that were added to the given ones."""
+    added = []
+    for setting, configs in _settings(study).items():
+        seeds = set(searches["seed"][searches["setting"] == setting]) - {config.seed for config in configs}
+        added += [dataclasses.replace(configs[0], seed=int(seed)) for seed in sorted(seeds)]
+    return added
+
+
 def setting_rows(study: StudyConfig, searches: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of the table `settings`: how well every mean is known, and why no more seeds were added."""
     rows = []

@@ -17,8 +17,9 @@ STUDY_FILE = "study.json"
 
 
 def join(root: str, *parts: str) -> str:
-    """A path or URI below another."""
-    return "/".join([root.rstrip("/"), *parts])
+    """A path or URI below another; what follows a URI's question mark stays at its end."""
+    path, mark, query = root.partition("?") if "://" in root else (root, "", "")
+    return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
 class StoredCheckpoint(CheckpointFile):

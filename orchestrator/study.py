@@ -5,7 +5,9 @@
 What is done is read off the tables, so a second run does what is missing, and nothing where nothing is.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,11 +17,13 @@ from analysis.store import ResultStore
 from analysis.tables import SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
 from orchestrator.config import StudyConfig
+from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
-from orchestrator.retraining import RetrainListener, RetrainQueue, retrain_trial
+from orchestrator.queue import RetrainQueue
+from orchestrator.retraining import RetrainListener, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
-from orchestrator.sequential import further_searches, setting_rows
+from orchestrator.sequential import added_searches, further_searches, setting_rows
 from orchestrator.storage import create_or_open
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
@@ -74,26 +78,38 @@ def work_queue(
     if options.retry_failed:
         for job in queue.jobs():
             if job["state"] == "failed":
-                queue.change(job["job_id"], state="queued")
-    jobs = queue.waiting()
-    if not jobs:
+                queue.retry(job["job_id"])
+    if not queue.waiting():
         return
-    say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
-    resources = prepare_trials(study.retrain, options)
-    run_on_worker(_probe_data, study.retrain, resources)
-    specs = [
-        TrialSpec(
-            key=job["job_id"],
-            root=root,
-            config=study.retrain,
-            genotype=job["genotype"],
-            memory_fraction=_memory_fraction(resources),
-        )
-        for job in jobs
-    ]
-    epochs = {job["job_id"]: study.retrain.epochs for job in jobs}
-    with Progress("retraining", epochs) as progress:
-        _run(retrain_trial, specs, RetrainListener(queue, progress), resources, options)
+    lease = open_lease(root, options)
+    if options.wait:
+        lease.wait(say=say)
+    with lease:
+        jobs = queue.waiting()  # another dispatcher may have done them meanwhile
+        if not jobs:
+            return
+        say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
+        resources = prepare_trials(study.retrain, options)
+        run_on_worker(_probe_data, study.retrain, resources)
+
+        def run(due: Sequence[dict[str, Any]]) -> None:
+            specs = [
+                TrialSpec(
+                    key=job["job_id"],
+                    root=root,
+                    config=queue.recipe(job["job_id"]),
+                    genotype=job["genotype"],
+                    memory_fraction=_memory_fraction(resources),
+                )
+                for job in due
+            ]
+            epochs = {spec.key: spec.config.epochs for spec in specs}
+            with Progress("retraining", epochs) as progress:
+                listener = RetrainListener(queue, lease, progress, options)
+                once = dataclasses.replace(options, max_failures=0)  # the queue repeats what fails, later
+                _run(retrain_trial, specs, listener, resources, once)
+
+        dispatch(queue, lease, run, say=say)
 
 
 def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:
@@ -101,7 +117,8 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
     searches = store.read(SEARCHES)
     ended = searches if not retry_failed else searches[searches["status"] != "failed"]
     done = set(ended["search_id"])
-    return [config for config in study.searches() if config.search_id not in done]
+    wanted = [*study.searches(), *added_searches(study, searches)]
+    return [config for config in wanted if config.search_id not in done]
 
 
 def failures(store: ResultStore, queue: RetrainQueue) -> int:

@@ -25,15 +25,32 @@ class CheckpointFile:
     def load(self, config: dict[str, Any]) -> dict[str, Any] | None:
         """The saved state, on the CPU, or None where nothing was saved yet.
 
+        Raises ValueError for a broken file, and for one that another configuration wrote.
+        """
+        state = self.read()
+        if state is None:
+            return None
+        saved = state["config"]
+        if saved != config:
+            differing = sorted(key for key in saved.keys() | config.keys() if saved.get(key) != config.get(key))
+            raise ValueError(
+                f"checkpoint {self.path} was written with another configuration ({', '.join(differing)} differ); "
+                "remove it or name another file"
+            )
+        return state
+
+    def read(self) -> dict[str, Any] | None:
+        """The saved state, whatever configuration wrote it, on the CPU; None where nothing was saved yet.
+
         Only tensors and plain values are read (`weights_only=True`): a checkpoint cannot run code.  Raises ValueError
-        for a broken file, and for one that another configuration wrote.
+        for a broken file.
         """
         data = self.read_bytes()
         if data is None:
             return None
         try:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-            saved = state["config"]
+            state["config"]
         except (
             pickle.UnpicklingError,
             RuntimeError,
@@ -45,12 +62,6 @@ class CheckpointFile:
         ) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"checkpoint {self.path} is broken ({reason}); remove it to start this run anew") from None
-        if saved != config:
-            differing = sorted(key for key in saved.keys() | config.keys() if saved.get(key) != config.get(key))
-            raise ValueError(
-                f"checkpoint {self.path} was written with another configuration ({', '.join(differing)} differ); "
-                "remove it or name another file"
-            )
         return dict(state)
 
     def read_bytes(self) -> bytes | None:

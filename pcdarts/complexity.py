@@ -1,8 +1,10 @@
-"""What a network costs: weights and multiply-adds.  Counted without data and without allocating a weight."""
+"""What a network costs: weights, multiply-adds, activations.  Counted without data and without allocating a weight."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from pcdarts.config import RetrainConfig
 from pcdarts.data import DATASETS
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork
+from pcdarts.operations import reduction_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +24,72 @@ class Complexity:
     """Weights."""
     macs: int
     """Multiply-adds of one image in convolutions and linear layers; batch norms, pools and additions not counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCost:
+    """Size of one part of a network: the stem, a cell, the classifier."""
+
+    name: str
+    """The part."""
+    resolution: int
+    """Height and width of its output, pixels; 1 for the classifier."""
+    channels: int
+    """Channels of its output."""
+    parameters: int
+    """Weights."""
+    macs: int
+    """Multiply-adds of one image, counted as in `Complexity`."""
+    activation_bytes: int
+    """Single-precision outputs of its convolutions, batch norms, pools and linear layers for one image; ReLUs, sums
+    and concatenations not counted."""
+
+
+PARTS_OF_ACTIVATIONS = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear)
+"""Layers whose outputs count as activations."""
+
+
+def part_costs(
+    genotype: Genotype,
+    *,
+    channels: int,
+    layers: int,
+    classes: int,
+    stem: Literal["cifar", "imagenet"],
+    image_size: int,
+    image_channels: int = 3,
+) -> list[PartCost]:
+    """Costs of the parts of a network without its auxiliary head, from the stem to the classifier."""
+    with torch.device("meta"):
+        network = CellNetwork(
+            genotype, channels=channels, layers=layers, classes=classes, image_channels=image_channels, stem=stem
+        )
+    parts: dict[str, nn.Module] = {"stem": network.stem}
+    for layer, cell in enumerate(network.cells):
+        kind = "reduction" if layer in reduction_layers(layers) else "normal"
+        parts[f"cell {layer}, {kind}"] = cell
+    parts["classifier"] = network.classifier
+    owners = {layer: name for name, part in parts.items() for layer in part.modules()}
+    macs, values, shapes = dict.fromkeys(parts, 0), dict.fromkeys(parts, 0), {}
+
+    def add(layer: nn.Module, output: Tensor) -> None:
+        name = owners[layer]
+        macs[name] += _macs(layer, output)
+        values[name] += output[0].numel() if isinstance(layer, PARTS_OF_ACTIVATIONS) else 0
+        shapes[name] = output.shape  # a cell's own output comes last
+
+    _run(network, (image_channels, image_size, image_size), add)
+    return [
+        PartCost(
+            name=name,
+            resolution=shapes[name][2] if len(shapes[name]) == 4 else 1,
+            channels=shapes[name][1],
+            parameters=count_parameters(part),
+            macs=macs[name],
+            activation_bytes=4 * values[name],
+        )
+        for name, part in parts.items()
+    ]
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -39,21 +108,27 @@ def count_macs(module: nn.Module, input_size: tuple[int, int, int]) -> int:
 
 def _run_and_count(module: nn.Module, input_size: tuple[int, int, int]) -> int:
     """Count a module on the meta device, which cannot be used for anything else afterwards."""
-    macs = 0
+    counts: list[int] = []
+    _run(module, input_size, lambda layer, output: counts.append(_macs(layer, output)))
+    return sum(counts)
 
-    def add(layer: nn.Module, _: object, output: Tensor) -> None:
-        nonlocal macs
-        assert isinstance(layer.weight, Tensor)
-        macs += output.numel() * layer.weight[0].numel()  # an output needs one for every weight of its unit
 
+def _macs(layer: nn.Module, output: Tensor) -> int:
+    """Multiply-adds of a layer: an output needs one for every weight of its unit."""
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        return 0
+    return output.numel() * layer.weight[0].numel()
+
+
+def _run(module: nn.Module, input_size: tuple[int, int, int], add: Callable[[nn.Module, Tensor], None]) -> None:
+    """Send one image through a module on the meta device; `add` is told every module below it and its output."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(add)
-        elif isinstance(layer, nn.BatchNorm2d | nn.ReLU):  # nothing to count, and slow on the meta device
+        if isinstance(layer, nn.BatchNorm2d | nn.ReLU):  # slow on the meta device
             layer.forward = _identity  # type: ignore[method-assign, assignment]
+        if layer is not module:
+            layer.register_forward_hook(lambda layer, _, output: add(layer, output))
     with torch.inference_mode():
         module.eval()(torch.zeros(1, *input_size, device="meta"))
-    return macs
 
 
 def _identity(x: Tensor) -> Tensor:

@@ -62,14 +62,12 @@ class SharedGenerator(torch.Generator):
     """Images in the whole batch; set it before every step."""
 
 
-def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None, dim: int = 0) -> Tensor:
-    """Uniform numbers in [0, 1) of this shape, whose dimension `dim` counts this worker's images."""
+def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1) of this shape, whose first dimension counts this worker's images."""
     if not isinstance(generator, SharedGenerator) or generator.workers.count == 1:
         return torch.rand(shape, generator=generator)
-    whole = list(shape)
-    whole[dim] = generator.images
     rows = generator.workers.rows(generator.images)
-    return torch.rand(whole, generator=generator).narrow(dim, rows.start, rows.stop - rows.start)
+    return torch.rand((generator.images, *shape[1:]), generator=generator)[rows]
 
 
 class _Sum(torch.autograd.Function):

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 PRIMITIVES = (
@@ -277,3 +278,23 @@ PUBLISHED: dict[str, Genotype] = {
     ),
 }
 """Cells printed in the papers, for comparison and for tests."""
+
+
+def read_genotype(source: str) -> Genotype:
+    """The cells of a published name, of a genotype's text, or of a file that holds one.
+
+    Raises ValueError where it is none of them.
+    """
+    if source in PUBLISHED:
+        return PUBLISHED[source]
+    if source.lstrip().startswith(("{", "Genotype")):
+        return Genotype.parse(source)
+    try:
+        text = Path(source).read_text()
+    except (OSError, ValueError) as error:  # also a name with characters that no file can have, a file of no text
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(
+            f"genotype is {source!r}, but must be one of {', '.join(PUBLISHED)}, a text such as Genotype(normal=...), "
+            f"or a file that holds one ({reason})"
+        ) from None
+    return Genotype.parse(text)

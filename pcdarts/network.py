@@ -4,10 +4,14 @@ Source: the CIFAR and ImageNet networks of Liu et al., "DARTS: Differentiable Ar
 PC-DARTS retrains its cells in.  Shapes: N images, C channels, H x W pixels.
 """
 
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from pcdarts.genotype import INPUTS, Genotype
 from pcdarts.operations import (
@@ -15,7 +19,7 @@ from pcdarts.operations import (
     apply_stem,
     cell_inputs,
     cifar_stem,
-    drop_path_per_image,
+    draw_paths,
     imagenet_stem,
     initialize,
     make_operation,
@@ -44,16 +48,24 @@ class NetworkCell(nn.Module):
             for name, source in pairs
         )
 
-    def forward(
-        self, before_previous: Tensor, previous: Tensor, drop_path: float, generator: torch.Generator | None
-    ) -> Tensor:
-        """Outputs of the two cells before to (N, len(concat) * C, H, W); `drop_path` is a probability."""
+    @property
+    def droppable(self) -> int:
+        """Operations whose output can be dropped: all but identities."""
+        return sum(not isinstance(operation, nn.Identity) for operation in self.operations)
+
+    def forward(self, before_previous: Tensor, previous: Tensor, paths: Sequence[Tensor] = ()) -> Tensor:
+        """Outputs of the two cells before to (N, len(concat) * C, H, W).
+
+        `paths`: factors (N, 1, 1, 1) of the operations that are no identities, 0 for the images that drop one; empty:
+        nothing is dropped.
+        """
         states = [self.preprocess0(before_previous), self.preprocess1(previous)]
-        outputs = []
+        outputs: list[Tensor] = []
+        factors = iter(paths)
         for operation, source in zip(self.operations, self.sources, strict=True):
             output = operation(states[source])
-            if drop_path and not isinstance(operation, nn.Identity):  # identities are never dropped
-                output = drop_path_per_image(output, drop_path, generator)
+            if len(paths) and not isinstance(operation, nn.Identity):
+                output = output * next(factors).to(output.dtype)
             outputs.append(output)
             if len(outputs) % 2 == 0:
                 states.append(outputs[-2] + outputs[-1])
@@ -102,7 +114,9 @@ class CellNetwork(nn.Module):
 
     Weights are drawn from `generator`, which lives on the CPU, and later the images whose paths are dropped; without
     one PyTorch's own weights stay, which serves to load others or to count.  `drop_path` is the probability of dropping
-    an operation's output for an image in training; set it epoch by epoch.
+    an operation's output for an image in training; set it epoch by epoch.  Three more attributes change how a pass is
+    computed, not what: `channels_last` (memory format; see `to_channels_last`), `compiled` (by torch.compile, at the
+    first pass), `checkpoint_activations` (keep the inputs of a cell alone, and compute the cell anew for its gradient).
     """
 
     def __init__(
@@ -119,6 +133,7 @@ class CellNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path = 0.0
+        self.channels_last = self.compiled = self.checkpoint_activations = False
         self.generator = generator
         self.auxiliary_layer = reduction_layers(layers)[1]
         stem_channels = STEM_MULTIPLIER * channels if stem == "cifar" else channels
@@ -138,25 +153,48 @@ class CellNetwork(nn.Module):
         if generator is not None:
             initialize(self, generator)
 
+    def to_channels_last(self) -> "CellNetwork":
+        """Lay out weights, and from now on images, channels last in memory; returns the network itself."""
+        self.channels_last = True
+        return self.to(memory_format=torch.channels_last)
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, image_channels, H, W) to logits (N, classes)."""
-        return self._classify(self._features(images)[0])
+        return self._classify(self._run_cells(images)[0])
 
     def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits (N, classes), and those of the auxiliary head: None where there is none, and in evaluation mode.
 
         Raises ValueError for images that leave the auxiliary head too small a feature map.
         """
-        last, middle = self._features(images)
+        last, middle = self._run_cells(images)
         auxiliary = self.auxiliary_head(middle) if self.training and self.auxiliary_head is not None else None
         return self._classify(last), auxiliary
 
-    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _run_cells(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Output of the last cell, and of the cell that the auxiliary head reads."""
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        features = _compiled(CellNetwork._features) if self.compiled else CellNetwork._features
+        last, middle = features(self, images, self._draw_paths(images))
+        return last, middle
+
+    def _draw_paths(self, images: Tensor) -> list[Sequence[Tensor]]:
+        """The factors of every cell's operations; drawn before the cells run, so that those can be compiled."""
+        counts = [cell.droppable for cell in self.cells if isinstance(cell, NetworkCell)]
+        if not (self.training and self.drop_path):
+            return [()] * len(counts)
+        factors = draw_paths((len(images), sum(counts)), self.drop_path, self.generator)
+        factors = factors.to(images.device, self.classifier.weight.dtype)[..., None, None, None]
+        return [part.unbind(dim=1) for part in factors.split(counts, dim=1)]
+
+    def _features(self, images: Tensor, paths: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
         before_previous, previous = apply_stem(self.stem, images)
-        drop_path = self.drop_path if self.training else 0.0
-        for layer, cell in enumerate(self.cells):
-            before_previous, previous = previous, cell(before_previous, previous, drop_path, self.generator)
+        recompute = self.checkpoint_activations and torch.is_grad_enabled()
+        for layer, (cell, dropped) in enumerate(zip(self.cells, paths, strict=True)):
+            arguments = (before_previous, previous, dropped)
+            output = _checkpointed(cell, arguments, self.generator) if recompute else cell(*arguments)
+            before_previous, previous = previous, output
             if layer == self.auxiliary_layer:
                 middle = previous
         return previous, middle
@@ -164,3 +202,39 @@ class CellNetwork(nn.Module):
     def _classify(self, features: Tensor) -> Tensor:
         logits: Tensor = self.classifier(features.mean(dim=(2, 3)))
         return logits
+
+
+@cache
+def _compiled(function: Any) -> Any:
+    """The compiled form of a function of the class: copies of a network share it, and none keeps another's weights."""
+    return torch.compile(function)
+
+
+def _checkpointed(cell: nn.Module, arguments: tuple[Any, ...], generator: torch.Generator | None) -> Tensor:
+    """A cell's output, whose inner activations are computed anew for the gradient: the same, to the bit."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _replayed(cell, generator, None if generator is None else generator.get_state())
+
+    output: Tensor = checkpoint(cell, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+    return output
+
+
+@contextmanager
+def _replayed(cell: nn.Module, generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
+    """Run a cell once more as if it never ran before: same draws, and running statistics that move only once."""
+    owners = [(module, dict(module.named_buffers(recurse=False))) for module in cell.modules()]
+    now = None if generator is None else generator.get_state()
+    try:
+        if generator is not None and state is not None:
+            generator.set_state(state)
+        for module, buffers in owners:
+            for name, buffer in buffers.items():
+                setattr(module, name, buffer.clone())
+        yield
+    finally:
+        for module, buffers in owners:
+            for name, buffer in buffers.items():
+                setattr(module, name, buffer)
+        if generator is not None and now is not None:
+            generator.set_state(now)

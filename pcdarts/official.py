@@ -1,31 +1,96 @@
-"""State dicts of the official PC-DARTS code: read into a `Supernet`, and written.
+"""State dicts of the official PC-DARTS code: read into a `Supernet` or a `CellNetwork`, and written.
 
-Layout: `model_search.Network` and `model_search_imagenet.Network` of github.com/yuhuixu1993/PC-DARTS.  Alpha and beta
-are not in its state dict; they come and go beside it, under the names that they have there.
+Layout: `model_search.Network`, `model_search_imagenet.Network`, `model.NetworkCIFAR` and `model.NetworkImageNet` of
+github.com/yuhuixu1993/PC-DARTS.  Alpha and beta are not in the state dict of a super-network; they come and go beside
+it, under the names that they have there.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pcdarts.config import SearchConfig
+from pcdarts.genotype import Genotype
+from pcdarts.network import CellNetwork
+from pcdarts.operations import Noise
 from pcdarts.supernet import Supernet
 
-RENAMES = (
+SHARED_RENAMES = (
     (r"^stem\.([01])\.(\d)\.", r"stem\1.\2."),
     (r"(preprocess[01])\.(\d)\.", r"\1.op.\2."),
-    (r"\.edges\.(\d+)\.operations\.", r"._ops.\1._ops."),
-    (r"(_ops\.\d+\._ops\.[4-7])\.0\.", r"\1.op."),
     (r"\.even\.", ".conv_1."),
     (r"\.odd\.", ".conv_2."),
     (r"\.norm\.", ".bn."),
 )
-"""Patterns that turn a name of `Supernet.state_dict` into the official one; second stages follow below."""
-SIZES = ("cells.0.preprocess1.op.1.weight", "cells.0._ops.0._ops.4.op.1.weight", "classifier.weight")
-"""What the channels, the sampled channels and the classes are read from."""
+"""Patterns that turn a name of `Supernet.state_dict` or `CellNetwork.state_dict` into the official one."""
+SUPERNET_RENAMES = (
+    (r"\.edges\.(\d+)\.operations\.", r"._ops.\1._ops."),
+    (r"(_ops\.\d+\._ops\.[4-7])\.0\.", r"\1.op."),
+    *SHARED_RENAMES,
+)
+"""The patterns for a super-network; second stages of separable convolutions follow below."""
+NETWORK_RENAMES = (
+    (r"\.operations\.(\d+)\.0\.(\d)\.", r"._ops.\1.op.\2."),
+    (r"\.operations\.(\d+)\.", r"._ops.\1."),
+    (r"^auxiliary_head\.(?:9|10)\.", "auxiliary_head.classifier."),
+    (r"^auxiliary_head\.(\d)\.", r"auxiliary_head.features.\1."),
+    *SHARED_RENAMES,
+)
+"""The patterns for a discrete network; second stages of separable convolutions follow below."""
+SECOND_STAGE = re.compile(r"(cells\.\d+\.)(?:edges\.(\d+)\.)?operations\.(\d+)\.1\.(\d)\.(.*)")
+"""The second half of a separable convolution: the official code numbers its layers on, from 4."""
+OFFICIAL_KEY = re.compile(r"(stem|stem0|stem1|cells|auxiliary_head|classifier)\.")
+"""How the keys of an official state dict begin."""
+LISTED = 6
+"""Keys of one kind that an error message names; the others are counted."""
+
+Stem = Literal["cifar", "imagenet"]
+
+
+def network_from_official(state_dict: Mapping[str, Tensor], genotype: Genotype) -> CellNetwork:
+    """The discrete network of an official state dict, of `NetworkCIFAR` or `NetworkImageNet`.
+
+    Channels, layers, classes, stem and auxiliary head are read off keys and shapes, the number type off the first
+    weight.  Keys may begin with `module.`, as `DataParallel` leaves them, and the counters `num_batches_tracked` may
+    all be missing, as before PyTorch 0.4.1.  The network has no generator: set `network.generator` before a training
+    that drops paths.  Raises ValueError, with the keys that are missing, unexpected or misshapen, where the state dict
+    is not an official one of these cells.
+    """
+    state = _plain(state_dict)
+    stem, first = _stem(state)
+    sizes = {first: 4, "cells.0.preprocess1.op.1.weight": 4, "classifier.weight": 2}
+    image_channels, channels, classes = _sizes(state, sizes, (1, 0, 0))
+    with torch.device("meta"):
+        network = CellNetwork(
+            genotype,
+            channels=channels,
+            layers=_layers(state),
+            classes=classes,
+            image_channels=image_channels,
+            stem=stem,
+            auxiliary=any(key.startswith("auxiliary_head.") for key in state),
+        )
+    own = network.state_dict()
+    names = {_network_name(name): name for name in own}
+    state = _with_counters(state, names)
+    what = "an official state dict of a network with these cells"
+    _check(what, state, {key: own[name].shape for key, name in names.items()})
+    network.to_empty(device=state[first].device).to(state[first].dtype)
+    network.load_state_dict({name: state[key] for key, name in names.items()})
+    return network
+
+
+def network_to_official(network: CellNetwork) -> dict[str, Tensor]:
+    """Copies of the weights in the official layout, those of an auxiliary head included.
+
+    Raises ValueError for cells with the operation noise, which the official code lacks.
+    """
+    if any(isinstance(module, Noise) for module in network.modules()):
+        raise ValueError("The official code has no operation noise: these cells cannot be written for it")
+    return {_network_name(name): value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def supernet_from_official(state_dict: Mapping[str, Tensor], arch: Mapping[str, Tensor]) -> Supernet:
@@ -34,39 +99,28 @@ def supernet_from_official(state_dict: Mapping[str, Tensor], arch: Mapping[str, 
     Channels, layers, k, classes and stem are read off the shapes.  Raises ValueError, with the keys that are missing,
     unexpected or misshapen, where the state dict or `arch` is not an official one.
     """
-    stem: Literal["cifar", "imagenet"] = "imagenet" if any(key.startswith("stem0.") for key in state_dict) else "cifar"
-    first = "stem0.0.weight" if stem == "imagenet" else "stem.0.weight"
-    missing = [key for key in (*SIZES, first) if key not in state_dict]
-    if missing:
-        raise ValueError(f"This is not an official state dict: missing {', '.join(missing)}")
-    channels, sampled, classes = (state_dict[key].shape[0] for key in SIZES)
-    layers = 1 + max(int(match[1]) for key in state_dict if (match := re.match(r"cells\.(\d+)\.", key)))
-    if sampled == 0 or channels % sampled:
-        raise ValueError(f"{SIZES[1]} has {sampled} channels, which do not divide the {channels} channels of a cell")
-    config = SearchConfig(channels=channels, layers=layers, k=channels // sampled, stem=stem)
-    supernet = Supernet(config, classes, state_dict[first].shape[1], generator=torch.Generator())
-    supernet.to(state_dict[first].dtype)
+    state = _plain(state_dict)
+    stem, first = _stem(state)
+    mixed = "cells.0._ops.0._ops.4.op.1.weight"
+    sizes = {first: 4, "cells.0.preprocess1.op.1.weight": 4, mixed: 4, "classifier.weight": 2}
+    image_channels, channels, sampled, classes = _sizes(state, sizes, (1, 0, 0, 0))
+    if channels % sampled:
+        raise ValueError(f"{mixed} has {sampled} channels, which do not divide the {channels} channels of a cell")
+    config = SearchConfig(channels=channels, layers=_layers(state), k=channels // sampled, stem=stem)
+    supernet = Supernet(config, classes, image_channels, generator=torch.Generator())
+    supernet.to(state[first].dtype)
     own = supernet.state_dict()
-    names = {_official_name(name): name for name in own if not name.startswith("architecture.")}
+    names = {_supernet_name(name): name for name in own if not name.startswith("architecture.")}
+    state = _with_counters(state, names)
     names |= {name.removeprefix("architecture."): name for name in own if name.startswith("architecture.")}
-    given = {**state_dict, **arch}
-    wrong = {
-        "missing": [key for key in names if key not in given],
-        "unexpected": [key for key in given if key not in names],
-        "misshapen": [
-            f"{key} {tuple(given[key].shape)} instead of {tuple(own[name].shape)}"
-            for key, name in names.items()
-            if key in given and given[key].shape != own[name].shape
-        ],
-    }
-    if any(wrong.values()):
-        problems = "; ".join(f"{kind}: {', '.join(keys)}" for kind, keys in wrong.items() if keys)
-        raise ValueError(f"This is not an official state dict with its alphas and betas. {problems}")
+    given = {**state, **_plain(arch)}
+    what = "an official state dict with its alphas and betas"
+    _check(what, given, {key: own[name].shape for key, name in names.items()})
     supernet.load_state_dict({name: given[key] for key, name in names.items()})
     return supernet
 
 
-def to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def supernet_to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Copies of the weights in the official layout, and of alpha and beta.
 
     Raises ValueError for a super-network with options that the official code lacks: it would compute something else.
@@ -85,16 +139,99 @@ def to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor
         raise ValueError(f"The official code has no such {', '.join(lacking)}: only the defaults can be written")
     state = {name: value.detach().clone() for name, value in supernet.state_dict().items()}
     arch = {name.removeprefix("architecture."): v for name, v in state.items() if name.startswith("architecture.")}
-    weights = {_official_name(name): v for name, v in state.items() if not name.startswith("architecture.")}
+    weights = {_supernet_name(name): v for name, v in state.items() if not name.startswith("architecture.")}
     return weights, arch
 
 
-def _official_name(name: str) -> str:
+def _plain(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict without the `module.` of DataParallel; raises ValueError where it holds more than tensors."""
+    if isinstance(state_dict.get("state_dict"), Mapping):
+        raise ValueError("This is a whole checkpoint, not a state dict: give its entry 'state_dict'")
+    others = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
+    if others:
+        raise ValueError(f"This is not an official state dict: {_listed(others)} hold no tensor")
+    if state_dict and all(key.startswith("module.") for key in state_dict):
+        return {key.removeprefix("module."): value for key, value in state_dict.items()}
+    return dict(state_dict)
+
+
+def _stem(state: Mapping[str, Tensor]) -> tuple[Stem, str]:
+    """The kind of stem, and the key of its first weight."""
+    if any(key.startswith("stem0.") for key in state):
+        return "imagenet", "stem0.0.weight"
+    return "cifar", "stem.0.weight"
+
+
+def _sizes(state: Mapping[str, Tensor], dimensions: Mapping[str, int], axes: Sequence[int]) -> list[int]:
+    """The size of one axis of every named weight; raises ValueError where one is missing or has other dimensions."""
+    problems = {
+        "missing": [key for key in dimensions if key not in state],
+        "unexpected": [key for key in state if not OFFICIAL_KEY.match(key)],
+        "misshapen": [
+            f"{key} {tuple(state[key].shape)} instead of {count} dimensions, none of them 0"
+            for key, count in dimensions.items()
+            if key in state and (state[key].ndim != count or 0 in state[key].shape)
+        ],
+    }
+    if problems["missing"] or problems["misshapen"]:
+        raise ValueError(f"This is not an official state dict. {_told(problems)}")
+    return [state[key].shape[axis] for key, axis in zip(dimensions, axes, strict=True)]
+
+
+def _layers(state: Mapping[str, Tensor]) -> int:
+    """Cells of the network: the highest number, so that one that is missing altogether is told as missing."""
+    layers = 1 + max(int(match[1]) for key in state if (match := re.match(r"cells\.(\d+)\.", key)))
+    if layers > len(state):
+        raise ValueError(f"This is not an official state dict: cells.{layers - 1} is named, but few keys come before")
+    return layers
+
+
+def _with_counters(state: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """The state with the batch norms' counters at 0 where it has none at all.  Nothing computes with them."""
+    counters = [key for key in names if key.endswith("num_batches_tracked")]
+    return state if any(key in state for key in counters) else state | dict.fromkeys(counters, torch.tensor(0))
+
+
+def _check(what: str, given: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
+    """Raise ValueError where keys or shapes differ."""
+    problems = {
+        "missing": [key for key in shapes if key not in given],
+        "unexpected": [key for key in given if key not in shapes],
+        "misshapen": [
+            f"{key} {tuple(given[key].shape)} instead of {tuple(shape)}"
+            for key, shape in shapes.items()
+            if key in given and given[key].shape != shape
+        ],
+    }
+    if any(problems.values()):
+        raise ValueError(f"This is not {what}. {_told(problems)}")
+
+
+def _told(problems: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{kind}: {_listed(keys)}" for kind, keys in problems.items() if keys)
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
+    return ", ".join(keys[:LISTED]) + more
+
+
+def _supernet_name(name: str) -> str:
     """`Supernet`'s name of a weight or buffer to the official one."""
-    second_stage = re.match(r"(cells\.\d+)\.edges\.(\d+)\.operations\.([45])\.1\.(\d)\.(.*)", name)
+    return _renamed(name, SUPERNET_RENAMES)
+
+
+def _network_name(name: str) -> str:
+    """`CellNetwork`'s name of a weight or buffer to the official one."""
+    return _renamed(name, NETWORK_RENAMES)
+
+
+def _renamed(name: str, patterns: Sequence[tuple[str, str]]) -> str:
+    second_stage = SECOND_STAGE.match(name)
     if second_stage:
         cell, edge, operation, layer, rest = second_stage.groups()
-        return f"{cell}._ops.{edge}._ops.{operation}.op.{int(layer) + 4}.{rest}"
-    for pattern, replacement in RENAMES:
+        place = f"_ops.{edge}._ops.{operation}" if edge else f"_ops.{operation}"
+        return f"{cell}{place}.op.{int(layer) + 4}.{rest}"
+    for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name

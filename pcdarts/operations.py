@@ -195,12 +195,17 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
                 layer.generator = generator
 
 
-def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Zero x (N, C, H, W) for some images and scale the others up, so that its expectation stays.
+def draw_paths(shape: tuple[int, ...], probability: float, generator: torch.Generator | None) -> Tensor:
+    """Factors of this shape, images first: 0 with the given probability, and such that their expectation is 1.
 
-    The generator lives on the CPU: the same images are dropped on every device.  Raises ValueError without one.
+    The generator lives on the CPU: the same paths are dropped on every device.  Double precision, for every precision
+    of the features.  Raises ValueError without a generator.
     """
     if generator is None:
         raise ValueError(f"drop_path is {probability}, but draws need a generator; give CellNetwork one or set it to 0")
-    kept = draw_per_image((len(x), 1, 1, 1), generator) >= probability
-    return x * kept.to(x.device, x.dtype).div(1 - probability)
+    return (draw_per_image(shape, generator) >= probability).double() / (1 - probability)
+
+
+def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Zero x (N, C, H, W) for some images and scale the others up, so that its expectation stays."""
+    return x * draw_paths((len(x), 1, 1, 1), probability, generator).to(x.device, x.dtype)

@@ -98,6 +98,9 @@ class RetrainState:
             auxiliary=config.auxiliary_weight > 0,
             generator=self.generators["network"],
         ).to(self.device)
+        self.network.compiled, self.network.checkpoint_activations = config.compile, config.checkpoint_activations
+        if config.channels_last:
+            self.network.to_channels_last()
         self.average = Averager(self.network, config.ema_decay) if config.ema_decay else None
         self.forward: nn.Module = _WithAuxiliary(self.network)
         if workers.count > 1:

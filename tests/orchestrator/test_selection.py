@@ -3,11 +3,11 @@
 import pytest
 
 from orchestrator.config import SelectionConfig
-from orchestrator.selection import select
+from orchestrator.selection import lower_bound, select, spread
 
 
-def row(name, accuracy, digest, macs=1, parameters=1, status="completed", method="pcdarts", seed=0):
-    return {
+def row(name, accuracy, digest, macs=1, parameters=1, status="completed", method="pcdarts", seed=0, **more):
+    return more | {
         "search_id": name,
         "method": method,
         "seed": seed,
@@ -25,11 +25,31 @@ def names(rows, **limits):
 
 
 def test_best_first_and_isomorphic_cells_once_with_all_their_origins():
-    rows = [row("a", 90.0, "x"), row("b", 92.0, "y"), row("c", 91.0, "x"), row("d", 80.0, "z")]
+    rows = [row("a", 90.0, "x"), row("b", 95.0, "y"), row("c", 91.0, "x"), row("d", 88.0, "z")]
     assert names(rows, top=2) == [("b",), ("c", "a")]
     best = select(rows, SelectionConfig(top=2))[1]
     assert (best.genotype, best.valid_accuracy) == ("cell of c", 91.0)
-    assert best.reason == "validation accuracy 91.00 %, found by 2 of 4 searches"
+    assert best.reason.startswith("mean validation accuracy 90.50 %, at least 87.") and "2 of 4 searches" in best.reason
+
+
+def test_the_bound_and_the_spread_in_closed_form():
+    rows = [row(n, a, "x", setting=s) for n, a, s in (("a", 1.0, "p"), ("b", 3.0, "p"), ("c", 9.0, "q"))]
+    assert spread(rows) == pytest.approx(2**0.5)  # squares 2, freedom 1: settings do not add to it
+    assert lower_bound(rows[:2], 2**0.5) == pytest.approx(2 - 1.645)
+    assert spread(rows[2:]) == 0.0 and lower_bound(rows[2:], 0.0) == 9.0
+
+
+def test_a_cell_found_often_passes_one_found_once_with_luck():
+    rows = [row("a", 91.0, "x")] + [row(f"b{i}", 90.9, "y") for i in range(4)] + [row("z", 80.0, "z")]
+    assert names(rows, top=1) == [("b0", "b1", "b2", "b3")]
+
+
+def test_a_cell_that_only_warned_searches_found_is_demoted():
+    rows = [row("a", 99.0, "x", warnings="skips"), row("b", 50.0, "y"), row("c", 98.0, "z", warnings="skips")]
+    assert names(rows, top=3) == [("b",), ("a",), ("c",)]
+    assert "demoted, as a collapse rule warned" in select(rows, SelectionConfig(top=3))[1].reason
+    stopped = [row("a", 99.0, "x", warnings="skips", status="stopped"), rows[1]]
+    assert names(stopped) == [("a",), ("b",)]
 
 
 def test_ties_go_by_search_id_whatever_the_order_of_rows():
@@ -62,7 +82,7 @@ def test_random_cells_get_as_many_places_after_the_searched_ones_in_order_of_see
     chosen = select(rows, SelectionConfig(top=2))
     assert [candidate.origins for candidate in chosen] == [("a",), ("random-seed2", "random-seed11"), ("random-seed3",)]
     assert [candidate.valid_accuracy for candidate in chosen] == [90.0, None, None]
-    assert chosen[0].reason == "validation accuracy 90.00 %, found by 1 of 1 searches"
+    assert chosen[0].reason == "validation accuracy 90.00 %, at least 90.00 % (95 %), found by 1 of 1 searches"
     assert chosen[1].reason == "random baseline, seed 2"
 
 

@@ -10,7 +10,7 @@ from analysis.store import ResultStore
 from analysis.tables import SEARCHES, SETTINGS
 from orchestrator.config import SeedConfig, StudyConfig
 from orchestrator.presets import smoke
-from orchestrator.sequential import further_searches, setting_rows
+from orchestrator.sequential import added_searches, further_searches, setting_rows
 from orchestrator.study import RunOptions, run_study
 
 
@@ -103,6 +103,13 @@ def test_a_study_without_the_field_can_be_read():
     plain = smoke().to_dict()
     del plain["seeds"]
     assert StudyConfig.from_dict(plain) == smoke()
+
+
+def test_added_searches_are_known_from_the_table():
+    wide = study(target_halfwidth=0.1)
+    frame = table(wide, {1: [70, 80, 75, None, 71], 2: [50, 50, 50]})
+    assert [(config.k, config.seed) for config in added_searches(wide, frame)] == [(1, 6), (1, 7)]
+    assert added_searches(study(), frame) == []
 
 
 def test_a_study_adds_seeds_up_to_the_most_and_records_why_it_stopped(tmp_path, ray_session):

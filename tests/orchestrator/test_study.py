@@ -20,7 +20,7 @@ from orchestrator.config import SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.output import summary
 from orchestrator.presets import smoke
-from orchestrator.retraining import RetrainQueue
+from orchestrator.queue import RetrainQueue
 from orchestrator.storage import checkpoint, create_or_open, open_study
 from orchestrator.study import missing_searches, run_study, work_queue
 from pcdarts.config import SearchConfig
@@ -100,7 +100,7 @@ def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
 
 def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("orchestrator.cli.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir))
+    monkeypatch.setattr("orchestrator.study.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir))
     assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
     assert main(["retrain", str(finished)]) == 0
     assert seen == ["/elsewhere", "data"]
@@ -248,15 +248,23 @@ def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, t
     assert [job["state"] for job in jobs] == ["done"] + ["dropped"] * (len(jobs) - 1)
 
 
+def forget(root, kind):
+    """Remove the events of a kind, as if the dispatcher had ended before it wrote them."""
+    for path in (root / "queue-events").iterdir():
+        if json.loads(path.read_text())["kind"] == kind:
+            path.unlink()
+
+
 def test_a_retraining_that_was_interrupted_goes_on_as_the_same_attempt(finished, tmp_path):
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
     study, store = open_study(str(root))
     (job,) = RetrainQueue(study, store).jobs()
-    RetrainQueue(study, store).change(job["job_id"], state="running")
+    forget(root, "done")
     assert RetrainQueue(study, store).waiting() == []  # its result had been stored: only the state was late
-    store.delete_part(RETRAINS, f"{job['job_id']}-attempt1")
-    RetrainQueue(study, store).change(job["job_id"], state="running")
+    store.delete_part(RETRAINS, job["job_id"])
+    forget(root, "done")
+    assert [job["state"] for job in RetrainQueue(study, store).waiting()] == ["running"]
     work_queue(study, store, str(root), options=LOCAL, say=lambda text: None)
     assert rows(root, "retrains") == rows(finished, "retrains") and rows(root, "queue") == rows(finished, "queue")
 

@@ -4,12 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from pcdarts.complexity import Complexity, count_macs, count_parameters, network_complexity
+from pcdarts.complexity import Complexity, PartCost, count_macs, count_parameters, network_complexity, part_costs
 from pcdarts.config import SearchConfig
-from pcdarts.genotype import PUBLISHED
+from pcdarts.genotype import PUBLISHED, Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.presets import retrain_cifar10, retrain_digits, retrain_imagenet
 from pcdarts.supernet import Supernet
+
+CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar", "image_size": 32}
+IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet", "image_size": 224}
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,37 @@ def test_random_sampling_of_a_supernet_draws_nothing_while_it_is_counted():
     )
     assert count_macs(supernet, (3, 16, 16)) == count_macs(shuffled, (3, 16, 16)) > 0
     assert torch.equal(supernet.generator.get_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("genotype", "sizes", "parameters", "macs"),
+    [
+        ("PC_DARTS_cifar", CIFAR, 3_634_678, 556_670_592),
+        ("PC_DARTS_image", IMAGENET, 5_342_464, 581_627_328),
+        ("NASNet", CIFAR, 3_830_950, 603_452_448),
+        ("NASNet", IMAGENET, 5_564_320, 604_031_616),
+        ("AmoebaNet", CIFAR, 3_145_078, 488_931_552),
+        ("AmoebaNet", IMAGENET, 4_627_360, 526_746_624),
+    ],
+)
+def test_parts_add_up_to_the_official_networks(genotype, sizes, parameters, macs):
+    parts = part_costs(PUBLISHED[genotype], **sizes)
+    assert [part.name for part in parts[:2]] == ["stem", "cell 0, normal"] and parts[-1].name == "classifier"
+    assert len(parts) == sizes["layers"] + 2
+    assert sum(part.parameters for part in parts) == parameters and sum(part.macs for part in parts) == macs
+
+
+def test_parts_counted_by_hand():
+    cells = Genotype([("max_pool_3x3", 0), ("skip_connect", 1)], [2], [("avg_pool_3x3", 0), ("max_pool_3x3", 1)], [2])
+    parts = part_costs(cells, channels=4, layers=3, classes=5, stem="cifar", image_size=8)
+    normal, reduction = parts[1], parts[2]
+    # stem: 12 channels, 8 x 8; a normal cell: two 1x1 convolutions of 12 to 4 channels, their batch norms, a pool
+    assert parts[0].activation_bytes == 4 * 2 * 12 * 64 and parts[0].macs == 12 * 27 * 64
+    assert (normal.resolution, normal.channels, normal.parameters) == (8, 4, 2 * (12 * 4 + 2 * 4))
+    assert normal.macs == 2 * 64 * 12 * 4 and normal.activation_bytes == 4 * (2 * 2 + 1) * 4 * 64
+    # the first reduction: convolutions of 12 and of 4 to 8 channels at 8 x 8, two pools to 4 x 4
+    assert (reduction.resolution, reduction.channels) == (4, 8) and reduction.name == "cell 1, reduction"
+    assert reduction.macs == 64 * 8 * (12 + 4) and reduction.activation_bytes == 4 * (4 * 8 * 64 + 2 * 8 * 16)
+    assert parts[-1] == PartCost(
+        name="classifier", resolution=1, channels=5, parameters=16 * 5 + 5, macs=16 * 5, activation_bytes=4 * 5
+    )

@@ -114,14 +114,14 @@ def test_rows_are_disjoint_and_complete(images, count):
 
 
 def test_draws_of_workers_are_those_of_one():
-    expected = torch.rand((5, 7), generator=torch.Generator().manual_seed(1))
+    expected = torch.rand((7, 5), generator=torch.Generator().manual_seed(1))
     parts = []
     for rank in range(2):
         generator = SharedGenerator()
         generator.manual_seed(1)
         generator.workers, generator.images = Workers(rank=rank, count=2), 7
-        parts.append(draw_per_image((5, len(range(7)[generator.workers.rows(7)])), generator, dim=1))
-    assert torch.equal(torch.cat(parts, dim=1), expected)
+        parts.append(draw_per_image((len(range(7)[generator.workers.rows(7)]), 5), generator))
+    assert torch.equal(torch.cat(parts), expected)
 
 
 def test_cells_with_an_unused_input():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcdarts.genotype import OPERATIONS, PRIMITIVES, PUBLISHED, Genotype
+from pcdarts.genotype import OPERATIONS, PRIMITIVES, PUBLISHED, Genotype, read_genotype
 
 CELL = [("sep_conv_3x3", 1), ("skip_connect", 0)]
 
@@ -108,3 +108,15 @@ def test_malformed_text_says_what_and_where(text, message):
 def test_any_text_is_refused_with_a_value_error(text):
     with pytest.raises(ValueError):
         Genotype.parse(text)
+
+
+def test_cells_are_read_from_a_name_a_text_or_a_file(tmp_path):
+    cells, file = PUBLISHED["AmoebaNet"], tmp_path / "cells.json"
+    file.write_text(cells.to_json())
+    assert [read_genotype(source) for source in ("AmoebaNet", str(cells), cells.to_json(), str(file))] == [cells] * 4
+    for source in ("AmebaNet", str(tmp_path), "a\0b", ""):
+        with pytest.raises(ValueError, match="must be one of PC_DARTS_cifar, .* or a file that holds one"):
+            read_genotype(source)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="or a file that holds one"):
+        read_genotype(str(file))

@@ -1,11 +1,13 @@
-"""The discrete network: counts of the papers' networks, drop-path, auxiliary heads, every published cell."""
+"""The discrete network: counts of the papers' networks, drop-path, auxiliary heads, ways to compute a pass."""
+
+import copy
 
 import pytest
 import torch
 
 from pcdarts.complexity import count_macs, count_parameters
 from pcdarts.genotype import PUBLISHED, Genotype
-from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell
+from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell, _compiled
 
 CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar"}
 IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet"}
@@ -41,6 +43,10 @@ def images(size, count=2):
         ("PC_DARTS_cifar", IMAGENET, 5_270_560, 6_531_336),
         ("DARTS_V2", CIFAR, 3_349_342, None),
         ("DARTS_V2", IMAGENET, 4_718_752, None),
+        ("NASNet", CIFAR, 3_830_950, 4_288_944),
+        ("NASNet", IMAGENET, 5_564_320, 6_800_520),
+        ("AmoebaNet", CIFAR, 3_145_078, 3_603_072),
+        ("AmoebaNet", IMAGENET, 4_627_360, 5_863_560),
     ],
 )
 def test_parameter_counts_of_the_official_networks(genotype, sizes, parameters, with_auxiliary):
@@ -62,10 +68,17 @@ def test_every_published_cell_trains_at_even_and_odd_sizes(genotype, stem):
     assert first.grad.abs().sum() > 0 and last.grad.abs().sum() > 0
 
 
-def test_a_cell_concatenates_the_nodes_it_names():
-    network = make("AmoebaNet")
-    assert [len(cell.concat) for cell in network.cells] == [3, 3, 3]
-    assert network.classifier.in_features == 3 * 4 * 4
+@pytest.mark.parametrize(
+    ("genotype", "nodes"),
+    [
+        ("AmoebaNet", [(4, 5, 6), (3, 4, 6), (3, 4, 6), (4, 5, 6)]),
+        ("NASNet", [(2, 3, 4, 5, 6), (4, 5, 6), (4, 5, 6), (2, 3, 4, 5, 6)]),
+    ],
+)
+def test_a_cell_concatenates_the_nodes_it_names(genotype, nodes):
+    network = make(genotype, layers=4)
+    assert [cell.concat for cell in network.cells] == nodes
+    assert network.classifier.in_features == len(nodes[-1]) * 4 * 4
 
 
 def test_the_generator_alone_decides_the_weights():
@@ -81,13 +94,11 @@ def test_drop_path_spares_identities():
     skips = Genotype([("skip_connect", 0), ("skip_connect", 1)], [2], [("skip_connect", 0), ("skip_connect", 1)], [2])
     x = torch.randn(8, 4, 6, 6, generator=seeded())
     normal = NetworkCell(skips, (4, 4), 4, reduction=False, reduction_before=False)
-    generator = seeded()
-    before = generator.get_state()
-    kept = normal(x, x, 0.9, generator)
-    assert torch.equal(generator.get_state(), before) and torch.equal(kept, normal(x, x, 0.0, None))
     reduction = NetworkCell(skips, (4, 4), 4, reduction=True, reduction_before=False)  # its skips have weights
-    dropped = reduction(x, x, 0.9, generator)
-    assert (dropped.flatten(1) == 0).all(dim=1).any() and not torch.equal(generator.get_state(), before)
+    assert (normal.droppable, reduction.droppable) == (0, 2)
+    kept = torch.tensor([0.0, 1, 1, 1, 1, 1, 1, 1]).view(8, 1, 1, 1)
+    dropped = reduction(x, x, [kept, kept])
+    assert (dropped[0] == 0).all() and torch.equal(dropped[1:], reduction(x, x)[1:])
 
 
 def test_drop_path_is_for_training_and_draws_from_the_generator():
@@ -144,3 +155,86 @@ def test_the_official_imagenet_network_trains_with_its_auxiliary_head():
         network = CellNetwork(PUBLISHED["PC_DARTS_image"], **{**IMAGENET, "channels": 4}, auxiliary=True)
         logits, auxiliary = network.forward_with_auxiliary(torch.zeros(2, 3, 224, 224))
     assert logits.shape == auxiliary.shape == (2, 1000)
+
+
+NOISY = Genotype([("noise", 0), ("sep_conv_3x3", 1)], [2], [("skip_connect", 0), ("sep_conv_3x3", 1)], [2])
+
+
+def train_two_steps(network, auxiliary=False):
+    """Two SGD steps: the losses, then weights, running statistics and gradients, then the generator's state."""
+    network.drop_path = 0.4
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    losses = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        logits, middle = network.forward_with_auxiliary(images(32, count=4))
+        loss = logits.square().mean() + (middle.square().mean() if middle is not None else 0)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    gradients = {f"{name}.grad": p.grad for name, p in network.named_parameters() if p.grad is not None}
+    return {"losses": torch.stack(losses), **network.state_dict(), **gradients, "draws": network.generator.get_state()}
+
+
+@pytest.mark.parametrize(
+    ("genotype", "values"),
+    [(PUBLISHED["PC_DARTS_cifar"], {"auxiliary": True}), (PUBLISHED["AmoebaNet"], {"layers": 4}), (NOISY, {})],
+    ids=["PC_DARTS_cifar", "AmoebaNet", "noise"],
+)
+def test_recomputed_activations_give_the_same_training_to_the_bit(genotype, values):
+    sizes = {"channels": 4, "layers": 3, "classes": 5} | values
+    plain, sparing = (CellNetwork(genotype, **sizes, generator=seeded()) for _ in range(2))
+    sparing.checkpoint_activations = True
+    expected, actual = train_two_steps(plain), train_two_steps(sparing)
+    assert expected.keys() == actual.keys()
+    for name, value in expected.items():
+        assert torch.equal(actual[name], value), name
+    assert torch.equal(sparing.eval()(images(8)), plain.eval()(images(8)))
+
+
+def test_recomputed_activations_are_not_kept():
+    def kept(checkpointing):
+        network, count = make(layers=5), 0
+        network.checkpoint_activations = checkpointing
+
+        def pack(tensor):
+            nonlocal count
+            count += tensor.numel() if tensor.ndim == 4 else 0
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            network(images(16))
+        return count
+
+    assert kept(True) < kept(False) / 5
+
+
+def test_channels_last_is_a_layout_and_changes_no_result():
+    plain, network = make().double(), make().double().to_channels_last()
+    layouts = []
+    network.cells[1].register_forward_hook(lambda cell, given, output: layouts.append(output))
+    x = images(8, count=4).double()
+    assert torch.allclose(network(x), plain(x), rtol=1e-12)
+    assert network.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert layouts[0].is_contiguous(memory_format=torch.channels_last) and not layouts[0].is_contiguous()
+
+
+def test_a_compiled_network_is_one_graph_and_gives_the_same(monkeypatch):
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: whole(function, backend="eager", fullgraph=True))
+    _compiled.cache_clear()
+    try:
+        plain, network = make(auxiliary=True), make(auxiliary=True)
+        network.compiled = True
+        expected, actual = train_two_steps(plain), train_two_steps(network)
+        for name, value in expected.items():
+            assert torch.allclose(actual[name], value, rtol=1e-4, atol=1e-6), name
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            other.classifier.weight.zero_()
+            other.cells[0].preprocess0[1].weight.zero_()
+        x = images(32)
+        assert torch.equal(network.eval()(x), plain.load_state_dict(network.state_dict()) and plain.eval()(x))
+        assert torch.equal(other.eval()(x), other.classifier.bias.expand(2, 5))
+    finally:
+        _compiled.cache_clear()

@@ -1,0 +1,48 @@
+"""Working off the retraining queue: one dispatcher, rounds of the jobs that are due, until none is left."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from orchestrator.lease import Lease
+from orchestrator.options import RunOptions
+from orchestrator.queue import RetrainQueue
+from orchestrator.storage import join
+
+Run = Callable[[Sequence[dict[str, Any]]], None]
+
+
+def open_lease(root: str, options: RunOptions) -> Lease:
+    """The lease of a study's queue."""
+    return Lease(join(root, "queue-lease"), timeout=options.lease_timeout)
+
+
+def dispatch(
+    queue: RetrainQueue,
+    lease: Lease,
+    run: Run,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Run jobs until none waits, while the lease is held.
+
+    `run` runs the given jobs and records how they end.  Jobs that are added while it runs, and attempts that are due
+    again after a failure, are taken in the next round.  A job that no network can be built from fails before it runs.
+    """
+    while jobs := queue.waiting():
+        lease.check()
+        for job in jobs:
+            if problem := queue.problem(job):
+                attempt = job["attempts"] + (job["state"] == "queued")
+                queue.record(job["job_id"], "failed", attempt=attempt, error=problem, term=lease.term)
+        now = queue.clock()
+        states = {job["job_id"]: queue.state(job["job_id"], look=False) for job in jobs}
+        left = [job for job in jobs if states[job["job_id"]].state in ("queued", "running")]
+        due = [job for job in left if (states[job["job_id"]].retry_at or 0) <= now]
+        if due:
+            run(due)
+        elif left:
+            pause = min(states[job["job_id"]].retry_at for job in left) - now
+            say(f"{len(left)} failed jobs are tried again in {pause:.0f} s")
+            sleep(pause)

@@ -1,0 +1,259 @@
+"""The retraining queue of a study: one job a distinct cell and recipe.
+
+What lasts are three kinds of files in the study's storage, on a local disk or an object store:
+
+    queue-requests/   one immutable file a job: the cell and how to retrain it, named by a hash of both
+    queue-events/     what happened to the jobs, see `orchestrator.events`
+    retrains/         results, by the job's name
+
+The table `queue` is a view of these for people; `update` makes it anew where it is lost.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from analysis.store import ResultStore
+from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from orchestrator.config import StudyConfig
+from orchestrator.events import EventLog, Kind, State, backoff, state_of
+from orchestrator.options import RunOptions
+from orchestrator.selection import select
+from orchestrator.storage import join
+from pcdarts.complexity import network_complexity
+from pcdarts.config import RetrainConfig, digest, identity
+from pcdarts.genotype import PUBLISHED, Genotype
+
+PROGRESS_SECONDS = 30.0
+"""Least time between two events that tell a job's progress."""
+
+
+class RetrainQueue:
+    """The jobs of a study, and what can be done with them."""
+
+    def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
+        self.study, self.store, self.clock = study, store, clock
+        self.requests = ResultStore(join(store.root, "queue-requests"))
+        self.events = EventLog(join(store.root, "queue-events"), clock)
+        self._requests: dict[str, dict[str, Any]] = {}
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Rows of the table `queue`, from what lasts, by rank, dropped ones last.  Nothing is written."""
+        requests, events = self._read_requests(), self.events.read()
+        selected = {self.job_id(c.genotype_digest): c for c in self._selected()}
+        by_hand = [job_id for job_id, request in requests.items() if request["by_hand"]]
+        order = dict.fromkeys([*sorted(by_hand, key=lambda j: (requests[j]["submitted_at"], j)), *selected, *requests])
+        rows = []
+        for rank, job_id in enumerate((job_id for job_id in order if job_id in requests), start=1):
+            request = requests[job_id]
+            candidate = asdict(selected[job_id]) if job_id in selected else {}
+            described = request["description"] | candidate | {"genotype": request["genotype"]}
+            if request["by_hand"]:
+                described["reason"] = request["description"]["reason"]
+            state = state_of(events.get(job_id, ()))
+            rows.append(self._row(job_id, rank, request, described, state))
+        return sorted(rows, key=lambda row: (row["state"] == "dropped", row["rank"], row["job_id"]))
+
+    def update(self) -> list[dict[str, Any]]:
+        """Queue the cells that the study's searches select now, and make the table `queue` anew.
+
+        Jobs that were queued before keep their state; those that are selected no more and have not begun are dropped.
+        """
+        self._import_older_view()
+        requests, events = self._read_requests(), self.events.read()
+        selected = {self.job_id(candidate.genotype_digest): candidate for candidate in self._selected()}
+        for job_id, candidate in selected.items():
+            if job_id not in requests:
+                self._request(job_id, candidate.genotype, asdict(candidate), by_hand=False)
+            elif self._taken_off(job_id):
+                self.events.append(job_id, "queued")
+        for job_id, request in requests.items():
+            waits = state_of(events.get(job_id, ())).state == "queued"
+            if waits and job_id not in selected and not request["by_hand"]:
+                self.events.append(job_id, "dropped", error=NOT_SELECTED)
+        return self._show()
+
+    def waiting(self) -> list[dict[str, Any]]:
+        """Jobs to work off.  One that is `running` while nobody works on the queue was interrupted: it goes on.
+
+        If it was interrupted between its result and its event, the event is made up for.
+        """
+        for job_id in self._read_requests():
+            state, result = self.state(job_id, look=False), self.result(job_id)
+            if result and state.state != "done":
+                self.record(job_id, "done", attempt=result["attempt"])
+        return [job for job in self.update() if job["state"] in ("queued", "running")]
+
+    def state(self, job_id: str, look: bool = True) -> Any:
+        """The JobState of a job, after a look for new events unless told otherwise."""
+        if look:
+            self.events.read()
+        return state_of(self.events.known(job_id))
+
+    def result(self, job_id: str) -> dict[str, Any] | None:
+        """The completed row of a job in the table `retrains`, if there is one."""
+        rows = self.store.read_part(RETRAINS, job_id)
+        if rows:
+            return rows[0]
+        older = [part for part in self.store.parts(RETRAINS) if part.startswith(f"{job_id}-attempt")]
+        found = [row for part in older for row in self.store.read_part(RETRAINS, part) or []]
+        return next((row for row in found if row["status"] == "completed"), None)
+
+    def record(self, job_id: str, kind: Kind, **content: Any) -> None:
+        """Add an event, and show it in the table."""
+        self.events.append(job_id, kind, **content)
+        rows = self.store.read_part(QUEUE, job_id)
+        if rows:
+            request, state = self._read_requests()[job_id], state_of(self.events.known(job_id))
+            self._write(self._row(job_id, rows[0]["rank"], request, rows[0], state))
+        else:
+            self._show()
+
+    def add(self, text: str) -> str:
+        """Queue a cell by hand: a published name or a genotype; the job's id.  Raises ValueError for neither."""
+        genotype = PUBLISHED.get(text) or Genotype.parse(text)
+        job_id = self.job_id(genotype.digest)
+        reason = f"added by hand ({text})" if text in PUBLISHED else "added by hand"
+        if job_id in self._read_requests():
+            state = self.state(job_id).state
+            if state != "dropped":
+                raise ValueError(f"these cells are job {job_id} already, which is {state}")
+            self.record(job_id, "queued")
+            return job_id
+        try:
+            size = network_complexity(genotype, self.study.retrain)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"no network can be built from these cells: {_line(error)}") from None
+        description: dict[str, Any] = {
+            "genotype_digest": genotype.digest,
+            "origins": [],
+            "valid_accuracy": None,
+            "reason": reason,
+            "network_parameters": size.parameters,
+            "network_macs": size.macs,
+        }
+        self._request(job_id, str(genotype), description, by_hand=True)
+        self._show()
+        return job_id
+
+    def drop(self, name: str) -> str:
+        """Take a job off the queue by hand; its id.  Raises ValueError where it is done or running."""
+        return self._by_hand(name, "dropped", ("queued", "failed"), error=BY_HAND)
+
+    def retry(self, name: str) -> str:
+        """Queue a failed or dropped job again, with all its attempts; its id.  Raises ValueError for others."""
+        return self._by_hand(name, "retried", ("failed", "dropped"))
+
+    def job_id(self, genotype_digest: str) -> str:
+        """Name of a job: the cells up to isomorphism, and a hash of recipe, data set and seed."""
+        return f"{genotype_digest}-{digest(self.study.retrain)}"
+
+    def problem(self, job: Mapping[str, Any]) -> str:
+        """Why a job cannot be run at all; empty if it can."""
+        try:
+            network_complexity(Genotype.parse(job["genotype"]), self.recipe(job["job_id"]))
+        except Exception as error:  # whatever it is, the other jobs must go on
+            return f"{type(error).__name__}: {_line(error)}"
+        return ""
+
+    def recipe(self, job_id: str) -> RetrainConfig:
+        """How a job is retrained: as it was requested, on this study's data folder and devices."""
+        asked = self._requests[job_id]["recipe"]
+        return dataclasses.replace(self.study.retrain, **asked)
+
+    def retry_time(self, job_id: str, options: RunOptions) -> float | None:
+        """When an attempt that fails now is repeated, seconds since 1970; None if the job has had its attempts."""
+        tries = max(1, self.state(job_id, look=False).tries)
+        if tries > options.max_failures:
+            return None
+        return self.clock() + backoff(tries, options.retry_delay, options.retry_delay_max)
+
+    def _by_hand(self, name: str, kind: Kind, allowed: tuple[State, ...], **content: Any) -> str:
+        matches = [job_id for job_id in self._read_requests() if job_id.startswith(name)]
+        if len(matches) != 1:
+            found = "several jobs" if matches else "no job"
+            raise ValueError(f"{name!r} names {found} of this queue; `pcdarts queue` lists them, a beginning is enough")
+        state = self.state(matches[0]).state
+        if state not in allowed:
+            raise ValueError(f"job {matches[0]} is {state}, but must be {' or '.join(allowed)} for this")
+        self.record(matches[0], kind, **content)
+        return matches[0]
+
+    def _taken_off(self, job_id: str) -> bool:
+        """Whether a job was dropped because it was not among the best, not by hand."""
+        state = self.state(job_id, look=False)
+        return bool(state.state == "dropped" and state.error == NOT_SELECTED)
+
+    def _selected(self) -> list[Any]:
+        searches = [row for part in self.store.parts(SEARCHES) for row in self.store.read_part(SEARCHES, part) or []]
+        return select(searches, self.study.selection)
+
+    def _request(self, job_id: str, genotype: str, description: Mapping[str, Any], *, by_hand: bool) -> None:
+        kept = ("genotype_digest", "origins", "valid_accuracy", "reason", "network_parameters", "network_macs")
+        request = {
+            "job_id": job_id,
+            "genotype": genotype,
+            "recipe": identity(self.study.retrain),
+            "by_hand": by_hand,
+            "submitted_at": datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds"),
+            "description": {name: description[name] for name in kept},
+        }
+        self.requests.write_text(f"{job_id}.json", json.dumps(request))
+        self.events.append(job_id, "queued")
+
+    def _read_requests(self) -> dict[str, dict[str, Any]]:
+        for name in self.requests.names():
+            job_id = name.removesuffix(".json")
+            if job_id not in self._requests:
+                try:
+                    self._requests[job_id] = json.loads(self.requests.read_text(name) or "")
+                except ValueError:
+                    raise ValueError(f"request {self.requests.root}/{name} is broken; remove the file") from None
+        return self._requests
+
+    def _row(
+        self, job_id: str, rank: int, request: Mapping[str, Any], described: Mapping[str, Any], state: Any
+    ) -> dict[str, Any]:
+        epochs = request["recipe"]["epochs"]
+        done = epochs if state.state == "done" else min(state.epochs, epochs)
+        seconds = (epochs - done) * state.epoch_seconds if state.state == "running" and state.epoch_seconds else None
+        at = state.retry_at and datetime.fromtimestamp(state.retry_at, UTC).isoformat(timespec="seconds")
+        fixed = {"job_id": job_id, "study": self.study.name, "rank": rank, "submitted_at": request["submitted_at"]}
+        live = {"state": state.state, "attempts": state.attempts, "error": state.error, "retry_at": at}
+        progress = {"epochs_done": done, "epochs_planned": epochs, "seconds_left": seconds}
+        return QUEUE.row({**described, **fixed, **live, **progress})
+
+    def _show(self) -> list[dict[str, Any]]:
+        jobs = self.jobs()
+        for job in jobs:
+            self._write(job)
+        return jobs
+
+    def _write(self, job: Mapping[str, Any]) -> None:
+        """Store a job in the table, unless it is stored like this."""
+        if self.store.read_part(QUEUE, job["job_id"]) != QUEUE.to_arrow([job]).to_pylist():
+            self.store.append(QUEUE, [job], job["job_id"])
+
+    def _import_older_view(self) -> None:
+        """Make requests and events of the jobs of a study that was queued before there were any."""
+        known = self._read_requests()
+        self.events.read()
+        for part in self.store.parts(QUEUE):
+            for job in (self.store.read_part(QUEUE, part) or []) if part not in known else []:
+                self._request(part, job["genotype"], job, by_hand=False)
+                kinds: dict[str, Kind] = {"done": "done", "failed": "failed", "dropped": "dropped"}
+                if job["state"] in kinds:
+                    error = NOT_SELECTED if job["state"] == "dropped" else job["error"]
+                    self.events.append(part, kinds[job["state"]], attempt=job["attempts"], error=error)
+
+
+NOT_SELECTED = "no longer among the best cells"
+BY_HAND = "dropped by hand"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:300]

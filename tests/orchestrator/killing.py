@@ -1,0 +1,131 @@
+"""A study whose retraining takes no time, and a dispatcher that is killed at a given write.  A script for tests.
+
+python killing.py ROOT MOMENT...   works off the queue of ROOT, killed at each moment, and then once to the end
+"""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+
+from analysis.store import ResultStore
+from analysis.tables import SEARCHES
+from orchestrator.config import SelectionConfig
+from orchestrator.dispatch import dispatch, open_lease
+from orchestrator.lease import LeaseHeldError
+from orchestrator.options import RunOptions
+from orchestrator.presets import smoke
+from orchestrator.progress import Progress
+from orchestrator.provenance import provenance
+from orchestrator.queue import RetrainQueue
+from orchestrator.retraining import RetrainListener
+from orchestrator.storage import create_or_open
+from orchestrator.trials import TrialSpec
+from pcdarts.complexity import network_complexity
+from pcdarts.genotype import PUBLISHED
+
+CELLS = ("PC_DARTS_cifar", "DARTS_V1", "DARTS_V2")
+OPTIONS = RunOptions(max_failures=1, retry_delay=10.0)
+RESULT = {
+    "best_epoch": 1,
+    "train_loss": 1.0,
+    "train_accuracy": 50.0,
+    "valid_accuracy": 50.0,
+    "test_loss": 1.0,
+    "test_accuracy": 50.0,
+    "network_parameters": 1,
+    "network_macs": 1,
+    "epochs_trained": 2,
+    "seconds": 2.0,
+    "peak_memory_bytes": 1,
+    "device_name": "none",
+}
+
+
+def study_with_searches(root):
+    """The preset smoke, with searches that found published cells."""
+    study = replace(smoke(), selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)})
+    store = create_or_open(study, root, [])
+    for accuracy, (config, name) in enumerate(zip(study.searches(), CELLS, strict=True)):
+        genotype = PUBLISHED[name]
+        size = network_complexity(genotype, study.retrain)
+        found = {
+            "genotype": str(genotype),
+            "genotype_digest": genotype.digest,
+            "valid_accuracy": 90.0 - accuracy,
+            "network_parameters": size.parameters,
+            "network_macs": size.macs,
+        }
+        names = {"search_id": config.search_id, "study": study.name, "status": "completed", "error": ""}
+        row = SEARCHES.row(config, found, names, provenance("", ""), setting="", sampling_rate=0.5)
+        store.append(SEARCHES, [row], config.search_id)
+    return study, store
+
+
+def executor(queue, lease, counts=None, broken=(), root=""):
+    """Runs jobs in this process: every one reports an epoch, and then its result, or fails."""
+
+    def run(jobs):
+        specs = [
+            TrialSpec(key=j["job_id"], root=root, config=queue.study.retrain, genotype=j["genotype"]) for j in jobs
+        ]
+        with Progress("", {spec.key: 2 for spec in specs}) as progress:
+            listener = RetrainListener(queue, lease, progress, OPTIONS)
+            for spec in specs:
+                listener.started(spec)
+                if counts is not None:
+                    counts[spec.key] += 1
+                epoch = {"epoch": 0, "seconds": 1.0, "valid_accuracy": 50.0}
+                listener.reported(spec, {"kind": "epoch", "content": epoch})
+                listener.tick()
+                if spec.key in broken:
+                    listener.failed(spec, "Traceback\nRuntimeError: broken\n")
+                else:
+                    listener.reported(spec, {"kind": "result", "content": RESULT})
+
+    return run
+
+
+def work(root, die_at=0):
+    """Work off the queue; the process kills itself at a write, every second time after it instead of before."""
+    write, count = ResultStore._write, 0
+
+    def counted(self, path, data):
+        nonlocal count
+        count += 1
+        if count == (die_at + 1) // 2 and die_at % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(self, path, data)
+        if count == die_at // 2 and not die_at % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ResultStore._write = counted
+    study = smoke()
+    study = replace(study, selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)})
+    queue = RetrainQueue(study, ResultStore(root))
+    with open_lease(root, OPTIONS) as lease:
+        dispatch(queue, lease, executor(queue, lease))
+    return count
+
+
+def main(root, moments):
+    killed = 0
+    for moment in [*moments, 0]:
+        child = os.fork()
+        if child == 0:
+            try:
+                work(root, moment)
+            except LeaseHeldError as error:
+                print(error, file=sys.stderr)
+                os._exit(3)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        killed += os.WIFSIGNALED(status)
+        if not os.WIFSIGNALED(status) and os.WEXITSTATUS(status):
+            return os.WEXITSTATUS(status)
+    print("killed", killed)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], [int(moment) for moment in sys.argv[2:]]))

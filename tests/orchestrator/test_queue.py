@@ -1,0 +1,253 @@
+"""The queue: nothing is lost or doubled, whoever dies, wherever it is stored, and people can mend it."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.store import ResultStore
+from analysis.tables import QUEUE, RETRAINS
+from orchestrator.cli import main
+from orchestrator.dispatch import dispatch, open_lease
+from orchestrator.lease import LeaseHeldError
+from orchestrator.queue import RetrainQueue
+from orchestrator.storage import join
+from tests.orchestrator import killing
+from tests.orchestrator.killing import OPTIONS, executor, study_with_searches
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        self.now += 0.001
+        return self.now
+
+
+def opened(root, clock=None):
+    study, store = study_with_searches(str(root))
+    queue = RetrainQueue(study, store, clock or Clock())
+    queue.update()
+    return queue
+
+
+def work(queue, clock=None, counts=None, broken=()):
+    def sleep(seconds):
+        clock.now += seconds
+
+    with open_lease(queue.store.root, OPTIONS) as lease:
+        run = executor(queue, lease, counts, broken)
+        dispatch(queue, lease, run, sleep=sleep, say=lambda text: None)
+
+
+def states(queue):
+    return [job["state"] for job in queue.jobs()]
+
+
+def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
+    queue, counts = opened(tmp_path), Counter()
+    before = queue.jobs()
+    assert states(queue) == ["queued"] * 3 and [job["rank"] for job in before] == [1, 2, 3]
+    work(queue, counts=counts)
+    work(queue, counts=counts)
+    assert set(counts.values()) == {1} and states(queue) == ["done"] * 3
+    view = pd.read_parquet(tmp_path / "queue")
+    shutil.rmtree(tmp_path / "queue")
+    RetrainQueue(queue.study, ResultStore(str(tmp_path))).update()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "queue"), view)
+
+
+def test_a_job_that_fails_is_repeated_with_backoff_and_then_stays_failed_and_the_others_go_on(tmp_path):
+    clock, counts = Clock(), Counter()
+    queue = opened(tmp_path, clock)
+    poor = queue.jobs()[0]["job_id"]
+    began = clock.now
+    work(queue, clock, counts, broken={poor})
+    assert counts[poor] == 2 and 10 <= clock.now - began < 12
+    assert states(queue) == ["failed", "done", "done"]
+    job = queue.jobs()[0]
+    assert job["attempts"] == 2 and job["error"] == "RuntimeError: broken" and job["retry_at"] is None
+    retrains = pd.read_parquet(tmp_path / "retrains")
+    assert sorted(retrains[retrains["job_id"] == poor]["attempt"]) == [1, 2]
+    queue.retry(poor[:6])
+    work(queue, clock, counts)
+    assert states(queue) == ["done"] * 3 and queue.jobs()[0]["attempts"] == 3
+
+
+def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
+    queue, counts = opened(tmp_path), Counter()
+    poisoned = queue.jobs()[1]["job_id"]
+    path = tmp_path / "queue-requests" / f"{poisoned}.json"
+    request = json.loads(path.read_text())
+    request["recipe"]["channels"] = 0
+    path.write_text(json.dumps(request))
+    queue = RetrainQueue(queue.study, queue.store, Clock())
+    work(queue, counts=counts)
+    assert states(queue) == ["done", "failed", "done"] and counts[poisoned] == 0
+    assert "channels is 0" in queue.jobs()[1]["error"]
+
+
+def test_a_result_that_is_delivered_twice_is_one_row(tmp_path):
+    queue = opened(tmp_path)
+    work(queue)
+    for path in (tmp_path / "queue-events").iterdir():
+        if json.loads(path.read_text())["kind"] in ("done", "started"):
+            path.unlink()
+    (job, *_) = queue.jobs()
+    again = RetrainQueue(queue.study, queue.store, Clock())
+    with open_lease(str(tmp_path), OPTIONS) as lease:
+        executor(again, lease)([job])
+    retrains = pd.read_parquet(tmp_path / "retrains")
+    assert len(retrains) == 3 and retrains["job_id"].is_unique
+    assert again.waiting() == []
+
+
+def test_two_dispatchers_at_once_run_every_job_once(tmp_path):
+    study = opened(tmp_path).study
+    counts, barrier, refused = Counter(), threading.Barrier(2), []
+
+    def start():
+        queue = RetrainQueue(study, ResultStore(str(tmp_path)))
+        barrier.wait()
+        try:
+            work(queue, counts=counts)
+        except LeaseHeldError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counts) == 3 and set(counts.values()) == {1}
+
+
+def kill(root, moments):
+    opened(root)
+    command = [sys.executable, killing.__file__, str(root), *map(str, moments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+    assert f"killed {len(moments)}" in ended.stdout
+    queue, retrains = pd.read_parquet(root / "queue"), pd.read_parquet(root / "retrains")
+    assert queue["state"].tolist() == ["done"] * 3
+    assert sorted(retrains["job_id"]) == sorted(queue["job_id"]) and set(retrains["status"]) == {"completed"}
+    assert set(retrains["attempt"]) == {1}
+
+
+def test_a_dispatcher_killed_at_three_moments_loses_and_doubles_nothing(tmp_path):
+    kill(tmp_path, [5, 8, 3])
+
+
+@pytest.mark.slow
+def test_a_dispatcher_killed_at_25_moments_loses_and_doubles_nothing(tmp_path):
+    generator = random.Random(0)
+    for turn in range(5):
+        # Moments are writes of the run that is left; an early one always comes.
+        kill(tmp_path / str(turn), [generator.randint(1, 8) for _ in range(5)])
+
+
+def test_the_command_shows_and_mends(tmp_path, capsys):
+    queue = opened(tmp_path)
+    first, second, third = (job["job_id"] for job in queue.jobs())
+
+    def said(*argv):
+        code = main(["queue", str(tmp_path), *argv])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    code, text, _ = said("--top", "1")
+    assert code == 0 and first in text and second not in text and "0/2" in text
+    assert said("drop", first[:8])[0] == 0 and states(RetrainQueue(queue.study, queue.store))[-1] == "dropped"
+    RetrainQueue(queue.study, queue.store).update()
+    assert states(RetrainQueue(queue.study, queue.store))[-1] == "dropped"  # it stays so, though it is selected
+    assert said("retry", first)[0] == 0
+    assert said("add", "AmoebaNet")[0] == 0
+    (added,) = [job for job in queue.jobs() if "added by hand (AmoebaNet)" in job["reason"]]
+    assert added["rank"] == 1 and added["state"] == "queued"
+    assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
+    assert capsys.readouterr().out.count(" queued ") == 4
+    for argv, message in (
+        (("add", "AmoebaNet"), "already, which is queued"),
+        (("add", "nonsense"), "genotype"),
+        (("drop", "zzz"), "names no job"),
+        (("drop", ""), "names several jobs"),
+        (("drop",), "needs a genotype or a job"),
+        (("retry", third), "is queued, but must be failed or dropped"),
+        (("--top", "0"), "must be at least 1"),
+    ):
+        code, _, error = said(*argv)
+        assert code == 2 and message in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_study_that_was_queued_before_there_were_events_goes_on(tmp_path):
+    queue = opened(tmp_path)
+    work(queue)
+    job = queue.jobs()[0]["job_id"]
+    row = queue.store.read_part(RETRAINS, job)
+    queue.store.append(RETRAINS, row, f"{job}-attempt1")
+    queue.store.delete_part(RETRAINS, job)
+    for folder in ("queue-events", "queue-requests"):
+        shutil.rmtree(tmp_path / folder)
+    again = RetrainQueue(queue.study, ResultStore(str(tmp_path)))
+    assert again.waiting() == [] and states(again) == ["done"] * 3
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    server_module = pytest.importorskip("moto.server")
+    from pyarrow import fs
+
+    names = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    fs.S3FileSystem(
+        endpoint_override=f"{host}:{port}", scheme="http", region="us-east-1", allow_bucket_creation=True
+    ).create_dir("studies")
+    yield f"s3://studies/smoke?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    server.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def test_the_queue_in_an_object_store(bucket):
+    queue, counts = opened(bucket), Counter()
+    poor = queue.jobs()[2]["job_id"]
+    leases = [open_lease(bucket, OPTIONS) for _ in range(2)]
+    leases[1].settle = 0
+    refused = []
+
+    def meanwhile(seconds):
+        try:
+            leases[1].acquire()
+        except LeaseHeldError as error:
+            refused.append(error)
+
+    leases[0].sleep = meanwhile
+    with leases[0] as lease:
+        with pytest.raises(LeaseHeldError):
+            leases[1].acquire()
+        clock = queue.clock
+        run = executor(queue, lease, counts, broken={poor})
+        dispatch(queue, lease, run, sleep=lambda s: setattr(clock, "now", clock.now + s), say=lambda text: None)
+    assert len(refused) == 1 and sorted(counts.values()) == [1, 1, 2]
+    again = RetrainQueue(queue.study, ResultStore(bucket))
+    assert states(again) == ["done", "done", "failed"]
+    assert len(again.store.read(RETRAINS)) == 4 and len(again.store.read(QUEUE)) == 3
+
+
+def test_paths_below_a_uri_with_options():
+    assert join("s3://b/s/?region=x", "queue") == "s3://b/s/queue?region=x"
+    assert join("/a?b/", "queue") == "/a?b/queue"
