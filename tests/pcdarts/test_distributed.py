@@ -68,7 +68,7 @@ def worker(rank, count, port, config, path, output, kill_at):
 
     def on_epoch(record):
         if record.epoch + 1 == kill_at and rank == 1:
-            os.kill(os.getpid(), signal.SIGKILL)  # while the other one is in the next epoch
+            os.kill(os.getpid(), signal.SIGKILL)  # before its next epoch, which the other one may have begun
 
     result = retrain(PUBLISHED["PC_DARTS_image"], config, checkpoint=CheckpointFile(path), on_epoch=on_epoch)
     torch.save(dataclasses.asdict(result), f"{output}-{rank}")
