@@ -37,14 +37,21 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(flipped.bool(), images.flip(-1), images)
 
 
-def cutout(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def cutout(
+    images: Tensor,
+    size: int,
+    generator: torch.Generator,
+    total: int | None = None,
+    part: slice = slice(None),  # noqa: B008 (slices never change)
+) -> Tensor:
     """Images (B, C, H, W) with a square of `size` pixels a side set to 0.
 
-    Its centre is uniform over the image, so that the border may clip it (DeVries & Taylor, arXiv 1708.04552).
+    Its centre is uniform over the image, so that the border may clip it (DeVries & Taylor, arXiv 1708.04552).  Images
+    that are only a part of a batch of `total` ones say which rows: draws are for the whole batch.
     """
     batch, _, height, width = images.shape
-    row = torch.randint(height, (batch, 1), generator=generator).to(images.device)
-    column = torch.randint(width, (batch, 1), generator=generator).to(images.device)
+    row = torch.randint(height, (batch if total is None else total, 1), generator=generator)[part].to(images.device)
+    column = torch.randint(width, (batch if total is None else total, 1), generator=generator)[part].to(images.device)
     rows, columns = _interval(row, size, height), _interval(column, size, width)
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 

@@ -220,7 +220,10 @@ class RetrainConfig:
     stem: Literal["cifar", "imagenet"] = "cifar"
     """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
     learning_rate: float = 0.025
-    """SGD learning rate at the first epoch."""
+    """SGD learning rate that the schedule starts at."""
+    learning_rate_batch: int = 0
+    """Batch size that learning_rate is meant for: another batch_size trains with learning_rate x batch_size /
+    learning_rate_batch (linear scaling, Goyal et al. 2017); 0: learning_rate as it is."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """How the learning rate falls to 0; linear: more gently in the last five epochs."""
     learning_rate_warmup_epochs: int = 0
@@ -246,6 +249,11 @@ class RetrainConfig:
     checkpoint_activations: bool = False
     """Keep only the inputs of every cell, and compute the cell once more for its gradient: less memory, more time, the
     same result to the bit."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Precision of the network's passes: single, or autocast to bfloat16 or float16, the latter with a scaled loss. Not
+    yet run on a GPU."""
+    ema_decay: float = 0.0
+    """Decay, per step, of an exponential moving average of the weights, which is evaluated beside them; 0: none."""
     seed: int = 0
     """Seed of every random draw."""
     threads: int = 1
@@ -271,11 +279,17 @@ class RetrainConfig:
             _require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("weight_decay", "auxiliary_weight", "cutout"):
             _require(getattr(self, name) >= 0, self, name, "at least 0")
-        for name in ("momentum", "drop_path", "label_smoothing"):
+        for name in ("momentum", "drop_path", "label_smoothing", "ema_decay"):
             _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
+        _require(self.learning_rate_batch >= 0, self, "learning_rate_batch", "at least 0")
         _require(0 < self.validation_portion < 1, self, "validation_portion", "between 0 and 1")
         _require(not (self.compile and self.checkpoint_activations), self, "compile", "False to checkpoint activations")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+
+    @property
+    def scaled_learning_rate(self) -> float:
+        """The learning rate that the schedule starts at, scaled with the batch size."""
+        return self.learning_rate * (self.batch_size / self.learning_rate_batch if self.learning_rate_batch else 1)
 
 
 def learning_rate_advice(config: SearchConfig) -> str | None:

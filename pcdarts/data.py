@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcdarts.augment import cutout, normalize, random_crop, random_flip
 from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.distributed import ALONE, Workers
 from pcdarts.sources import DATASETS, DatasetInfo, describe_files, load, stratified_order
 
 __all__ = [
@@ -58,14 +59,21 @@ class TensorBatches:
     """`ImageBatches` over uint8 images (N, C, H, W) and int64 labels (N,) that are kept on the device."""
 
     def __init__(
-        self, images: Tensor, labels: Tensor, info: DatasetInfo, *, device: torch.device, cutout: int = 0
+        self,
+        images: Tensor,
+        labels: Tensor,
+        info: DatasetInfo,
+        *,
+        device: torch.device,
+        cutout: int = 0,
+        workers: Workers = ALONE,
     ) -> None:
         self.classes = info.classes
         self.image_channels = info.image_channels
         self.image_size = info.image_size
         self._info = info
         self._images, self._labels = images.to(device), labels.to(device)
-        self._cutout = cutout
+        self._cutout, self._workers = cutout, workers
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -73,8 +81,9 @@ class TensorBatches:
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over all images, augmented, in an order drawn from the generator."""
         for indices in torch.randperm(len(self), generator=generator).split(batch_size):
-            chosen = indices.to(self._images.device)
-            yield self._augmented(self._images[chosen], generator), self._labels[chosen]
+            chosen, rows = indices.to(self._images.device), self._workers.rows(len(indices))
+            # The whole batch is augmented, so that all workers draw the same; that is cheap beside the network.
+            yield self._augmented(self._images[chosen], generator)[rows], self._labels[chosen][rows]
 
     def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Passes without end, each in a fresh order."""
@@ -84,7 +93,8 @@ class TensorBatches:
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in stored order, not augmented: for evaluation."""
         for images, labels in zip(self._images.split(batch_size), self._labels.split(batch_size), strict=True):
-            yield normalize(images, self._info.mean, self._info.std), labels
+            rows = self._workers.rows(len(labels))
+            yield normalize(images[rows], self._info.mean, self._info.std), labels[rows]
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if self._info.crop_padding:
@@ -120,9 +130,9 @@ def search_batches(
 
 
 def retrain_batches(
-    config: RetrainConfig, device: torch.device, *, download: bool = True
+    config: RetrainConfig, device: torch.device, *, download: bool = True, workers: Workers = ALONE
 ) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
-    """Training, validation and test images.
+    """Training, validation and test images: of every batch the rows that are this worker's.
 
     Validation images pick the epoch: a share of the training images that is stratified, and the same for every seed.
     Test images are the official test set.  Raises ValueError for data that is missing or cannot be read.
@@ -130,16 +140,16 @@ def retrain_batches(
     if config.dataset == "imagenet":
         from pcdarts import imagenet  # imports torchvision, which takes a second
 
-        return imagenet.retrain_batches(config, device)
+        return imagenet.retrain_batches(config, device, workers)
     info = DATASETS[config.dataset]
     (images, labels), test = load(config.dataset, config.data_dir, download=download)
     count = _part("validation_portion", config.validation_portion, len(labels))
     order = stratified_order(labels)
     valid, train = order[:count], order[count:]
     return (
-        TensorBatches(images[train], labels[train], info, device=device, cutout=config.cutout),
-        TensorBatches(images[valid], labels[valid], info, device=device),
-        TensorBatches(*test, info, device=device),
+        TensorBatches(images[train], labels[train], info, device=device, cutout=config.cutout, workers=workers),
+        TensorBatches(images[valid], labels[valid], info, device=device, workers=workers),
+        TensorBatches(*test, info, device=device, workers=workers),
     )
 
 

@@ -8,7 +8,9 @@ a text file.
 import dataclasses
 import hashlib
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torchvision.transforms import v2
 from pcdarts.augment import cutout, normalize
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import DATASETS, DatasetInfo
+from pcdarts.distributed import ALONE, Workers
 
 Split = list[tuple[str, str]]
 """Pairs of a part, `weights` or `alpha`, and an image's path below the training folder, `<class>/<image>`."""
@@ -112,8 +115,9 @@ class FolderBatches:
     """`ImageBatches` (see `pcdarts.data`) over image files, which `workers` processes decode and augment.
 
     Images are pairs of a path below `folder` and a label.  What is drawn for an image depends on the generator alone:
-    any number of workers, 0 for none, gives the same batches.  Workers live as long as one pass or stream does, so
-    that passes which overlap do not disturb each other.
+    any number of processes, 0 for none, gives the same batches.  The processes of a whole pass live on for the next
+    one; a pass that begins while another is under way gets processes of its own.  Of every batch a training worker
+    (`part`) decodes and yields its own rows alone.  Images travel as uint8 and are normalized on the device.
     """
 
     def __init__(
@@ -125,13 +129,16 @@ class FolderBatches:
         device: torch.device,
         cutout: int = 0,
         workers: int = 0,
+        part: Workers = ALONE,
     ) -> None:
         self.classes = info.classes
         self.image_channels = info.image_channels
         self.image_size = info.image_size
         self._info, self._images, self._device, self._cutout = info, images, device, cutout
-        self._workers = workers
+        self._workers, self._part = workers, part
         self._decoder = _Decoder(folder, info.image_size)
+        self._loader: tuple[_Handed, DataLoader[Any]] | None = None
+        self._busy = False
 
     def __len__(self) -> int:
         return len(self._images)
@@ -151,7 +158,7 @@ class FolderBatches:
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in stored order, not augmented: for evaluation."""
         items: list[_Item] = [(path, label, None) for path, label in self._images]
-        return self._decoded(items[start : start + batch_size] for start in range(0, len(items), batch_size))
+        yield from self._decoded(items[start : start + batch_size] for start in range(0, len(items), batch_size))
 
     def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[list[_Item]]:
         order = torch.randperm(len(self), generator=generator)
@@ -162,20 +169,74 @@ class FolderBatches:
         )
 
     def _augmented(self, batches: Iterator[list[_Item]], generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self._decoded(batches):
-            yield cutout(images, self._cutout, generator) if self._cutout else images, labels
+        sizes: deque[int] = deque()
+        for images, labels in self._decoded(batches, sizes):
+            total = sizes.popleft()
+            if self._cutout:
+                images = cutout(images, self._cutout, generator, total, self._part.rows(total))
+            yield images, labels
 
-    def _decoded(self, batches: Iterator[list[_Item]]) -> Iterator[tuple[Tensor, Tensor]]:
-        loader: DataLoader[Any] = DataLoader(
+    def _decoded(
+        self, batches: Iterable[list[_Item]], sizes: deque[int] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of this worker of the batches; `sizes` gets the number of images of every whole batch."""
+        mine = self._own_rows(batches, sizes)
+        if self._busy:
+            yield from self._on_device(self._make_loader(_Handed(mine), persistent=False))
+            return
+        if self._loader is None:
+            handed = _Handed(mine)
+            self._loader = handed, self._make_loader(handed, persistent=self._workers > 0)
+        handed, loader = self._loader
+        handed.batches, self._busy = mine, True
+        finished = False
+        try:
+            yield from self._on_device(loader)
+            finished = True
+        finally:
+            self._busy = False
+            if not finished:  # processes that hold images of a pass nobody wants any more
+                self._loader = None
+
+    def _own_rows(self, batches: Iterable[list[_Item]], sizes: deque[int] | None) -> Iterator[list[_Item]]:
+        for batch in batches:
+            if sizes is not None:
+                sizes.append(len(batch))
+            yield batch[self._part.rows(len(batch))]
+
+    def _make_loader(self, batches: "_Handed", *, persistent: bool) -> DataLoader[Any]:
+        return DataLoader(
             self._decoder,
             batch_sampler=batches,
             num_workers=self._workers,
+            persistent_workers=persistent,
             pin_memory=self._device.type == "cuda",
+            collate_fn=partial(_collate, self._info.image_size),
             generator=torch.Generator(),  # else it would draw from the global one
         )
+
+    def _on_device(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in loader:
             images = images.to(self._device, non_blocking=True)  # as uint8, a quarter of the floats' size
             yield normalize(images, self._info.mean, self._info.std), labels.to(self._device, non_blocking=True)
+
+
+class _Handed:
+    """The batches of the pass that a loader serves now: a loader keeps its sampler, a pass brings its own."""
+
+    def __init__(self, batches: Iterator[list[_Item]]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[_Item]]:
+        return self.batches
+
+
+def _collate(size: int, items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, size, size) and labels (N,); N may be 0."""
+    if not items:
+        return torch.zeros(0, 3, size, size, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
+    images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(labels)
 
 
 def _seeds(count: int, generator: torch.Generator) -> Tensor:
@@ -235,7 +296,9 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
     )
 
 
-def retrain_batches(config: RetrainConfig, device: torch.device) -> tuple[FolderBatches, FolderBatches, FolderBatches]:
+def retrain_batches(
+    config: RetrainConfig, device: torch.device, workers: Workers = ALONE
+) -> tuple[FolderBatches, FolderBatches, FolderBatches]:
     """Training, validation and test images: `validation_portion` of the images of every class in `train`, the others,
     and `val`, whose labels are public while those of the official test images are not.
 
@@ -256,9 +319,9 @@ def retrain_batches(config: RetrainConfig, device: torch.device) -> tuple[Folder
     test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
     classes = list(names)
     return (
-        _batches(tree / "train", train, classes, device, config.cutout, config.threads),
-        _batches(tree / "train", valid, classes, device, 0, config.threads),
-        _batches(tree / "val", test, classes, device, 0, config.threads),
+        _batches(tree / "train", train, classes, device, config.cutout, config.threads, workers),
+        _batches(tree / "train", valid, classes, device, 0, config.threads, workers),
+        _batches(tree / "val", test, classes, device, 0, config.threads, workers),
     )
 
 
@@ -292,7 +355,13 @@ def _check_same_classes(tree: Path, train: Iterable[str], test: Iterable[str]) -
 
 
 def _batches(
-    folder: Path, paths: list[str], classes: list[str], device: torch.device, cutout: int, threads: int
+    folder: Path,
+    paths: list[str],
+    classes: list[str],
+    device: torch.device,
+    cutout: int,
+    threads: int,
+    part: Workers = ALONE,
 ) -> FolderBatches:
     labels = {name: label for label, name in enumerate(classes)}
     return FolderBatches(
@@ -302,4 +371,5 @@ def _batches(
         device=device,
         cutout=cutout,
         workers=threads - 1,
+        part=part,
     )

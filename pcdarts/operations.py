@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pcdarts.distributed import draw_per_image
+
 
 class ConvBatchNorm(nn.Sequential):
     """ReLU - convolution(s) - batch norm."""
@@ -201,7 +203,7 @@ def draw_paths(shape: tuple[int, ...], probability: float, generator: torch.Gene
     """
     if generator is None:
         raise ValueError(f"drop_path is {probability}, but draws need a generator; give CellNetwork one or set it to 0")
-    return (torch.rand(shape, generator=generator) >= probability).double() / (1 - probability)
+    return (draw_per_image(shape, generator) >= probability).double() / (1 - probability)
 
 
 def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:

@@ -202,6 +202,16 @@ class RetrainEpoch:
     """Accuracy on the validation part after the epoch; percent."""
     seconds: float
     """Wall-clock time of the epoch, validation included; seconds."""
+    train_top5: float | None = None
+    """Training images whose class is among the five most probable ones; percent; empty with five classes or fewer."""
+    valid_top5: float | None = None
+    """As train_top5, on the validation part after the epoch; percent."""
+    ema_valid_loss: float | None = None
+    """As valid_loss, with the moving average of the weights; empty where there is none (ema_decay 0)."""
+    ema_valid_accuracy: float | None = None
+    """As valid_accuracy, with the moving average of the weights; percent."""
+    ema_valid_top5: float | None = None
+    """As valid_top5, with the moving average of the weights; percent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,3 +243,24 @@ class RetrainResult:
     """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
     """The device that the training ran on."""
+    valid_top5: float | None = None
+    """Validation images of the best epoch whose class is among the five most probable ones; percent; empty with five
+    classes or fewer."""
+    test_top5: float | None = None
+    """As valid_top5, on the test set; percent."""
+    ema_best_epoch: int | None = None
+    """Epoch whose moving average of the weights has the best validation accuracy; empty where there is none."""
+    ema_valid_accuracy: float | None = None
+    """Validation accuracy of the averaged weights of ema_best_epoch; percent."""
+    ema_valid_top5: float | None = None
+    """As valid_top5, with the averaged weights of ema_best_epoch; percent."""
+    ema_test_loss: float | None = None
+    """As test_loss, with the averaged weights of ema_best_epoch, measured once."""
+    ema_test_accuracy: float | None = None
+    """As test_accuracy, with the averaged weights of ema_best_epoch, measured once; percent."""
+    ema_test_top5: float | None = None
+    """As test_top5, with the averaged weights of ema_best_epoch; percent."""
+    chosen_weights: str = "raw"
+    """Weights that the validation accuracy speaks for: raw, or ema, the moving average, where it is better."""
+    workers: int | None = None
+    """Processes that trained together when the training ended."""

@@ -1,8 +1,11 @@
 """Train the network of a genotype from scratch: `retrain(genotype, config) -> RetrainResult`.
 
-Validation images pick the epoch; the test set is touched once, at the end, with that epoch's weights.
+Validation images pick the epoch; the test set is touched once, at the end, with that epoch's weights.  In a process
+group of `torch.distributed` all workers call it together: they share every batch, and end as one worker would but for
+rounding.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -10,13 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
 
 from pcdarts.checkpoint import CheckpointFile
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, identity
-from pcdarts.data import retrain_batches
+from pcdarts.data import ImageBatches, retrain_batches
+from pcdarts.distributed import ALONE, Averager, SharedGenerator, Workers, current_workers, share_batch_norm
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.results import RetrainEpoch, RetrainResult
@@ -46,22 +51,26 @@ def retrain(
     """Train, pick the best epoch by validation accuracy, test it.
 
     With a checkpoint the training goes on where the checkpoint was written, and ends bit for bit where it would have
-    ended uninterrupted; epochs done before are reported to `on_epoch` once more.  Raises ValueError for data or
-    checkpoints that cannot be read, FloatingPointError where the loss is not finite.
+    ended uninterrupted; epochs done before are reported to `on_epoch` once more.  Of several workers the first one
+    reads and writes the checkpoint, which another number of them can go on from, with other rounding; all of them call
+    `on_epoch` and get the result.  Raises ValueError for data or checkpoints that cannot be read, FloatingPointError
+    where the loss is not finite.
     """
-    state = RetrainState(genotype, config)
-    saved = checkpoint.load(state.identity) if checkpoint else None
+    state = RetrainState(genotype, config, current_workers())
+    first = state.workers.rank == 0
+    saved = state.workers.from_first(checkpoint.load(state.identity) if checkpoint and first else None)
     if saved is not None:
         state.load(saved)
         log(f"resumed after epoch {len(state.history) - 1}")
+    for message in notes(config):
+        log(message)
     for record in state.history:
         on_epoch(record)
     for epoch in range(len(state.history), config.epochs):
         record = _run_epoch(state, epoch)
         state.history.append(record)
-        if record.valid_accuracy > state.best_accuracy:
-            state.keep_best(record)
-        if checkpoint and ((epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs):
+        state.keep_best(record)
+        if checkpoint and first and ((epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs):
             checkpoint.save(state.to_dict())
         on_epoch(record)
     return _result(state)
@@ -70,12 +79,15 @@ def retrain(
 class RetrainState:
     """All that a training needs to go on: network, optimizer, random generators, data, history, the best weights."""
 
-    def __init__(self, genotype: Genotype, config: RetrainConfig) -> None:
-        self.genotype, self.config = genotype, config
+    def __init__(self, genotype: Genotype, config: RetrainConfig, workers: Workers = ALONE) -> None:
+        self.genotype, self.config, self.workers = genotype, config, workers
         self.identity = identity(config) | {"genotype": str(genotype)}
         self.device = prepare_device(config.device, config.threads)
         self.generators = {name: seeded_generator(config.seed, name) for name in ("network", "train")}
-        self.train, self.valid, self.test = retrain_batches(config, self.device)
+        if workers.count > 1:
+            self.generators["network"] = _shared(self.generators["network"], workers)
+        self.train, self.valid, self.test = retrain_batches(config, self.device, workers=workers)
+        self.top5 = self.train.classes > 5
         self.network = CellNetwork(
             genotype,
             channels=config.channels,
@@ -89,20 +101,39 @@ class RetrainState:
         self.network.compiled, self.network.checkpoint_activations = config.compile, config.checkpoint_activations
         if config.channels_last:
             self.network.to_channels_last()
+        self.average = Averager(self.network, config.ema_decay) if config.ema_decay else None
+        self.forward: nn.Module = _WithAuxiliary(self.network)
+        if workers.count > 1:
+            share_batch_norm(self.network, self.device)
+            self.forward = DistributedDataParallel(self.forward, find_unused_parameters=leaves_inputs_unused(genotype))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
-            lr=config.learning_rate,
+            lr=config.scaled_learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
         self.history: list[RetrainEpoch] = []
-        self.best_epoch, self.best_accuracy = -1, -math.inf
-        self.best_weights: dict[str, Tensor] = {}
+        self.best, self.ema_best = Best(), Best()
 
     def keep_best(self, record: RetrainEpoch) -> None:
-        """Remember the weights of this epoch as the best so far."""
-        self.best_epoch, self.best_accuracy = record.epoch, record.valid_accuracy
-        self.best_weights = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        """Remember the weights after this epoch, and their moving average, where they are the best so far."""
+        self.best.offer(record.epoch, record.valid_accuracy, self.network)
+        if self.average is not None and record.ema_valid_accuracy is not None:
+            self.ema_best.offer(record.epoch, record.ema_valid_accuracy, self.average.network)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """What the network's passes run in."""
+        if self.config.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def score(self, model: nn.Module, batches: ImageBatches) -> Score:
+        """Score of the network or its average over images that are not augmented, by all workers together."""
+        with self.autocast():
+            images = batches.in_order(self.config.batch_size)
+            return evaluate(model, images, self.device, _loss, top5=self.top5, workers=self.workers)
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -112,8 +143,21 @@ class RetrainState:
             "optimizer": self.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "history": [dataclasses.asdict(record) for record in self.history],
-            "best": {"epoch": self.best_epoch, "accuracy": self.best_accuracy, "weights": self.best_weights},
-        }
+            "best": dataclasses.asdict(self.best),
+        } | self._extras()
+
+    def _extras(self) -> dict[str, Any]:
+        """What only some recipes have."""
+        extras: dict[str, Any] = {}
+        if self.scaler.is_enabled():
+            extras["scaler"] = self.scaler.state_dict()
+        if self.average is not None:
+            extras["ema"] = {
+                "updates": self.average.updates,
+                "weights": self.average.network.state_dict(),
+                "best": dataclasses.asdict(self.ema_best),
+            }
+        return extras
 
     def load(self, saved: dict[str, Any]) -> None:
         """Take over what `to_dict` gave."""
@@ -122,8 +166,53 @@ class RetrainState:
         for name, generator in self.generators.items():
             generator.set_state(saved["generators"][name])
         self.history = [RetrainEpoch(**record) for record in saved["history"]]
-        best = saved["best"]
-        self.best_epoch, self.best_accuracy, self.best_weights = best["epoch"], best["accuracy"], best["weights"]
+        self.best = Best(**saved["best"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.updates = saved["ema"]["updates"]
+            self.average.network.load_state_dict(saved["ema"]["weights"])
+            self.ema_best = Best(**saved["ema"]["best"])
+
+
+@dataclasses.dataclass
+class Best:
+    """The weights with the best validation accuracy so far."""
+
+    epoch: int = -1
+    accuracy: float = -math.inf
+    weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def offer(self, epoch: int, accuracy: float, network: nn.Module) -> None:
+        """Take over the network's weights where they are better; the earlier of equal ones stay."""
+        if accuracy > self.accuracy:
+            self.epoch, self.accuracy = epoch, accuracy
+            self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+class _WithAuxiliary(nn.Module):
+    """The pass of a training step as a module's forward, which DistributedDataParallel wants."""
+
+    def __init__(self, network: CellNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.network.forward_with_auxiliary(images)
+
+
+def _shared(generator: torch.Generator, workers: Workers) -> SharedGenerator:
+    shared = SharedGenerator()
+    shared.set_state(generator.get_state())
+    shared.workers = workers
+    return shared
+
+
+def leaves_inputs_unused(genotype: Genotype) -> bool:
+    """Whether a cell reads only one of its inputs: the layers before the other then get no gradient in some cell."""
+    cells = ((genotype.normal, genotype.normal_concat), (genotype.reduce, genotype.reduce_concat))
+    states = [{source for _, source in pairs} | set(concat) for pairs, concat in cells]
+    return any(not used >= set(range(2 + len(pairs) // 2)) for used, (pairs, _) in zip(states, cells, strict=True))
 
 
 def _run_epoch(state: RetrainState, epoch: int) -> RetrainEpoch:
@@ -134,7 +223,8 @@ def _run_epoch(state: RetrainState, epoch: int) -> RetrainEpoch:
     train = _train_epoch(state)
     if not math.isfinite(train.loss):
         raise FloatingPointError(f"training loss is {train.loss} in epoch {epoch}; lower learning_rate ({rate:.3g})")
-    valid = evaluate(state.network, state.valid.in_order(config.batch_size), state.device)
+    valid = state.score(state.network, state.valid)
+    averaged = None if state.average is None else state.score(state.average, state.valid)
     return RetrainEpoch(
         epoch=epoch,
         learning_rate=rate,
@@ -143,39 +233,85 @@ def _run_epoch(state: RetrainState, epoch: int) -> RetrainEpoch:
         valid_loss=valid.loss,
         valid_accuracy=valid.accuracy,
         seconds=time.perf_counter() - started,
+        train_top5=train.top5,
+        valid_top5=valid.top5,
+        ema_valid_loss=averaged and averaged.loss,
+        ema_valid_accuracy=averaged and averaged.accuracy,
+        ema_valid_top5=averaged and averaged.top5,
     )
 
 
 def _train_epoch(state: RetrainState) -> Score:
-    config, network = state.config, state.network.train()
-    meter = Meter(state.device)
+    config, network, workers = state.config, state.network, state.workers
+    state.forward.train()
+    meter, left = Meter(state.device, top5=state.top5), len(state.train)
     for images, labels in state.train.epoch(config.batch_size, state.generators["train"]):
+        whole = min(left, config.batch_size)  # images of the batch, on all workers
+        left -= whole
+        if isinstance(state.generators["network"], SharedGenerator):
+            state.generators["network"].images = whole
         state.optimizer.zero_grad()
-        logits, auxiliary = network.forward_with_auxiliary(images)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        with state.autocast():
+            logits, auxiliary = state.forward(images)
+        share = whole / workers.count
+        loss = _loss(logits, labels, config.label_smoothing, None if workers.count == 1 else share)
         total = loss
         if auxiliary is not None:
-            extra = functional.cross_entropy(auxiliary, labels, label_smoothing=config.label_smoothing)
+            extra = _loss(auxiliary, labels, config.label_smoothing, None if workers.count == 1 else share)
             total = loss + config.auxiliary_weight * extra
-        total.backward()
+        state.scaler.scale(total).backward()
+        state.scaler.unscale_(state.optimizer)
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
-        state.optimizer.step()
-        meter.add(loss, logits, labels)
-    return meter.score()
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        if state.average is not None:
+            state.average.update(network)
+        meter.add(loss, logits, labels, share if workers.count > 1 else None)
+    return meter.score(workers)
+
+
+def _loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, share: float | None = None) -> Tensor:
+    """Mean cross-entropy, in at least single precision.
+
+    With a share the sum over this worker's images is divided by it, a worker's mean share of a batch: the mean over all
+    workers, which DistributedDataParallel forms of gradients, is then the mean over all images.
+    """
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    if share is None:
+        return functional.cross_entropy(wide, labels, label_smoothing=label_smoothing)
+    return functional.cross_entropy(wide, labels, label_smoothing=label_smoothing, reduction="sum") / share
+
+
+def notes(config: RetrainConfig) -> list[str]:
+    """What people should know before a training starts."""
+    lines = []
+    if config.scaled_learning_rate != config.learning_rate:
+        lines.append(
+            f"learning rate {config.scaled_learning_rate:g}: {config.learning_rate:g} is meant for batches of "
+            f"{config.learning_rate_batch}, and scaled linearly to {config.batch_size}"
+        )
+    if config.ema_decay:
+        lines.append(
+            f"a moving average of the weights (decay {config.ema_decay:g}) is evaluated beside them; the official "
+            "recipes have none"
+        )
+    if config.precision != "fp32":
+        lines.append(f"precision {config.precision}: results differ from those of fp32 by more than rounding")
+    return lines
 
 
 def learning_rate(config: RetrainConfig, epoch: int) -> float:
     """SGD learning rate of an epoch: a linear warm-up takes the place of the schedule's first epochs."""
     if epoch < config.learning_rate_warmup_epochs:
-        return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.learning_rate)
+        return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.scaled_learning_rate)
     schedule = cosine_rate if config.schedule == "cosine" else linear_rate
-    return schedule(epoch, config.epochs, config.learning_rate)
+    return schedule(epoch, config.epochs, config.scaled_learning_rate)
 
 
 def _result(state: RetrainState) -> RetrainResult:
-    last, best = state.history[-1], state.history[state.best_epoch]
-    state.network.load_state_dict(state.best_weights)
-    test = evaluate(state.network, state.test.in_order(state.config.batch_size), state.device)
+    last, best = state.history[-1], state.history[state.best.epoch]
+    state.network.load_state_dict(state.best.weights)
+    test = state.score(state.network, state.test)
     complexity = network_complexity(state.genotype, state.config)
     return RetrainResult(
         best_epoch=best.epoch,
@@ -190,4 +326,25 @@ def _result(state: RetrainState) -> RetrainResult:
         seconds=sum(record.seconds for record in state.history),
         peak_memory_bytes=peak_memory_bytes(state.device),
         device_name=device_name(state.device),
+        valid_top5=best.valid_top5,
+        test_top5=test.top5,
+        workers=state.workers.count,
+        **_averaged_columns(state),
     )
+
+
+def _averaged_columns(state: RetrainState) -> dict[str, Any]:
+    """Columns of the averaged weights, tested once like the raw ones; empty where there are none."""
+    if state.average is None or state.ema_best.epoch < 0:
+        return {}
+    state.average.network.load_state_dict(state.ema_best.weights)
+    test, best = state.score(state.average, state.test), state.history[state.ema_best.epoch]
+    return {
+        "ema_best_epoch": best.epoch,
+        "ema_valid_accuracy": best.ema_valid_accuracy,
+        "ema_valid_top5": best.ema_valid_top5,
+        "ema_test_loss": test.loss,
+        "ema_test_accuracy": test.accuracy,
+        "ema_test_top5": test.top5,
+        "chosen_weights": "ema" if state.ema_best.accuracy > state.best.accuracy else "raw",
+    }

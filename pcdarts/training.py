@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pcdarts.distributed import ALONE, Workers
+
 T = TypeVar("T")
 
 
@@ -170,25 +172,35 @@ class Score(NamedTuple):
     """Mean cross-entropy."""
     accuracy: float
     """Correctly classified images, percent."""
+    top5: float | None = None
+    """Images whose class is among the five most probable ones, percent; None where that was not asked for."""
 
 
 class Meter:
     """Sums loss and hits on the device, so that a step never waits for the host."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(2, dtype=torch.float64, device=device)
-        self._images = 0
+    def __init__(self, device: torch.device, *, top5: bool = False) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._images, self._top5 = 0, top5
 
-    def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss (), logits (N, classes) and labels (N,)."""
-        hits = (logits.detach().argmax(dim=1) == labels).sum()
-        self._sums += torch.stack([loss.detach().double() * len(labels), hits.double()])
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, weight: float | None = None) -> None:
+        """Add a batch: its mean loss (), logits (N, classes) and labels (N,).
+
+        `weight`: images that the loss counts for, N unless given.
+        """
+        logits = logits.detach()
+        hits = (logits.argmax(dim=1) == labels).sum()
+        among5 = (logits.topk(5, dim=1).indices == labels[:, None]).sum() if self._top5 else torch.zeros_like(hits)
+        images = len(labels) if weight is None else weight
+        self._sums += torch.stack([loss.detach().double() * images, hits.double(), among5.double()])
         self._images += len(labels)
 
-    def score(self) -> Score:
-        """Means over all images added; NaN if there were none."""
-        loss, hits = (self._sums / self._images).tolist() if self._images else (math.nan, math.nan)
-        return Score(loss, 100 * hits)
+    def score(self, workers: Workers = ALONE) -> Score:
+        """Means over all images added, by all workers; NaN if there were none."""
+        images = self._sums.new_tensor([self._images])
+        *sums, images_all = workers.add_up(torch.cat([self._sums, images])).tolist()
+        loss, hits, among5 = (value / images_all if images_all else math.nan for value in sums)
+        return Score(loss, 100 * hits, 100 * among5 if self._top5 else None)
 
 
 @torch.no_grad()
@@ -197,13 +209,21 @@ def evaluate(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    *,
+    top5: bool = False,
+    workers: Workers = ALONE,
 ) -> Score:
-    """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,)."""
+    """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,).
+
+    With several workers every one evaluates its images, and all get the score over all images.
+    """
     training = model.training
     model.eval()
-    meter = Meter(device)
+    meter = Meter(device, top5=top5)
     for images, labels in batches:
+        if not len(labels):  # a last batch with fewer images than workers
+            continue
         logits = model(images)
         meter.add(loss_of(logits, labels), logits, labels)
     model.train(training)
-    return meter.score()
+    return meter.score(workers)

@@ -10,8 +10,10 @@ from torch.nn import functional
 from pcdarts import retrain as module
 from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import RetrainConfig
+from pcdarts.distributed import Averager
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
+from pcdarts.presets import RECIPES
 from pcdarts.retrain import RetrainState, learning_rate, retrain
 from pcdarts.training import Score
 
@@ -45,7 +47,9 @@ class FakeBatches:
 def small_data(monkeypatch):
     def use(count=12, size=8):
         monkeypatch.setattr(
-            module, "retrain_batches", lambda config, device: tuple(FakeBatches(seed, count, size) for seed in range(3))
+            module,
+            "retrain_batches",
+            lambda config, device, **options: tuple(FakeBatches(seed, count, size) for seed in range(3)),
         )
 
     use()
@@ -142,7 +146,7 @@ def test_one_step_by_hand(tmp_path, small_data):
 def test_the_best_validation_epoch_is_tested_and_the_test_set_is_used_once(monkeypatch):
     accuracies, seen = [50.0, 90.0, 90.0, 70.0, 33.0], []
 
-    def fake_evaluate(model, batches, device):
+    def fake_evaluate(model, batches, device, *arguments, **options):
         seen.append(({name: value.clone() for name, value in model.state_dict().items()}, model.drop_path))
         return Score(1.0, accuracies[len(seen) - 1])
 
@@ -198,6 +202,56 @@ def test_the_seed_decides_the_weights(tmp_path):
         retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / f"{number}.pt"))
         ends.append(plain(saved(tmp_path / f"{number}.pt", config)["network"]))
     assert ends[0] == ends[1] != ends[2]
+
+
+def test_the_learning_rate_is_scaled_with_the_batch_and_said_so():
+    config = make(learning_rate=0.5, learning_rate_batch=12)  # the batch has 6
+    assert learning_rate(config, 0) == config.scaled_learning_rate == 0.25
+    assert module.notes(config) == ["learning rate 0.25: 0.5 is meant for batches of 12, and scaled linearly to 6"]
+    assert module.notes(make(learning_rate_batch=6)) == module.notes(make()) == []
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_and_an_average_go_on_bit_for_bit(tmp_path, precision):
+    config = make(precision=precision, ema_decay=0.9)
+    expected = retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / "whole.pt"))
+
+    def interrupt(record):
+        if record.epoch == 1:
+            raise KeyboardInterrupt
+
+    file = CheckpointFile(tmp_path / "parts.pt")
+    with pytest.raises(KeyboardInterrupt):
+        retrain(CELL, config, checkpoint=file, on_epoch=interrupt)
+    assert without(retrain(CELL, config, checkpoint=file), *MEASURED) == without(expected, *MEASURED)
+    assert plain(saved(tmp_path / "parts.pt", config)) == plain(saved(tmp_path / "whole.pt", config))
+    assert expected.train_loss != retrain(CELL, make()).train_loss
+    assert expected.valid_top5 is None  # three classes
+    assert (expected.chosen_weights == "ema") == (expected.ema_valid_accuracy > expected.valid_accuracy)
+
+
+def test_the_moving_average_by_hand():
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    average = Averager(network, decay=0.25)
+    for value in (1.0, 2.0):
+        torch.nn.init.constant_(network.weight, value)
+        average.update(network)
+    first = 1 - 2 / 11  # the decay ramps up: 2/11, then 3/12
+    assert average.network.weight.item() == pytest.approx(0.25 * first + 0.75 * 2)
+
+
+def test_the_official_recipes():
+    cifar10, imagenet, modern = (RECIPES[name]() for name in ("cifar10", "imagenet", "imagenet-mobile-modern"))
+    names = ("batch_size", "epochs", "channels", "layers", "learning_rate", "schedule", "momentum", "weight_decay")
+    names += ("auxiliary_weight", "drop_path", "gradient_clip", "cutout", "label_smoothing")
+    names += ("learning_rate_warmup_epochs", "precision", "ema_decay")
+    expected = (96, 600, 36, 20, 0.025, "cosine", 0.9, 3e-4, 0.4, 0.3, 5, 16, 0, 0, "fp32", 0)
+    assert tuple(getattr(cifar10, name) for name in names) == expected
+    expected = (1024, 250, 48, 14, 0.5, "linear", 0.9, 3e-5, 0.4, 0, 5, 0, 0.1, 5, "fp32", 0)
+    assert tuple(getattr(imagenet, name) for name in names) == expected
+    assert [config.scaled_learning_rate for config in (cifar10, imagenet, modern)] == [0.025, 0.5, 1.0]
+    assert (modern.schedule, modern.precision, modern.ema_decay) == ("cosine", "bf16", 0.9999)
 
 
 def test_a_checkpoint_of_other_cells_is_refused(tmp_path):

@@ -1,0 +1,159 @@
+"""Several workers train one network on the same global batches: who computes which images, and what they exchange.
+
+Workers are the processes of a `torch.distributed` group that somebody else set up; without one there is one worker.
+Every worker draws order, augmentation and dropped paths of the whole batch from equal generators and keeps its rows, so
+any number of workers sees the same images.  Batch norm averages over the whole batch.  What is left are sums in another
+order, that is, rounding.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """The group that this process belongs to."""
+
+    rank: int = 0
+    """Number of this worker; 0 writes checkpoints."""
+    count: int = 1
+    """Workers in all."""
+
+    def rows(self, images: int) -> slice:
+        """The rows of a batch of so many images that are this worker's; parts differ by one image at most."""
+        return slice(self.rank * images // self.count, (self.rank + 1) * images // self.count)
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """The sum over all workers, the same for each; no gradient."""
+        if self.count > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def from_first(self, value: Any) -> Any:
+        """What worker 0 gave, for all workers: tensors on the CPU and plain values."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+ALONE = Workers()
+
+
+def current_workers() -> Workers:
+    """The workers of the default process group of `torch.distributed`, or one alone."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return ALONE
+    return Workers(rank=dist.get_rank(), count=dist.get_world_size())
+
+
+class SharedGenerator(torch.Generator):
+    """A CPU generator whose draws are for the images of a whole batch, of which this worker keeps its rows."""
+
+    workers: Workers = ALONE
+    images: int = 0
+    """Images in the whole batch; set it before every step."""
+
+
+def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1) of this shape, whose first dimension counts this worker's images."""
+    if not isinstance(generator, SharedGenerator) or generator.workers.count == 1:
+        return torch.rand(shape, generator=generator)
+    rows = generator.workers.rows(generator.images)
+    return torch.rand((generator.images, *shape[1:]), generator=generator)[rows]
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all workers; so is its gradient."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose mean and variance are those of the images of all workers, on any device.
+
+    PyTorch's own SyncBatchNorm needs a GPU.  Statistics are computed in at least single precision.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W), N may be 0, to normalized ones."""
+        if not self.training:
+            return super().forward(x)
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = wide.new_full((1,), x.numel() // x.shape[1])
+        sums: Tensor = _Sum.apply(torch.cat([wide.sum(dim=(0, 2, 3)), count]))
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
+        centred = wide - mean[:, None, None]
+        variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / total
+        y = centred * (variance + self.eps).rsqrt()[:, None, None]
+        if self.weight is not None:
+            y = y * self.weight[:, None, None] + self.bias[:, None, None]
+        self._track(mean.detach(), variance.detach() * total / (total - 1))
+        return y.to(x.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var), self.momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def share_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
+    """Make all batch norms average over the workers, keeping parameters and buffers under their names.
+
+    PyTorch's SyncBatchNorm on a GPU (not yet run on one), `SharedBatchNorm` elsewhere.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SharedBatchNorm  # same parameters, same buffers, another forward
+    return network
+
+
+class Averager(nn.Module):
+    """A copy of a network whose weights and running statistics are an exponential moving average of the network's.
+
+    The decay ramps up, min(decay, (1 + n) / (10 + n)) in the n-th update, so that the first steps are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay, self.updates = decay, 0
+        self.network = copy.deepcopy(network, {id(getattr(network, "generator", None)): None}).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's weights after a step."""
+        self.updates += 1
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for mine, other in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, share)
+            else:
+                mine.copy_(other)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the averaged network."""
+        logits: Tensor = self.network(images)
+        return logits
