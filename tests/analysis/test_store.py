@@ -251,3 +251,14 @@ def test_a_folder_of_texts_is_replaced(tmp_path):
     assert [(p.name, p.read_text()) for p in (tmp_path / "report-csv").iterdir()] == [("b.csv", "3")]
     with pytest.raises(ValueError, match="name is"):
         store.write_texts("..", {})
+
+
+def test_a_new_text_is_created_once_and_never_where_nobody_can_tell(tmp_path):
+    store = ResultStore(str(tmp_path))
+    assert store.create_text("a.json", "first") is True and store.create_text("a.json", "second") is False
+    assert store.read_text("a.json") == "first" and store.names() == ["a.json"]
+    store.delete_text("a.json")
+    store.delete_text("a.json")
+    assert store.names() == [] and os.listdir(tmp_path) == []
+    store._is_local = False
+    assert store.create_text("a.json", "third") is None and store.names() == []

@@ -315,6 +315,7 @@ def test_a_study_killed_in_the_middle_ends_with_the_rows_of_an_uninterrupted_one
         lambda: any(killed.glob("smoke/epochs/*.parquet")),  # in the middle of the first searches
         lambda: len(list(killed.glob("smoke/searches/*.parquet"))) >= 3,
         lambda: len(list(killed.glob("smoke/queue/*.parquet"))) >= 1,  # between the searches and the retraining
+        lambda: any('"started"' in path.read_text() for path in killed.glob("smoke/queue-events/*.json")),
     ]
     for moment in moments:
         process = start(killed)
