@@ -37,6 +37,7 @@ def connect(address: str = "") -> None:
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C ends the study, not only its first half
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # a relative --data-dir means the same to trials
     warnings.filterwarnings("ignore", module=r"ray\..*")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     _require_answer(address)

@@ -25,10 +25,20 @@ class RunOptions:
     """Retraining: longest of these delays, seconds."""
     lease_timeout: float = 60.0
     """Retraining: seconds after which another dispatcher may take over from one that died or lost the storage."""
+    workers: int = 1
+    """Retraining: processes that train one network together, each with --threads CPUs and its own GPU. They share every
+    batch, whose size stays the same: another number of them means other rounding, and nothing else."""
+    min_workers: int = 0
+    """Retraining: with fewer than --workers, but at least so many, a network is trained where there is no room for all,
+    as after a node was lost; 0: with all or not at all."""
     wait: bool = False
     """Retraining: wait for another dispatcher of the same queue to end, instead of refusing."""
 
     def __post_init__(self) -> None:
-        for name, least in (("max_failures", 0), ("retry_delay", 0), ("retry_delay_max", 0), ("lease_timeout", 1)):
+        at_least = {"max_failures": 0, "retry_delay": 0, "retry_delay_max": 0, "lease_timeout": 1}
+        at_least |= {"workers": 1, "min_workers": 0}
+        for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
+        if self.min_workers > self.workers:
+            raise ValueError(f"min_workers is {self.min_workers}, but must be at most workers ({self.workers})")

@@ -11,6 +11,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.storage import checkpoint
+from orchestrator.training import Team, train_team
 from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
@@ -21,15 +22,18 @@ PROGRESS_SECONDS = 30.0
 """Least time between two events that tell a job's progress."""
 
 
-def retrain_trial(trial: dict[str, Any]) -> None:
-    """One retraining on a worker: report every epoch, then the result."""
+def retrain_trial(trial: dict[str, Any], team: Team | None = None) -> None:
+    """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
+    genotype = Genotype.parse(spec.genotype)
+    if team is not None:
+        train_team(genotype, spec.config, root=spec.root, key=spec.key, team=team)
+        return
     limit_gpu_memory(spec.memory_fraction)
 
     def on_epoch(record: RetrainEpoch) -> None:
         report("epoch", asdict(record))
 
-    genotype = Genotype.parse(spec.genotype)
     result = retrain(genotype, spec.config, checkpoint=checkpoint(spec.root, spec.key), on_epoch=on_epoch)
     report("result", asdict(result))
 

@@ -22,6 +22,11 @@ def join(root: str, *parts: str) -> str:
     return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
+def absolute(root: str) -> str:
+    """The same folder for processes with another working directory, such as trials."""
+    return root if "://" in root else os.path.abspath(root)
+
+
 class StoredCheckpoint(CheckpointFile):
     """A checkpoint at a URI such as s3://bucket/study/checkpoints/x.pt: an object store puts it there whole."""
 

@@ -7,6 +7,7 @@ What is done is read off the tables, so a second run does what is missing, and n
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -24,10 +25,12 @@ from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import RetrainListener, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
 from orchestrator.sequential import added_searches, further_searches, setting_rows
-from orchestrator.storage import create_or_open
+from orchestrator.storage import absolute, create_or_open
+from orchestrator.training import COORDINATOR, jobs_at_once, make_team
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import retrain_batches, search_batches
+from pcdarts.retrain import notes as retrain_notes
 from pcdarts.search import notes
 
 
@@ -89,14 +92,17 @@ def work_queue(
         if not jobs:
             return
         say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
+        for note in retrain_notes(study.retrain):
+            say(note)
         resources = prepare_trials(study.retrain, options)
+        team = make_team(resources, options)
         run_on_worker(_probe_data, study.retrain, resources)
 
         def run(due: Sequence[dict[str, Any]]) -> None:
             specs = [
                 TrialSpec(
                     key=job["job_id"],
-                    root=root,
+                    root=absolute(root),
                     config=queue.recipe(job["job_id"]),
                     genotype=job["genotype"],
                     memory_fraction=_memory_fraction(resources),
@@ -107,7 +113,11 @@ def work_queue(
             with Progress("retraining", epochs) as progress:
                 listener = RetrainListener(queue, lease, progress, options)
                 once = dataclasses.replace(options, max_failures=0)  # the queue repeats what fails, later
-                _run(retrain_trial, specs, listener, resources, once)
+                if team is None:
+                    _run(retrain_trial, specs, listener, resources, once)
+                else:
+                    some = dataclasses.replace(once, max_concurrent=jobs_at_once(team, options))
+                    _run(partial(retrain_trial, team=team), specs, listener, COORDINATOR, some)
 
         dispatch(queue, lease, run, say=say)
 
@@ -133,6 +143,7 @@ def _search(
     resources = prepare_trials(study.search, options)
     run_on_worker(_probe_data, study.search, resources)
     fraction = _memory_fraction(resources)
+    root = absolute(root)
     specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
     before = _ended(store, {config.search_id for config in configs})
     with Progress(
@@ -180,7 +191,7 @@ def _run(
     trainable: Callable[..., None],
     specs: list[TrialSpec],
     listener: TrialListener,
-    resources: TrialResources,
+    resources: TrialResources | dict[str, float],
     options: RunOptions,
 ) -> None:
     run_trials(

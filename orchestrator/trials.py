@@ -49,9 +49,14 @@ class TrialListener(Protocol):
         """Time passed."""
 
 
+def message(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    """What a trial, or a worker that it coordinates, reports for the listener."""
+    return {"kind": kind, "content": content}
+
+
 def report(kind: str, content: dict[str, Any]) -> None:
     """Send something to the listener, from inside a trial."""
-    tune.report({"kind": kind, "content": content})
+    tune.report(message(kind, content))
 
 
 def run_trials(
@@ -59,17 +64,19 @@ def run_trials(
     specs: Sequence[TrialSpec],
     listener: TrialListener,
     *,
-    resources: TrialResources,
+    resources: TrialResources | dict[str, float],
     max_failures: int,
     max_concurrent: int = 0,
 ) -> None:
     """Run every trial; an error is retried `max_failures` times and then told to the listener.
 
-    KeyboardInterrupt passes through: trials have their checkpoints.
+    Resources may be named as Ray names them.  KeyboardInterrupt passes through: trials have their checkpoints.
     """
+    if isinstance(resources, TrialResources):
+        resources = {"cpu": resources.cpus, "gpu": resources.gpus}
     with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(trainable, resources),
             param_space={"spec": tune.grid_search(list(specs))},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
