@@ -86,7 +86,7 @@ def train_team(genotype: Genotype, config: RetrainConfig, *, root: str, key: str
             train_loop_config={"genotype": str(genotype), "config": config, "root": root, "key": key},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ScalingConfig(
-                num_workers=team.workers if team.least == team.workers else (team.least, team.workers),
+                num_workers=team.workers if team.least == team.workers else (team.least, team.workers),  # type: ignore[arg-type]
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus},
             ),
@@ -94,7 +94,7 @@ def train_team(genotype: Genotype, config: RetrainConfig, *, root: str, key: str
                 name=key,
                 storage_path=folder,
                 failure_config=FailureConfig(max_failures=team.max_failures),
-                callbacks=[TuneReportCallback(), _EndAtDefiniteErrors()],
+                callbacks=[TuneReportCallback(), _EndAtDefiniteErrors()],  # type: ignore[list-item]
             ),
         )
         try:

@@ -63,11 +63,17 @@ def faulty(marker):
     return trial
 
 
-def test_two_workers(ray_session, tmp_path):
+def test_two_workers(ray_session, tmp_path, monkeypatch):
     folder_tree(tmp_path / "data")
     study, store = study_with_job(tmp_path / "smoke", tmp_path / "data")
-    result = retrain(PUBLISHED["PC_DARTS_image"], study.retrain)
-    assert main(["retrain", str(tmp_path / "smoke"), "--workers", "2"]) == 0
+    torch.set_default_dtype(torch.float64)
+    try:
+        result = retrain(PUBLISHED["PC_DARTS_image"], study.retrain)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    monkeypatch.setattr("orchestrator.study.retrain_trial", faulty(str(tmp_path / "killed")))
+    assert main(["retrain", str(tmp_path / "smoke"), "--workers", "3", "--min-workers", "2"]) == 0
     row = pd.read_parquet(tmp_path / "smoke" / "retrains").iloc[0].to_dict()
     print(row)
     print(result)
+    assert (tmp_path / "killed").exists()
