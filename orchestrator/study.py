@@ -16,7 +16,7 @@ from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
-from orchestrator.config import StudyConfig
+from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
@@ -88,11 +88,16 @@ def work_queue(
         jobs = queue.waiting()  # another dispatcher may have done them meanwhile
         if not jobs:
             return
-        say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
-        resources = prepare_trials(study.retrain, options)
-        run_on_worker(_probe_data, study.retrain, resources)
+        stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
+        all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+        for stage in stages:
+            run_on_worker(_probe_data, study.recipe(stage), all_resources[stage])
 
         def run(due: Sequence[dict[str, Any]]) -> None:
+            stage: Stage = due[0]["stage"]
+            resources = all_resources[stage]
+            what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
+            say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
             specs = [
                 TrialSpec(
                     key=job["job_id"],
