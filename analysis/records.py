@@ -103,7 +103,7 @@ class RetrainJob:
     study: str
     """Name of the study."""
     rank: int
-    """Place in the queue, 1 first."""
+    """Place among the jobs of its stage, 1 first."""
     state: Literal["queued", "running", "done", "failed", "dropped"]
     """Waiting, being retrained, retrained, given up after an error, or taken off the queue."""
     genotype: str
@@ -118,9 +118,10 @@ class RetrainJob:
     reason: str
     """Why the job has this rank."""
     network_parameters: int | None
-    """Weights of the network to retrain, without the auxiliary head."""
+    """Weights of the network to retrain, without the auxiliary head; missing for proxy jobs."""
     network_macs: int | None
-    """Multiply-adds of one image in convolutions and linear layers, without the auxiliary head."""
+    """Multiply-adds of one image in convolutions and linear layers, without the auxiliary head; missing for proxy
+    jobs."""
     attempts: int
     """Retrainings that were started."""
     error: str
@@ -135,6 +136,8 @@ class RetrainJob:
     """Running jobs: epochs that are left x time of the last one; seconds."""
     retry_at: str | None = None
     """When a failed attempt is repeated, ISO 8601 in UTC; empty where none is to come."""
+    stage: Literal["proxy", "final"] | None = None
+    """proxy: a short retraining that ranks the cells; final, or missing in older tables: the retraining for good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +158,5 @@ class RetrainIdentity:
     """The retrained cells, in the official notation."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
+    stage: Literal["proxy", "final"] | None = None
+    """As in `queue`: a short retraining that ranks the cells, or one for good, which a missing value means too."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.page import FORMATS
-from orchestrator.config import SeedConfig, SelectionConfig, StudyConfig
+from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
 from pcdarts.config import RetrainConfig, SearchConfig
@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     add_fields(run.add_argument_group("seeds beyond the given ones"), SeedConfig)
     selection = run.add_argument_group("which cells are queued")
     add_fields(selection, SelectionConfig)
+    proxies = run.add_argument_group("the short retraining that ranks them before")
+    add_fields(proxies, ProxyConfig, prefix="proxy-", skip=("recipe",))
+    add_fields(proxies, RetrainConfig, prefix="proxy-", skip=("seed",))
     add_fields(run.add_argument_group("how they are retrained"), RetrainConfig, prefix="retrain-")
     run.set_defaults(command=_run)
 
@@ -126,26 +129,37 @@ def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
     """The preset with what the command line changes; raises ValueError where that cannot work."""
     study = study_preset(arguments.preset)
     values = given(arguments, SearchConfig) | ({"seed": arguments.seeds} if arguments.seeds else {})
-    retrain: dict[str, Any] = given(arguments, RetrainConfig, prefix="retrain-")
-    if "data_dir" in values:
-        retrain.setdefault("data_dir", values["data_dir"][0])
-    if "dataset" in values and study.retrain.dataset == study.search.dataset:
-        retrain.setdefault("dataset", values["dataset"][0])
     if "epochs" in values:
         for name, scaled in _scaled_warmups(study.search, min(values["epochs"]), values, "--").items():
             values[name] = [scaled]
-    if "epochs" in retrain:
-        retrain |= _scaled_warmups(study.retrain, retrain["epochs"], retrain, "--retrain-")
     single = {name: options[0] for name, options in values.items() if len(options) == 1 and name not in study.sweep}
     swept = {name: tuple(options) for name, options in values.items() if name not in single}
     return StudyConfig(
         name=arguments.study or study.name,
         search=_replaced(study, single, swept),
         sweep={**study.sweep, **swept},
-        retrain=dataclasses.replace(study.retrain, **retrain),
+        retrain=_recipe(arguments, study.retrain, study.search, "retrain-"),
+        proxy=dataclasses.replace(
+            study.proxy,
+            **given(arguments, ProxyConfig, prefix="proxy-"),
+            recipe=_recipe(arguments, study.proxy.recipe, study.search, "proxy-"),
+        ),
         selection=dataclasses.replace(study.selection, **given(arguments, SelectionConfig)),
         seeds=dataclasses.replace(study.seeds, **given(arguments, SeedConfig)),
     )
+
+
+def _recipe(arguments: argparse.Namespace, preset: RetrainConfig, search: SearchConfig, prefix: str) -> RetrainConfig:
+    """A retraining with what the command line changes, also where it says so of the search alone."""
+    values: dict[str, Any] = given(arguments, RetrainConfig, prefix=prefix)
+    of_search = given(arguments, SearchConfig)
+    if "data_dir" in of_search:
+        values.setdefault("data_dir", of_search["data_dir"][0])
+    if "dataset" in of_search and preset.dataset == search.dataset:
+        values.setdefault("dataset", of_search["dataset"][0])
+    if "epochs" in values:
+        values |= _scaled_warmups(preset, values["epochs"], values, f"--{prefix}")
+    return dataclasses.replace(preset, **values)
 
 
 def _scaled_warmups(
@@ -214,7 +228,12 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
 
     study, store = open_study(arguments.study_dir)
     if arguments.data_dir:
-        study = dataclasses.replace(study, retrain=dataclasses.replace(study.retrain, data_dir=arguments.data_dir))
+        proxy = dataclasses.replace(study.proxy.recipe, data_dir=arguments.data_dir)
+        study = dataclasses.replace(
+            study,
+            retrain=dataclasses.replace(study.retrain, data_dir=arguments.data_dir),
+            proxy=dataclasses.replace(study.proxy, recipe=proxy),
+        )
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
         jobs = [job for job in queue.jobs() if job["state"] in ("queued", "running")]

@@ -6,9 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from pcdarts.config import RetrainConfig, SearchConfig, check_types, identity
+from pcdarts.config import RetrainConfig, SearchConfig, check_types, digest, identity
+from pcdarts.presets import retrain_proxy
+
+Stage = Literal["proxy", "final"]
+"""Retraining in short, which ranks cells, or for good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,30 @@ class SelectionConfig:
         for name in ("top", "max_parameters", "max_macs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyConfig:
+    """A short retraining of more cells than are retrained for good; its validation accuracy chooses these."""
+
+    top: int = 0
+    """Best distinct cells of the searches that are retrained in short, and as many random ones, at least as many as are
+    retrained for good; 0: no proxy stage, the searches alone rank the cells."""
+    seeds: int = 3
+    """Short retrainings of each cell, with the recipe's seed and those that follow it."""
+    recipe: RetrainConfig = retrain_proxy()
+    """How: by default CIFAR-10 for 100 epochs."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.top < 0:
+            raise ValueError(f"proxy top is {self.top}, but must be at least 0")
+        if self.seeds < 1:
+            raise ValueError(f"proxy seeds is {self.seeds}, but must be at least 1")
+
+    def recipes(self) -> list[RetrainConfig]:
+        """The recipe with each of the seeds."""
+        return [dataclasses.replace(self.recipe, seed=self.recipe.seed + number) for number in range(self.seeds)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +92,8 @@ class StudyConfig:
     """How the best cells are retrained."""
     selection: SelectionConfig = SelectionConfig()
     """Which cells are retrained."""
+    proxy: ProxyConfig = ProxyConfig()
+    """The short retraining that ranks them before."""
     seeds: SeedConfig = SeedConfig()
     """When seeds are added to those of the sweep."""
 
@@ -83,6 +113,11 @@ class StudyConfig:
                 "forgets k and edge_normalization; make it with method pcdarts"
             )
         self.searches()
+        if self.proxy.top and digest(self.retrain) in map(digest, self.proxy.recipes()):
+            raise ValueError(
+                "the proxy retraining is the final one; give it fewer epochs (--proxy-epochs) or turn it off "
+                "(--proxy-top 0)"
+            )
 
     def searches(self) -> list[SearchConfig]:
         """Every search, the first seed of all settings first; combinations that amount to one search, once."""
@@ -95,6 +130,10 @@ class StudyConfig:
         for search in combinations:
             unique.setdefault(search.search_id, search)
         return list(unique.values())
+
+    def recipe(self, stage: Stage) -> RetrainConfig:
+        """How cells are retrained in a stage."""
+        return self.proxy.recipe if stage == "proxy" else self.retrain
 
     def setting(self, search: SearchConfig) -> str:
         """What the seeds of a setting share, such as `k=4`, `k=4, order=2` or `method=darts`.
@@ -123,6 +162,7 @@ class StudyConfig:
                 sweep={name: tuple(values) for name, values in plain["sweep"].items()},
                 retrain=RetrainConfig(**plain["retrain"]),
                 selection=SelectionConfig(**plain["selection"]),
+                proxy=_proxy(plain.get("proxy", {})),
                 seeds=SeedConfig(**plain.get("seeds", {})),
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -144,9 +184,18 @@ class StudyConfig:
             "sweep": {name: list(values) for name, values in self.sweep.items()},
             "retrain": identity(self.retrain),
             "selection": dataclasses.asdict(self.selection),
+            "proxy": {"top": self.proxy.top},
             "seeds": dataclasses.asdict(self.seeds),
         }
+        if self.proxy.top:  # else the rest has no effect
+            parts["proxy"]["seeds"] = self.proxy.seeds
+            parts["proxy"] |= {f"recipe.{name}": value for name, value in identity(self.proxy.recipe).items()}
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
+
+
+def _proxy(plain: Mapping[str, Any]) -> ProxyConfig:
+    recipe = {"recipe": RetrainConfig(**plain["recipe"])} if "recipe" in plain else {}
+    return ProxyConfig(**{**plain, **recipe})
 
 
 def _unused(name: str, method: str) -> bool:

@@ -27,8 +27,9 @@ def dispatch(
 ) -> None:
     """Run jobs until none waits, while the lease is held.
 
-    `run` runs the given jobs and records how they end.  Jobs that are added while it runs, and attempts that are due
-    again after a failure, are taken in the next round.  A job that no network can be built from fails before it runs.
+    `run` runs the given jobs, all of one stage, and records how they end.  Jobs that are added while it runs, attempts
+    that are due again after a failure, and the final jobs that follow from proxies, are taken in the next round.  A job
+    that no network can be built from fails before it runs.
     """
     while jobs := queue.waiting():
         lease.check()
@@ -42,7 +43,7 @@ def dispatch(
         due_at = {job["job_id"]: states[job["job_id"]].retry_at or 0.0 for job in left}
         due = [job for job in left if due_at[job["job_id"]] <= now]
         if due:
-            run(due)
+            run([job for job in due if job["stage"] == due[0]["stage"]])
         elif left:
             pause = min(due_at.values()) - now
             say(f"{len(left)} failed jobs are tried again in {pause:.0f} s")

@@ -40,7 +40,7 @@ def summary(store: ResultStore) -> str:
             Genotype.parse(row.best_genotype).digest if row.best_genotype else "-",
         )
     text = _text(settings)
-    completed = retrains[retrains["status"] == "completed"]
+    completed = retrains[(retrains["status"] == "completed") & (retrains["stage"] != "proxy")]
     if len(completed):
         retrained = Table(title="Retrained cells: accuracy in percent", box=box.SIMPLE_HEAD)
         for name in ("cell", "validation", "test", "parameters", "multiply-adds", "minutes"):
@@ -88,11 +88,12 @@ def queue(jobs: list[dict[str, Any]]) -> str:
     if not jobs:
         return "The queue is empty: no search of this study has completed yet."
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
-    left = ("job", "state", "why")
-    for name in ("rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
+    left = ("stage", "job", "state", "why")
+    for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
         table.add_column(name, justify="left" if name in left else "right", no_wrap=name == "job")
     for job in jobs:
         table.add_row(
+            job["stage"] or "final",
             str(job["rank"]),
             job["job_id"],
             job["state"],

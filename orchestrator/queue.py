@@ -1,5 +1,8 @@
 """The retraining queue of a study: one job a distinct cell and recipe.
 
+With a proxy stage the best cells of the searches are first retrained in short, one job a cell and seed.  Once all of
+these have ended, those that come out best get a final job.
+
 What lasts are three kinds of files in the study's storage, on a local disk or an object store:
 
     queue-requests/   one immutable file a job: the cell and how to retrain it, named by a hash of both
@@ -10,19 +13,20 @@ The table `queue` is a view of these for people; `update` makes it anew where it
 """
 
 import dataclasses
+import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
-from orchestrator.config import StudyConfig
+from orchestrator.config import Stage, StudyConfig
 from orchestrator.events import EventLog, JobState, Kind, State, backoff, state_of
 from orchestrator.options import RunOptions
-from orchestrator.selection import Candidate, select
+from orchestrator.selection import Candidate, rerank, select
 from orchestrator.storage import join
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, digest, identity
@@ -34,6 +38,23 @@ BY_HAND = "dropped by hand"
 """Why `drop` drops a job; it stays dropped."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Wish:
+    """A job that the searches and proxies ask for."""
+
+    candidate: Candidate
+    stage: Stage
+    recipe: RetrainConfig
+
+    def description(self) -> dict[str, Any]:
+        """What the table `queue` says of it; the candidate's sizes are those of the final network."""
+        described = asdict(self.candidate)
+        if self.stage == "proxy":
+            reason = f"proxy with seed {self.recipe.seed}: {self.candidate.reason}"
+            described |= {"reason": reason, "network_parameters": None, "network_macs": None}
+        return described
+
+
 class RetrainQueue:
     """The jobs of a study, and what can be done with them."""
 
@@ -42,35 +63,38 @@ class RetrainQueue:
         self.requests = ResultStore(join(store.root, "queue-requests"))
         self.events = EventLog(join(store.root, "queue-events"), clock)
         self._requests: dict[str, dict[str, Any]] = {}
+        self._accuracies: dict[str, float] = {}
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Rows of the table `queue`, from what lasts, by rank, dropped ones last.  Nothing is written."""
+        """Rows of the table `queue`, from what lasts, by stage and rank, dropped ones last.  Nothing is written."""
         requests, events = self._read_requests(), self.events.read()
-        selected = {self.job_id(c.genotype_digest): c for c in self._selected()}
+        selected = self._selected()
         by_hand = [job_id for job_id, request in requests.items() if request["by_hand"]]
         order = dict.fromkeys([*sorted(by_hand, key=lambda j: (requests[j]["submitted_at"], j)), *selected, *requests])
         rows = []
-        for rank, job_id in enumerate((job_id for job_id in order if job_id in requests), start=1):
+        ranks = {"proxy": itertools.count(1), "final": itertools.count(1)}
+        for job_id in (job_id for job_id in order if job_id in requests):
             request = requests[job_id]
-            candidate = asdict(selected[job_id]) if job_id in selected else {}
-            described = request["description"] | candidate | {"genotype": request["genotype"]}
+            wish = selected[job_id].description() if job_id in selected else {}
+            described = request["description"] | wish | {"genotype": request["genotype"]}
             if request["by_hand"]:
                 described["reason"] = request["description"]["reason"]
             state = state_of(events.get(job_id, ()))
-            rows.append(self._row(job_id, rank, request, described, state))
-        return sorted(rows, key=lambda row: (row["state"] == "dropped", row["rank"], row["job_id"]))
+            rows.append(self._row(job_id, next(ranks[_stage(request)]), request, described, state))
+        return sorted(rows, key=lambda r: (r["state"] == "dropped", r["stage"] == "final", r["rank"], r["job_id"]))
 
     def update(self) -> list[dict[str, Any]]:
-        """Queue the cells that the study's searches select now, and make the table `queue` anew.
+        """Queue the cells that the study's searches and proxies select now, and make the table `queue` anew.
 
         Jobs that were queued before keep their state; those that are selected no more and have not begun are dropped.
         """
         self._import_older_view()
         requests, events = self._read_requests(), self.events.read()
-        selected = {self.job_id(candidate.genotype_digest): candidate for candidate in self._selected()}
-        for job_id, candidate in selected.items():
+        selected = self._selected()
+        for job_id, wish in selected.items():
             if job_id not in requests:
-                self._request(job_id, candidate.genotype, asdict(candidate), by_hand=False)
+                cells, described = wish.candidate.genotype, wish.description()
+                self._request(job_id, cells, described, stage=wish.stage, recipe=wish.recipe)
             elif self._taken_off(job_id):
                 self.events.append(job_id, "queued")
         for job_id, request in requests.items():
@@ -153,9 +177,9 @@ class RetrainQueue:
         """Queue a failed or dropped job again, with all its attempts; its id.  Raises ValueError for others."""
         return self._by_hand(name, "retried", ("failed", "dropped"))
 
-    def job_id(self, genotype_digest: str) -> str:
-        """Name of a job: the cells up to isomorphism, and a hash of recipe, data set and seed."""
-        return f"{genotype_digest}-{digest(self.study.retrain)}"
+    def job_id(self, genotype_digest: str, recipe: RetrainConfig | None = None) -> str:
+        """Name of a job: the cells up to isomorphism, and a hash of recipe, data set and seed (default: final)."""
+        return f"{genotype_digest}-{digest(recipe or self.study.retrain)}"
 
     def problem(self, job: Mapping[str, Any]) -> str:
         """Why a job cannot be run at all; empty if it can."""
@@ -168,7 +192,11 @@ class RetrainQueue:
     def recipe(self, job_id: str) -> RetrainConfig:
         """How a job is retrained: as it was requested, on this study's data folder and devices."""
         asked = self._requests[job_id]["recipe"]
-        return dataclasses.replace(self.study.retrain, **asked)
+        return dataclasses.replace(self.study.recipe(self.stage(job_id)), **asked)
+
+    def stage(self, job_id: str) -> Stage:
+        """The stage of a job that was requested."""
+        return _stage(self._requests[job_id])
 
     def retry_time(self, job_id: str, options: RunOptions) -> float | None:
         """When an attempt that fails now is repeated, seconds since 1970; None if the job has had its attempts."""
@@ -193,16 +221,54 @@ class RetrainQueue:
         state = self.state(job_id, look=False)
         return state.state == "dropped" and state.error == NOT_SELECTED
 
-    def _selected(self) -> list[Candidate]:
+    def _selected(self) -> "dict[str, _Wish]":
+        """The jobs that are wanted now, by name, those of a stage in their order.  Events have to be read before."""
         searches = [row for part in self.store.parts(SEARCHES) for row in self.store.read_part(SEARCHES, part) or []]
-        return select(searches, self.study.selection)
+        selection, proxy = self.study.selection, self.study.proxy
+        if not proxy.top or not selection.top:
+            return self._wishes(select(searches, selection), "final", [self.study.retrain])
+        candidates = select(searches, dataclasses.replace(selection, top=max(proxy.top, selection.top)))
+        proxies = self._wishes(candidates, "proxy", proxy.recipes())
+        states = {job_id: self.state(job_id, look=False).state for job_id in proxies}
+        if any(state in ("queued", "running") or self._taken_off(job_id) for job_id, state in states.items()):
+            return proxies
+        accuracies: dict[str, list[float]] = {}
+        for job_id, wish in proxies.items():
+            if states[job_id] == "done" and (accuracy := self._proxy_accuracy(job_id)) is not None:
+                accuracies.setdefault(wish.candidate.genotype_digest, []).append(accuracy)
+        best = rerank(candidates, accuracies, seeds=proxy.seeds, top=selection.top)
+        return proxies | self._wishes(best, "final", [self.study.retrain])
 
-    def _request(self, job_id: str, genotype: str, description: Mapping[str, Any], *, by_hand: bool) -> None:
+    def _wishes(
+        self, candidates: Iterable[Candidate], stage: Stage, recipes: Iterable[RetrainConfig]
+    ) -> "dict[str, _Wish]":
+        return {
+            self.job_id(candidate.genotype_digest, recipe): _Wish(candidate=candidate, stage=stage, recipe=recipe)
+            for candidate, recipe in itertools.product(candidates, recipes)
+        }
+
+    def _proxy_accuracy(self, job_id: str) -> float | None:
+        """Validation accuracy of a proxy job that is done, percent; None where its row was lost."""
+        if job_id not in self._accuracies and (result := self.result(job_id)):  # never changes: is read once
+            self._accuracies[job_id] = result["valid_accuracy"]
+        return self._accuracies.get(job_id)
+
+    def _request(
+        self,
+        job_id: str,
+        genotype: str,
+        description: Mapping[str, Any],
+        *,
+        by_hand: bool = False,
+        stage: Stage = "final",
+        recipe: RetrainConfig | None = None,
+    ) -> None:
         kept = ("genotype_digest", "origins", "valid_accuracy", "reason", "network_parameters", "network_macs")
         request = {
             "job_id": job_id,
             "genotype": genotype,
-            "recipe": identity(self.study.retrain),
+            "stage": stage,
+            "recipe": identity(recipe or self.study.retrain),
             "by_hand": by_hand,
             "submitted_at": datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds"),
             "description": {name: description[name] for name in kept},
@@ -228,6 +294,7 @@ class RetrainQueue:
         seconds = (epochs - done) * state.epoch_seconds if state.state == "running" and state.epoch_seconds else None
         at = state.retry_at and datetime.fromtimestamp(state.retry_at, UTC).isoformat(timespec="seconds")
         fixed = {"job_id": job_id, "study": self.study.name, "rank": rank, "submitted_at": request["submitted_at"]}
+        fixed |= {"stage": _stage(request)}
         live = {"state": state.state, "attempts": state.attempts, "error": state.error, "retry_at": at}
         progress = {"epochs_done": done, "epochs_planned": epochs, "seconds_left": seconds}
         return QUEUE.row({**described, **fixed, **live, **progress})
@@ -248,12 +315,17 @@ class RetrainQueue:
         known = self._read_requests()
         self.events.read()
         for part in self.store.parts(QUEUE):
-            for job in (self.store.read_part(QUEUE, part) or []) if part not in known else []:
-                self._request(part, job["genotype"], job, by_hand=False)
+            rows = self.store.read_part(QUEUE, part) or [] if part not in known else []
+            for job in (job for job in rows if job["stage"] != "proxy"):
+                self._request(part, job["genotype"], job)
                 kinds: dict[str, Kind] = {"done": "done", "failed": "failed", "dropped": "dropped"}
                 if job["state"] in kinds:
                     error = NOT_SELECTED if job["state"] == "dropped" else job["error"]
                     self.events.append(part, kinds[job["state"]], attempt=job["attempts"], error=error)
+
+
+def _stage(request: Mapping[str, Any]) -> Stage:
+    return "proxy" if request.get("stage") == "proxy" else "final"  # older requests name none
 
 
 def _line(error: Exception) -> str:

@@ -100,6 +100,7 @@ class RetrainListener:
             error=error,
             genotype=spec.genotype,
             genotype_digest=Genotype.parse(spec.genotype).digest,
+            stage=self.queue.stage(spec.key),
         )
         if status == "failed" or self.queue.result(spec.key) is None:
             self.queue.store.append(RETRAINS, [row], part)

@@ -1,8 +1,8 @@
-"""Which cells deserve retraining: pure functions on rows of the table `searches`."""
+"""Which cells deserve retraining: pure functions on rows of the table `searches` and on proxy accuracies."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite, sqrt
+from dataclasses import dataclass, replace
+from math import inf, isfinite, sqrt
 from statistics import fmean
 from typing import Any
 
@@ -63,6 +63,33 @@ def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) ->
     ]
 
 
+def rerank(
+    candidates: Sequence[Candidate], accuracies: Mapping[str, Sequence[float]], *, seeds: int, top: int
+) -> list[Candidate]:
+    """The best candidates by their proxy retrainings; `accuracies`: cell's digest to validation accuracies, percent.
+
+    Cells are ranked by mean - 1.645 s / sqrt(n) over the n of `seeds` trainings that succeeded, with s the standard
+    deviation between trainings of one cell, pooled over the cells.  Ties go by multiply-adds, fewer first, then by the
+    order before.  Cells without a result come last, in that order.  Random cells are ranked among themselves alone, and
+    have as many places after the others.
+    """
+    deviation = pooled_deviation(accuracies.values())
+
+    def key(candidate: Candidate) -> tuple[float, int]:
+        values = accuracies.get(candidate.genotype_digest)
+        return (-_bound(values, deviation), candidate.network_macs) if values else (inf, 0)
+
+    searched = [candidate for candidate in candidates if candidate.valid_accuracy is not None]
+    random = [candidate for candidate in candidates if candidate.valid_accuracy is None]
+    before = {c.genotype_digest: f"place {n} of {len(searched)} by the searches" for n, c in enumerate(searched, 1)}
+    chosen = []
+    for candidate in [*sorted(searched, key=key)[:top], *sorted(random, key=key)[:top]]:
+        reason = _proxy_reason(accuracies.get(candidate.genotype_digest, ()), seeds, deviation)
+        origin = before.get(candidate.genotype_digest, candidate.reason)
+        chosen.append(replace(candidate, reason=f"{reason}; {origin}"))
+    return chosen
+
+
 def spread(searched: Iterable[Mapping[str, Any]]) -> float:
     """Standard deviation of the validation accuracy between searches of one setting, pooled over settings; percent.
 
@@ -71,14 +98,24 @@ def spread(searched: Iterable[Mapping[str, Any]]) -> float:
     settings: dict[str, list[float]] = {}
     for row in searched:
         settings.setdefault(row.get("setting") or "", []).append(row["valid_accuracy"])
-    squares = sum((x - fmean(values)) ** 2 for values in settings.values() for x in values)
-    freedom = sum(len(values) - 1 for values in settings.values())
+    return pooled_deviation(settings.values())
+
+
+def pooled_deviation(groups: Iterable[Sequence[float]]) -> float:
+    """Standard deviation of values about the means of their groups; 0 where no group has two."""
+    groups = [group for group in groups if group]
+    squares = sum((x - fmean(group)) ** 2 for group in groups for x in group)
+    freedom = sum(len(group) - 1 for group in groups)
     return sqrt(squares / freedom) if freedom else 0.0
 
 
 def lower_bound(group: Sequence[Mapping[str, Any]], deviation: float) -> float:
     """Mean - 1.645 s / sqrt(n) of the validation accuracy of the searches that found a cell; percent."""
-    return fmean(row["valid_accuracy"] for row in group) - CONFIDENCE * deviation / sqrt(len(group))
+    return _bound([row["valid_accuracy"] for row in group], deviation)
+
+
+def _bound(values: Sequence[float], deviation: float) -> float:
+    return fmean(values) - CONFIDENCE * deviation / sqrt(len(values))
 
 
 def _warned(group: Sequence[Mapping[str, Any]]) -> bool:
@@ -108,6 +145,14 @@ def _searched_reason(group: list[Mapping[str, Any]], searches: int, deviation: f
     mean = "mean validation accuracy" if len(group) > 1 else "validation accuracy"
     text = f"{mean} {accuracy:.2f} %, at least {bound:.2f} % (95 %), found by {len(group)} of {searches} searches"
     return f"{text}; demoted, as a collapse rule warned" if _warned(group) else text
+
+
+def _proxy_reason(values: Sequence[float], seeds: int, deviation: float) -> str:
+    if not values:
+        return "no proxy retraining succeeded"
+    bound = _bound(values, deviation)
+    counted = f"{len(values)} of {seeds} trainings"
+    return f"proxy validation accuracy {fmean(values):.2f} %, at least {bound:.2f} % (95 %), mean of {counted}"
 
 
 def _candidate(group: list[Mapping[str, Any]], reason: str) -> Candidate:

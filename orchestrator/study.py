@@ -17,7 +17,7 @@ from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
-from orchestrator.config import StudyConfig
+from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
@@ -91,14 +91,20 @@ def work_queue(
         jobs = queue.waiting()  # another dispatcher may have done them meanwhile
         if not jobs:
             return
-        say(f"Retraining {len(jobs)} cells on {study.retrain.dataset}")
-        for note in retrain_notes(study.retrain):
+        stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
+        all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+        # Proxies are many and short: one process each is the faster way.
+        team = make_team(all_resources["final"], options)
+        for stage in stages:
+            run_on_worker(_probe_data, study.recipe(stage), all_resources[stage])
+        for note in dict.fromkeys(note for stage in stages for note in retrain_notes(study.recipe(stage))):
             say(note)
-        resources = prepare_trials(study.retrain, options)
-        team = make_team(resources, options)
-        run_on_worker(_probe_data, study.retrain, resources)
 
         def run(due: Sequence[dict[str, Any]]) -> None:
+            stage: Stage = due[0]["stage"]
+            resources = all_resources[stage]
+            what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
+            say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
             specs = [
                 TrialSpec(
                     key=job["job_id"],
@@ -113,7 +119,7 @@ def work_queue(
             with Progress("retraining", epochs) as progress:
                 listener = RetrainListener(queue, lease, progress, options)
                 once = dataclasses.replace(options, max_failures=0)  # the queue repeats what fails, later
-                if team is None:
+                if team is None or stage == "proxy":
                     _run(retrain_trial, specs, listener, resources, once)
                 else:
                     some = dataclasses.replace(once, max_concurrent=jobs_at_once(team, options))

@@ -100,6 +100,11 @@ def retrain_cifar10() -> RetrainConfig:
     return RetrainConfig(learning_rate_batch=96)
 
 
+def retrain_proxy() -> RetrainConfig:
+    """CIFAR-10 for 100 epochs, to compare cells: so long DARTS (Liu et al. 2019) trains its cells to choose one."""
+    return replace(retrain_cifar10(), epochs=100)
+
+
 def retrain_imagenet() -> RetrainConfig:
     """The official ImageNet retraining, mobile setting: 250 epochs, C = 48, 14 cells."""
     return RetrainConfig(

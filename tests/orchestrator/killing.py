@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from analysis.store import ResultStore
 from analysis.tables import SEARCHES
-from orchestrator.config import SelectionConfig
+from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import LeaseHeldError
 from orchestrator.options import RunOptions
@@ -42,9 +42,15 @@ RESULT = {
 }
 
 
-def study_with_searches(root):
-    """The preset smoke, with searches that found published cells."""
-    study = replace(smoke(), selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)})
+def make_study(proxy=None):
+    """The preset smoke with three searches and, unless told otherwise, without proxies."""
+    proxy = proxy or ProxyConfig()
+    return replace(smoke(), selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)}, proxy=proxy)
+
+
+def study_with_searches(root, study=None):
+    """A study whose searches found published cells."""
+    study = study or make_study()
     store = create_or_open(study, root, [])
     for accuracy, (config, name) in enumerate(zip(study.searches(), CELLS, strict=True)):
         genotype = PUBLISHED[name]
@@ -100,9 +106,7 @@ def work(root, die_at=0):
             os.kill(os.getpid(), signal.SIGKILL)
 
     ResultStore._write = counted
-    study = smoke()
-    study = replace(study, selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)})
-    queue = RetrainQueue(study, ResultStore(root))
+    queue = RetrainQueue(make_study(), ResultStore(root))
     with open_lease(root, OPTIONS) as lease:
         dispatch(queue, lease, executor(queue, lease))
     return count

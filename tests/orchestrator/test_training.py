@@ -6,16 +6,15 @@ import signal
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import torch
 
+from orchestrator import retraining, training
 from orchestrator.cli import main
 from orchestrator.config import SelectionConfig
-from orchestrator.storage import create_or_open
 from orchestrator.queue import RetrainQueue
-from orchestrator import retraining, training
-from pcdarts.genotype import PUBLISHED
+from orchestrator.storage import create_or_open
 from pcdarts import presets
+from pcdarts.genotype import PUBLISHED
 from pcdarts.imagenet import FolderBatches
 from pcdarts.retrain import retrain
 from tests.pcdarts.test_distributed import folder_tree
