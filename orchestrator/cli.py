@@ -17,6 +17,7 @@ from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.flags import Parser, add_fields, given
+from pcdarts.presets import RECIPES
 
 INTERRUPTED = 130
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     proxies = run.add_argument_group("the short retraining that ranks them before")
     add_fields(proxies, ProxyConfig, prefix="proxy-", skip=("recipe",))
     add_fields(proxies, RetrainConfig, prefix="proxy-", skip=("seed",))
-    add_fields(run.add_argument_group("how they are retrained"), RetrainConfig, prefix="retrain-")
+    _add_recipe(run.add_argument_group("how they are retrained"), "the preset's")
     run.set_defaults(command=_run)
 
     for name, command, text in (
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
             sub.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
             add_fields(sub, RunOptions)
+            _add_recipe(sub.add_argument_group("another recipe, which the best cells are queued with"), "the study's")
         if name == "report":
             sub.add_argument(
                 "--format",
@@ -125,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_recipe(parser: argparse._ArgumentGroup, default: str) -> None:
+    parser.add_argument("--recipe", choices=RECIPES, help=f"recipe of the retraining (default: {default})")
+    add_fields(parser, RetrainConfig, prefix="retrain-")
+
+
 def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
     """The preset with what the command line changes; raises ValueError where that cannot work."""
     study = study_preset(arguments.preset)
@@ -138,7 +145,9 @@ def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
         name=arguments.study or study.name,
         search=_replaced(study, single, swept),
         sweep={**study.sweep, **swept},
-        retrain=_recipe(arguments, study.retrain, study.search, "retrain-"),
+        retrain=_recipe(
+            arguments, RECIPES[arguments.recipe]() if arguments.recipe else study.retrain, study.search, "retrain-"
+        ),
         proxy=dataclasses.replace(
             study.proxy,
             **given(arguments, ProxyConfig, prefix="proxy-"),
@@ -227,22 +236,36 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.study import failures, work_queue
 
     study, store = open_study(arguments.study_dir)
-    if arguments.data_dir:
-        proxy = dataclasses.replace(study.proxy.recipe, data_dir=arguments.data_dir)
-        study = dataclasses.replace(
-            study,
-            retrain=dataclasses.replace(study.retrain, data_dir=arguments.data_dir),
-            proxy=dataclasses.replace(study.proxy, recipe=proxy),
-        )
+    study = _retrained_otherwise(study, arguments)
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
         jobs = [job for job in queue.jobs() if job["state"] in ("queued", "running")]
         print(output.queue(jobs) if jobs else "No job waits.")
+        if unqueued := queue.unqueued():
+            print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
         return 0
     work_queue(study, store, arguments.study_dir, options=RunOptions(**given(arguments, RunOptions)))
     write_report(arguments.study_dir)
     print(output.queue(queue.jobs()))
     return 1 if failures(store, queue) else 0
+
+
+def _retrained_otherwise(study: StudyConfig, arguments: argparse.Namespace) -> StudyConfig:
+    """The study with the recipe and the data folder that `pcdarts retrain` was given."""
+    recipe, proxy = study.retrain, study.proxy.recipe
+    if arguments.recipe:
+        recipe = dataclasses.replace(RECIPES[arguments.recipe](), data_dir=recipe.data_dir)
+    changes = given(arguments, RetrainConfig, prefix="retrain-")
+    if "epochs" in changes:
+        changes |= _scaled_warmups(recipe, changes["epochs"], changes, "--retrain-")
+    if arguments.data_dir:
+        proxy = dataclasses.replace(proxy, data_dir=arguments.data_dir)
+        changes.setdefault("data_dir", arguments.data_dir)
+    return dataclasses.replace(
+        study,
+        retrain=dataclasses.replace(recipe, **changes),
+        proxy=dataclasses.replace(study.proxy, recipe=proxy),
+    )
 
 
 def _report(arguments: argparse.Namespace, argv: list[str]) -> int:

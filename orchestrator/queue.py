@@ -103,6 +103,11 @@ class RetrainQueue:
                 self.events.append(job_id, "dropped", error=NOT_SELECTED)
         return self._show()
 
+    def unqueued(self) -> list[str]:
+        """Ids of the jobs that `update` would queue for the first time.  Nothing is written."""
+        requests = self._read_requests()
+        return [job_id for job_id in self._selected() if job_id not in requests]
+
     def waiting(self) -> list[dict[str, Any]]:
         """Jobs to work off.  One that is `running` while nobody works on the queue was interrupted: it goes on.
 
