@@ -249,9 +249,8 @@ def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, t
     done = [job["job_id"] for job in RetrainQueue(study, store).jobs()]
     wide = dataclasses.replace(study, selection=SelectionConfig(top=3))
     states = {job["job_id"]: job["state"] for job in RetrainQueue(wide, store).update()}
-    assert {states[job] for job in done} == {"done"} and {states[job] for job in states if job not in done} == {
-        "queued"
-    }
+    assert {states[job] for job in done} == {"done"}
+    assert {state for job, state in states.items() if job not in done} == {"queued"}
     jobs = RetrainQueue(study, store).update()
     assert [job["state"] for job in jobs] == ["done"] * len(done) + ["dropped"] * (len(jobs) - len(done))
 
@@ -284,7 +283,7 @@ def test_a_broken_part_is_named_and_the_rest_is_read(finished, tmp_path):
     part.write_bytes(b"PAR1 broken")
     store = ResultStore(str(root))
     with pytest.warns(UserWarning, match="left out the broken part"):
-        assert len(store.read(QUEUE)) == 0
+        assert len(store.read(QUEUE)) == len(list((root / "queue").iterdir())) - 1
     assert part.name in store.broken[0]
 
 
