@@ -14,6 +14,8 @@ import ray.exceptions
 from ray._private import ray_constants, services
 from ray.job_config import JobConfig
 
+from cluster.authentication import private_token
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResources:
@@ -43,6 +45,7 @@ def connect(address: str = "") -> None:
     warnings.filterwarnings("ignore", module=r"ray\..*")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     _require_answer(address)
+    private_token()
     try:
         _join_or_start(address)
     except (ConnectionError, ValueError) as error:
@@ -57,7 +60,7 @@ def _join_or_start(address: str) -> None:
     checkout = Path(__file__).resolve().parent.parent
     paths = [str(checkout)] if (checkout / "pyproject.toml").is_file() else []
     # Ray listens on all interfaces, unless it believes that there can be no other machine, as on a desktop.
-    alone = "://" not in address and services.canonicalize_bootstrap_address(address or None) is None
+    alone = "://" not in address and services.canonicalize_bootstrap_address(address or None) is None  # type: ignore[arg-type]
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = before and not alone
     try:
