@@ -26,7 +26,7 @@ def _find_package() -> None:
             _use(checkout)
             break
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing and PYTHON.is_file() and Path(sys.prefix) != PYTHON.parents[1]:
+    if missing and PYTHON.is_file() and sys.executable != str(PYTHON):
         os.execv(PYTHON, [str(PYTHON), *sys.argv])
     if missing:
         sys.exit(
