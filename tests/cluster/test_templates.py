@@ -130,6 +130,31 @@ def test_on_ec2_the_security_group_is_given_since_ray_would_open_ssh_to_the_worl
     assert {tuple(node["node_config"]["SecurityGroupIds"]) for node in types.values()} == {("some-security-group",)}
 
 
+def test_on_ec2_ray_finds_the_rest_and_opens_nothing(tmp_path, monkeypatch):
+    """Against moto's imitation of EC2: what Ray adds to the file before it starts machines."""
+    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto")
+    from ray.autoscaler._private.commands import _bootstrap_config
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("HOME", str(tmp_path))  # Ray writes an ssh key there
+    (tmp_path / ".ssh").mkdir()
+    with moto.mock_aws():
+        ec2, iam = (boto3.client(service, region_name="us-west-2") for service in ("ec2", "iam"))
+        network = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        group = ec2.create_security_group(GroupName="pcdarts", Description="closed", VpcId=network)["GroupId"]
+        iam.create_instance_profile(InstanceProfileName="pcdarts")
+        image = ec2.describe_images()["Images"][0]["ImageId"]
+        values = {"image": image, "security-group": group, "profile": "pcdarts"}
+        config = _bootstrap_config(filled("aws", **values), no_config_cache=True)
+        (after,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+        groups = {found["GroupName"] for found in ec2.describe_security_groups()["SecurityGroups"]}
+    head, worker = (config["available_node_types"][name] for name in ("head", "gpu_worker"))
+    assert worker["resources"]["GPU"] == 1 and head["resources"] == {"CPU": 0}
+    assert after["IpPermissions"] == [] and groups == {"default", "pcdarts"}
+    assert worker["node_config"]["SecurityGroupIds"] == [group] and worker["node_config"]["SubnetIds"]
+
+
 def test_kubernetes_serves_within_the_cluster_alone_and_runs_the_tested_ray():
     cluster = filled("kuberay")["spec"]["rayClusterSpec"]
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP" and cluster["enableInTreeAutoscaling"]
