@@ -191,19 +191,21 @@ def test_shellcheck_has_nothing_to_say():
         assert done.returncode == 0, done.stdout
 
 
-STUBS = {
-    "scontrol": 'printf "node1\\nnode2\\n"',
-    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
-    "ray": 'printf "%s\\n" "$RAY_AUTH_MODE" "$PCDARTS_STORAGE" "$@"',
-}
+def stubs(folder, **commands):
+    """Programs that say what they were told."""
+    folder.mkdir(parents=True)
+    for name, text in commands.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
 
 
 def test_slurm_starts_ray_with_what_the_job_has_and_keeps_arguments_whole(tmp_path):
-    binaries = tmp_path / ".venv" / "bin"
-    binaries.mkdir(parents=True)
-    for name, text in STUBS.items():
-        (binaries / name).write_text(f"#!/bin/bash\n{text}\n")
-        (binaries / name).chmod(0o755)
+    stubs(
+        tmp_path / ".venv" / "bin",
+        scontrol='printf "node1\\nnode2\\n"',
+        srun='while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+        ray='printf "%s|" "$RAY_AUTH_MODE" "$PCDARTS_STORAGE" "$@"',
+    )
     script = tmp_path / "slurm.sh"
     script.write_text(fill("slurm", given("slurm") | {"project": str(tmp_path), "storage": "/s"}))
     job = {
@@ -213,33 +215,34 @@ def test_slurm_starts_ray_with_what_the_job_has_and_keeps_arguments_whole(tmp_pa
         "SLURM_CPUS_PER_TASK": "16",
         "SLURM_GPUS_ON_NODE": "4",
     }
-    done = subprocess.run(
-        ["bash", str(script), "smoke", "--study", "two  words"],
-        env=os.environ | job,
-        capture_output=True,
-        text=True,
-        check=True,
+    command = ["bash", str(script), "smoke", "--study", "two  words"]
+    done = subprocess.run(command, env=os.environ | job, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "token|/s|symmetric-run|--address|node1:20007|--min-nodes|2|--dashboard-host=127.0.0.1|--num-cpus=16|"
+        "--num-gpus=4|--|pcdarts|run|smoke|--study|two  words|--address|node1:20007|"
     )
-    expected = """token
-/s
-symmetric-run
---address
-node1:20007
---min-nodes
-2
---dashboard-host=127.0.0.1
---num-cpus=16
---num-gpus=4
---
-pcdarts
-run
-smoke
---study
-two  words
---address
-node1:20007
-"""
-    assert done.stdout == expected
+
+
+@pytest.mark.parametrize(("rank", "code"), [(0, 3), (1, 0)])
+def test_skypilot_runs_the_study_on_the_first_machine_once_all_are_there(tmp_path, rank, code):
+    stubs(
+        tmp_path / "pcdarts-env" / "bin",
+        ray='echo "ray $*" >> ~/said; [ "$1" != status ] || printf " 1 node_a\\n 1 node_b\\n"\n'
+        '[ "$3" != --head ] || exec sleep 60',
+        pcdarts='echo "pcdarts $*" >> ~/said; exit 3',
+    )
+    machine = {"SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2", "SKYPILOT_NODE_RANK": str(rank), "SKYPILOT_NUM_NODES": "2"}
+    task = filled("skypilot", command="smoke --k 2")
+    environment = os.environ | machine | task["envs"] | {"HOME": str(tmp_path)}
+    done = subprocess.run(["bash", "-c", task["run"]], env=environment, capture_output=True, text=True, timeout=30)
+    assert done.returncode == code, done.stderr
+    said = (tmp_path / "said").read_text().splitlines()
+    head = {
+        "ray start --block --head --port 6379 --dashboard-host 127.0.0.1",
+        "pcdarts run smoke --k 2 --address 10.0.0.1:6379",
+    }
+    start = head if rank == 0 else {"ray start --block --address 10.0.0.1:6379"}
+    assert set(said) == start | {"ray status --address 10.0.0.1:6379"}
 
 
 def test_init_writes_a_file_once_and_a_token_for_its_owner_alone(tmp_path, monkeypatch, capsys):
