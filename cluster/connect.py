@@ -6,10 +6,15 @@ import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private import ray_constants, services
+from ray.job_config import JobConfig
+
+from cluster.authentication import private_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +46,33 @@ def connect(address: str = "") -> None:
     warnings.filterwarnings("ignore", module=r"ray\..*")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     _require_answer(address)
+    private_token()
     try:
-        ray.init(address=address or None, log_to_driver=False, logging_level=logging.ERROR)
+        _join_or_start(address)
     except (ConnectionError, ValueError) as error:
         raise ValueError(
             f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')!r} "
             f"({str(error).splitlines()[0]}); give --address host:port, or --address local to start one here"
         ) from None
+
+
+def _join_or_start(address: str) -> None:
+    # Workers import a checkout from where the driver has it, if it is there, before what was once installed.
+    checkout = Path(__file__).resolve().parent.parent
+    paths = [str(checkout)] if (checkout / "pyproject.toml").is_file() else []
+    # Ray listens on all interfaces, unless it believes that there can be no other machine, as on a desktop.
+    alone = "://" not in address and services.canonicalize_bootstrap_address(address or None) is None  # type: ignore[arg-type]
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not alone
+    try:
+        ray.init(
+            address=address or None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            job_config=JobConfig(_py_driver_sys_path=paths),
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _require_answer(address: str) -> None:

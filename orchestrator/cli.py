@@ -5,6 +5,7 @@ What needs PyTorch or Ray is imported where it is used: a report needs neither, 
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.page import FORMATS
+from orchestrator import cluster_commands
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
@@ -20,6 +22,7 @@ from pcdarts.flags import Parser, add_fields, given
 from pcdarts.presets import RECIPES
 
 INTERRUPTED = 130
+STORAGE = "studies"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a study, or go on with one")
     run.add_argument("preset", help=f"what to run: {', '.join(STUDIES)}")
     run.add_argument("--study", metavar="NAME", help="name of the study (default: the preset's name)")
-    run.add_argument("--storage", metavar="DIR", default="studies", help="folder or URI of studies (default: studies)")
+    _add_storage(run)
     run.add_argument(
         "--seeds", type=int, nargs="+", metavar="SEED", help="seeds to search with (default: the preset's)"
     )
@@ -100,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 
     checking = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
     checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
-    checking.add_argument("--storage", metavar="DIR", default="studies", help="folder or URI of studies")
+    _add_storage(checking)
     checking.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
     add_fields(
         checking,
@@ -124,12 +127,20 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
     exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
     exporting.set_defaults(command=_export)
+    cluster_commands.add_parser(commands)
     return parser
 
 
 def _add_recipe(parser: argparse._ArgumentGroup, default: str) -> None:
     parser.add_argument("--recipe", choices=RECIPES, help=f"recipe of the retraining (default: {default})")
     add_fields(parser, RetrainConfig, prefix="retrain-")
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    """Cluster files set PCDARTS_STORAGE to what all their machines reach."""
+    default = os.environ.get("PCDARTS_STORAGE", STORAGE)
+    text = f"folder or URI of studies (default: PCDARTS_STORAGE of the environment, else {STORAGE})"
+    parser.add_argument("--storage", metavar="DIR", default=default, help=text)
 
 
 def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:

@@ -1,7 +1,9 @@
 """What `ray submit cluster.yaml orchestrator/run.py PRESET ...` runs: the same as `pcdarts run PRESET ...`.
 
-`ray submit` copies this one file to the cluster's head and runs it there alone, so it has to find the rest: the
-checkout that it lies in, the installed package, or a checkout that `file_mounts` put into the home directory.
+`ray submit` copies this one file into the home directory of the cluster's head and runs it there alone, with the login
+shell's Python.  So it looks for the rest, in this order: the checkout that it lies in, the checkout that `file_mounts`
+keeps current in the home directory, the installed package; and for Python in the environment of `setup_commands`, where
+the shell's lacks Ray.
 """
 
 import importlib.util
@@ -11,25 +13,31 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MOUNT = Path.home() / "pcdarts-orchestrator"
+PYTHON = Path.home() / "pcdarts-env" / "bin" / "python"
+NEEDED = ("orchestrator", "ray", "torch")
 
 
 def _find_package() -> None:
-    """Make the package importable, for this process and for Ray's workers; exit with the remedy where it is missing."""
+    """Make the package importable; go on in the environment's Python, or exit with the remedy, where that fails."""
     # Python puts a script's own folder first: modules beside run.py must not be found under their bare names.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
-    if (HERE / "cli.py").is_file():
-        _use(HERE.parent)
-    elif importlib.util.find_spec("orchestrator") is None and (MOUNT / "orchestrator" / "cli.py").is_file():
-        _use(MOUNT)
-    missing = [name for name in ("orchestrator", "ray", "torch") if importlib.util.find_spec(name) is None]
+    for checkout in (HERE.parent, MOUNT):
+        if (checkout / "orchestrator" / "cli.py").is_file():
+            _use(checkout)
+            break
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing and PYTHON.is_file() and sys.executable != str(PYTHON):
+        os.execv(PYTHON, [str(PYTHON), *sys.argv])
     if missing:
         sys.exit(
             f"run.py: {', '.join(missing)} cannot be imported by {sys.executable}. cluster.yaml needs two lines:\n"
-            f"  file_mounts: {{{MOUNT}: .}}   setup_commands: [pip install -e {MOUNT}]"
+            f"  file_mounts: {{{MOUNT}: .}}\n"
+            f"  setup_commands: [python3 -m venv {PYTHON.parents[1]}, {PYTHON} -m pip install -e {MOUNT}]"
         )
 
 
 def _use(checkout: Path) -> None:
+    """Import from a checkout, here and in the processes that are started from here."""
     sys.path.insert(0, str(checkout))
     inherited = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(checkout), *([inherited] if inherited else [])])

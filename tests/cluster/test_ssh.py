@@ -1,0 +1,148 @@
+"""`ray up` and `ray submit` over ssh, to a head that this machine plays; the code changes between two studies.
+
+Where the programs are missing it is skipped; under .ci/run, which sets PCDARTS_CI, it fails instead.
+"""
+
+import getpass
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.cluster.ssh import free_port, missing, ssh_server
+
+ROOT = Path(__file__).parents[2]
+PROJECT = ("analysis", "cluster", "orchestrator", "pcdarts", "pyproject.toml", "constraints.txt")
+PCDARTS = (sys.executable, "-m", "orchestrator.cli")
+pytestmark = pytest.mark.timeout(400)
+
+ONE_SEARCH = ("smoke", "--seeds", "0", "--k", "2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A running head, and a user with a checkout of the project at another end of ssh."""
+
+    project: Path
+    """The user's checkout, with cluster.yaml in it."""
+    home: Path
+    """Home directory on the head."""
+    environment: dict
+    """Of the user's processes."""
+    port: int
+    """Of Ray on the head."""
+
+    def run(self, *command, **environment):
+        """Run a command in the checkout; its exit code and output."""
+        done = subprocess.run(
+            command,
+            cwd=self.project,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=200,
+        )
+        return done.returncode, done.stdout
+
+    def succeed(self, *command, **environment):
+        """Output of a command whose exit code must be 0."""
+        code, text = self.run(*command, **environment)
+        assert code == 0, text
+        return text
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    reason = f"{', '.join(missing())} missing: apt-get install openssh-server rsync" if missing() else ""
+    if reason and os.environ.get("PCDARTS_CI"):
+        pytest.fail(f"continuous integration must test ray submit over ssh: {reason}")
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("ssh")
+    home, project = folder / "home", folder / "project"
+    home.mkdir()
+    project.mkdir()
+    for name in PROJECT:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, project / name)
+    ray_tmpdir = Path(tempfile.mkdtemp(prefix="ray-ssh-", dir="/tmp"))  # short: the names of sockets have a limit
+    try:
+        with ssh_server(folder, home, ray_tmpdir) as environment:
+            running = Head(project=project, home=home, environment=environment, port=free_port())
+            init = ("--head", "127.0.0.1", "--workers", "127.0.0.2", "--user", getpass.getuser())
+            running.succeed(*PCDARTS, "cluster", "init", "onprem", *init, "--storage", str(folder / "studies"))
+            file = project / "cluster.yaml"
+            file.write_text(yaml.safe_dump(on_this_machine(yaml.safe_load(file.read_text()), running, ray_tmpdir.name)))
+            running.succeed("ray", "up", "-y", "cluster.yaml")
+            yield running
+    finally:
+        shutil.rmtree(ray_tmpdir, ignore_errors=True)
+
+
+def on_this_machine(config, head, name):
+    """The cluster file with this machine alone, the environment of this Python, and ports of its own.
+
+    It must not say `ray stop`, which ends every Ray of the machine.
+    """
+    make, install, path, *others = config["setup_commands"]
+    assert "venv" in make and "pip install" in install and "pcdarts-env/bin" in path
+    path = path.replace("$HOME/pcdarts-env/bin", str(Path(sys.executable).parent))
+    stop, start = config["head_start_ray_commands"]
+    assert stop == "ray stop" and "--port=6379" in start
+    ports = f"--port={head.port} --dashboard-port={free_port()} --ray-client-server-port={free_port()}"
+    return config | {
+        "cluster_name": name,
+        "provider": config["provider"] | {"worker_ips": []},
+        "setup_commands": [path, *others],
+        "head_start_ray_commands": [start.replace("--port=6379", f"{ports} --num-cpus=1 --disable-usage-stats")],
+    }
+
+
+def searches(storage, study="smoke"):
+    return pd.read_parquet(Path(storage) / study / "searches")
+
+
+def test_a_study_runs_with_ray_submit(head):
+    head.succeed("ray", "submit", "cluster.yaml", "orchestrator/run.py", *ONE_SEARCH)
+    (row,) = searches(head.project.parent / "studies").itertuples()
+    assert row.status == "completed" and row.device_name.startswith("cpu")
+    shown = {path.name for path in head.home.iterdir() if not path.name.startswith(".")}
+    assert shown == {"pcdarts-orchestrator", "ray_bootstrap_config.yaml", "run.py"}
+
+
+def test_changed_code_and_arguments_with_spaces_arrive_by_pcdarts_cluster_submit(head, tmp_path):
+    source = head.project / "pcdarts" / "training.py"
+    source.write_text(source.read_text().replace('f"cpu (', 'f"changed cpu ('))
+    storage = tmp_path / "two  words; $HOME 'quoted'"
+    head.succeed(*PCDARTS, "cluster", "submit", "cluster.yaml", *ONE_SEARCH, "--no-retrain", "--storage", str(storage))
+    (row,) = searches(storage).itertuples()
+    assert row.device_name.startswith("changed cpu")
+
+
+def test_the_exit_code_of_a_study_that_fails_comes_back(head):
+    code, text = head.run("ray", "submit", "cluster.yaml", "orchestrator/run.py", "nothing")
+    assert code == 1 and "preset is 'nothing'" in text
+
+
+def test_the_token_is_private_on_both_sides(head):
+    user, there = (Path(home) / ".ray" / "auth_token" for home in (head.environment["HOME"], head.home))
+    assert user.read_text() == there.read_text() and len(user.read_text()) == 64
+    assert {stat.S_IMODE(token.stat().st_mode) for token in (user, there)} == {0o600}
+
+
+def test_who_has_not_the_token_is_refused(head, tmp_path):
+    command = ("ray", "status", "--address", f"127.0.0.1:{head.port}")
+    assert "1.0 CPU" in head.succeed(*command, RAY_AUTH_MODE="token")
+    for other in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}):
+        code, text = head.run(*command, HOME=str(tmp_path), **other)
+        assert code != 0 and "InvalidAuthToken" in text
