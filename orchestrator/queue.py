@@ -194,7 +194,7 @@ class RetrainQueue:
         return state.state == "dropped" and state.error == NOT_SELECTED
 
     def _selected(self) -> list[Candidate]:
-        searches = [row for part in self.store.parts(SEARCHES) for row in self.store.read_part(SEARCHES, part) or []]
+        searches = self.store.rows(SEARCHES)
         return select(searches, self.study.selection)
 
     def _request(self, job_id: str, genotype: str, description: Mapping[str, Any], *, by_hand: bool) -> None:
