@@ -1,4 +1,4 @@
-"""Command line: `python -m analysis` with columns, report STUDY_DIR, theory or import robustdarts LOGS_DIR OUT_DIR."""
+"""Command line: `python -m analysis` with columns, report, compact, theory or import, see --help."""
 
 import argparse
 import os
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="html",
         help="one page, its tables in Markdown, or a folder of CSV files (default: html)",
     )
+    compact = commands.add_parser("compact", help="move the parts of a study's tables into few files, while none runs")
+    compact.add_argument("study_dir", metavar="STUDY_DIR", help="folder of the study, or a URI")
     commands.add_parser("theory", help="print how partial channel connection regularizes a linear super-network")
     imports = commands.add_parser("import", help="turn published search logs into the tables of a study")
     formats = imports.add_subparsers(dest="format", required=True)
@@ -45,13 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 f"wrote searches and epochs into {options.out_dir}; report: python -m analysis report {options.out_dir}"
             )
+        elif options.command == "compact":
+            from analysis.store import ResultStore
+            from analysis.tables import EPOCHS, SEARCHES
+
+            store = ResultStore(_existing(options.study_dir))
+            for table in (SEARCHES, EPOCHS):
+                if parts := store.parts(table):
+                    print(f"{table.name}: {len(parts)} parts, {store.compact(table)} files fewer")
         else:
             from analysis.report import write_report
 
-            if "://" not in options.study_dir and not os.path.isdir(options.study_dir):
-                raise ValueError(
-                    f"there is no study folder {options.study_dir!r}; give the folder that holds searches/"
-                )
+            _existing(options.study_dir)
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 print(write_report(options.study_dir, options.format))
@@ -61,6 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _existing(study_dir: str) -> str:
+    if "://" not in study_dir and not os.path.isdir(study_dir):
+        raise ValueError(f"there is no study folder {study_dir!r}; give the folder that holds searches/")
+    return study_dir
 
 
 if __name__ == "__main__":

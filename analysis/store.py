@@ -5,6 +5,7 @@
     searches = store.read(SEARCHES)      # or, without this project: pd.read_parquet("studies/demo/searches")
 
 A part is written whole and then put in place, and its name is the id of what it holds: writing it again replaces it.
+`compact` moves parts of large studies into few files, see `analysis.packs`; all methods work as before.
 """
 
 import errno
@@ -12,19 +13,26 @@ import os
 import re
 import uuid
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from analysis import packs
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
+LOOKS = 100
+"""How often a table is read anew because a file vanished: files do so when their parts are packed or deleted."""
+T = TypeVar("T")
 Condition = tuple[str, Sequence[Any]]
 """A column, and the values of which a row must have one in it."""
 
@@ -39,6 +47,10 @@ class ResultStore:
     def __init__(self, root: str) -> None:
         self.root = str(root)
         self._broken: dict[str, str] = {}
+        self._lengths: dict[str, dict[str, int]] = {}
+        """Parts and rows of the packs that were seen, by path."""
+        self._packs: dict[str, set[str]] = {}
+        """Names of a table's packs when they were last listed."""
         try:
             self._files, path = (
                 fs.FileSystem.from_uri(self.root)
@@ -64,9 +76,11 @@ class ResultStore:
             data = table.to_arrow(rows)
         except ValueError as error:
             raise ValueError(f"part {part}: {error}") from None
-        buffer = pa.BufferOutputStream()
-        pq.write_table(data, buffer, write_page_checksum=True)
-        self._write(path, buffer.getvalue().to_pybytes())
+        held = self._holding(table, part)
+        if held:
+            self._mark(table)
+        self._put(path, data)
+        self._replace(table, [], held, left_out=[part])
 
     def read(self, table: Table, columns: Sequence[str] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """All rows, part after part in the order of their names.  Broken parts are left out, see `broken`.
@@ -82,38 +96,52 @@ class ResultStore:
         folder = f"{self._path}/{table.name}/"
         if where is None:  # another read of a few rows does not see every damage
             self._broken = {path: reason for path, reason in self._broken.items() if not path.startswith(folder)}
-        whole = columns is None and where is None
-        found = [
-            self._load(table, part) if whole else self._load_columns(table, part, names, where)
-            for part in self.parts(table)
-        ]
-        empty = _fitted(table, table.schema.empty_table()).select(names)
-        data = pa.concat_tables([empty, *(data for data in found if data is not None)])
-        del found
+        data, order = self._settled(lambda: self._gather(table, None if columns is None else names, where))
         frame: pd.DataFrame = data.to_pandas(split_blocks=True, self_destruct=True)  # half the memory
-        return frame
+        return frame if order is None else frame.take(order).reset_index(drop=True)
+
+    def rows(self, table: Table) -> list[dict[str, Any]]:
+        """All rows as they were written, part after part in the order of their names."""
+        data, order = self._settled(lambda: self._gather(table, None, None))
+        rows = data.to_pylist()
+        return rows if order is None else [rows[index] for index in order]
 
     def read_part(self, table: Table, part: str) -> list[dict[str, Any]] | None:
         """The rows of one part; None where it is absent or broken."""
         self._part_path(table, part)
-        data = self._load(table, part)
+        data = self._settled(lambda: self._find(table, part))
         return None if data is None else data.to_pylist()
 
     def parts(self, table: Table) -> list[str]:
         """Names of a table's parts, sorted."""
-        folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
-        names = [info.base_name for info in self._files.get_file_info(folder) if info.type == fs.FileType.File]
-        # As pd.read_parquet does, skip what starts with a dot or an underscore.
-        return sorted(name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name[0] not in "._")
+        loose, packed = self._settled(lambda: self._list(table))
+        return sorted(loose.union(*packed.values()))
 
     def delete_part(self, table: Table, part: str) -> None:
         """Remove a part; nothing happens where it is absent."""
         path = self._part_path(table, part)
-        try:
-            self._files.delete_file(path)
-        except FileNotFoundError:
-            pass
+        self._replace(table, [], self._holding(table, part), left_out=[part])
+        self._remove(path)
         self._broken.pop(path, None)
+
+    def compact(self, table: Table, parts: Collection[str] | None = None) -> int:
+        """Move these parts, or all, into packs; the number of files that are gone.
+
+        Only the process that writes the table may call this.  Where fewer than `packs.LEAST` parts lie in files of
+        their own nothing happens, except that a move is finished during which a process died.
+        """
+        loose, packed = self._settled(lambda: self._list(table))
+        before = len(loose) + len(packed)
+        counts = Counter(chain(loose, *packed.values()))
+        twice = {part for part, count in counts.items() if count > 1}
+        self._replace(table, sorted(loose & twice), {name: ls for name, ls in packed.items() if twice & ls.keys()})
+        self._remove(self._marker(table))
+        movable = sorted(self._settled(lambda: self._list(table))[0].intersection(loose if parts is None else parts))
+        if len(movable) >= packs.LEAST:
+            for start in range(0, len(movable), packs.SIZE):
+                self._replace(table, movable[start : start + packs.SIZE], {})
+        loose, packed = self._settled(lambda: self._list(table))
+        return before - len(loose) - len(packed)
 
     def read_text(self, name: str) -> str | None:
         """The text of a file in the study's folder, UTF-8; None where it is absent."""
@@ -175,29 +203,179 @@ class ResultStore:
                 self._files.delete_file(info.path)
 
     def _part_path(self, table: Table, part: str) -> str:
-        return f"{self._path}/{table.name}/{_checked(part)}{SUFFIX}"
+        if part.startswith(packs.PREFIX):
+            raise ValueError(f"name is {part!r}, but {packs.PREFIX} begins the names of files that hold many parts")
+        return self._file_path(table, _checked(part))
 
-    def _load(self, table: Table, part: str) -> pa.Table | None:
-        path = f"{self._path}/{table.name}/{part}{SUFFIX}"
-        self._broken.pop(path, None)
+    def _file_path(self, table: Table, name: str) -> str:
+        return f"{self._path}/{table.name}/{name}{SUFFIX}"
+
+    def _marker(self, table: Table) -> str:
+        return self._file_path(table, packs.MARKER)
+
+    def _settled(self, look: Callable[[], T]) -> T:
+        """What `look` finds once no file vanishes while it looks."""
+        for _ in range(LOOKS):
+            try:
+                return look()
+            except FileNotFoundError:
+                continue
+        raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer are deleted")
+
+    def _names(self, table: Table) -> set[str]:
+        folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
+        names = [info.base_name for info in self._files.get_file_info(folder) if info.type == fs.FileType.File]
+        # As pd.read_parquet does, skip what starts with a dot or an underscore.
+        found = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name[0] not in "._"}
+        return found - {packs.MARKER}
+
+    def _list(self, table: Table) -> tuple[set[str], dict[str, dict[str, int]]]:
+        """Parts with files of their own, and packs with their parts' numbers of rows.
+
+        Listing a folder may miss what is written meanwhile, and then what is removed: both part and pack.  If no pack
+        came or went between two listings, neither missed a part that the other has not.
+        """
+        names = self._names(table)
+        while True:
+            before, names = names, self._names(table)
+            found = set(filter(packs.is_pack, names))
+            if found == set(filter(packs.is_pack, before)):
+                break
+        self._packs[table.name] = found
+        return (before | names) - found, {name: self._pack_lengths(table, name) for name in sorted(found)}
+
+    def _pack_lengths(self, table: Table, name: str) -> dict[str, int]:
+        path = self._file_path(table, name)
+        if path not in self._lengths:
+            try:
+                with self._files.open_input_file(path) as stream:
+                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(stream).schema_arrow)
+            except FileNotFoundError:
+                raise
+            except (pa.ArrowException, OSError, ValueError) as error:
+                self._read(path)  # a network that fails raises here: the pack is not broken
+                self._leave_out(path, error)
+                return {}
+        return self._lengths[path]
+
+    def _gather(
+        self, table: Table, names: Sequence[str] | None, where: Condition | None
+    ) -> tuple[pa.Table, np.ndarray | None]:
+        """Rows of all files, and the order in which they are part after part; None where they are already."""
+        loose, packed = self._list(table)
+        ranks = {part: rank for rank, part in enumerate(sorted(loose.union(*packed.values())))}
+        taken, found, ranked = set(loose), [], []
+        for name in [*sorted(loose), *packed]:
+            lengths = packed.get(name)
+            wanted = {name} if lengths is None else lengths.keys() - taken
+            taken |= wanted
+            data = (
+                self._load(table, name)
+                if names is None and where is None
+                else self._load_some(table, name, names or table.schema.names, where)
+            )
+            if data is None or not wanted:
+                continue
+            rank = packs.owners(lengths or {name: len(data)}, {part: ranks[part] for part in wanted})
+            kept = rank >= 0
+            if where is not None:
+                kept &= _is_in(data[where[0]], where).to_numpy()
+            if not kept.all():
+                data, rank = data.filter(pa.array(kept)), rank[kept]
+            found.append(data if names is None else data.select(names))
+            ranked.append(rank)
+        empty = _fitted(table, table.schema.empty_table())
+        data = pa.concat_tables([empty if names is None else empty.select(names), *found])
+        rank = np.concatenate([np.zeros(0, np.int64), *ranked])
+        return data, None if (np.diff(rank) >= 0).all() else np.argsort(rank, kind="stable")
+
+    def _find(self, table: Table, part: str) -> pa.Table | None:
+        """The rows of one part; None where it is absent or broken."""
         try:
-            content = self._read(path)  # a network that fails raises: the part is not broken
-        except FileNotFoundError:  # deleted since it was listed
-            return None
+            return self._load(table, part)
+        except FileNotFoundError:
+            pass
+        loose, packed = self._list(table)
+        if part in loose:  # it was written anew since
+            return self._load(table, part)
+        for name, lengths in packed.items():
+            if part in lengths and (data := self._load(table, name)) is not None:
+                return packs.without(data, lengths, lengths.keys() - {part})[part]
+        return None
+
+    def _holding(self, table: Table, part: str) -> dict[str, dict[str, int]]:
+        """The packs that hold a part; none but this process packs, so they are listed once."""
+        if table.name not in self._packs:
+            self._settled(lambda: self._list(table))
+        held = {name: self._pack_lengths(table, name) for name in self._packs[table.name]}
+        return {name: lengths for name, lengths in held.items() if part in lengths}
+
+    def _replace(
+        self,
+        table: Table,
+        loose: Sequence[str],
+        packed: Mapping[str, Mapping[str, int]],
+        left_out: Collection[str] = (),
+    ) -> None:
+        """Put the parts of some files into one pack, but for some, and remove the files.  Broken ones stay."""
+        found: dict[str, pa.Table] = {}
+        gone = []
+        for name in [*packed, *loose]:
+            try:
+                data = self._load(table, name)
+            except FileNotFoundError:
+                continue
+            if data is not None:
+                gone.append(name)
+                found |= packs.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
+        if not gone:
+            return
+        self._mark(table)
+        if found:
+            name = packs.new_name()
+            self._put(self._file_path(table, name), packs.packed(found))
+            self._packs[table.name].add(name)
+        for name in gone:
+            self._remove(self._file_path(table, name))
+            self._packs[table.name].discard(name)
+        self._remove(self._marker(table))
+
+    def _mark(self, table: Table) -> None:
+        self._write(self._marker(table), b"Rows move from one file to another at this moment. Read again.\n")
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._files.delete_file(path)
+        except FileNotFoundError:
+            pass
+
+    def _put(self, path: str, data: pa.Table) -> None:
+        buffer = pa.BufferOutputStream()
+        pq.write_table(data, buffer, write_page_checksum=True)
+        self._write(path, buffer.getvalue().to_pybytes())
+
+    def _leave_out(self, path: str, error: Exception) -> None:
+        self._broken[path] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
+
+    def _load(self, table: Table, name: str) -> pa.Table | None:
+        """The rows of a file; None where it is broken.  Raises FileNotFoundError where it is absent."""
+        path = self._file_path(table, name)
+        self._broken.pop(path, None)
+        content = self._read(path)  # a network that fails raises: the part is not broken
         try:
             file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
             data = _fitted(table, file.read())
             data.validate(full=True)  # damaged text would fail later, in pandas
             return data
         except (pa.ArrowException, OSError, ValueError) as error:
-            self._broken[path] = str(error).splitlines()[0] if str(error) else type(error).__name__
-            warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
+            self._leave_out(path, error)
             return None
 
-    def _load_columns(self, table: Table, part: str, names: Sequence[str], where: Condition | None) -> pa.Table | None:
-        path = f"{self._path}/{table.name}/{part}{SUFFIX}"
+    def _load_some(self, table: Table, name: str, names: Sequence[str], where: Condition | None) -> pa.Table | None:
+        """These columns and that of the condition; None where no row fulfils it, or the file is broken."""
         try:
-            with self._files.open_input_file(path) as stream:
+            with self._files.open_input_file(self._file_path(table, name)) as stream:
                 file = pq.ParquetFile(stream, page_checksum_verification=True)
                 stored = file.schema_arrow
                 _fitted(table, stored.empty_table())
@@ -208,16 +386,11 @@ class ResultStore:
                         return None
                 rows = file.read(columns=[name for name in stored.names if name in needed])
                 rows.validate(full=True)
-                data = _fitted(table, rows)
-        except FileNotFoundError:  # deleted since it was listed
-            return None
+                return _fitted(table, rows)
+        except FileNotFoundError:
+            raise
         except (pa.ArrowException, OSError, ValueError):
-            data = self._load(table, part)  # read whole, it shows whether the part is broken or the network fails
-            if data is None:
-                return None
-        if where is not None:
-            data = data.filter(_is_in(data[where[0]], where))
-        return data.select(names)
+            return self._load(table, name)  # read whole, it shows whether the part is broken or the network fails
 
     def _read(self, path: str) -> bytes:
         with self._files.open_input_file(path) as file:

@@ -51,14 +51,14 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False) -> list[
 
 def _searches(store: ResultStore, digest: str) -> str | None:
     """The searches that found these cells, with their seeds; None where they were queued by hand."""
-    rows = [row for part in store.parts(SEARCHES) for row in store.read_part(SEARCHES, part) or []]
+    rows = store.rows(SEARCHES)
     found = [f"{row['search_id']} (seed {row['seed']})" for row in rows if row["genotype_digest"] == digest]
     return ", ".join(sorted(found)) or None
 
 
 def _result(store: ResultStore, job: str) -> dict[str, Any]:
     """The row of a job's last completed attempt."""
-    rows = [row for part in store.parts(RETRAINS) for row in store.read_part(RETRAINS, part) or []]
+    rows = store.rows(RETRAINS)
     completed = [row for row in rows if row["status"] == "completed"]
     found = [row for row in completed if row["job_id"] == job]
     if not found:

@@ -228,7 +228,7 @@ class RetrainQueue:
 
     def _selected(self) -> "dict[str, _Wish]":
         """The jobs that are wanted now, by name, those of a stage in their order.  Events have to be read before."""
-        searches = [row for part in self.store.parts(SEARCHES) for row in self.store.read_part(SEARCHES, part) or []]
+        searches = self.store.rows(SEARCHES)
         selection, proxy = self.study.selection, self.study.proxy
         if not proxy.top or not selection.top:
             return self._wishes(select(searches, selection), "final", [self.study.retrain])

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from analysis import packs
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
@@ -36,6 +37,7 @@ class SearchListener:
         self.study, self.store, self.progress = study, store, progress
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.started_at: dict[str, str] = {}
+        self.ended: list[str] = []
 
     def started(self, spec: TrialSpec) -> None:
         """Note the time of the first start."""
@@ -48,7 +50,7 @@ class SearchListener:
         if report["kind"] == "result":
             status = "stopped" if content["stop_reason"] else "completed"
             self.store.append(SEARCHES, [self._row(spec, status=status, error="", result=content)], spec.key)
-            self.epochs.pop(spec.key, None)
+            self._end(spec.key)
             self.progress.finish(spec.key)
             return
         epochs = self.epochs.setdefault(spec.key, {})
@@ -61,12 +63,21 @@ class SearchListener:
         self.store.write_text(f"error-{spec.key}.txt", traceback)
         error = error_line(traceback)
         self.store.append(SEARCHES, [self._row(spec, status="failed", error=error, result={})], spec.key)
-        self.epochs.pop(spec.key, None)
+        self._end(spec.key)
         self.progress.finish(spec.key, failed=True)
 
     def tick(self) -> None:
         """Redraw the progress."""
         self.progress.show()
+
+    def _end(self, key: str) -> None:
+        """Forget a search that ended.  Once many have, their parts move into one file a table."""
+        self.epochs.pop(key, None)
+        self.ended.append(key)
+        if len(self.ended) == packs.SIZE:
+            for table in (SEARCHES, EPOCHS):
+                self.store.compact(table, self.ended)
+            self.ended = []
 
     def _row(self, spec: TrialSpec, *, status: str, error: str, result: dict[str, Any]) -> dict[str, Any]:
         size: dict[str, int] = {}

@@ -15,7 +15,7 @@ import torch
 
 from analysis.report import write_report
 from analysis.store import ResultStore
-from analysis.tables import SEARCHES, SETTINGS
+from analysis.tables import EPOCHS, SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
@@ -48,6 +48,8 @@ def run_study(
     Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
     """
     store = create_or_open(study, root, command)
+    for table in (SEARCHES, EPOCHS):
+        store.compact(table, ())  # finishes a move that an earlier run died in
     queue = RetrainQueue(study, store)
     missing = missing_searches(study, store, retry_failed=options.retry_failed)
     if missing:
@@ -67,6 +69,8 @@ def run_study(
     to_retrain = retrain and _work_left(queue, options.retry_failed)
     if to_retrain:
         work_queue(study, store, root, options=options, say=say)
+    for table in (SEARCHES, EPOCHS):
+        store.compact(table)
     write_report(root)
     if not missing and not to_retrain:
         say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")

@@ -51,7 +51,8 @@ class TrialListener(Protocol):
 
 def message(kind: str, content: dict[str, Any]) -> dict[str, Any]:
     """What a trial, or a worker that it coordinates, reports for the listener."""
-    return {"kind": kind, "content": content}
+    # In a list, which Tune does not search for numbers: of each it would keep statistics for as long as it runs.
+    return {"kind": kind, "content": [content]}
 
 
 def report(kind: str, content: dict[str, Any]) -> None:
@@ -110,7 +111,8 @@ class _ListenerCallback(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if "kind" in result:
-            self.listener.reported(trial.config["spec"], {"kind": result["kind"], "content": result["content"]})
+            # Taken out of the list, as Tune keeps the last result of every trial.
+            self.listener.reported(trial.config["spec"], {"kind": result["kind"], "content": result["content"].pop()})
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         # Tune's accessors look into its storage, where the file arrives later than this call.

@@ -1,0 +1,68 @@
+"""Packs: files of a table that hold many parts each, so that a large study is read from few files.
+
+A pack is a Parquet file whose metadata say which of its rows belong to which part.  Its name is new and its content
+never changes, and this makes moving parts safe without locks:
+
+- A pack is put in place before the files that it replaces are removed.  A part is read from its own file where it has
+  one, else from any pack that holds it: whenever a process dies, every part is there, and counts once.
+- To write a part anew, its file is written first; then the pack that held it is replaced by one without it.
+- Between these steps a file named `MARKER` lies in the folder.  Readers that know nothing of packs, such as
+  pd.read_parquet, would see rows twice then; they fail instead, as it is no Parquet file, and its name says why.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+PREFIX = "pack-"
+MARKER = f"{PREFIX}under-way--read-again-in-a-moment"
+SIZE = 250
+"""Parts that are moved into one pack."""
+LEAST = 50
+"""Fewer parts than these are left in files of their own."""
+
+_KEY = b"pcdarts.parts"
+
+
+def new_name() -> str:
+    """A name that no pack had before."""
+    return f"{PREFIX}{uuid.uuid4().hex}"
+
+
+def is_pack(name: str) -> bool:
+    """Whether a file of this name, without its ending, is a pack."""
+    return name.startswith(PREFIX) and name != MARKER
+
+
+def packed(parts: Mapping[str, pa.Table]) -> pa.Table:
+    """The rows of some parts, in the order of their names, with metadata that say whose they are."""
+    names = sorted(parts)
+    lengths = json.dumps([[name, len(parts[name])] for name in names])
+    data = pa.concat_tables([parts[name] for name in names])
+    return data.replace_schema_metadata({_KEY: lengths.encode()})
+
+
+def lengths_of(schema: pa.Schema) -> dict[str, int]:
+    """The parts of a pack and their numbers of rows, in their order.  Raises ValueError where that is missing."""
+    try:
+        return {str(name): int(rows) for name, rows in json.loads((schema.metadata or {})[_KEY])}
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("its metadata do not say which parts it holds") from None
+
+
+def owners(lengths: Mapping[str, int], ranks: Mapping[str, int]) -> np.ndarray:
+    """For every row of a pack the rank of its part, -1 where that has none."""
+    return np.repeat([ranks.get(part, -1) for part in lengths], list(lengths.values())).astype(np.int64)
+
+
+def without(data: pa.Table, lengths: Mapping[str, int], left_out: Collection[str]) -> dict[str, pa.Table]:
+    """The parts of a pack but for some."""
+    parts, start = {}, 0
+    for part, rows in lengths.items():
+        if part not in left_out:
+            parts[part] = data.slice(start, rows)
+        start += rows
+    return parts

@@ -1,0 +1,24 @@
+"""Many searches: what the driver spends on each, and what it keeps."""
+
+import pytest
+
+from analysis.store import ResultStore
+from analysis.tables import EPOCHS, SEARCHES
+from tests.benchmarks.orchestration import chain
+
+
+def test_searches_that_compute_nothing_fill_the_tables(ray_session, tmp_path):
+    measured = chain(40, 2, str(tmp_path))
+    store = ResultStore(str(tmp_path))
+    assert len(store.read(SEARCHES)) == 40 and len(store.read(EPOCHS)) == 80
+    assert len(measured.seconds) == 40 and measured.seconds_each < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("searches", [2_000, 10_000])
+@pytest.mark.timeout(1800)
+def test_time_and_memory_of_a_search_do_not_grow_with_their_number(ray_session, tmp_path, searches):
+    measured = chain(searches, 1, str(tmp_path))
+    print(f"{searches}: {measured.seconds_each:.3f} s, {measured.slowdown:.2f}, {measured.bytes_each / 1e3:.0f} kB")
+    assert len(ResultStore(str(tmp_path)).parts(SEARCHES)) == searches
+    assert measured.seconds_each <= 0.2 and measured.slowdown <= 1.3 and measured.bytes_each <= 100_000
