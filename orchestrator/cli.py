@@ -105,7 +105,16 @@ def _parser() -> argparse.ArgumentParser:
     add_fields(
         checking,
         RunOptions,
-        skip=("max_failures", "retry_failed", "retry_delay", "retry_delay_max", "lease_timeout", "wait"),
+        skip=(
+            "max_failures",
+            "retry_failed",
+            "retry_delay",
+            "retry_delay_max",
+            "lease_timeout",
+            "wait",
+            "workers",
+            "min_workers",
+        ),
     )
     checking.set_defaults(command=_check)
 

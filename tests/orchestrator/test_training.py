@@ -124,7 +124,7 @@ def test_a_training_that_diverges_is_not_repaired_by_new_workers(ray_session, tm
 @pytest.mark.timeout(600)
 def test_a_lost_driver_and_a_lost_node_cost_nothing_but_time(tmp_path, double_precision):
     folder_tree(tmp_path / "data")
-    study = study_with_job(tmp_path / "smoke", tmp_path / "data", epochs=20)
+    study = study_with_job(tmp_path / "smoke", tmp_path / "data", epochs=12, learning_rate=0.5)
     expected = retrain(PUBLISHED[CELLS], study.retrain)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("RAY_ADDRESS", None)
