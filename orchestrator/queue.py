@@ -178,7 +178,7 @@ class RetrainQueue:
         return self._by_hand(name, "retried", ("failed", "dropped"))
 
     def job_id(self, genotype_digest: str, recipe: RetrainConfig | None = None) -> str:
-        """Name of a job: the cells up to isomorphism, and a hash of recipe (or the final one), data set and seed."""
+        """Name of a job: the cells up to isomorphism, and a hash of recipe, data set and seed (default: final)."""
         return f"{genotype_digest}-{digest(recipe or self.study.retrain)}"
 
     def problem(self, job: Mapping[str, Any]) -> str:
