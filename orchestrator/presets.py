@@ -19,7 +19,7 @@ def demo() -> StudyConfig:
         search=presets.digits(),
         sweep={"seed": (0, 1, 2), "k": (2, 4)},
         retrain=presets.retrain_digits(),
-        proxy=ProxyConfig(top=4, seeds=2, recipe=DIGITS_PROXY),
+        proxy=ProxyConfig(top=3, seeds=2, recipe=DIGITS_PROXY),
     )
 
 
