@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.page import Section, Table, Text
-from analysis.statistics import WITH_RESULT
+from analysis.statistics import WITH_RESULT, final_jobs
 from pcdarts.config import RetrainConfig, SearchConfig
 
 Answer = Literal["met", "partly", "not met"]
@@ -40,7 +40,8 @@ def good_practice(
 ) -> tuple[Point, ...]:
     """The 14 points in the paper's order, from the tables of a study and whether there is a study.json."""
     ended = searches[searches["status"].isin(WITH_RESULT)]
-    retrained = retrains[retrains["status"] == "completed"]
+    completed = retrains[retrains["status"] == "completed"]
+    retrained = final_jobs(completed)
     both = pd.concat([searches, retrains], ignore_index=True) if len(retrains) else searches
     answers = (
         ("Release the code of the training pipeline", _pipeline(retrained)),
@@ -55,7 +56,7 @@ def good_practice(
         ("Tabular or surrogate benchmarks where they exist", _tabular()),
         ("Confounders controlled", _confounders(searches)),
         ("Tuning of hyper-parameters reported", _tuning(searches)),
-        ("Time of the whole method, end to end", _end_to_end(ended, retrained)),
+        ("Time of the whole method, end to end", _end_to_end(ended, completed)),
         ("All details of the set-up", _set_up(both, described)),
     )
     return tuple(Point(name=name, answer=answer, why=why) for name, (answer, why) in answers)

@@ -13,7 +13,7 @@ from analysis.agreement import Agreement, CellType, Consensus, consensus, simila
 from analysis.figures import Row, heat_map
 from analysis.page import Card, Figure, Table
 from analysis.report_text import number, parsed, records
-from analysis.statistics import SettingSummary, rank_searches
+from analysis.statistics import SettingSummary, final_jobs, rank_searches
 from pcdarts.genotype import Genotype
 
 MAX_CARDS = 12
@@ -42,10 +42,17 @@ class SettingCells:
 
 
 def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
-    """The queued cells by rank; where nothing is queued, the distinct cells of the searches, best first."""
+    """The queued cells by rank; where nothing is queued, the distinct cells of the searches, best first.
+
+    Cells that are retrained for good, or, while none is, those of the proxy stage in the order of the searches.
+    """
     if len(queue):
-        jobs = records(queue.sort_values(["rank", "job_id"]).head(MAX_CARDS))
-        return [_card(f"Rank {job['rank']}", job, list(job["origins"])) for job in jobs]
+        final = final_jobs(queue)
+        jobs = (final if len(final) else queue).sort_values(["rank", "job_id"])
+        if not len(final):
+            jobs = jobs.drop_duplicates("genotype_digest").assign(rank=lambda cells: range(1, len(cells) + 1))
+        shown = records(jobs.head(MAX_CARDS))
+        return [_card(f"Rank {job['rank']}", job, list(job["origins"])) for job in shown]
     found = rank_searches(searches).dropna(subset=["genotype", "genotype_digest"])
     best = found.drop_duplicates("genotype_digest").head(MAX_CARDS)
     shown = found[found["genotype_digest"].isin(best["genotype_digest"])]

@@ -5,15 +5,24 @@ import math
 import numpy as np
 import pandas as pd
 
-from analysis import cells, report_cells, report_epochs, report_figures, report_rates, report_tables, report_text
-from analysis.agreement import alpha_rank_correlation, rank_correlation
+from analysis import (
+    cells,
+    report_cells,
+    report_epochs,
+    report_figures,
+    report_rates,
+    report_stages,
+    report_tables,
+    report_text,
+)
+from analysis.agreement import alpha_rank_correlation
 from analysis.bootstrap import stratified_bootstrap
 from analysis.comparison import compare_settings, critical_difference
 from analysis.figures import MAX_DOTS
 from analysis.page import Block, Figure, Legend, Section, Text
 from analysis.report_cells import SettingCells
 from analysis.report_text import number, records
-from analysis.statistics import WITH_RESULT, rank_searches
+from analysis.statistics import WITH_RESULT, final_jobs, rank_searches
 from analysis.study_data import StudyData
 
 KINDS = tuple((name, f"var(--cell-{kind})") for kind, name in cells.KINDS.items())
@@ -179,24 +188,19 @@ def _agreement(data: StudyData, found: list[SettingCells], architectures: pd.Dat
 
 def _retrained(data: StudyData) -> Section:
     blocks: list[Block] = []
-    if not len(data.retrains):
+    if not len(final_jobs(data.retrains)):
         blocks.append(Text(text="No retraining has ended yet, so this study has no test accuracy."))
     table = report_tables.retrains_table(data.queue, data.retrains)
     if table.rows:
         note = "Retrained validation accuracy picked the epoch; the test set was measured once, at the end."
         blocks += [table, Text(text=note, style="note")]
-    pairs = report_tables.retrained_pairs(data.queue, data.retrains)
-    if len(pairs) > 1:
-        generator, search = np.random.default_rng(0), [pair[1] for pair in pairs]
-        entries = [
-            (name, len(pairs), rank_correlation(search, retrained, generator))
-            for name, retrained in (
-                ("retrained validation accuracy", [pair[2] for pair in pairs]),
-                ("test accuracy", [pair[3] for pair in pairs]),
-            )
-        ]
-        blocks.append(report_tables.correlations_table(entries))
-        figure = report_figures.retrained_figure([pair[:3] for pair in pairs])
+    proxies = report_stages.proxies_table(data.queue, data.retrains)
+    blocks += [proxies] if proxies.rows else []
+    stages = report_stages.cell_stages(data.queue, data.retrains)
+    correlations = report_stages.stage_correlations(stages, np.random.default_rng(0))
+    if any(cells > 1 for _, _, cells, _ in correlations):
+        blocks.append(report_stages.correlations_table(correlations))
+        figure = report_figures.retrained_figure([(cell.digest, cell.search, cell.retrained) for cell in stages])
         blocks += [figure] if figure else []
     return Section(id="retrained", title="Retrained networks", short="Retrained", blocks=tuple(blocks))
 

@@ -8,12 +8,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.agreement import Agreement
-from analysis.bootstrap import Estimate
 from analysis.comparison import Comparison
 from analysis.page import Number, Table
 from analysis.report_cells import SettingCells
 from analysis.report_text import MISSING, estimate, interval, number, p_text, plain, records, spread
-from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
+from analysis.statistics import WITH_RESULT, SettingSummary, final_jobs, natural_key, rank_searches
 
 
 def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> Table:
@@ -129,25 +128,6 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
     )
 
 
-def correlations_table(entries: Sequence[tuple[str, int, Estimate]]) -> Table:
-    """Rank correlations of search accuracy with (what, number of cells, correlation)."""
-    return Table(
-        id="rank-correlation",
-        caption="Spearman rank correlation of search accuracy with the accuracy after retraining",
-        headings=("with", "cells", "correlation [95 %]"),
-        rows=tuple((name, str(n), estimate(value)) for name, n, value in entries),
-        note="Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing.",
-    )
-
-
-def retrained_pairs(queue: pd.DataFrame, retrains: pd.DataFrame) -> list[tuple[str, float, float, float]]:
-    """Digest, search, retrained and test accuracy of every retrained job, its last completed attempt; percent."""
-    done = retrains[retrains["status"] == "completed"].sort_values("attempt").drop_duplicates("job_id", keep="last")
-    joined = queue.merge(done, on="job_id", suffixes=("_search", "")).sort_values("job_id")
-    columns = [joined[name].astype(float) for name in ("valid_accuracy_search", "valid_accuracy", "test_accuracy")]
-    return list(zip(joined["genotype_digest"], *columns, strict=True))
-
-
 def seeds_table(searches: pd.DataFrame) -> Table:
     """The numbers behind the strip plot."""
     rows = sorted(records(rank_searches(searches)), key=lambda row: (natural_key(row["setting"]), row["seed"]))
@@ -217,7 +197,8 @@ def errors_table(searches: pd.DataFrame) -> Table:
 
 
 def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
-    """One row a retraining job, by rank: its last completed attempt, or else its last."""
+    """One row a retraining for good, by rank: its last completed attempt, or else its last."""
+    queue, retrains = final_jobs(queue), final_jobs(retrains)
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
     jobs = records(queue.sort_values(["rank", "job_id"]))

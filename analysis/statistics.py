@@ -192,6 +192,11 @@ def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
     return ended.sort_values(["valid_accuracy", "search_id"], ascending=[False, True], na_position="last")
 
 
+def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `queue` or `retrains` that are about retraining for good: no proxies.  Older rows name no stage."""
+    return rows[rows["stage"] != "proxy"]
+
+
 def natural_key(text: str) -> list[Any]:
     """Sort key that puts k=2 before k=16."""
     return [(0, int(n), "") if n else (1, 0, other) for n, other in re.findall(r"([0-9]+)|([^0-9]+)", text)]

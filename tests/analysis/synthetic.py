@@ -99,12 +99,13 @@ def epoch_rows(search: dict[str, Any], epochs: int = 10) -> list[dict[str, Any]]
     return rows
 
 
-def queue_row(search: dict[str, Any], rank: int, state: str = "queued") -> dict[str, Any]:
-    """A retraining job for the cell of a search."""
+def queue_row(search: dict[str, Any], rank: int, state: str = "queued", proxy: int | None = None) -> dict[str, Any]:
+    """A retraining job for the cell of a search, or its proxy job of that seed."""
     names = ("study", "genotype", "genotype_digest", "valid_accuracy", "network_parameters", "network_macs")
     return QUEUE.row(
         {name: search[name] for name in names},
-        job_id=f"retrain-{search['genotype_digest'][:8]}",
+        job_id=f"retrain-{search['genotype_digest'][:8]}" + ("" if proxy is None else f"-proxy{proxy}"),
+        stage="final" if proxy is None else "proxy",
         rank=rank,
         state=state,
         origins=(search["search_id"],),
@@ -115,9 +116,11 @@ def queue_row(search: dict[str, Any], rank: int, state: str = "queued") -> dict[
     )
 
 
-def retrain_row(job: dict[str, Any], test_accuracy: float | None, attempt: int = 1) -> dict[str, Any]:
-    """A completed retraining of a job, or a failed one where the accuracy is None."""
-    names = ("job_id", "study", "genotype", "genotype_digest")
+def retrain_row(
+    job: dict[str, Any], test_accuracy: float | None, attempt: int = 1, valid_accuracy: float = 97.0
+) -> dict[str, Any]:
+    """A completed retraining of a job, or a failed one where the test accuracy is None."""
+    names = ("job_id", "study", "genotype", "genotype_digest", "stage")
     failed = test_accuracy is None
     identity = RetrainIdentity(
         **{name: job[name] for name in names},
@@ -129,7 +132,7 @@ def retrain_row(job: dict[str, Any], test_accuracy: float | None, attempt: int =
         best_epoch=590,
         train_loss=0.1,
         train_accuracy=99.0,
-        valid_accuracy=97.0,
+        valid_accuracy=valid_accuracy,
         test_loss=0.1,
         test_accuracy=test_accuracy or 0.0,
         network_parameters=3_634_678,

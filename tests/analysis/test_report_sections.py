@@ -197,7 +197,7 @@ def test_retrained_accuracies_are_correlated_with_search_accuracies(store):
     store.append(RETRAINS, [retrain_row(job, 97.0 + i / 10) for i, job in enumerate(jobs)], "a")
     blocks = built(store)["retrained"].blocks
     (table,) = (block for block in blocks if isinstance(block, Table) and block.id == "rank-correlation")
-    assert table.rows[1] == ("test accuracy", "4", "1.00 [-1.00, 1.00]")
+    assert table.rows[1] == ("search validation", "test", "4", "1.00 [-1.00, 1.00]")
 
 
 def test_random_searches_without_accuracy_or_epochs(store):

@@ -19,7 +19,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import RetrainListener
-from orchestrator.storage import create_or_open
+from orchestrator.storage import create_or_open, open_study
 from orchestrator.trials import TrialSpec
 from pcdarts.complexity import network_complexity
 from pcdarts.genotype import PUBLISHED
@@ -68,12 +68,16 @@ def study_with_searches(root, study=None):
     return study, store
 
 
-def executor(queue, lease, counts=None, broken=(), root=""):
-    """Runs jobs in this process: every one reports an epoch, and then its result, or fails."""
+def executor(queue, lease, counts=None, broken=(), root="", accuracies=None):
+    """Runs jobs in this process: every one reports an epoch, and then its result, or fails.
+
+    `accuracies`: validation accuracy by the cell's digest.
+    """
 
     def run(jobs):
         specs = [
-            TrialSpec(key=j["job_id"], root=root, config=queue.study.retrain, genotype=j["genotype"]) for j in jobs
+            TrialSpec(key=j["job_id"], root=root, config=queue.recipe(j["job_id"]), genotype=j["genotype"])
+            for j in jobs
         ]
         with Progress("", {spec.key: 2 for spec in specs}) as progress:
             listener = RetrainListener(queue, lease, progress, OPTIONS)
@@ -87,7 +91,8 @@ def executor(queue, lease, counts=None, broken=(), root=""):
                 if spec.key in broken:
                     listener.failed(spec, "Traceback\nRuntimeError: broken\n")
                 else:
-                    listener.reported(spec, {"kind": "result", "content": RESULT})
+                    accuracy = (accuracies or {}).get(spec.key.split("-")[0], 50.0)
+                    listener.reported(spec, {"kind": "result", "content": RESULT | {"valid_accuracy": accuracy}})
 
     return run
 
@@ -106,7 +111,7 @@ def work(root, die_at=0):
             os.kill(os.getpid(), signal.SIGKILL)
 
     ResultStore._write = counted
-    queue = RetrainQueue(make_study(), ResultStore(root))
+    queue = RetrainQueue(*open_study(root))
     with open_lease(root, OPTIONS) as lease:
         dispatch(queue, lease, executor(queue, lease))
     return count

@@ -55,6 +55,14 @@ def test_cells_are_retrained_on_the_data_they_were_searched_on():
     assert study("cifar10", "--dataset", "cifar100").retrain.dataset == "imagenet"
 
 
+def test_the_proxy_stage_is_set_and_turned_off_by_flags():
+    result = study("fashion", "--proxy-top", "4", "--proxy-seeds", "2", "--proxy-epochs", "1").proxy
+    assert (result.top, result.seeds, result.recipe.epochs, result.recipe.dataset) == (4, 2, 1, "fashion-mnist")
+    assert study("cifar10", "--proxy-top", "0").proxy.top == 0
+    assert study("cifar10", "--data-dir", "/data").proxy.recipe.data_dir == "/data"
+    assert study("smoke", "--dataset", "digits").proxy.recipe.dataset == "digits"
+
+
 def test_one_data_folder_serves_search_and_retraining_unless_told():
     assert study("cifar10", "--data-dir", "/data").retrain.data_dir == "/data"
     assert study("cifar10", "--data-dir", "/a", "--retrain-data-dir", "/b").retrain.data_dir == "/b"

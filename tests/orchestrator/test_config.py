@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from orchestrator.config import SelectionConfig, StudyConfig
+from orchestrator.config import ProxyConfig, SelectionConfig, StudyConfig
 from orchestrator.presets import STUDIES, smoke, study_preset
 from pcdarts.config import SearchConfig
+from pcdarts.presets import retrain_cifar10
 
 
 def test_every_combination_is_searched_seeds_outermost():
@@ -68,6 +69,28 @@ def test_presets_survive_json(name):
     assert study.differences(study) == []
 
 
+def test_a_study_that_was_stored_before_there_were_proxies_has_none():
+    study = dataclasses.replace(smoke(), proxy=ProxyConfig())
+    plain = study.to_dict()
+    del plain["proxy"]
+    old = StudyConfig.from_dict(plain)
+    assert old == study and old.differences(dataclasses.replace(smoke(), proxy=ProxyConfig(seeds=9))) == []
+    assert old.differences(smoke())[0] == "proxy.top: 0 -> 2"
+
+
+def test_proxies_have_the_recipe_with_seeds_that_follow_it():
+    recipe = dataclasses.replace(smoke().proxy.recipe, seed=7)
+    proxy = ProxyConfig(top=1, seeds=3, recipe=recipe)
+    assert [r.seed for r in proxy.recipes()] == [7, 8, 9]
+    assert {dataclasses.replace(r, seed=0) for r in proxy.recipes()} == {dataclasses.replace(recipe, seed=0)}
+
+
+def test_the_proxy_of_cifar10_is_a_short_official_training():
+    proxy = STUDIES["cifar10"]().proxy
+    assert (proxy.top, proxy.seeds, proxy.recipe.epochs) == (10, 3, 100)
+    assert dataclasses.replace(proxy.recipe, epochs=600) == retrain_cifar10()
+
+
 def test_differences_name_field_old_and_new_value():
     old = smoke()
     new = dataclasses.replace(
@@ -88,11 +111,18 @@ def test_differences_name_field_old_and_new_value():
         ({"sweep": {"seed": (1, 1)}}, "each once"),
         ({"sweep": {"k": (3,)}}, "divides the channels"),
         ({"sweep": {"colour": (1,)}}, "no field of a search"),
+        ({"proxy": ProxyConfig(top=1, recipe=smoke().retrain)}, "the proxy retraining is the final one; give it fewer"),
     ],
 )
 def test_bad_studies_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(smoke(), **values)
+
+
+@pytest.mark.parametrize("values", [{"top": -1}, {"seeds": 0}, {"top": 1.5}])
+def test_bad_proxies_are_refused(values):
+    with pytest.raises(ValueError, match="must be"):
+        ProxyConfig(**values)
 
 
 def test_an_unknown_preset_gets_a_suggestion():

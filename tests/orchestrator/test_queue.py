@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +17,15 @@ import pytest
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS
 from orchestrator.cli import main
+from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import LeaseHeldError
-from orchestrator.queue import RetrainQueue
+from orchestrator.presets import smoke
+from orchestrator.queue import NOT_SELECTED, RetrainQueue
 from orchestrator.storage import join
+from pcdarts.config import digest
 from tests.orchestrator import killing
-from tests.orchestrator.killing import OPTIONS, executor, study_with_searches
+from tests.orchestrator.killing import OPTIONS, executor, make_study, study_with_searches
 
 
 class Clock:
@@ -40,12 +44,12 @@ def opened(root, clock=None):
     return queue
 
 
-def work(queue, clock=None, counts=None, broken=()):
+def work(queue, clock=None, counts=None, broken=(), accuracies=None):
     def sleep(seconds):
         clock.now += seconds
 
     with open_lease(queue.store.root, OPTIONS) as lease:
-        run = executor(queue, lease, counts, broken)
+        run = executor(queue, lease, counts, broken, accuracies=accuracies)
         dispatch(queue, lease, run, sleep=sleep, say=lambda text: None)
 
 
@@ -81,6 +85,87 @@ def test_a_job_that_fails_is_repeated_with_backoff_and_then_stays_failed_and_the
     queue.retry(poor[:6])
     work(queue, clock, counts)
     assert states(queue) == ["done"] * 3 and queue.jobs()[0]["attempts"] == 3
+
+
+PROXY = ProxyConfig(top=3, seeds=2, recipe=replace(smoke().retrain, epochs=1, channels=2))
+
+
+def staged(root, clock=None, top=1):
+    """A study of three cells with a proxy stage, of which the first by the searches is the worst by the proxies."""
+    study = replace(make_study(PROXY), selection=SelectionConfig(top=top))
+    study, store = study_with_searches(str(root), study)
+    queue = RetrainQueue(study, store, clock or Clock())
+    queue.update()
+    digests = [job["genotype_digest"] for job in queue.jobs()[::2]]
+    return queue, digests, dict(zip(digests, (50.0, 70.0, 60.0), strict=True))
+
+
+def shown(queue):
+    return [(job["stage"], job["rank"], job["state"]) for job in queue.jobs()]
+
+
+def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(tmp_path):
+    queue, digests, accuracies = staged(tmp_path, top=2)
+    assert shown(queue) == [("proxy", rank, "queued") for rank in range(1, 7)]
+    counts = Counter()
+    work(queue, counts=counts, accuracies=accuracies)
+    assert set(counts.values()) == {1} and len(counts) == 8
+    final = [job for job in queue.jobs() if job["stage"] == "final"]
+    assert [job["genotype_digest"] for job in final] == digests[1:] and [job["rank"] for job in final] == [1, 2]
+    assert final[0]["reason"].startswith("proxy validation accuracy 70.00 %, at least 70.00 % (95 %), mean of 2 of 2")
+    assert final[0]["reason"].endswith("place 2 of 3 by the searches") and final[0]["network_macs"] > 0
+    assert final[0]["job_id"] == f"{digests[1]}-{digest(queue.study.retrain)}"
+    retrains = pd.read_parquet(tmp_path / "retrains").set_index("job_id")
+    assert retrains["stage"].to_dict() == {job["job_id"]: job["stage"] for job in queue.jobs()}
+    assert retrains.groupby(["stage", "seed"]).size().to_dict() == {("final", 0): 2, ("proxy", 0): 3, ("proxy", 1): 3}
+    assert retrains.groupby("stage")["channels"].first().to_dict() == {"final": 4, "proxy": 2}
+
+
+def test_no_final_job_before_the_last_proxy_has_ended_and_failed_ones_count(tmp_path):
+    clock = Clock()
+    queue, digests, accuracies = staged(tmp_path, clock)
+    proxies = [job["job_id"] for job in queue.jobs()]
+    queue.drop(proxies[-1])
+    with open_lease(str(tmp_path), OPTIONS) as lease:
+        run = executor(queue, lease, broken=set(proxies[2:4]), accuracies=accuracies)
+        run(queue.waiting())
+        assert {job["stage"] for job in queue.waiting()} == {"proxy"}  # two are to be repeated
+        clock.now += 60
+        run(queue.waiting())
+        (final,) = queue.waiting()
+    assert final["genotype_digest"] == digests[2] and "mean of 1 of 2 trainings" in final["reason"]
+    # A proxy that runs again takes the final job back until it has ended.
+    queue.retry(proxies[2])
+    assert [job["stage"] for job in queue.waiting()] == ["proxy"]
+    assert queue.jobs()[-1]["error"] == NOT_SELECTED
+    work(queue, clock, accuracies=accuracies)
+    assert [job["genotype_digest"] for job in queue.jobs() if job["stage"] == "final" and job["state"] == "done"] == [
+        digests[1]
+    ]
+
+
+def test_proxies_that_all_fail_leave_the_order_of_the_searches(tmp_path):
+    clock = Clock()
+    queue, digests, accuracies = staged(tmp_path, clock)
+    work(queue, clock, broken={job["job_id"] for job in queue.jobs()})
+    (final,) = (job for job in queue.jobs() if job["stage"] == "final")
+    assert final["genotype_digest"] == digests[0] and final["state"] == "done"
+    assert final["reason"] == "no proxy retraining succeeded; place 1 of 3 by the searches"
+
+
+def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
+    queue, digests, accuracies = staged(tmp_path)
+    added = queue.add("AmoebaNet")
+    work(queue, accuracies=accuracies)
+    assert [j["rank"] for j in queue.jobs() if j["stage"] == "final"] == [1, 2] and queue.jobs()[6]["job_id"] == added
+    before = shown(queue)
+    shutil.rmtree(tmp_path / "queue")
+    again = RetrainQueue(queue.study, ResultStore(str(tmp_path)))
+    assert again.waiting() == [] and shown(again) == before
+    capsys.readouterr()
+    assert main(["queue", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " done " in line] == ["proxy"] * 6 + ["final"] * 2
 
 
 def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
@@ -131,21 +216,27 @@ def test_two_dispatchers_at_once_run_every_job_once(tmp_path):
     assert len(counts) == 3 and set(counts.values()) == {1}
 
 
-def kill(root, moments):
-    opened(root)
+def kill(root, moments, make=opened):
+    make(root)
     command = [sys.executable, killing.__file__, str(root), *map(str, moments)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
     assert ended.returncode == 0, ended.stderr
     assert f"killed {len(moments)}" in ended.stdout
     queue, retrains = pd.read_parquet(root / "queue"), pd.read_parquet(root / "retrains")
-    assert queue["state"].tolist() == ["done"] * 3
+    assert set(queue["state"]) == {"done"} and len(queue) == (3 if make is opened else 7)
     assert sorted(retrains["job_id"]) == sorted(queue["job_id"]) and set(retrains["status"]) == {"completed"}
     assert set(retrains["attempt"]) == {1}
 
 
 def test_a_dispatcher_killed_at_three_moments_loses_and_doubles_nothing(tmp_path):
     kill(tmp_path, [5, 8, 3])
+
+
+@pytest.mark.slow
+def test_a_dispatcher_killed_between_the_stages_goes_on_with_the_final_jobs(tmp_path):
+    # Before the final job is requested, which is write 43, after it is, and around the writes that follow.
+    kill(tmp_path, [85, 2, 2, 3, 4, 6, 5], make=staged)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.config import SelectionConfig
-from orchestrator.selection import lower_bound, select, spread
+from orchestrator.selection import lower_bound, rerank, select, spread
 
 
 def row(name, accuracy, digest, macs=1, parameters=1, status="completed", method="pcdarts", seed=0, **more):
@@ -95,3 +95,35 @@ def test_random_cells_obey_the_limits_and_are_not_queued_twice():
 def test_searches_that_a_rule_stopped_count():
     (only,) = select([row("a", 2.0, "x", status="stopped")], SelectionConfig())
     assert only.origins == ("a",)
+
+
+def candidates(rows, top=10):
+    return select(rows, SelectionConfig(top=top))
+
+
+def digests(chosen):
+    return [candidate.genotype_digest for candidate in chosen]
+
+
+def test_proxies_rank_by_their_lower_bound_in_closed_form():
+    found = candidates([row("a", 90.0, "x"), row("b", 95.0, "y"), row("c", 80.0, "z")])
+    # Deviation sqrt((2 + 0 + 0) / (1 + 1 + 0)) = 1: the bounds are 91 - 1.16, 91 - 1.16 and 91.2 - 1.645.
+    proxies = {"x": [90.0, 92.0], "y": [91.0, 91.0], "z": [91.2]}
+    chosen = rerank(found, proxies, seeds=2, top=2)
+    assert digests(chosen) == ["y", "x"] and digests(rerank(found, proxies, seeds=2, top=9)) == ["y", "x", "z"]
+    reason = "proxy validation accuracy 91.00 %, at least 89.84 % (95 %), mean of 2 of 2 trainings; "
+    assert [c.reason for c in chosen] == [f"{reason}place {place} of 3 by the searches" for place in (1, 2)]
+
+
+def test_equal_proxies_go_by_multiply_adds_and_cells_without_a_result_come_last():
+    rows = [row("a", 95.0, "x", macs=2), row("b", 94.0, "y", macs=1), row("c", 99.0, "z"), row("d", 98.0, "w")]
+    chosen = rerank(candidates(rows), {"x": [50.0], "y": [50.0]}, seeds=1, top=4)
+    assert digests(chosen) == ["y", "x", "z", "w"]
+    assert chosen[2].reason == "no proxy retraining succeeded; place 1 of 4 by the searches"
+
+
+def test_random_cells_are_ranked_among_themselves_by_their_proxies():
+    rows = [random_row(0, "r"), random_row(1, "s"), row("a", 90.0, "x"), row("b", 80.0, "y")]
+    proxies = {"r": [50.0], "s": [99.0], "x": [10.0], "y": [20.0]}
+    chosen = rerank(candidates(rows), proxies, seeds=1, top=1)
+    assert digests(chosen) == ["y", "s"] and chosen[1].reason.endswith("trainings; random baseline, seed 1")
