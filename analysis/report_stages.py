@@ -123,6 +123,6 @@ def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]]) -> Tab
         text_columns=frozenset({"with"}),
         note=(
             "Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing. Only the "
-            "best cells of a stage reach the next: among these the correlation is lower than it would be among all."
+            "best cells of a stage reach the next: among these the correlation tends to be lower than among all."
         ),
     )

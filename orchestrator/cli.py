@@ -108,7 +108,16 @@ def _parser() -> argparse.ArgumentParser:
     add_fields(
         checking,
         RunOptions,
-        skip=("max_failures", "retry_failed", "retry_delay", "retry_delay_max", "lease_timeout", "wait"),
+        skip=(
+            "max_failures",
+            "retry_failed",
+            "retry_delay",
+            "retry_delay_max",
+            "lease_timeout",
+            "wait",
+            "workers",
+            "min_workers",
+        ),
     )
     checking.set_defaults(command=_check)
 
@@ -126,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it")
     exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
     exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
+    exporting.add_argument(
+        "--ema", action="store_true", help="the moving average of the weights (recipes with ema_decay)"
+    )
     exporting.set_defaults(command=_export)
     cluster_commands.add_parser(commands)
     return parser
@@ -316,7 +328,8 @@ def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
 def _export(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.exporting import export_job
 
-    for path in export_job(arguments.study_dir, arguments.job, arguments.out_dir, onnx=arguments.onnx):
+    options = {"onnx": arguments.onnx, "ema": arguments.ema}
+    for path in export_job(arguments.study_dir, arguments.job, arguments.out_dir, **options):
         print(f"wrote {path}")
     return 0
 

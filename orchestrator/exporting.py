@@ -17,10 +17,11 @@ ORIGIN = ("study", "job_id", "git_revision", "python_version", "torch_version", 
 """Columns of the table `retrains` that say where a network comes from."""
 
 
-def export_job(root: str, job: str, folder: str, *, onnx: bool = False) -> list[Path]:
+def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: bool = False) -> list[Path]:
     """Write the network of a finished job, with the weights of its best epoch; returns the files.
 
-    Raises ValueError where the study holds no such job, or the job has no result.
+    With `ema` their moving average, at its own best epoch.  Raises ValueError where the study holds no such job, the
+    job has no result, or it kept no average.
     """
     study, store = open_study(root)
     row = _result(store, job)
@@ -29,12 +30,15 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False) -> list[
         raise ValueError(f"the checkpoint of job {job} is missing from {root!r}; its weights are lost")
     genotype = Genotype.parse(row["genotype"])
     config: dict[str, Any] = saved["config"]  # what the weights were really trained with
-    network = network_from_weights(
-        saved["best"]["weights"], genotype, layers=int(config["layers"]), stem=str(config["stem"])
-    )
+    if ema and "ema" not in saved:
+        raise ValueError(f"job {job} kept no moving average of its weights (ema_decay 0); export it without --ema")
+    best = saved["ema"]["best"] if ema else saved["best"]
+    network = network_from_weights(best["weights"], genotype, layers=int(config["layers"]), stem=str(config["stem"]))
     results = {field.name: row[field.name] for field in dataclasses.fields(RetrainResult)}
     recipe = {f.name: config[f.name] for f in dataclasses.fields(RetrainConfig) if f.name in config}
-    origin = {"found by": _searches(store, genotype.digest)} | {name: row[name] for name in ORIGIN}
+    kind = f"moving average, decay {config['ema_decay']:g}; its results begin with ema_" if ema else "as trained"
+    origin = {"weights": f"of epoch {best['epoch']}, {kind}", "found by": _searches(store, genotype.digest)}
+    origin |= {name: row[name] for name in ORIGIN}
     origin |= {"trained": f"{row['started_at']} to {row['finished_at']}"}
     card = model_card(
         genotype,

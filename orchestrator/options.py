@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a study is run.  Nothing here changes a result, so all of it may differ from run to run."""
+    """How a study is run.  Nothing here changes a result by more than rounding: all may differ from run to run."""
 
     address: str = ""
     """Ray cluster: host:port, auto, or local; empty: RAY_ADDRESS, a cluster that runs here, or a local one."""

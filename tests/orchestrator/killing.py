@@ -19,7 +19,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import RetrainListener
-from orchestrator.storage import create_or_open
+from orchestrator.storage import create_or_open, open_study
 from orchestrator.trials import TrialSpec
 from pcdarts.complexity import network_complexity
 from pcdarts.genotype import PUBLISHED
@@ -111,7 +111,7 @@ def work(root, die_at=0):
             os.kill(os.getpid(), signal.SIGKILL)
 
     ResultStore._write = counted
-    queue = RetrainQueue(make_study(), ResultStore(root))
+    queue = RetrainQueue(*open_study(root))
     with open_lease(root, OPTIONS) as lease:
         dispatch(queue, lease, executor(queue, lease))
     return count

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import _parser, main, study_from_arguments
-from pcdarts.presets import fashion
+from orchestrator.queue import RetrainQueue
+from pcdarts.presets import RECIPES, fashion
 from tests.analysis.synthetic import write_study
+from tests.orchestrator.killing import CELLS, study_with_searches
 
 
 def study(*argv):
@@ -63,6 +66,27 @@ def test_the_proxy_stage_is_set_and_turned_off_by_flags():
 def test_one_data_folder_serves_search_and_retraining_unless_told():
     assert study("cifar10", "--data-dir", "/data").retrain.data_dir == "/data"
     assert study("cifar10", "--data-dir", "/a", "--retrain-data-dir", "/b").retrain.data_dir == "/b"
+
+
+def test_a_recipe_replaces_the_presets_and_single_fields_are_changed_after_it():
+    result = study("smoke", "--recipe", "cifar10", "--retrain-epochs", "3", "--data-dir", "/data")
+    assert result.retrain == replace(RECIPES["cifar10"](), epochs=3, data_dir="/data")
+
+
+def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys):
+    made, store = study_with_searches(str(tmp_path))
+    RetrainQueue(made, store).update()
+    seen = []
+    monkeypatch.setattr("orchestrator.study.work_queue", lambda study, *a, **k: seen.append(study.retrain))
+    other = ["--recipe", "digits", "--retrain-seed", "1"]
+    assert main(["retrain", str(tmp_path), *other, "--data-dir", "/data"]) == 0
+    assert main(["retrain", str(tmp_path)]) == 0
+    assert seen == [replace(RECIPES["digits"](), seed=1, data_dir="/data"), made.retrain]
+    capsys.readouterr()
+    assert main(["retrain", str(tmp_path), *other, "--dry-run"]) == 0
+    assert f"{len(CELLS)} more would be queued: " in capsys.readouterr().out
+    assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
+    assert "more would be queued" not in capsys.readouterr().out
 
 
 def test_warm_up_of_the_retraining_keeps_its_share_too(capsys):

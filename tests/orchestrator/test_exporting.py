@@ -18,12 +18,11 @@ from pcdarts.training import evaluate
 CELLS = PUBLISHED["DARTS_V2"]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def retrained(folder, **values):
     """A study with one retrained job: its folder, the recipe, the result."""
-    root, study = str(tmp_path_factory.mktemp("studies") / "smoke"), study_preset("smoke")
+    root, study = str(folder / "smoke"), study_preset("smoke")
     store = create_or_open(study, root, ["pcdarts"])
-    config = dataclasses.replace(study.retrain, seed=3)
+    config = dataclasses.replace(study.retrain, seed=3, **values)
     result = retrain(CELLS, config, checkpoint=checkpoint(root, "job"))
     row = RETRAINS.row(
         config,
@@ -41,6 +40,11 @@ def finished(tmp_path_factory):
     return root, config, result
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return retrained(tmp_path_factory.mktemp("studies"))
+
+
 def test_the_files_hold_the_network_that_was_tested(finished, tmp_path, capsys):
     root, config, result = finished
     assert main(["export", root, "job", str(tmp_path / "out")]) == 0
@@ -55,12 +59,27 @@ def test_the_files_hold_the_network_that_was_tested(finished, tmp_path, capsys):
     assert f"| torch_version | {torch.__version__.split('+')[0]}" in card and CELLS.digest in card
 
 
+def test_the_moving_average_is_exported_on_demand_and_the_card_says_so(tmp_path):
+    root, config, result = retrained(tmp_path, ema_decay=0.5)
+    for flags, loss, words in (
+        (["--ema"], result.ema_test_loss, f"of epoch {result.ema_best_epoch}, moving average, decay 0.5; its results"),
+        ([], result.test_loss, f"of epoch {result.best_epoch}, as trained"),
+    ):
+        out = tmp_path / f"out{len(flags)}"
+        assert main(["export", root, "job", str(out), *flags]) == 0
+        test = RetrainState(CELLS, config).test
+        score = evaluate(load_exported(out), test.in_order(config.batch_size), torch.device("cpu"))
+        assert score.loss == loss and f"| weights | {words}" in (out / "README.md").read_text()
+    assert result.ema_test_loss != result.test_loss
+
+
 def test_what_cannot_be_exported_is_one_line(finished, tmp_path, capsys):
     root = finished[0]
     for argv, message in (
         ([root, "other", str(tmp_path / "x")], "job is 'other', but must be a retrained one of this study: job"),
         ([str(tmp_path), "job", str(tmp_path / "x")], "holds no study"),
         ([root, "job", root], "holds files; give a new or an empty folder"),
+        ([root, "job", str(tmp_path / "x"), "--ema"], "kept no moving average of its weights"),
     ):
         assert main(["export", *argv]) == 2
         error = capsys.readouterr().err

@@ -109,6 +109,15 @@ def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, mon
     assert seen == ["/elsewhere", "data"]
 
 
+def test_checkpoints_of_a_relative_storage_lie_in_the_study(ray_session, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = dataclasses.replace(smoke(), sweep={"seed": (0,)}, proxy=dataclasses.replace(smoke().proxy, top=0))
+    assert run(study, "smoke")[0] == 0
+    (job,) = pd.read_parquet("smoke/queue")["job_id"]
+    names = sorted(path.name for path in (tmp_path / "smoke/checkpoints").iterdir())
+    assert names == sorted(f"{key}.pt" for key in (study.searches()[0].search_id, job))
+
+
 def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
     config = smoke().searches()[1]
     records = []

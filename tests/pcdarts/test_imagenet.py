@@ -181,6 +181,25 @@ def test_what_a_stream_leaves_in_the_generator_does_not_depend_on_workers(tree):
     assert torch.equal(*states)
 
 
+def test_processes_stay_from_pass_to_pass_and_pinned_memory_is_for_gpus(tree):
+    batches = folder_batches(tree, workers=2)
+
+    def processes():
+        return [worker.pid for worker in batches._loader[1]._iterator._workers]
+
+    list(batches.in_order(10))
+    first = processes()
+    list(batches.epoch(10, generator()))
+    assert len(first) == 2 and processes() == first
+    loader = batches._loader[1]
+    assert loader.persistent_workers and not loader.pin_memory
+    gpu = FolderBatches(tree / "train", [], TINY, device=torch.device("cuda"))  # nothing is moved there
+    assert gpu._make_loader(None, persistent=False).pin_memory
+    alone = folder_batches(tree)
+    list(alone.in_order(10))
+    assert not alone._loader[1].persistent_workers
+
+
 def test_passes_that_overlap_do_not_disturb_each_other(tree):
     batches = folder_batches(tree, workers=1)
     stream = batches.stream(10, generator())

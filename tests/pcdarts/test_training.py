@@ -64,6 +64,14 @@ def test_meter_weighs_batches_by_their_images():
     assert math.isnan(Meter(CPU).score().loss)
 
 
+def test_top5_in_closed_form():
+    logits = torch.arange(7.0).repeat(4, 1)  # the five largest are classes 2 to 6
+    meter = Meter(CPU, top5=True)
+    meter.add(torch.tensor(0.0), logits, torch.tensor([6, 2, 1, 0]))
+    meter.add(torch.tensor(0.0), logits[:1], torch.tensor([3]))
+    assert (meter.score().accuracy, meter.score().top5) == pytest.approx((100 * 1 / 5, 100 * 3 / 5))
+
+
 def test_evaluate_uses_evaluation_mode_and_leaves_the_mode_as_it_was():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 2)).train()
     images, labels = torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 0])
