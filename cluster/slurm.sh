@@ -28,6 +28,8 @@ export PCDARTS_STORAGE=/shared/studies
 export PATH="$project/.venv/bin:$PATH"
 # Without the token in ~/.ray/auth_token (`pcdarts cluster init` makes it, mode 0600) Ray does not start.
 export RAY_AUTH_MODE=token
+# Ray's metrics would answer anyone, without the token: these have no port.
+export RAY_enable_metrics_collection=0 AUTOSCALER_METRIC_PORT=-1 DASHBOARD_METRIC_PORT=-1
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)

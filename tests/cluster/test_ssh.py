@@ -4,8 +4,11 @@ Where the programs are missing it is skipped; under .ci/run, which sets PCDARTS_
 """
 
 import getpass
+import http.client
+import ipaddress
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -17,7 +20,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.cluster.ssh import free_port, missing, ssh_server
+from tests.cluster.ssh import free_port, missing, processes, ssh_server
+from tests.sockets import listening, tree
 
 ROOT = Path(__file__).parents[2]
 PROJECT = ("analysis", "cluster", "orchestrator", "pcdarts", "pyproject.toml", "constraints.txt")
@@ -39,6 +43,8 @@ class Head:
     """Of the user's processes."""
     port: int
     """Of Ray on the head."""
+    ray_tmpdir: Path
+    """By which the processes of the test are known."""
 
     def run(self, *command, **environment):
         """Run a command in the checkout; its exit code and output."""
@@ -78,7 +84,7 @@ def head(tmp_path_factory):
     ray_tmpdir = Path(tempfile.mkdtemp(prefix="ray-ssh-", dir="/tmp"))  # short: the names of sockets have a limit
     try:
         with ssh_server(folder, home, ray_tmpdir) as environment:
-            running = Head(project=project, home=home, environment=environment, port=free_port())
+            running = Head(project=project, home=home, environment=environment, port=free_port(), ray_tmpdir=ray_tmpdir)
             init = ("--head", "127.0.0.1", "--workers", "127.0.0.2", "--user", getpass.getuser())
             running.succeed(*PCDARTS, "cluster", "init", "onprem", *init, "--storage", str(folder / "studies"))
             file = project / "cluster.yaml"
@@ -146,3 +152,29 @@ def test_who_has_not_the_token_is_refused(head, tmp_path):
     for other in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}):
         code, text = head.run(*command, HOME=str(tmp_path), **other)
         assert code != 0 and "InvalidAuthToken" in text
+
+
+def test_what_the_head_serves_beyond_loopback_demands_the_token(head):
+    everywhere = {
+        (host, port)
+        for pid in processes(head.ray_tmpdir)
+        for host, port in listening(tree(pid))
+        if not ipaddress.ip_address(host).is_loopback
+    }
+    assert head.port in {port for _, port in everywhere}
+    mine = socket.gethostbyname(socket.gethostname())
+    for host, port in everywhere:
+        target = mine if ipaddress.ip_address(host).is_unspecified else host
+        assert answer(target, port) in (401, "no http"), (host, port)
+
+
+def answer(host, port):
+    """Status code of Ray's job service without the token, or that the port does not speak HTTP: Ray's own protocol."""
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    try:
+        connection.request("GET", "/api/job_agent/jobs/")
+        return connection.getresponse().status
+    except (http.client.BadStatusLine, ConnectionResetError):
+        return "no http"
+    finally:
+        connection.close()

@@ -107,6 +107,7 @@ def test_the_dashboard_listens_on_loopback_and_the_token_is_demanded(kind):
     assert "--dashboard-host=127.0.0.1" in start
     assert config["file_mounts"] == {"~/pcdarts-orchestrator": ".", "~/.ray/auth_token": "~/.ray/auth_token"}
     assert any("RAY_AUTH_MODE=token" in command for command in config["setup_commands"])
+    assert any("RAY_enable_metrics_collection=0" in command for command in config["setup_commands"])
 
 
 @pytest.mark.parametrize("kind", RAY_LAUNCHER)
