@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis import packs
+from analysis.patience import patiently
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
@@ -44,8 +45,10 @@ class ResultStore:
     Raises ValueError for a URI of an unknown kind.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = str(root)
+    def __init__(self, root: str, patience: float = 0.0) -> None:
+        self.root, self.patience = str(root), patience
+        self.troubles: list[str] = []
+        """What failed for a while, with `patience` seconds to wait for the storage; emptied by who records it."""
         self._broken: dict[str, str] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         """Parts and rows of the packs that were seen, by path."""
@@ -183,15 +186,13 @@ class ResultStore:
 
     def names(self) -> list[str]:
         """Names of the files in the study's folder, sorted; hidden ones are left out."""
-        found = self._files.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        folder = fs.FileSelector(self._path, allow_not_found=True)
+        found = self._patiently(lambda: self._files.get_file_info(folder))
         return sorted(i.base_name for i in found if i.type == fs.FileType.File and i.base_name[0] not in "._")
 
     def delete_text(self, name: str) -> None:
         """Remove a text file; nothing happens where it is absent."""
-        try:
-            self._files.delete_file(f"{self._path}/{_checked(name)}")
-        except FileNotFoundError:
-            pass
+        self._remove(f"{self._path}/{_checked(name)}")
 
     def write_texts(self, folder: str, texts: Mapping[str, str]) -> None:
         """Write text files, by name, into a folder of the study, and remove all others of that folder."""
@@ -224,10 +225,10 @@ class ResultStore:
 
     def _names(self, table: Table) -> set[str]:
         folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
-        names = [info.base_name for info in self._files.get_file_info(folder) if info.type == fs.FileType.File]
+        found = self._patiently(lambda: self._files.get_file_info(folder))
+        names = [info.base_name for info in found if info.type == fs.FileType.File]
         # As pd.read_parquet does, skip what starts with a dot or an underscore.
-        found = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name[0] not in "._"}
-        return found - {packs.MARKER}
+        return {n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX) and n[0] not in "._"} - {packs.MARKER}
 
     def _list(self, table: Table) -> tuple[set[str], dict[str, dict[str, int]]]:
         """Parts with files of their own, and packs with their parts' numbers of rows.
@@ -345,7 +346,7 @@ class ResultStore:
 
     def _remove(self, path: str) -> None:
         try:
-            self._files.delete_file(path)
+            self._patiently(lambda: self._files.delete_file(path))
         except FileNotFoundError:
             pass
 
@@ -392,11 +393,20 @@ class ResultStore:
         except (pa.ArrowException, OSError, ValueError):
             return self._load(table, name)  # read whole, it shows whether the part is broken or the network fails
 
+    def _patiently(self, action: Callable[[], T]) -> T:
+        return patiently(action, self.patience, told=self.troubles.append)
+
     def _read(self, path: str) -> bytes:
-        with self._files.open_input_file(path) as file:
-            return bytes(file.read())
+        def read() -> bytes:
+            with self._files.open_input_file(path) as file:
+                return bytes(file.read())
+
+        return self._patiently(read)
 
     def _write(self, path: str, data: bytes) -> None:
+        self._patiently(lambda: self._write_once(path, data))
+
+    def _write_once(self, path: str, data: bytes) -> None:
         folder, name = path.rsplit("/", 1)
         self._files.create_dir(folder, recursive=True)
         if not self._is_local:  # object stores show an object only once it is complete

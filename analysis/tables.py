@@ -17,6 +17,7 @@ import pyarrow as pa
 from analysis.records import (
     DerivedNetwork,
     EpochIdentity,
+    Failure,
     Provenance,
     RetrainIdentity,
     RetrainJob,
@@ -216,7 +217,14 @@ RETRAINS = Table(
     parts=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
     optional=(RetrainResult,),
 )
-TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS)
+FAILURES = Table(
+    name="failures",
+    key=("failure_id",),
+    description="One row for everything that went wrong while searches ran, mended or not; failed retrainings are rows "
+    "of `retrains`.",
+    parts=(Failure,),
+)
+TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, FAILURES)
 """All tables of a study."""
 
 

@@ -12,17 +12,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.page import FORMATS
+from analysis.patience import StorageError
 from orchestrator.config import SeedConfig, SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.flags import Parser, add_fields, given
 
-INTERRUPTED = 130
+STORAGE_FAILED, INTERRUPTED = 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; its exit code: 0 done, 1 something failed, 2 bad input, 130 interrupted."""
+    """Run a sub-command; its exit code: 0 done, 1 something failed, 2 bad input, 3 storage failed, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # said once, below
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
+    except StorageError as error:
+        print(f"pcdarts: error: {error}; what is done is stored, the same command goes on", file=sys.stderr)
+        return STORAGE_FAILED
     except KeyboardInterrupt:
         from orchestrator import output
 

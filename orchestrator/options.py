@@ -17,6 +17,8 @@ class RunOptions:
     """How often a failed trial is tried again from its checkpoint before it is recorded as failed."""
     retry_failed: bool = False
     """Run searches and retrainings again that an earlier run recorded as failed."""
+    storage_patience: float = 60.0
+    """Seconds for which the driver tries again what the storage refuses, before the study stops; trials try for 300."""
     autoscaling: bool = False
     """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
     retry_delay: float = 10.0
@@ -29,6 +31,12 @@ class RunOptions:
     """Retraining: wait for another dispatcher of the same queue to end, instead of refusing."""
 
     def __post_init__(self) -> None:
-        for name, least in (("max_failures", 0), ("retry_delay", 0), ("retry_delay_max", 0), ("lease_timeout", 1)):
+        for name, least in (
+            ("max_failures", 0),
+            ("retry_delay", 0),
+            ("retry_delay_max", 0),
+            ("lease_timeout", 1),
+            ("storage_patience", 0),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")

@@ -39,8 +39,8 @@ class RetrainQueue:
 
     def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self.study, self.store, self.clock = study, store, clock
-        self.requests = ResultStore(join(store.root, "queue-requests"))
-        self.events = EventLog(join(store.root, "queue-events"), clock)
+        self.requests = ResultStore(join(store.root, "queue-requests"), store.patience)
+        self.events = EventLog(join(store.root, "queue-events"), clock, store.patience)
         self._requests: dict[str, dict[str, Any]] = {}
 
     def jobs(self) -> list[dict[str, Any]]:
