@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pcdarts.config import check_types
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -31,6 +33,7 @@ class RunOptions:
     """Retraining: wait for another dispatcher of the same queue to end, instead of refusing."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, least in (
             ("max_failures", 0),
             ("retry_delay", 0),

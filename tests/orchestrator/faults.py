@@ -16,11 +16,12 @@ import pytest
 
 SEARCHES_EPOCHS = 18
 """Epochs of all searches of the study that `Study` runs."""
-PATIENCE = 120.0
+PATIENCE = 300.0
+"""Seconds after which a test gives up waiting."""
 
 
 def wait_until(condition, what):
-    """Wait for a condition; fail after two minutes."""
+    """Wait for a condition; fail after PATIENCE."""
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -39,7 +40,7 @@ class Nodes:
         self.workers = [self._add(), self._add()]
 
     def _add(self):
-        return self.cluster.add_node(num_cpus=2, num_gpus=1)
+        return self.cluster.add_node(num_cpus=1, num_gpus=1)
 
     def kill_a_worker(self, choose: random.Random) -> None:
         """SIGKILL for a process that runs a trial."""

@@ -15,6 +15,7 @@ from tests.object_store import serving
 from tests.orchestrator import faults
 from tests.orchestrator.test_study import VARYING
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine is slow, not wrong
 KILLS = ("worker", "node", "driver")
 
 
