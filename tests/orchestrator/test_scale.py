@@ -4,7 +4,7 @@ import pytest
 
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
-from tests.benchmarks.orchestration import chain
+from tests.benchmarks.orchestration import Utilisation, busy, chain
 
 
 def test_searches_that_compute_nothing_fill_the_tables(ray_session, tmp_path):
@@ -22,3 +22,8 @@ def test_time_and_memory_of_a_search_do_not_grow_with_their_number(ray_session, 
     print(f"{searches}: {measured.seconds_each:.3f} s, {measured.slowdown:.2f}, {measured.bytes_each / 1e3:.0f} kB")
     assert len(ResultStore(str(tmp_path)).parts(SEARCHES)) == searches
     assert measured.seconds_each <= 0.2 and measured.slowdown <= 1.3 and measured.bytes_each <= 100_000
+
+
+def test_the_share_of_the_time_that_slots_are_busy():
+    times = [(0.0, 4.0), (1.0, 4.0), (4.0, 6.0), (5.0, 9.0)]  # looked at from 1 to 5: one slot idles from 4 to 5
+    assert busy(times, slots=2) == Utilisation(gpus=2, trials=4, seconds=4.0, busy=7 / 8)
