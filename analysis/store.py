@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ class ResultStore:
     """The tables and files of one study.
 
     `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo.
-    Raises ValueError for a URI of an unknown kind.
+    Raises ValueError for a URI of an unknown kind, and for one that holds credentials.
     """
 
     def __init__(self, root: str, patience: float = 0.0) -> None:
@@ -54,6 +55,7 @@ class ResultStore:
         """Parts and rows of the packs that were seen, by path."""
         self._packs: dict[str, set[str]] = {}
         """Names of a table's packs when they were last listed."""
+        refuse_credentials(self.root)
         try:
             self._files, path = (
                 fs.FileSystem.from_uri(self.root)
@@ -422,6 +424,19 @@ class ResultStore:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def refuse_credentials(uri: str) -> None:
+    """Raise ValueError for a URI with a password, a key or a token: commands and reports say where a study lies."""
+    if "://" not in uri:
+        return
+    parts = urlsplit(uri)
+    secrets = [name for name, _ in parse_qsl(parts.query) if re.search("secret|token|password|key|sig", name.lower())]
+    if parts.password is not None or secrets:
+        raise ValueError(
+            f"the URI of a study folder ({parts.scheme}://...) holds credentials, which commands and reports would "
+            "show; leave them out and set them in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 def _is_in(column: pa.ChunkedArray, where: Condition) -> pa.ChunkedArray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pyarrow import ArrowException, fs
 
 from analysis.patience import patiently
-from analysis.store import ResultStore
+from analysis.store import ResultStore, refuse_credentials
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
 from orchestrator.provenance import git_revision, now
@@ -123,6 +123,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str]) -> Result
 
 def check_writable(root: str) -> None:
     """Write and remove a file in the folder; raises ValueError where that fails."""
+    refuse_credentials(root)
     name = f".writable-{uuid.uuid4().hex}"
     try:
         if "://" in root:

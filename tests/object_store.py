@@ -39,6 +39,14 @@ class Server:
         """A folder of its bucket."""
         return f"s3://studies/{folder}?endpoint_override={self.address}&scheme=http&region=us-east-1"
 
+    def contents(self, folder: str) -> dict[str, bytes]:
+        """Every object below a folder."""
+        from pyarrow import fs
+
+        files, path = fs.FileSystem.from_uri(self.uri(folder))
+        found = files.get_file_info(fs.FileSelector(path, recursive=True))
+        return {info.path: files.open_input_file(info.path).read() for info in found if info.type == fs.FileType.File}
+
     def stop(self) -> None:
         """End it."""
         self._server.shutdown()

@@ -135,4 +135,7 @@ def test_an_s3_server_that_answers_503_for_a_while(nodes, undisturbed, server, s
     output = study.end()
     assert server.refused > 0 and contents(study.root) == undisturbed
     assert set(faults.failures(study.root)["kind"]) <= {"storage"}
-    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in output
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+    stored = server.contents(f"busy{seconds}")
+    assert len(stored) > 10 and secret not in output
+    assert not [name for name, content in stored.items() if secret.encode() in content]
