@@ -67,6 +67,25 @@ class DerivedNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Something that went wrong while a study ran."""
+
+    failure_id: str
+    """Unique."""
+    study: str
+    """Name of the study."""
+    happened_at: str
+    """When it was recorded, ISO 8601 in UTC: a trouble of the storage once it was over, a driver's death at the next
+    start."""
+    kind: Literal["trial", "storage", "driver"]
+    """A search failed, for good or to be tried again; storage failed for a while; a driver died."""
+    subject: str
+    """The search, the storage, or the driver's process."""
+    error: str
+    """What happened, one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Which code made a row, and when."""
 

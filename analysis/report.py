@@ -94,7 +94,8 @@ def _sort_key(cell: str) -> str | None:
 def _searches(data: StudyData) -> Section:
     table = report_tables.searches_table(data.searches)
     errors = report_tables.errors_table(data.searches)
-    blocks = tuple(t for t in (table, errors) if t.rows) or (Text(text="No search has ended yet."),)
+    failures = report_tables.failures_table(data.failures)
+    blocks = tuple(t for t in (table, errors, failures) if t.rows) or (Text(text="No search has ended yet."),)
     return Section(id="searches", title="All searches", short="Searches", blocks=blocks)
 
 

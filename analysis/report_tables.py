@@ -196,6 +196,21 @@ def errors_table(searches: pd.DataFrame) -> Table:
     )
 
 
+def failures_table(failures: pd.DataFrame) -> Table:
+    """What went wrong while the study ran, the latest last."""
+    return Table(
+        id="failures",
+        caption="Failures while the study ran, those that were mended included",
+        headings=("time", "kind", "subject", "what happened"),
+        rows=tuple(
+            (row["happened_at"], row["kind"], row["subject"], _shortened(row["error"]))
+            for row in records(failures.sort_values(["happened_at", "failure_id"]))
+        ),
+        text_columns=frozenset({"kind", "subject", "what happened"}),
+        wide_columns=frozenset({"what happened"}),
+    )
+
+
 def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
     """One row a retraining for good, by rank: its last completed attempt, or else its last."""
     queue, retrains = final_jobs(queue), final_jobs(retrains)

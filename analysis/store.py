@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis import packs
+from analysis.patience import patiently
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
@@ -41,16 +43,19 @@ class ResultStore:
     """The tables and files of one study.
 
     `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo.
-    Raises ValueError for a URI of an unknown kind.
+    Raises ValueError for a URI of an unknown kind, and for one that holds credentials.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = str(root)
+    def __init__(self, root: str, patience: float = 0.0) -> None:
+        self.root, self.patience = str(root), patience
+        self.troubles: list[str] = []
+        """What failed for a while, with `patience` seconds to wait for the storage; emptied by who records it."""
         self._broken: dict[str, str] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         """Parts and rows of the packs that were seen, by path."""
         self._packs: dict[str, set[str]] = {}
         """Names of a table's packs when they were last listed."""
+        refuse_credentials(self.root)
         try:
             self._files, path = (
                 fs.FileSystem.from_uri(self.root)
@@ -183,15 +188,13 @@ class ResultStore:
 
     def names(self) -> list[str]:
         """Names of the files in the study's folder, sorted; hidden ones are left out."""
-        found = self._files.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        folder = fs.FileSelector(self._path, allow_not_found=True)
+        found = self._patiently(lambda: self._files.get_file_info(folder))
         return sorted(i.base_name for i in found if i.type == fs.FileType.File and i.base_name[0] not in "._")
 
     def delete_text(self, name: str) -> None:
         """Remove a text file; nothing happens where it is absent."""
-        try:
-            self._files.delete_file(f"{self._path}/{_checked(name)}")
-        except FileNotFoundError:
-            pass
+        self._remove(f"{self._path}/{_checked(name)}")
 
     def write_texts(self, folder: str, texts: Mapping[str, str]) -> None:
         """Write text files, by name, into a folder of the study, and remove all others of that folder."""
@@ -224,10 +227,10 @@ class ResultStore:
 
     def _names(self, table: Table) -> set[str]:
         folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
-        names = [info.base_name for info in self._files.get_file_info(folder) if info.type == fs.FileType.File]
+        found = self._patiently(lambda: self._files.get_file_info(folder))
+        names = [info.base_name for info in found if info.type == fs.FileType.File]
         # As pd.read_parquet does, skip what starts with a dot or an underscore.
-        found = {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and name[0] not in "._"}
-        return found - {packs.MARKER}
+        return {n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX) and n[0] not in "._"} - {packs.MARKER}
 
     def _list(self, table: Table) -> tuple[set[str], dict[str, dict[str, int]]]:
         """Parts with files of their own, and packs with their parts' numbers of rows.
@@ -345,7 +348,7 @@ class ResultStore:
 
     def _remove(self, path: str) -> None:
         try:
-            self._files.delete_file(path)
+            self._patiently(lambda: self._files.delete_file(path))
         except FileNotFoundError:
             pass
 
@@ -392,11 +395,20 @@ class ResultStore:
         except (pa.ArrowException, OSError, ValueError):
             return self._load(table, name)  # read whole, it shows whether the part is broken or the network fails
 
+    def _patiently(self, action: Callable[[], T]) -> T:
+        return patiently(action, self.patience, told=self.troubles.append)
+
     def _read(self, path: str) -> bytes:
-        with self._files.open_input_file(path) as file:
-            return bytes(file.read())
+        def read() -> bytes:
+            with self._files.open_input_file(path) as file:
+                return bytes(file.read())
+
+        return self._patiently(read)
 
     def _write(self, path: str, data: bytes) -> None:
+        self._patiently(lambda: self._write_once(path, data))
+
+    def _write_once(self, path: str, data: bytes) -> None:
         folder, name = path.rsplit("/", 1)
         self._files.create_dir(folder, recursive=True)
         if not self._is_local:  # object stores show an object only once it is complete
@@ -412,6 +424,19 @@ class ResultStore:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def refuse_credentials(uri: str) -> None:
+    """Raise ValueError for a URI with a password, a key or a token: commands and reports say where a study lies."""
+    if "://" not in uri:
+        return
+    parts = urlsplit(uri)
+    secrets = [name for name, _ in parse_qsl(parts.query) if re.search("secret|token|password|key|sig", name.lower())]
+    if parts.password is not None or secrets:
+        raise ValueError(
+            f"the URI of a study folder ({parts.scheme}://...) holds credentials, which commands and reports would "
+            "show; leave them out and set them in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 def _is_in(column: pa.ChunkedArray, where: Condition) -> pa.ChunkedArray:

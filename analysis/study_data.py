@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.statistics import SettingSummary, summarize_settings
 from analysis.store import ResultStore
-from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, SETTINGS
+from analysis.tables import EPOCHS, FAILURES, QUEUE, RETRAINS, SEARCHES, SETTINGS
 
 HEAVY = frozenset({"alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce", "genotype"})
 """Columns of `epochs` that hold most of its bytes: 2 x (14 x 8 + 14) numbers and the cells as text, every epoch."""
@@ -47,6 +47,11 @@ class StudyData:
     def retrains(self) -> pd.DataFrame:
         """The table `retrains`, whole."""
         return self.store.read(RETRAINS)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The table `failures`, whole."""
+        return self.store.read(FAILURES)
 
     @cached_property
     def summaries(self) -> list[SettingSummary]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from analysis.records import (
     DerivedNetwork,
     EpochIdentity,
+    Failure,
     Provenance,
     RetrainIdentity,
     RetrainJob,
@@ -121,15 +122,16 @@ class Table:
         Raises ValueError for unknown columns, missing or mistyped values, and two rows of one key.
         """
         complete = [self.row(row) for row in rows]
-        seen = set()
         for row in complete:
             for column in self.columns:
                 self._check(column, row[column.name])
+        arrays = [self._array(column, [row[column.name] for row in complete]) for column in self.columns]
+        seen = set()
+        for row in complete:
             key = tuple(row[name] for name in self.key)
             if key in seen:
                 raise ValueError(f"table {self.name}: two rows have the {', '.join(self.key)} {key}; keep one")
             seen.add(key)
-        arrays = [self._array(column, [row[column.name] for row in complete]) for column in self.columns]
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
     def _check(self, column: Column, value: Any) -> None:
@@ -138,6 +140,9 @@ class Table:
         if column.choices and value is not None and value not in column.choices:
             choices = ", ".join(map(str, column.choices))
             raise ValueError(f"table {self.name}: {column.name} is {value!r}, but must be one of {choices}")
+
+        if column.annotation is int and isinstance(value, float) and not value.is_integer():  # Arrow would cut it off
+            raise ValueError(f"table {self.name}: {column.name} is {value!r}, but must be {column.type_text}")
 
     def _array(self, column: Column, values: list[Any]) -> pa.Array:
         try:
@@ -216,7 +221,14 @@ RETRAINS = Table(
     parts=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
     optional=(RetrainResult,),
 )
-TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS)
+FAILURES = Table(
+    name="failures",
+    key=("failure_id",),
+    description="One row for everything that went wrong while searches ran, mended or not; failed retrainings are rows "
+    "of `retrains`.",
+    parts=(Failure,),
+)
+TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, FAILURES)
 """All tables of a study."""
 
 

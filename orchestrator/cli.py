@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.page import FORMATS
+from analysis.patience import StorageError
 from orchestrator import cluster_commands
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
@@ -21,12 +22,12 @@ from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.flags import Parser, add_fields, given
 from pcdarts.presets import RECIPES
 
-INTERRUPTED = 130
+STORAGE_FAILED, INTERRUPTED = 3, 130
 STORAGE = "studies"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; its exit code: 0 done, 1 something failed, 2 bad input, 130 interrupted."""
+    """Run a sub-command; its exit code: 0 done, 1 something failed, 2 bad input, 3 storage failed, 130 interrupted."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # said once, below
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
+    except StorageError as error:
+        print(f"pcdarts: error: {error}; what is done is stored, the same command goes on", file=sys.stderr)
+        return STORAGE_FAILED
     except KeyboardInterrupt:
         from orchestrator import output
 

@@ -124,8 +124,8 @@ def backoff(tries: int, base: float, most: float) -> float:
 class EventLog:
     """The events of a study.  Files are read once: they never change."""
 
-    def __init__(self, root: str, clock: Callable[[], float] = time.time) -> None:
-        self.folder, self.clock = ResultStore(root), clock
+    def __init__(self, root: str, clock: Callable[[], float] = time.time, patience: float = 0.0) -> None:
+        self.folder, self.clock = ResultStore(root, patience), clock
         self.broken: list[str] = []
         self._known: dict[str, dict[str, Event]] = {}
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pcdarts.config import check_types
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -17,6 +19,8 @@ class RunOptions:
     """How often a failed trial is tried again from its checkpoint before it is recorded as failed."""
     retry_failed: bool = False
     """Run searches and retrainings again that an earlier run recorded as failed."""
+    storage_patience: float = 60.0
+    """Seconds for which the driver tries again what the storage refuses, before the study stops; trials try for 300."""
     autoscaling: bool = False
     """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
     retry_delay: float = 10.0
@@ -35,8 +39,9 @@ class RunOptions:
     """Retraining: wait for another dispatcher of the same queue to end, instead of refusing."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         at_least = {"max_failures": 0, "retry_delay": 0, "retry_delay_max": 0, "lease_timeout": 1}
-        at_least |= {"workers": 1, "min_workers": 0}
+        at_least |= {"storage_patience": 0, "workers": 1, "min_workers": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")

@@ -68,6 +68,10 @@ class Progress:
             self.done += 1
         self.show()
 
+    def note(self, text: str) -> None:
+        """Print a line that stays."""
+        self.console.print(Text(text), soft_wrap=True)
+
     def line(self) -> str:
         """The state in one line."""
         running = len(self.reached) + (self.total - len(self.epochs)) - self.done - self.failed

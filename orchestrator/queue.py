@@ -60,8 +60,8 @@ class RetrainQueue:
 
     def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self.study, self.store, self.clock = study, store, clock
-        self.requests = ResultStore(join(store.root, "queue-requests"))
-        self.events = EventLog(join(store.root, "queue-events"), clock)
+        self.requests = ResultStore(join(store.root, "queue-requests"), store.patience)
+        self.events = EventLog(join(store.root, "queue-events"), clock, store.patience)
         self._requests: dict[str, dict[str, Any]] = {}
         self._accuracies: dict[str, float] = {}
 
@@ -286,9 +286,14 @@ class RetrainQueue:
             job_id = name.removesuffix(".json")
             if job_id not in self._requests:
                 try:
-                    self._requests[job_id] = json.loads(self.requests.read_text(name) or "")
-                except ValueError:
+                    request = json.loads(self.requests.read_text(name) or "")
+                    described = request["description"] | {"genotype": request["genotype"]}
+                    QUEUE.to_arrow([self._row(job_id, 0, request, described, JobState())])
+                    if (request["job_id"], type(request["by_hand"])) != (job_id, bool):
+                        raise ValueError
+                except (ValueError, KeyError, TypeError, AttributeError):
                     raise ValueError(f"request {self.requests.root}/{name} is broken; remove the file") from None
+                self._requests[job_id] = request
         return self._requests
 
     def _row(

@@ -70,6 +70,9 @@ class RetrainListener:
             self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
         self.progress.advance(spec.key, epochs, content["valid_accuracy"])
 
+    def retried(self, spec: TrialSpec, traceback: str) -> None:
+        """Never called: the queue repeats what fails, not Tune."""
+
     def failed(self, spec: TrialSpec, traceback: str) -> None:
         """Store an attempt that failed; its traceback lies in a file beside the tables."""
         self.queue.store.write_text(f"error-{spec.key}.txt", traceback)

@@ -7,6 +7,7 @@ from analysis import packs
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
+from orchestrator.failures import FailureLog
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.storage import checkpoint
@@ -38,6 +39,7 @@ class SearchListener:
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.started_at: dict[str, str] = {}
         self.ended: list[str] = []
+        self.failures = FailureLog(study.name, store)
 
     def started(self, spec: TrialSpec) -> None:
         """Note the time of the first start."""
@@ -58,16 +60,24 @@ class SearchListener:
         self.store.append(EPOCHS, epochs.values(), spec.key)
         self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
 
+    def retried(self, spec: TrialSpec, traceback: str) -> None:
+        """Record a failure that is mended by another try."""
+        self.failures.record("trial", spec.key, f"tried again: {error_line(traceback)}")
+        self.progress.note(f"search {spec.key} failed and is tried again: {error_line(traceback)}")
+
     def failed(self, spec: TrialSpec, traceback: str) -> None:
         """Store a search that failed for good; its epochs so far stay, and its traceback lies in a file beside."""
         self.store.write_text(f"error-{spec.key}.txt", traceback)
         error = error_line(traceback)
         self.store.append(SEARCHES, [self._row(spec, status="failed", error=error, result={})], spec.key)
+        self.failures.record("trial", spec.key, f"given up: {error}")
+        self.progress.note(f"search {spec.key} failed for good: {error}")
         self._end(spec.key)
         self.progress.finish(spec.key, failed=True)
 
     def tick(self) -> None:
-        """Redraw the progress."""
+        """Record what the storage met with; redraw the progress."""
+        self.failures.flush()
         self.progress.show()
 
     def _end(self, key: str) -> None:

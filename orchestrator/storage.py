@@ -3,11 +3,13 @@
 import json
 import os
 import uuid
+from functools import partial
 from pathlib import Path
 
 from pyarrow import ArrowException, fs
 
-from analysis.store import ResultStore
+from analysis.patience import patiently
+from analysis.store import ResultStore, refuse_credentials
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
 from orchestrator.provenance import git_revision, now
@@ -27,11 +29,35 @@ def absolute(root: str) -> str:
     return root if "://" in root else os.path.abspath(root)
 
 
+TRIAL_PATIENCE = 300.0
+"""Seconds for which a trial tries again to read or write its checkpoint: longer than its driver, so that storage that
+fails for both stops the study instead of counting as failed searches."""
+
+
+class LocalCheckpoint(CheckpointFile):
+    """A checkpoint on a disk that may fail for a while."""
+
+    def read_bytes(self) -> bytes | None:
+        """The file's content, or None where there is no file."""
+        return patiently(super().read_bytes, TRIAL_PATIENCE)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the file's content in one step that survives a crash."""
+        patiently(partial(super().write_bytes, data), TRIAL_PATIENCE)
+
+
 class StoredCheckpoint(CheckpointFile):
     """A checkpoint at a URI such as s3://bucket/study/checkpoints/x.pt: an object store puts it there whole."""
 
     def read_bytes(self) -> bytes | None:
         """The object's content, or None where there is none."""
+        return patiently(self._read, TRIAL_PATIENCE)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the object."""
+        patiently(partial(self._write, data), TRIAL_PATIENCE)
+
+    def _read(self) -> bytes | None:
         files, path = fs.FileSystem.from_uri(self.path)
         try:
             with files.open_input_file(path) as stream:
@@ -39,8 +65,7 @@ class StoredCheckpoint(CheckpointFile):
         except FileNotFoundError:
             return None
 
-    def write_bytes(self, data: bytes) -> None:
-        """Replace the object."""
+    def _write(self, data: bytes) -> None:
         files, path = fs.FileSystem.from_uri(self.path)
         with files.open_output_stream(path) as stream:
             stream.write(data)
@@ -49,7 +74,7 @@ class StoredCheckpoint(CheckpointFile):
 def checkpoint(root: str, name: str) -> CheckpointFile:
     """The checkpoint of a search or of a retraining job in a study folder."""
     path = join(root, "checkpoints", f"{name}.pt")
-    return StoredCheckpoint(path) if "://" in root else CheckpointFile(path)
+    return StoredCheckpoint(path) if "://" in root else LocalCheckpoint(path)
 
 
 def open_study(root: str) -> tuple[StudyConfig, ResultStore]:
@@ -103,6 +128,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str]) -> Result
 
 def check_writable(root: str) -> None:
     """Write and remove a file in the folder; raises ValueError where that fails."""
+    refuse_credentials(root)
     name = f".writable-{uuid.uuid4().hex}"
     try:
         if "://" in root:

@@ -19,6 +19,7 @@ from analysis.tables import EPOCHS, SEARCHES, SETTINGS
 from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
+from orchestrator.failures import FailureLog, noticed
 from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
 from orchestrator.queue import RetrainQueue
@@ -48,6 +49,14 @@ def run_study(
     Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
     """
     store = create_or_open(study, root, command)
+    store.patience = options.storage_patience
+    with noticed(FailureLog(study.name, store)):
+        return _run_missing(study, store, root, options=options, retrain=retrain, say=say)
+
+
+def _run_missing(
+    study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, retrain: bool, say: Callable[[str], None]
+) -> int:
     for table in (SEARCHES, EPOCHS):
         store.compact(table, ())  # finishes a move that an earlier run died in
     queue = RetrainQueue(study, store)

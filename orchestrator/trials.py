@@ -42,6 +42,9 @@ class TrialListener(Protocol):
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """A trial reported something."""
 
+    def retried(self, spec: TrialSpec, traceback: str) -> None:
+        """A trial failed, and begins again."""
+
     def failed(self, spec: TrialSpec, traceback: str) -> None:
         """A trial failed for good."""
 
@@ -71,10 +74,12 @@ def run_trials(
 ) -> None:
     """Run every trial; an error is retried `max_failures` times and then told to the listener.
 
-    Resources may be named as Ray names them.  KeyboardInterrupt passes through: trials have their checkpoints.
+    Resources may be named as Ray names them.  KeyboardInterrupt passes through: trials have their checkpoints.  So does
+    what the listener raises.
     """
     if isinstance(resources, TrialResources):
         resources = {"cpu": resources.cpus, "gpu": resources.gpus}
+    callback = _ListenerCallback(listener)
     with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
@@ -89,38 +94,58 @@ def run_trials(
                 storage_path=folder,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=max_failures),
-                callbacks=[_ListenerCallback(listener)],
+                callbacks=[callback],
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except tune.TuneError:  # Tune wraps what a callback raises, as text
+            if callback.error:
+                raise callback.error from None
+            raise
 
 
 class _ListenerCallback(tune.Callback):
     """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener."""
 
     def __init__(self, listener: TrialListener) -> None:
-        self.listener = listener
+        self.listener, self.error = listener, None  # type: TrialListener, Exception | None
+
+    def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
+        try:
+            method(*arguments)
+        except Exception as error:
+            self.error = error
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.listener.started(trial.config["spec"])
+        self._tell(self.listener.started, trial.config["spec"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if "kind" in result:
             # Taken out of the list, as Tune keeps the last result of every trial.
-            self.listener.reported(trial.config["spec"], {"kind": result["kind"], "content": result["content"].pop()})
+            report = {"kind": result["kind"], "content": result["content"].pop()}
+            self._tell(self.listener.reported, trial.config["spec"], report)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        # Tune's accessors look into its storage, where the file arrives later than this call.
-        text = Path(trial.error_file).read_text() if trial.error_file else ""
-        self.listener.failed(trial.config["spec"], re.sub(r"\x1b\[[0-9;]*m", "", text))
+        self._tell(self.listener.failed, trial.config["spec"], _traceback(trial))
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._tell(self.listener.retried, trial.config["spec"], _traceback(trial).rpartition("Failure # ")[2])
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self.listener.tick()
+        self._tell(self.listener.tick)
+
+
+def _traceback(trial: Trial) -> str:
+    # Tune's accessors look into its storage, where the file arrives later than this call.
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def error_line(traceback: str) -> str:

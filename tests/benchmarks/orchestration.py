@@ -1,23 +1,31 @@
 """What orchestration costs: searches that compute nothing, through the real chain, against plain Ray Tune.
 
-    python -m tests.benchmarks.orchestration [--searches 2000] [--plain 40] [--epochs 1]
+    python -m tests.benchmarks.orchestration [--searches 2000] [--plain 40] [--long 60]
+    python -m tests.benchmarks.orchestration --pair            two real searches at once against one at a time
+    python -m tests.benchmarks.orchestration --nodes 8         how busy 8 nodes of 8 logical GPUs are kept
 
 "chain" is what a study runs: `run_trials` under Tune, the listener that writes the tables, the progress display; every
 search reports its epochs and a result of the usual size.  "plain" is `tune.Tuner(...).fit()` as it comes, the same
-reports, Tune's own loggers.  Both run in one Ray session on two CPUs, one after the other.
+reports, Tune's own loggers.  Both run in one Ray session on two CPUs, one after the other.  "chain, 50 epochs": as many
+reports as a search on CIFAR-10 makes.  With --nodes, trials sleep for --seconds, a third more or less, and report five
+epochs; "busy" is the share of all GPUs' time that trials slept, from when every GPU had its first trial (64 processes
+take long to start on two CPUs) to when the last trial began.
 """
 
 import argparse
 import os
-import sys
+import random
+import statistics
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.cluster_utils import Cluster
 
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
@@ -27,8 +35,11 @@ from orchestrator.progress import Progress
 from orchestrator.searching import SearchListener
 from orchestrator.trials import TrialSpec, report, run_trials
 from pcdarts.config import SearchConfig
+from pcdarts.presets import digits
 from pcdarts.results import EpochRecord, SearchResult
+from pcdarts.search import search
 from tests.analysis.synthetic import epoch_rows, search_row
+from tests.benchmarks.sleeping import sleeping_trial
 
 EDGE = 200
 """Searches at the start and at the end whose times are compared."""
@@ -153,6 +164,109 @@ def plain(trials: int, epochs: int) -> Measurement:
     return clock.measurement()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Utilisation:
+    """How busy the GPUs were kept."""
+
+    gpus: int
+    """GPUs of all nodes."""
+    trials: int
+    """Trials that ran."""
+    seconds: float
+    """Length of the time that was looked at."""
+    busy: float
+    """Share of the GPUs' time in it that trials took."""
+
+
+class SleepListener(SearchListener):
+    """A study's listener: sleeping trials stand for searches, whose rows it writes."""
+
+    def __init__(self, *arguments: Any, epochs: int) -> None:
+        super().__init__(*arguments)
+        self.epoch_rows, self.result = contents(epochs)
+        self.times: list[tuple[float, float]] = []
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """Store what a search would have reported."""
+        content = report["content"]
+        if report["kind"] == "result":
+            self.times.append((content["began"], content["ended"]))
+        full = self.result if report["kind"] == "result" else self.epoch_rows[content["epoch"]]
+        super().reported(spec, {"kind": report["kind"], "content": full})
+
+
+def utilisation(nodes: int, gpus: int, rounds: int, seconds: float, root: str) -> Utilisation:
+    """Keep nodes with logical GPUs busy with trials that sleep."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(nodes):
+        cluster.add_node(num_cpus=gpus, num_gpus=gpus)
+    connect(cluster.address)
+    slots, epochs, draw = nodes * gpus, 5, random.Random(0)
+    configs = [
+        SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in range(slots * rounds)
+    ]
+    specs = [
+        TrialSpec(key=c.search_id, root=root, config=c, genotype=str(seconds * draw.uniform(2 / 3, 4 / 3)))
+        for c in configs
+    ]
+    with Progress("sleeping", {spec.key: epochs for spec in specs}) as progress:
+        listener = SleepListener(smoke(), ResultStore(root), progress, epochs=epochs)
+        run_trials(sleeping_trial, specs, listener, resources=TrialResources(cpus=1, gpus=1), max_failures=0)
+    ray.shutdown()
+    cluster.shutdown()
+    return busy(listener.times, slots)
+
+
+def busy(times: Sequence[tuple[float, float]], slots: int) -> Utilisation:
+    """The share of the slots' time that trials took between the first `slots` starts and the last one."""
+    begins = sorted(began for began, _ in times)
+    start, end = begins[slots - 1], begins[-1]
+    taken = sum(max(0.0, min(ended, end) - max(began, start)) for began, ended in times)
+    return Utilisation(gpus=slots, trials=len(times), seconds=end - start, busy=taken / slots / (end - start))
+
+
+def timed_search(trial: dict[str, Any]) -> None:
+    """A real search that reports how long it took as a whole."""
+    spec: TrialSpec = trial["spec"]
+    start = time.perf_counter()
+    search(spec.config)
+    report("seconds", {"seconds": time.perf_counter() - start})
+
+
+class Seconds:
+    """A listener that collects the seconds of searches."""
+
+    def __init__(self) -> None:
+        self.found: list[float] = []
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """Keep the seconds."""
+        self.found.append(report["content"]["seconds"])
+
+    def started(self, spec: TrialSpec) -> None:
+        """Nothing to do."""
+
+    def tick(self) -> None:
+        """Nothing to do."""
+
+    def retried(self, spec: TrialSpec, traceback: str) -> None:
+        """Nothing is tried again."""
+
+    def failed(self, spec: TrialSpec, traceback: str) -> None:
+        """A search that fails ends the benchmark."""
+        raise RuntimeError(traceback)
+
+
+def seconds_of_searches(at_once: int, searches: int) -> float:
+    """Median time of a search with so many at once, one thread each; the first ones, which warm up, are left out."""
+    configs = [replace(digits(), seed=seed, epochs=2, warmup_epochs=1, threads=1) for seed in range(searches)]
+    specs = [TrialSpec(key=config.search_id, root="", config=config) for config in configs]
+    listener = Seconds()
+    resources = TrialResources(cpus=1)
+    run_trials(timed_search, specs, listener, resources=resources, max_failures=0, max_concurrent=at_once)
+    return statistics.median(listener.found[at_once : len(specs) + 1 - at_once])
+
+
 def line(name: str, m: Measurement) -> str:
     """A row of the table."""
     return (
@@ -166,22 +280,54 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--searches", type=int, default=2000, help="searches through the chain")
     parser.add_argument("--plain", type=int, default=40, help="trials under plain Ray Tune")
-    parser.add_argument("--epochs", type=int, default=1, help="epochs that a search reports")
+    parser.add_argument("--long", type=int, default=60, help="searches through the chain that report 50 epochs")
+    parser.add_argument("--pair", action="store_true", help="compare two real searches at once with one at a time")
+    parser.add_argument("--nodes", type=int, default=0, help="simulate so many nodes")
+    parser.add_argument("--gpus", type=int, default=8, help="logical GPUs of a simulated node")
+    parser.add_argument("--rounds", type=int, default=6, help="trials for each simulated GPU")
+    parser.add_argument("--seconds", type=float, default=20.0, help="mean time of a simulated trial")
     options = parser.parse_args(argv)
-    connect("local")
-    print("| driver | trials | s a trial | last / first | kB a trial | MB |", flush=True)
-    print("|---|---:|---:|---:|---:|---:|", flush=True)
     with tempfile.TemporaryDirectory() as root:
-        ours = chain(options.searches, options.epochs, root)
-        print(line("chain", ours), flush=True)
-        store = ResultStore(root)
-        start = time.perf_counter()
-        rows = len(store.read(SEARCHES)), len(store.read(EPOCHS))
-        print(f"rows {rows} read in {time.perf_counter() - start:.2f} s", file=sys.stderr)
-    if options.plain:
-        theirs = plain(options.plain, options.epochs)
+        if options.nodes:
+            u = utilisation(options.nodes, options.gpus, options.rounds, options.seconds, root)
+            print(f"{u.gpus} logical GPUs, {u.trials} trials: busy {u.busy:.1%} of {u.seconds:.0f} s")
+        elif options.pair:
+            connect("local")
+            alone, together = seconds_of_searches(1, 4), seconds_of_searches(2, 6)
+            print(f"a search takes {alone:.1f} s alone, {together:.1f} s beside another: {2 * alone / together:.2f} x")
+        else:
+            connect("local")
+            compare_with_plain_tune(options.searches, options.plain, options.long, root)
+
+
+def compare_with_plain_tune(searches: int, trials: int, long: int, root: str) -> None:
+    """Print the table of the chain and plain Tune."""
+    print(
+        "| driver | trials | s a trial | last / first | kB a trial | MB |\n|---|---:|---:|---:|---:|---:|", flush=True
+    )
+    ours = chain(searches, 1, f"{root}/one")
+    print(line("chain", ours), flush=True)
+    if long:
+        print(line("chain, 50 epochs", chain(long, 50, f"{root}/long")), flush=True)
+    if trials:
+        theirs = plain(trials, 1)
         print(line("plain Tune", theirs), flush=True)
         print(f"\nplain Tune / chain: {theirs.seconds_each / ours.seconds_each:.1f} times the seconds a trial")
+    store = ResultStore(f"{root}/one")
+    seconds = [_seconds(lambda: store.read(SEARCHES))]
+    for table in (SEARCHES, EPOCHS):
+        store.compact(table)
+    seconds += [_seconds(lambda: store.read(SEARCHES)), _seconds(lambda: store.read(EPOCHS))]
+    print(
+        f"{searches} searches are read in {seconds[0]:.2f} s, compacted in {seconds[1]:.2f} s, "
+        f"their epochs in {seconds[2]:.2f} s"
+    )
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -2,15 +2,23 @@
 
 import pytest
 
+from analysis import packs
+from analysis.patience import StorageError
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
-from tests.benchmarks.orchestration import chain
+from cluster.connect import TrialResources
+from orchestrator.trials import TrialSpec, run_trials
+from pcdarts.config import SearchConfig
+from tests.benchmarks.orchestration import Seconds, Utilisation, busy, chain, search_without_work
 
 
-def test_searches_that_compute_nothing_fill_the_tables(ray_session, tmp_path):
+def test_searches_that_compute_nothing_fill_the_tables(ray_session, tmp_path, monkeypatch):
+    monkeypatch.setattr(packs, "SIZE", 16)
+    monkeypatch.setattr(packs, "LEAST", 16)
     measured = chain(40, 2, str(tmp_path))
     store = ResultStore(str(tmp_path))
     assert len(store.read(SEARCHES)) == 40 and len(store.read(EPOCHS)) == 80
+    assert len(list((tmp_path / "searches").iterdir())) == 2 + 40 - 32  # two packs, and those that ended last
     assert len(measured.seconds) == 40 and measured.seconds_each < 2
 
 
@@ -22,3 +30,20 @@ def test_time_and_memory_of_a_search_do_not_grow_with_their_number(ray_session, 
     print(f"{searches}: {measured.seconds_each:.3f} s, {measured.slowdown:.2f}, {measured.bytes_each / 1e3:.0f} kB")
     assert len(ResultStore(str(tmp_path)).parts(SEARCHES)) == searches
     assert measured.seconds_each <= 0.2 and measured.slowdown <= 1.3 and measured.bytes_each <= 100_000
+
+
+def test_the_share_of_the_time_that_slots_are_busy():
+    times = [(0.0, 4.0), (1.0, 4.0), (4.0, 6.0), (5.0, 9.0)]  # looked at from 1 to 5: one slot idles from 4 to 5
+    assert busy(times, slots=2) == Utilisation(gpus=2, trials=4, seconds=4.0, busy=7 / 8)
+
+
+class Refusing(Seconds):
+    def reported(self, spec, report):
+        raise StorageError("the storage failed for 1 s: disk full")
+
+
+def test_what_a_listener_raises_passes_through_tune(ray_session):
+    configs = [SearchConfig(dataset="synthetic", seed=seed, epochs=1, warmup_epochs=0) for seed in range(2)]
+    specs = [TrialSpec(key=config.search_id, root="", config=config) for config in configs]
+    with pytest.raises(StorageError, match="^the storage failed for 1 s: disk full$"):
+        run_trials(search_without_work, specs, Refusing(), resources=TrialResources(cpus=1), max_failures=0)
