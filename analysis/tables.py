@@ -21,6 +21,7 @@ from analysis.records import (
     RetrainIdentity,
     RetrainJob,
     SearchIdentity,
+    SearchMemory,
     SearchSetting,
     SettingSeeds,
 )
@@ -185,7 +186,7 @@ SEARCHES = Table(
     name="searches",
     key=("search_id",),
     description="One row for every search that ended, failed ones too.",
-    parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, DerivedNetwork, Provenance),
+    parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, SearchMemory, DerivedNetwork, Provenance),
     optional=(SearchConfig, SearchResult),
     required=("k", "seed"),
     imported={"dataset": ("svhn",)},

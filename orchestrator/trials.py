@@ -31,6 +31,8 @@ class TrialSpec:
     """Retraining: the cells."""
     memory_fraction: float = 1.0
     """Share of a GPU's memory that this process may allocate."""
+    predicted_memory: int | None = None
+    """Search: predicted peak memory, bytes; None: not predicted."""
 
 
 class TrialListener(Protocol):
@@ -74,7 +76,7 @@ def run_trials(
     Resources may be named as Ray names them.  KeyboardInterrupt passes through: trials have their checkpoints.
     """
     if isinstance(resources, TrialResources):
-        resources = {"cpu": resources.cpus, "gpu": resources.gpus}
+        resources = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": resources.memory}
     with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),

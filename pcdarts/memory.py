@@ -1,20 +1,24 @@
 """Peak memory of a search, predicted from its configuration: `predict_memory(config) -> MemoryPrediction`.
 
-Nearly all of it is what autograd keeps for the backward pass.  That is a constant and so much an image, so it is
-counted in real steps on two tiny batches of noise of the data set's shape, and continued to the real batch.  No data set
-is read.  Temporary buffers of single kernels are left out, as is what an allocator loses in fragments: whoever packs
-searches by these numbers leaves a margin.
+What autograd keeps for the backward pass, and what kernels hand to each other on the way, is a constant and so much an
+image: it is counted in real steps on two tiny batches of noise of the data set's shape, and continued to the real
+batch.  No data set is read.  Workspaces inside of kernels, and what an allocator loses in fragments, are not counted:
+whoever packs searches by these numbers leaves a margin.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
@@ -38,6 +42,8 @@ class MemoryPrediction:
 
     kept: int
     """What the largest step keeps for its backward pass."""
+    temporary: int
+    """What else lives at the peak of that step: results on their way to the next kernel, and gradients."""
     step: str
     """Which step that is: weights, alpha or eigenvalue."""
     weights: int
@@ -52,7 +58,7 @@ class MemoryPrediction:
     @property
     def total(self) -> int:
         """The sum of the parts."""
-        return self.kept + self.weights + self.optimizer + self.data + self.context
+        return self.kept + self.temporary + self.weights + self.optimizer + self.data + self.context
 
 
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
@@ -71,45 +77,70 @@ def kept_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> in
 
     Storages of the tensors `besides`, such as weights, are not counted.
     """
-    count = _KeptBytes(besides)
-    with torch.autograd.graph.saved_tensors_hooks(count.pack, lambda held: held.tensor):
-        step()
-    return count.peak
+    return step_bytes(step, besides)[0]
 
 
-class _KeptBytes:
-    """Counts the storages of tensors from when autograd saves them until it lets go of them."""
+def step_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> tuple[int, int]:
+    """`kept_bytes`, and the most bytes of all tensors that are made while `step` runs and live at one time."""
+    ignored = {tensor.untyped_storage().data_ptr() for tensor in besides}
+    kept, live = _Bytes(ignored), _Bytes(ignored)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Kept(tensor, kept), lambda held: held.tensor):
+        with _Watch(live):
+            step()
+    return kept.peak, live.peak
 
-    def __init__(self, besides: Iterable[Tensor]) -> None:
-        self.ignored = {tensor.untyped_storage().data_ptr() for tensor in besides}
-        self.users: dict[int, int] = {}
-        self.now = self.peak = 0
 
-    def pack(self, tensor: Tensor) -> "_Held":
-        storage = tensor.untyped_storage()
-        address, size = storage.data_ptr(), storage.nbytes()
-        if address in self.ignored:
-            size = 0
-        self.users[address] = self.users.get(address, 0) + 1
-        if self.users[address] == 1:
+class _Bytes:
+    """Bytes of the storages that something holds at present, each once however many hold it, and their peak."""
+
+    def __init__(self, ignored: Collection[int]) -> None:
+        self.holders: Counter[int] = Counter()
+        self.ignored, self.now, self.peak = ignored, 0, 0
+
+    def hold(self, address: int, size: int) -> None:
+        self.holders[address] += 1
+        if self.holders[address] == 1 and address not in self.ignored:
             self.now += size
             self.peak = max(self.peak, self.now)
-        return _Held(tensor, self, address, size)
 
     def release(self, address: int, size: int) -> None:
-        self.users[address] -= 1
-        if not self.users[address]:
+        self.holders[address] -= 1
+        if not self.holders[address] and address not in self.ignored:
             self.now -= size
 
 
-class _Held:
-    """A saved tensor; autograd drops it with the graph."""
+class _Kept:
+    """A tensor that autograd saved; it is dropped with its graph."""
 
-    def __init__(self, tensor: Tensor, count: _KeptBytes, address: int, size: int) -> None:
-        self.tensor, self.count, self.address, self.size = tensor, count, address, size
+    def __init__(self, tensor: Tensor, count: _Bytes) -> None:
+        storage = tensor.untyped_storage()
+        self.tensor, self.count, self.storage = tensor, count, (storage.data_ptr(), storage.nbytes())
+        count.hold(*self.storage)
 
     def __del__(self) -> None:
-        self.count.release(self.address, self.size)
+        self.count.release(*self.storage)
+
+
+class _Watch(TorchDispatchMode):
+    """Counts the storages that operations make, from then until they are freed."""
+
+    def __init__(self, count: _Bytes) -> None:
+        super().__init__()
+        self.count = count
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = operation(*args, **(kwargs or {}))
+        if not operation.is_view:
+            for tensor in (results,) if isinstance(results, Tensor) else tree_leaves(results):
+                if isinstance(tensor, Tensor):
+                    self._add(tensor.untyped_storage())
+        return results
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = storage.data_ptr(), storage.nbytes()
+        if not self.count.holders[key[0]]:  # else an operation in place
+            self.count.hold(*key)
+            weakref.finalize(storage, self.count.release, *key)
 
 
 @cache
@@ -117,19 +148,22 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     info = DATASETS[config.dataset]
     supernet = make_supernet(config, info.classes, info.image_channels, generator=torch.Generator().manual_seed(0))
     if config.channels_last:
-        supernet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        supernet.to(memory_format=torch.channels_last)
     supernet.drop_path = config.drop_path
     weights = list(supernet.weights().values())
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]
-    kept = {
-        name: _on_line([kept_bytes(lambda: step(_noise(images, info)), state) for images in PROBES], batch)
-        for name, (step, batch) in _steps(config, supernet).items()
-    }
-    largest = max(kept, key=lambda name: kept[name])
-    images = config.max_images or info.train_images
+    found = {}
+    for name, (step, batch) in _steps(config, supernet).items():
+        counts = [step_bytes(partial(step, _noise(images, info)), state) for images in PROBES]
+        kept, live = (_on_line(column, batch) for column in zip(*counts, strict=True))
+        found[name] = (live, kept)
+    largest = max(found, key=lambda name: found[name])
+    live, kept = found[largest]
+    images = min(info.train_images, config.max_images or info.train_images)
     alphas = [p for p in supernet.parameters() if not any(p is weight for weight in weights)]
     return MemoryPrediction(
-        kept=kept[largest],
+        kept=kept,
+        temporary=max(0, live - kept),
         step=largest,
         weights=_bytes(state),
         optimizer=_bytes(weights) * (2 if config.momentum else 1) + 2 * _bytes(alphas),
@@ -169,7 +203,7 @@ def _noise(images: int, info: DatasetInfo) -> Batch:
     return torch.randn(shape, generator=generator), torch.randint(info.classes, (images,), generator=generator)
 
 
-def _on_line(counts: list[int], images: int) -> int:
+def _on_line(counts: Sequence[int], images: int) -> int:
     """Bytes for so many images, on the line through the two counts at PROBES."""
     per_image = (counts[1] - counts[0]) / (PROBES[1] - PROBES[0])
     return round(counts[0] + per_image * (images - PROBES[0]))
