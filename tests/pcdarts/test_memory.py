@@ -7,8 +7,8 @@ import torch
 
 from pcdarts.config import SearchConfig
 from pcdarts.memory import MemoryPrediction, kept_bytes, predict_memory, step_bytes
-from pcdarts.search import SearchState, weight_step
-from pcdarts.stability import dominant_eigenvalue
+from pcdarts.search import SearchState
+from tests.benchmarks.memory import measure_steps
 
 SMALL = SearchConfig(
     dataset="synthetic",
@@ -54,19 +54,6 @@ def test_temporary_tensors_count_while_they_live():
     assert step_bytes(step) == (0, 2 * 1000 * FLOATS)
 
 
-def measured(config: SearchConfig) -> tuple[int, int]:
-    """Bytes kept by the largest real step of a search, and of all its parameters and buffers."""
-    state = SearchState(config)
-    tensors = [*state.supernet.parameters(), *state.supernet.buffers()]
-    generator = torch.Generator().manual_seed(0)
-    train, valid = (next(part.stream(config.batch_size, generator)) for part in (state.train, state.valid))
-    steps = [lambda: weight_step(state, *train), lambda: state.architect.step(train, valid, 0.1)]
-    if config.eigenvalue_every:
-        some = next(state.valid.stream(config.eigenvalue_batch, generator))
-        steps.append(lambda: dominant_eigenvalue(state.supernet, *some, tolerance=10.0, generator=generator))
-    return max(kept_bytes(step, tensors) for step in steps), sum(tensor.nbytes for tensor in tensors)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -87,9 +74,14 @@ def measured(config: SearchConfig) -> tuple[int, int]:
 def test_the_prediction_is_within_15_percent_of_real_steps(changes):
     config = dataclasses.replace(SMALL, **changes)
     prediction = predict_memory(config)
-    kept, weights = measured(config)
+    state = SearchState(config)
+    weights = sum(tensor.nbytes for tensor in (*state.supernet.parameters(), *state.supernet.buffers()))
+    steps = measure_steps(state)
+    assert prediction.step == max(steps, key=lambda name: steps[name][1])
+    kept, live = steps[prediction.step]
     assert prediction.kept + prediction.weights == pytest.approx(kept + weights, rel=0.15)
     assert prediction.weights == weights
+    assert prediction.kept + prediction.temporary == pytest.approx(live, rel=0.15)
 
 
 def test_second_order_is_the_largest_step_and_knows_it():
