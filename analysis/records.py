@@ -57,6 +57,15 @@ class SettingSeeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchMemory:
+    """What was known of a search's memory before it began."""
+
+    predicted_memory_bytes: int | None = None
+    """Peak memory as predicted from the configuration: what the largest step keeps for its backward pass and hands from
+    kernel to kernel, weights, optimizers, data and a constant for the process; bytes. Beside peak_memory_bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DerivedNetwork:
     """Size of the network that is built from the found cells, at the size at which it would be retrained."""
 

@@ -22,6 +22,7 @@ from analysis.records import (
     RetrainIdentity,
     RetrainJob,
     SearchIdentity,
+    SearchMemory,
     SearchSetting,
     SettingSeeds,
 )
@@ -190,7 +191,7 @@ SEARCHES = Table(
     name="searches",
     key=("search_id",),
     description="One row for every search that ended, failed ones too.",
-    parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, DerivedNetwork, Provenance),
+    parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, SearchMemory, DerivedNetwork, Provenance),
     optional=(SearchConfig, SearchResult),
     required=("k", "seed"),
     imported={"dataset": ("svhn",)},

@@ -1,5 +1,6 @@
 """Connect to a running Ray cluster, or start Ray on this machine, and refuse work that no node can hold."""
 
+import dataclasses
 import logging
 import os
 import socket
@@ -13,6 +14,7 @@ import ray
 import ray.exceptions
 from ray._private import ray_constants, services
 from ray.job_config import JobConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.authentication import private_token
 
@@ -25,6 +27,8 @@ class TrialResources:
     """CPUs."""
     gpus: float = 0.0
     """GPUs; a fraction shares one."""
+    memory: int = 0
+    """Memory of the node, bytes; 0: none is reserved."""
 
 
 def connect(address: str = "") -> None:
@@ -100,9 +104,15 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
     With `autoscaling` the nodes of today say nothing about those of tomorrow, and nothing is refused.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes)
-    if fits or autoscaling:
+    if autoscaling or any(_holds(node, wanted) for node in nodes):
         return
+    if others := [node for node in nodes if _holds(node, dataclasses.replace(wanted, memory=0))]:
+        most = int(max(node.get("memory", 0) for node in others))
+        raise ValueError(
+            f"a search is predicted to need {gigabytes(wanted.memory)} of memory, but no node has more than "
+            f"{gigabytes(most)} for Ray; lower --batch-size, --eigenvalue-batch or --channels, raise --k, or reserve "
+            "less with --memory-per-trial"
+        )
     largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
     raise ValueError(
         f"a trial wants {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, but the largest of {len(nodes)} nodes has "
@@ -121,6 +131,28 @@ def run_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tria
         raise
 
 
+def on_gpus(function: Callable[[], int]) -> list[int]:
+    """Call a function on every node that has a GPU, where it sees one of them."""
+    remote: Any = ray.remote(num_cpus=0, num_gpus=0.001)(function)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0]
+    return ray.get(  # type: ignore[no-any-return]
+        [
+            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+            for node in nodes
+        ]
+    )
+
+
+def _holds(node: dict[str, float], wanted: TrialResources) -> bool:
+    asked = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": wanted.memory}
+    return all(node.get(name, 0) >= amount for name, amount in asked.items())
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as people read them."""
+    return f"{count / 1e9:.1f} GB"
+
+
 def slots(wanted: TrialResources) -> int:
     """How many trials of this size the nodes of the connected cluster can hold at once."""
     total = 0
@@ -128,5 +160,6 @@ def slots(wanted: TrialResources) -> int:
         if node["Alive"]:
             by_cpu = node["Resources"].get("CPU", 0) / wanted.cpus
             by_gpu = node["Resources"].get("GPU", 0) / wanted.gpus if wanted.gpus else by_cpu
-            total += int(min(by_cpu, by_gpu))
+            by_memory = node["Resources"].get("memory", 0) / wanted.memory if wanted.memory else by_cpu
+            total += int(min(by_cpu, by_gpu, by_memory))
     return total

@@ -9,12 +9,13 @@ from functools import partial
 
 import torch
 
-from cluster.connect import slots
+from cluster.connect import gigabytes, slots
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
+from orchestrator.packing import predicted_bytes, searches_per_gpu, smallest_gpu
 from orchestrator.storage import check_writable, join
-from orchestrator.study import prepare_trials
-from pcdarts.config import SearchConfig, learning_rate_advice
+from orchestrator.study import prepare_searches
+from pcdarts.config import RetrainConfig, SearchConfig, learning_rate_advice
 from pcdarts.data import check_dataset
 from pcdarts.search import SearchState, weight_step
 
@@ -30,9 +31,10 @@ def check(
     searches = study.searches()
     say(f"{study.name}: {len(searches)} searches of {search.epochs} epochs on {search.dataset}")
     checks: dict[str, Callable[[], str]] = {
-        "data": lambda: check_dataset(search.dataset, search.data_dir),
+        **{what: partial(check_dataset, *where) for what, where in _data(study, data_dir).items()},
         "storage": lambda: _storage(join(storage, study.name)),
-        "cluster": lambda: _cluster(search, options),
+        "memory": lambda: _memory(searches),
+        "cluster": lambda: _cluster(search, searches, options),
         "learning rate": lambda: learning_rate_advice(search) or "follows the batch size",
     }
     failed = []
@@ -45,8 +47,8 @@ def check(
     if failed:
         say("  cost: not estimated before the failed checks pass")
     else:
-        trained = sum(config.method != "random" for config in searches)
-        say(f"  cost: {_cost(search, trained, options) if trained else 'random cells cost nothing'}")
+        trained = any(config.method != "random" for config in searches)
+        say(f"  cost: {_cost(search, searches, options) if trained else 'random cells cost nothing'}")
     return len(failed)
 
 
@@ -55,12 +57,41 @@ def _storage(root: str) -> str:
     return f"{root} can be written to"
 
 
-def _cluster(config: SearchConfig, options: RunOptions) -> str:
-    wanted = prepare_trials(config, options)
-    return f"{slots(wanted)} searches at once, each with {wanted.cpus} CPUs and {wanted.gpus:g} GPUs"
+def _data(study: StudyConfig, data_dir: str | None) -> dict[str, tuple[str, str]]:
+    """Data sets, and where they lie, of all that a study trains; each once."""
+    users: dict[str, SearchConfig | RetrainConfig] = {"data": study.search, "data of the retraining": study.retrain}
+    if study.proxy.top:
+        users["data of the proxy retraining"] = study.proxy.recipe
+    wanted: dict[str, tuple[str, str]] = {}
+    for what, config in users.items():
+        where = (config.dataset, data_dir or config.data_dir)
+        if where not in wanted.values():
+            wanted[what] = where
+    return wanted
 
 
-def _cost(config: SearchConfig, searches: int, options: RunOptions) -> str:
+def _memory(searches: list[SearchConfig]) -> str:
+    """Predicted memory of the searches."""
+    predicted = predicted_bytes(searches, gpu=False).values()
+    if not predicted:
+        return "random cells need none"
+    least, most = gigabytes(min(predicted)), gigabytes(max(predicted))
+    return f"about {most if least == most else f'{least} to {most}'} a search on a CPU"
+
+
+def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
+    """Room for trials; raises ValueError where there is none."""
+    wanted, predicted = prepare_searches(config, searches, options)
+    text = f"{slots(wanted)} searches at once, each with {wanted.cpus} CPUs and {wanted.gpus:g} GPUs"
+    if wanted.memory:
+        text += f", for which {gigabytes(wanted.memory)} of a node's memory are reserved"
+    if wanted.gpus and options.gpus_per_trial < 0 and predicted and (memory := smallest_gpu()):
+        need = max(predicted.values())
+        text += f"; about {gigabytes(need)} a search: {searches_per_gpu(need, memory)} to a GPU of {gigabytes(memory)}"
+    return text
+
+
+def _cost(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
     """Time of all searches, from a few steps on this machine; other machines differ."""
     state = SearchState(config)
     weights: list[float] = []
@@ -73,8 +104,9 @@ def _cost(config: SearchConfig, searches: int, options: RunOptions) -> str:
     epochs_with_alpha = config.epochs - config.warmup_epochs
     weight_step_seconds, alpha_step_seconds = (_extrapolated(times, config.batch_size) for times in (weights, alpha))
     one = steps * (weight_step_seconds * config.epochs + alpha_step_seconds * epochs_with_alpha)
-    at_once = max(1, min(searches, slots(prepare_trials(config, options))))
-    total = one * math.ceil(searches / at_once)
+    trained = sum(config.method != "random" for config in searches)
+    at_once = max(1, min(trained, slots(prepare_searches(config, searches, options)[0])))
+    total = one * math.ceil(trained / at_once)
     return (
         f"about {_span(one)} a search, {_span(total)} in all with {at_once} at once "
         f"(extrapolated from steps of {PROBES[0]} and {PROBES[1]} images on {state.device}; validation comes on top)"

@@ -12,7 +12,10 @@ class RunOptions:
     address: str = ""
     """Ray cluster: host:port, auto, or local; empty: RAY_ADDRESS, a cluster that runs here, or a local one."""
     gpus_per_trial: float = -1.0
-    """GPUs of a search or retraining, fractions share one; -1: one where the cluster has GPUs, else none."""
+    """GPUs of a search or retraining, fractions share one; -1: on GPUs, one for a retraining, and for a search the part
+    that its predicted memory needs; none where the cluster has no GPUs."""
+    memory_per_trial: float = -1.0
+    """Memory of a CPU node that a search reserves, GB; -1: as predicted; 0: none."""
     max_concurrent: int = 0
     """Trials at once; 0: as many as fit."""
     max_failures: int = 2

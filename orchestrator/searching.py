@@ -103,6 +103,7 @@ class SearchListener:
             study=self.study.name,
             status=status,
             error=error,
+            predicted_memory_bytes=spec.predicted_memory,
             setting=self.study.setting(spec.config),
             sampling_rate=None if spec.config.method == "random" else 1 / spec.config.k,
         )

@@ -21,6 +21,7 @@ from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.failures import FailureLog, noticed
 from orchestrator.options import RunOptions
+from orchestrator.packing import pack, predicted_bytes
 from orchestrator.progress import Progress
 from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import RetrainListener, retrain_trial
@@ -159,11 +160,20 @@ def failures(store: ResultStore, queue: RetrainQueue) -> int:
 def _search(
     study: StudyConfig, store: ResultStore, root: str, configs: list[SearchConfig], options: RunOptions
 ) -> None:
-    resources = prepare_trials(study.search, options)
+    resources, predicted = prepare_searches(study.search, configs, options)
     run_on_worker(_probe_data, study.search, resources)
     fraction = _memory_fraction(resources)
     root = absolute(root)
-    specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
+    specs = [
+        TrialSpec(
+            key=config.search_id,
+            root=root,
+            config=config,
+            memory_fraction=fraction,
+            predicted_memory=predicted.get(config.search_id),
+        )
+        for config in configs
+    ]
     before = _ended(store, {config.search_id for config in configs})
     with Progress(
         "searches",
@@ -192,6 +202,15 @@ def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) ->
     resources = TrialResources(cpus=config.threads, gpus=gpus)
     require_fit(resources, autoscaling=options.autoscaling)
     return resources
+
+
+def prepare_searches(
+    common: SearchConfig, configs: Sequence[SearchConfig], options: RunOptions
+) -> tuple[TrialResources, dict[str, int]]:
+    """`prepare_trials` for searches, which share GPUs and nodes by their predicted memory; and that, by search id."""
+    resources = prepare_trials(common, options)
+    predicted = predicted_bytes(configs, gpu=resources.gpus > 0)
+    return pack(resources, max(predicted.values(), default=0), options), predicted
 
 
 def _probe_data(config: SearchConfig | RetrainConfig) -> None:

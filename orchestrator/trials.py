@@ -31,6 +31,8 @@ class TrialSpec:
     """Retraining: the cells."""
     memory_fraction: float = 1.0
     """Share of a GPU's memory that this process may allocate."""
+    predicted_memory: int | None = None
+    """Search: predicted peak memory, bytes; None: not predicted."""
 
 
 class TrialListener(Protocol):
@@ -78,7 +80,7 @@ def run_trials(
     what the listener raises.
     """
     if isinstance(resources, TrialResources):
-        resources = {"cpu": resources.cpus, "gpu": resources.gpus}
+        resources = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": resources.memory}
     callback = _ListenerCallback(listener)
     with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
         tuner = tune.Tuner(

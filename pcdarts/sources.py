@@ -39,10 +39,19 @@ class DatasetInfo:
     """Padding of the random crop, pixels."""
     flip: bool
     """Whether images are mirrored at random."""
+    train_images: int = 0
+    """Training images that are kept in memory, of the official files; 0: none are."""
 
 
 def _info(
-    name: str, classes: int, size: int, mean: tuple[float, ...], std: tuple[float, ...], padding: int, flip: bool
+    name: str,
+    classes: int,
+    size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    padding: int,
+    flip: bool,
+    images: int,
 ) -> DatasetInfo:
     return DatasetInfo(
         name=name,
@@ -53,6 +62,7 @@ def _info(
         std=std,
         crop_padding=padding,
         flip=flip,
+        train_images=images,
     )
 
 
@@ -63,12 +73,12 @@ IMAGENET_STATISTICS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DATASETS = {
     info.name: info
     for info in (
-        _info("digits", 10, 8, (0.3053,), (0.3759,), 1, False),
-        _info("fashion-mnist", 10, 28, (0.2860,), (0.3530,), 2, True),
-        _info("cifar10", 10, 32, *CIFAR10_STATISTICS, 4, True),
-        _info("cifar100", 100, 32, *CIFAR100_STATISTICS, 4, True),
-        _info("imagenet", 1000, 224, *IMAGENET_STATISTICS, 0, True),
-        _info("synthetic", 4, 16, (0.5,) * 3, (0.2,) * 3, 2, True),
+        _info("digits", 10, 8, (0.3053,), (0.3759,), 1, False, 1437),
+        _info("fashion-mnist", 10, 28, (0.2860,), (0.3530,), 2, True, 60_000),
+        _info("cifar10", 10, 32, *CIFAR10_STATISTICS, 4, True, 50_000),
+        _info("cifar100", 100, 32, *CIFAR100_STATISTICS, 4, True, 50_000),
+        _info("imagenet", 1000, 224, *IMAGENET_STATISTICS, 0, True, 0),
+        _info("synthetic", 4, 16, (0.5,) * 3, (0.2,) * 3, 2, True, 320),
     )
 }
 """The data sets by name.  ImageNet's number of classes is the official one; a folder tree may hold fewer."""

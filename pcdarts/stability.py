@@ -65,13 +65,11 @@ def dominant_eigenvalue(
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes a while to import
 
-    architecture = supernet.architecture
-    alphas = [architecture.alphas_normal, architecture.alphas_reduce]
+    alphas = _alphas(supernet)
     size = sum(alpha.numel() for alpha in alphas)
     start = torch.randn(size, generator=generator, dtype=torch.float64).numpy()
     with supernet.reference(), drawing_from(supernet, generator), torch.enable_grad():
-        loss = _loss(supernet, images, labels)
-        gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, alphas, create_graph=True)])
+        gradient = alpha_gradient(supernet, images, labels)
 
         def product(vector: Any) -> Any:
             """The Hessian times a vector (size,): the derivative of the gradient along it."""
@@ -99,6 +97,19 @@ def dominant_eigenvalue(
         except ArpackNoConvergence:
             return math.nan
     return float(value)
+
+
+def alpha_gradient(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the loss in the alphas of both cells, in a row, that can itself be differentiated.
+
+    Its graph is what the measurement keeps in memory.  Of images (N, C, H, W) and labels (N,).
+    """
+    gradients = torch.autograd.grad(_loss(supernet, images, labels), _alphas(supernet), create_graph=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def _alphas(supernet: Supernet) -> list[Tensor]:
+    return [supernet.architecture.alphas_normal, supernet.architecture.alphas_reduce]
 
 
 @contextmanager

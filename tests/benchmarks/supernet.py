@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pcdarts.config import SearchConfig
 from pcdarts.fast_supernet import FastSupernet
+from pcdarts.memory import kept_bytes
 from pcdarts.supernet import Supernet
 
 CLASSES = 10
@@ -97,21 +98,6 @@ def make_step(network: nn.Module, batch: int, size: int) -> Step:
         return functional.cross_entropy(network(images), labels)
 
     return step
-
-
-def kept_bytes(step: Step) -> int:
-    storages: dict[int, int] = {}
-    tensors = []  # kept alive, so that no address is counted for two storages
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        storages[storage.data_ptr()] = storage.nbytes()
-        tensors.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        step()
-    return sum(storages.values())
 
 
 def count_kernels(step: Step) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from orchestrator.storage import checkpoint, create_or_open, open_study
 from orchestrator.study import missing_searches, run_study, work_queue
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
+from pcdarts.memory import predict_memory
 from pcdarts.search import search
 
 LOCAL = RunOptions(address="local")
@@ -58,6 +59,8 @@ def test_every_search_has_its_rows_and_the_best_cell_is_retrained(finished):
     assert sorted(searches["search_id"]) == sorted(config.search_id for config in smoke().searches())
     assert set(searches["status"]) == {"completed"} and set(searches["setting"]) == {"k=1", "k=2"}
     assert set(zip(searches["k"], searches["sampling_rate"], strict=True)) == {(1, 1.0), (2, 0.5)}
+    predicted = {config.search_id: predict_memory(config).total for config in smoke().searches()}
+    assert dict(zip(searches["search_id"], searches["predicted_memory_bytes"], strict=True)) == predicted
     epochs = pd.read_parquet(finished / "epochs")
     assert epochs.groupby("search_id").size().tolist() == [2] * 4
     assert epochs["alpha_trained"].tolist() == [False, True] * 4

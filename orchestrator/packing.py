@@ -1,0 +1,69 @@
+"""How many searches share a GPU, or the memory of a node, by what each of them is predicted to need.
+
+Never run on a GPU: what was tried are the arithmetic, with invented sizes of GPUs, and the memory of nodes.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import torch
+
+from cluster.connect import TrialResources, gigabytes, on_gpus, require_fit
+from orchestrator.options import RunOptions
+from pcdarts.config import SearchConfig
+from pcdarts.memory import predict_memory
+
+MARGIN = 0.8
+"""Share of a GPU's memory that predictions may fill: kernels' workspaces and fragments of the allocator come on top."""
+
+
+def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, int]:
+    """Predicted peak memory of searches by their ids; those that train nothing are left out."""
+    predictions = {config.search_id: predict_memory(config, gpu=gpu) for config in configs}
+    return {key: prediction.total for key, prediction in predictions.items() if prediction}
+
+
+def pack(resources: TrialResources, wanted: int, options: RunOptions) -> TrialResources:
+    """What a search of `wanted` predicted bytes reserves: a part of a GPU, or memory of a node.
+
+    --gpus-per-trial and --memory-per-trial replace the prediction.  Raises ValueError where a search fits nowhere.
+    """
+    if resources.gpus:
+        memory = smallest_gpu() if wanted and options.gpus_per_trial < 0 else 0
+        return dataclasses.replace(resources, gpus=gpu_share(wanted, memory)) if memory else resources
+    if options.memory_per_trial >= 0:
+        wanted = round(options.memory_per_trial * 1e9)
+    elif options.autoscaling:  # node types may not tell their memory, and would never be started
+        wanted = 0
+    resources = dataclasses.replace(resources, memory=wanted)
+    require_fit(resources, autoscaling=options.autoscaling)
+    return resources
+
+
+def searches_per_gpu(wanted: int, memory: int) -> int:
+    """How many searches of `wanted` predicted bytes share a GPU of `memory` bytes.
+
+    Raises ValueError where not even one fits.
+    """
+    if wanted > memory:
+        raise ValueError(
+            f"a search is predicted to need {gigabytes(wanted)}, but the smallest GPU has {gigabytes(memory)}; lower "
+            "--batch-size, --eigenvalue-batch or --channels, raise --k, or give --gpus-per-trial 1 to try it anyway"
+        )
+    return max(1, math.floor(MARGIN * memory / wanted))
+
+
+def gpu_share(wanted: int, memory: int) -> float:
+    """Part of a GPU that one of `searches_per_gpu` reserves."""
+    # Ray counts in ten-thousandths and rounds: six sixths must not be more than one.
+    return math.floor(10_000 / searches_per_gpu(wanted, memory)) / 10_000
+
+
+def smallest_gpu() -> int:
+    """Memory of the smallest GPU of the connected cluster, bytes; 0 where its GPUs are none that PyTorch knows."""
+    return min((memory for memory in on_gpus(_gpu_memory) if memory), default=0)
+
+
+def _gpu_memory() -> int:
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else 0
