@@ -9,6 +9,7 @@ from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
+from orchestrator.sharing import SharedData, images_of
 from orchestrator.storage import checkpoint
 from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.complexity import network_complexity
@@ -18,7 +19,7 @@ from pcdarts.search import search
 from pcdarts.training import limit_gpu_memory
 
 
-def search_trial(trial: dict[str, Any]) -> None:
+def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> None:
     """One search on a worker: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
     limit_gpu_memory(spec.memory_fraction)
@@ -26,7 +27,8 @@ def search_trial(trial: dict[str, Any]) -> None:
     def on_epoch(record: EpochRecord) -> None:
         report("epoch", asdict(record))
 
-    result = search(spec.config, checkpoint=checkpoint(spec.root, spec.key), on_epoch=on_epoch)
+    file, data = checkpoint(spec.root, spec.key), images_of(spec.config, shared or {})
+    result = search(spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
     report("result", asdict(result))
 
 

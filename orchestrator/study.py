@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from ray import tune
 
 from analysis.report import write_report
 from analysis.store import ResultStore
@@ -25,11 +26,12 @@ from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import RetrainListener, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
 from orchestrator.sequential import added_searches, further_searches, setting_rows
+from orchestrator.sharing import share_data
 from orchestrator.storage import absolute, create_or_open
 from orchestrator.training import COORDINATOR, jobs_at_once, make_team
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import retrain_batches, search_batches
+from pcdarts.data import retrain_batches
 from pcdarts.retrain import notes as retrain_notes
 from pcdarts.search import notes
 
@@ -151,7 +153,7 @@ def _search(
     study: StudyConfig, store: ResultStore, root: str, configs: list[SearchConfig], options: RunOptions
 ) -> None:
     resources = prepare_trials(study.search, options)
-    run_on_worker(_probe_data, study.search, resources)
+    shared = share_data(configs, resources)
     fraction = _memory_fraction(resources)
     root = absolute(root)
     specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
@@ -163,7 +165,8 @@ def _search(
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:
-        _run(search_trial, specs, SearchListener(study, store, progress), resources, options)
+        trial = tune.with_parameters(search_trial, shared=shared)
+        _run(trial, specs, SearchListener(study, store, progress), resources, options)
 
 
 def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:
@@ -185,12 +188,9 @@ def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) ->
     return resources
 
 
-def _probe_data(config: SearchConfig | RetrainConfig) -> None:
+def _probe_data(config: RetrainConfig) -> None:
     """Load the data once where trials will run: a missing file stops the study here, not every trial."""
-    if isinstance(config, SearchConfig):
-        search_batches(config, torch.device("cpu"))
-    else:
-        retrain_batches(config, torch.device("cpu"))
+    retrain_batches(config, torch.device("cpu"))
 
 
 def _memory_fraction(resources: TrialResources) -> float:
