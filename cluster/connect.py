@@ -1,10 +1,11 @@
 """Connect to a running Ray cluster, or start Ray on this machine, and refuse work that no node can hold."""
 
+import contextlib
 import logging
 import os
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import ray
 import ray.exceptions
 from ray._private import ray_constants, services
 from ray.job_config import JobConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.authentication import private_token
 
@@ -100,7 +102,7 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
     With `autoscaling` the nodes of today say nothing about those of tomorrow, and nothing is refused.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fits = any(node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus for node in nodes)
+    fits = any(_holds(node, wanted) for node in nodes)
     if fits or autoscaling:
         return
     largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
@@ -116,17 +118,13 @@ def run_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tria
     return _answer(remote.remote(argument))
 
 
-def keep_on_worker(
-    function: Callable[[Any], Any], argument: Any, resources: TrialResources
-) -> "ray.ObjectRef[Any]":
+def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> "ray.ObjectRef[Any]":
     """Like `run_on_worker`, but the result stays in the object store of the node that computed it.
 
     If that node is lost, Ray computes the result again.
     """
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, num_returns=2)(
-        lambda argument: (None, function(argument))
-    )
-    done, result = remote.remote(argument)
+    remote: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(lambda: (None, function(argument)))
+    done, result = remote.options(num_returns=2).remote()
     _answer(done)  # of the two the small one: the other would be copied to this node
     return result
 
@@ -138,6 +136,34 @@ def _answer(task: "ray.ObjectRef[Any]") -> Any:
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from None
         raise
+
+
+def other_nodes(wanted: TrialResources) -> dict[str, str]:
+    """Ids and addresses of the nodes, beside this one, that can hold a trial."""
+    here = ray.get_runtime_context().get_node_id()
+    return {
+        node["NodeID"]: node["NodeManagerAddress"]
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and _holds(node["Resources"], wanted)
+    }
+
+
+def run_on_nodes(function: Callable[[Any], Any], argument: Any, nodes: Iterable[str]) -> dict[str, Any]:
+    """Call a function once on each of some nodes, by their ids; a node that is lost meanwhile gives no result."""
+    remote: Any = ray.remote(num_cpus=0)(function)
+    tasks = {
+        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(argument)
+        for node in nodes
+    }
+    results = {}
+    for node, task in tasks.items():
+        with contextlib.suppress(ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+            results[node] = ray.get(task)
+    return results
+
+
+def _holds(node: dict[str, float], wanted: TrialResources) -> bool:
+    return node.get("CPU", 0) >= wanted.cpus and node.get("GPU", 0) >= wanted.gpus
 
 
 def slots(wanted: TrialResources) -> int:

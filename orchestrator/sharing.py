@@ -4,18 +4,25 @@ Images are read once, by a task on a worker.  They stay in Ray's object store, w
 compute from views into it.  ImageNet is a tree of image files and is read from there instead.
 """
 
+import os
+import time
+import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
 import ray.exceptions
 import torch
 
-from cluster.connect import TrialResources, keep_on_worker
+from cluster.connect import TrialResources, keep_on_worker, other_nodes, run_on_nodes
 from pcdarts.config import SearchConfig
 from pcdarts.data import search_batches
 from pcdarts.sources import Images, Parts, load
+
+Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
+"""Calls a function with a path on some nodes, as `run_on_nodes` does."""
 
 SharedData = dict[tuple[str, str], Any]
 """References to arrays in the object store, by data set and data folder."""
@@ -41,7 +48,7 @@ def images_of(config: SearchConfig, shared: SharedData) -> Parts | None:
         arrays = ray.get(reference, timeout=PATIENCE)
     except (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
         return None
-    return arrays and _tensors(arrays)
+    return None if arrays is None else _tensors(arrays)
 
 
 def _key(config: SearchConfig) -> tuple[str, str]:
@@ -60,3 +67,32 @@ def _tensors(arrays: list[Any]) -> Parts:
         warnings.simplefilter("ignore")  # they cannot be written to, and nobody does
         train, test = (Images(*map(torch.from_numpy, part)) for part in arrays)
     return train, test
+
+
+def require_shared(root: str, wanted: TrialResources, look: Look = run_on_nodes) -> None:
+    """Raise ValueError where a node that may run trials does not see the study folder that this process sees.
+
+    Object stores, named by a URI, are the same everywhere.
+    """
+    nodes = {} if "://" in root else other_nodes(wanted)
+    if not nodes:
+        return
+    probe = Path(root, f".seen-{uuid.uuid4().hex}").absolute()
+    probe.touch()
+    try:
+        seen = look(_appears, str(probe), nodes)
+    finally:
+        probe.unlink()
+    if blind := sorted(nodes[node] for node, sees in seen.items() if not sees):
+        raise ValueError(
+            f"storage {root!r} is not the same folder on the nodes {', '.join(blind)}, where trials would lose their "
+            "checkpoints; give --storage a folder that all nodes mount, or a URI such as s3://bucket/studies"
+        )
+
+
+def _appears(path: str, seconds: float = 5.0) -> bool:
+    """Whether a file is there, or comes soon: network file systems may be late."""
+    end = time.monotonic() + seconds
+    while not (found := os.path.exists(path)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found

@@ -1,19 +1,18 @@
-"""Images that are read once a node, and the storage folder that all nodes see."""
+"""Images that are read once and shared, and the storage folder that all nodes see."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 import pytest
 import ray
-import torch
 
-from cluster.connect import TrialResources
-from orchestrator.sharing import images_of, share_data
-from orchestrator.study import run_study
+from cluster.connect import TrialResources, run_on_nodes
+from orchestrator import sharing
+from orchestrator.sharing import images_of, require_shared, share_data
+from pcdarts import presets
 from pcdarts.config import SearchConfig
-from pcdarts.presets import smoke as smoke_search
 from pcdarts.search import search
+from pcdarts.sources import load
 
 ONE = TrialResources(cpus=1)
 
@@ -28,25 +27,70 @@ def in_object_store(tensor):
 
 
 @ray.remote
-def look(config, shared):
-    data = images_of(config, shared)
-    return os.getpid(), [in_object_store(tensor) for part in data for tensor in part]
+def where(config, shared):
+    """Which of the four tensors lie in the object store."""
+    return [in_object_store(tensor) for part in images_of(config, shared) for tensor in part]
 
 
-def test_trials_on_a_node_see_one_copy_of_the_images(ray_session):
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux's /proc")
+def test_trials_compute_from_the_object_store_and_hold_no_copy(ray_session):
     config = SearchConfig(dataset="synthetic")
-    shared = share_data([config, dataclasses.replace(config, seed=1)], ONE)
-    assert list(shared) == [("synthetic", "data")]
-    for _, inside in ray.get([look.remote(config, shared) for _ in range(4)]):
-        assert inside == [True] * 4
+    shared = share_data([config], ONE)
+    assert ray.get([where.remote(config, shared) for _ in range(4)]) == [[True] * 4] * 4
+    assert not in_object_store(load("synthetic", "")[0].images)
+
+
+def test_every_data_set_is_read_once_and_random_cells_need_none(ray_session):
+    configs = [SearchConfig(dataset=name, seed=seed) for seed in (0, 1) for name in ("synthetic", "digits")]
+    random = SearchConfig(dataset="cifar10", method="random")
+    shared = share_data([*configs, dataclasses.replace(configs[0], max_images=8), random], ONE)
+    assert sorted(shared) == [("digits", "data"), ("synthetic", "data")]
+    assert images_of(random, shared) is None
+
+
+def test_what_trials_would_refuse_is_refused_before(ray_session):
+    with pytest.raises(ValueError, match="train_portion is 1e-05"):
+        share_data([SearchConfig(dataset="synthetic", train_portion=1e-5)], ONE)
+
+
+def test_images_that_were_lost_are_read_from_files(ray_session, monkeypatch):
+    config = SearchConfig(dataset="synthetic")
+    for error in (ray.exceptions.OwnerDiedError("", None, ""), ray.exceptions.GetTimeoutError()):
+        monkeypatch.setattr(sharing.ray, "get", lambda *a, error=error, **k: (_ for _ in ()).throw(error))
+        assert images_of(config, {("synthetic", "data"): "reference"}) is None
 
 
 def test_a_search_from_shared_images_is_the_same_to_the_last_bit(ray_session):
-    config = smoke_search()
-    data = images_of(config, share_data([config], ONE))
-    records, others = [], []
-    search(config, data=data, on_epoch=records.append)
-    search(config, on_epoch=others.append)
-    for mine, other in zip(records, others, strict=True):
+    config = dataclasses.replace(presets.smoke(), dataset="synthetic", max_images=64)
+    shared, own = [], []
+    search(config, data=images_of(config, share_data([config], ONE)), on_epoch=shared.append)
+    search(config, on_epoch=own.append)
+    for mine, other in zip(shared, own, strict=True):
         assert mine.train_loss == other.train_loss and mine.valid_loss == other.valid_loss
-        assert mine.alphas_normal == other.alphas_normal
+        assert mine.alphas_normal == other.alphas_normal and mine.betas_reduce == other.betas_reduce
+
+
+def test_a_folder_that_other_nodes_do_not_see_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "other_nodes", lambda wanted: {"a": "10.0.0.2", "b": "10.0.0.3", "c": "10.0.0.4"})
+    asked = []
+
+    def look(function, path, nodes):
+        asked.append(function(path))
+        return {node: node == "b" for node in list(nodes)[:2]}  # the third was lost: it says nothing
+
+    with pytest.raises(ValueError, match=r"not the same folder on the nodes 10\.0\.0\.2, where .* s3://bucket/studies"):
+        require_shared(str(tmp_path), ONE, look)
+    assert asked == [True] and list(tmp_path.iterdir()) == []
+    require_shared("s3://bucket/studies", ONE, look)
+    assert len(asked) == 1
+
+
+def test_a_file_that_never_appears_is_not_waited_for_long(tmp_path):
+    assert not sharing._appears(str(tmp_path / "none"), seconds=0.3)
+
+
+def test_a_real_node_is_asked(ray_session, tmp_path, monkeypatch):
+    here = {ray.get_runtime_context().get_node_id(): "127.0.0.1"}
+    monkeypatch.setattr(sharing, "other_nodes", lambda wanted: here)
+    require_shared(str(tmp_path), ONE)
+    assert run_on_nodes(sharing._appears, str(tmp_path), here) == dict.fromkeys(here, True)
