@@ -1,18 +1,23 @@
 """Images that are read once and shared, and the storage folder that all nodes see."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import ray
 
 from cluster.connect import TrialResources, run_on_nodes
-from orchestrator import sharing
+from orchestrator import searching, sharing, study
+from orchestrator.options import RunOptions
+from orchestrator.presets import smoke
 from orchestrator.sharing import images_of, require_shared, share_data
 from pcdarts import presets
 from pcdarts.config import SearchConfig
 from pcdarts.search import search
 from pcdarts.sources import load
+from tests.pcdarts.test_sources import write_fashion
 
 ONE = TrialResources(cpus=1)
 
@@ -26,17 +31,40 @@ def in_object_store(tensor):
     return False
 
 
-@ray.remote
-def where(config, shared):
-    """Which of the four tensors lie in the object store."""
-    return [in_object_store(tensor) for part in images_of(config, shared) for tensor in part]
-
-
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads Linux's /proc")
-def test_trials_compute_from_the_object_store_and_hold_no_copy(ray_session):
-    config = SearchConfig(dataset="synthetic")
-    shared = share_data([config], ONE)
-    assert ray.get([where.remote(config, shared) for _ in range(4)]) == [[True] * 4] * 4
+def test_images_are_read_once_and_trials_hold_no_copy(ray_session, tmp_path, monkeypatch):
+    write_fashion(tmp_path / "fashion-mnist", train=200)
+    asked = []
+
+    def shared_then_lost(configs, resources):
+        shared = share_data(configs, resources)
+        asked.extend(shared)
+        shutil.rmtree(tmp_path / "fashion-mnist")  # whoever reads again finds nothing
+        return shared
+
+    def trial(given, shared):
+        def searched(config, data, **others):
+            (tmp_path / f"seed{config.seed}.json").write_text(
+                json.dumps([[*map(in_object_store, part)] for part in data])
+            )
+            return search(dataclasses.replace(config, method="random"))
+
+        before = searching.search
+        searching.search = searched
+        try:
+            searching.search_trial(given, shared)
+        finally:
+            searching.search = before
+
+    monkeypatch.setattr(study, "share_data", shared_then_lost)
+    monkeypatch.setattr(study, "search_trial", trial)
+    config = dataclasses.replace(smoke().search, dataset="fashion-mnist", data_dir=str(tmp_path))
+    some = dataclasses.replace(smoke(), search=config, sweep={"seed": (0, 1, 2, 3)})
+    options = RunOptions(address="local", max_failures=0)
+    run = study.run_study(some, str(tmp_path / "smoke"), options=options, retrain=False, command=[], say=print)
+    assert run == 0 and asked == [("fashion-mnist", str(tmp_path))]
+    for seed in range(4):
+        assert json.loads((tmp_path / f"seed{seed}.json").read_text()) == [[True, True], [True, True]]
     assert not in_object_store(load("synthetic", "")[0].images)
 
 
