@@ -1,11 +1,12 @@
 """Connect to a running Ray cluster, or start Ray on this machine, and refuse work that no node can hold."""
 
+import contextlib
 import dataclasses
 import logging
 import os
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,23 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
 def run_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> Any:
     """Call a function once where trials will run.  A ValueError there is one here; other errors stay Ray's."""
     remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
+    return _answer(remote.remote(argument))
+
+
+def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> "ray.ObjectRef[Any]":
+    """Like `run_on_worker`, but the result stays in the object store of the node that computed it.
+
+    If that node is lost, Ray computes the result again.
+    """
+    remote: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(lambda: (None, function(argument)))
+    done, result = remote.options(num_returns=2).remote()
+    _answer(done)  # of the two the small one: the other would be copied to this node
+    return result
+
+
+def _answer(task: "ray.ObjectRef[Any]") -> Any:
     try:
-        return ray.get(remote.remote(argument))
+        return ray.get(task)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from None
@@ -133,14 +149,34 @@ def run_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tria
 
 def on_gpus(function: Callable[[], int]) -> list[int]:
     """Call a function on every node that has a GPU, where it sees one of them."""
-    remote: Any = ray.remote(num_cpus=0, num_gpus=0.001)(function)
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0]
-    return ray.get(  # type: ignore[no-any-return]
-        [
-            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
-            for node in nodes
-        ]
-    )
+    return list(run_on_nodes(lambda _: function(), None, nodes, gpus=0.001).values())
+
+
+def other_nodes(wanted: TrialResources) -> dict[str, str]:
+    """Ids and addresses of the nodes, beside this one, that can hold a trial."""
+    here = ray.get_runtime_context().get_node_id()
+    return {
+        node["NodeID"]: node["NodeManagerAddress"]
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here and _holds(node["Resources"], wanted)
+    }
+
+
+def run_on_nodes(
+    function: Callable[[Any], Any], argument: Any, nodes: Iterable[str], *, gpus: float = 0.0
+) -> dict[str, Any]:
+    """Call a function once on each of some nodes, by their ids; a node that is lost meanwhile gives no result."""
+    remote: Any = ray.remote(num_cpus=0, num_gpus=gpus)(function)
+    tasks = {
+        node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(argument)
+        for node in nodes
+    }
+    results = {}
+    for node, task in tasks.items():
+        with contextlib.suppress(ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
+            results[node] = ray.get(task)
+    return results
 
 
 def _holds(node: dict[str, float], wanted: TrialResources) -> bool:

@@ -1,5 +1,6 @@
 """The searches of a study under Ray Tune: the trial on the worker, and the listener that fills the tables."""
 
+import traceback
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +11,7 @@ from orchestrator.config import StudyConfig
 from orchestrator.failures import FailureLog
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
+from orchestrator.sharing import SharedData, images_of
 from orchestrator.storage import checkpoint
 from orchestrator.trials import TrialSpec, error_line, report
 from pcdarts.complexity import network_complexity
@@ -18,17 +20,34 @@ from pcdarts.results import EpochRecord
 from pcdarts.search import search
 from pcdarts.training import limit_gpu_memory
 
+KILLED = "running low on memory"
+"""How Ray explains that it ended a process for its node's sake."""
 
-def search_trial(trial: dict[str, Any]) -> None:
-    """One search on a worker: report every epoch, then the result."""
+
+def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> None:
+    """One search on a worker: report every epoch, then the result, or that memory did not suffice."""
     spec: TrialSpec = trial["spec"]
     limit_gpu_memory(spec.memory_fraction)
 
     def on_epoch(record: EpochRecord) -> None:
         report("epoch", asdict(record))
 
-    result = search(spec.config, checkpoint=checkpoint(spec.root, spec.key), on_epoch=on_epoch)
+    file, data = checkpoint(spec.root, spec.key), images_of(spec.config, shared or {})
+    try:
+        result = search(spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
+    except (MemoryError, RuntimeError):  # PyTorch's errors are of the second kind
+        said = traceback.format_exc()
+        if not out_of_memory(said):
+            raise
+        report("out of memory", {"traceback": said})  # no error to Tune, which would repeat it as it was
+        return
     report("result", asdict(result))
+
+
+def out_of_memory(said: str) -> bool:
+    """Whether a traceback, or Ray's word on a process that it killed, ends in a lack of memory of a GPU or a node."""
+    texts = ("MemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return KILLED in said or any(text in error_line(said) for text in texts)
 
 
 class SearchListener:
@@ -38,6 +57,8 @@ class SearchListener:
         self.study, self.store, self.progress = study, store, progress
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.started_at: dict[str, str] = {}
+        self.starved: dict[str, tuple[TrialSpec, str]] = {}
+        """Searches that ran out of memory for the first time, with the error: to be run again, with more of it."""
         self.ended: list[str] = []
         self.failures = FailureLog(study.name, store)
 
@@ -49,9 +70,14 @@ class SearchListener:
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """Store an epoch, or the result.  A search's epochs are one part, written anew with each epoch."""
         content = report["content"]
+        if report["kind"] == "out of memory":
+            self.failed(spec, content["traceback"])
+            return
         if report["kind"] == "result":
             status = "stopped" if content["stop_reason"] else "completed"
-            self.store.append(SEARCHES, [self._row(spec, status=status, error="", result=content)], spec.key)
+            _, before = self.starved.get(spec.key, (spec, ""))
+            error = before and f"{before} (with fewer neighbours it went on)"
+            self.store.append(SEARCHES, [self._row(spec, status=status, error=error, result=content)], spec.key)
             self._end(spec.key)
             self.progress.finish(spec.key)
             return
@@ -66,9 +92,16 @@ class SearchListener:
         self.progress.note(f"search {spec.key} failed and is tried again: {error_line(traceback)}")
 
     def failed(self, spec: TrialSpec, traceback: str) -> None:
-        """Store a search that failed for good; its epochs so far stay, and its traceback lies in a file beside."""
+        """Store a search that failed for good; its epochs so far stay, and its traceback lies in a file beside.
+
+        One that ran out of memory for the first time has not: it is put among the `starved`.
+        """
         self.store.write_text(f"error-{spec.key}.txt", traceback)
-        error = error_line(traceback)
+        killed = "OutOfMemoryError: Ray ended the process, as its node was running low on memory"
+        error = killed if KILLED in traceback else error_line(traceback)
+        if out_of_memory(traceback) and spec.key not in self.starved:
+            self.starved[spec.key] = (spec, error)
+            return
         self.store.append(SEARCHES, [self._row(spec, status="failed", error=error, result={})], spec.key)
         self.failures.record("trial", spec.key, f"given up: {error}")
         self.progress.note(f"search {spec.key} failed for good: {error}")

@@ -12,11 +12,12 @@ from typing import Any
 
 import pandas as pd
 import torch
+from ray import tune
 
 from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
-from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker
+from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker, slots
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.failures import FailureLog, noticed
@@ -27,11 +28,12 @@ from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import RetrainListener, retrain_trial
 from orchestrator.searching import SearchListener, search_trial
 from orchestrator.sequential import added_searches, further_searches, setting_rows
+from orchestrator.sharing import require_shared, share_data
 from orchestrator.storage import absolute, create_or_open
 from orchestrator.training import COORDINATOR, jobs_at_once, make_team
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import retrain_batches, search_batches
+from pcdarts.data import retrain_batches
 from pcdarts.retrain import notes as retrain_notes
 from pcdarts.search import notes
 
@@ -66,11 +68,11 @@ def _run_missing(
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
-        _search(study, store, root, missing, options)
+        _search(study, store, root, missing, options, say)
     while added := further_searches(study, store.read(SEARCHES)):
         missing += added
         say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
-        _search(study, store, root, added, options)
+        _search(study, store, root, added, options, say)
     if decisions := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, decisions, "settings")
         for row in decisions:
@@ -107,6 +109,8 @@ def work_queue(
             return
         stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
         all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+        for resources in all_resources.values():
+            require_shared(root, resources)
         # Proxies are many and short: one process each is the faster way.
         team = make_team(all_resources["final"], options)
         for stage in stages:
@@ -158,10 +162,16 @@ def failures(store: ResultStore, queue: RetrainQueue) -> int:
 
 
 def _search(
-    study: StudyConfig, store: ResultStore, root: str, configs: list[SearchConfig], options: RunOptions
+    study: StudyConfig,
+    store: ResultStore,
+    root: str,
+    configs: list[SearchConfig],
+    options: RunOptions,
+    say: Callable[[str], None],
 ) -> None:
     resources, predicted = prepare_searches(study.search, configs, options)
-    run_on_worker(_probe_data, study.search, resources)
+    require_shared(root, resources)
+    shared = share_data(configs, resources)
     fraction = _memory_fraction(resources)
     root = absolute(root)
     specs = [
@@ -182,7 +192,25 @@ def _search(
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:
-        _run(search_trial, specs, SearchListener(study, store, progress), resources, options)
+        trial, listener = tune.with_parameters(search_trial, shared=shared), SearchListener(study, store, progress)
+        _run(trial, specs, listener, resources, options)
+        if listener.starved:
+            resources, options = with_fewer_neighbours(resources, options, len(specs))
+            for key, (_, error) in listener.starved.items():
+                say(f"{key} ran out of memory, and is tried again with fewer neighbours: {error}")
+            fraction = _memory_fraction(resources)
+            again = [dataclasses.replace(spec, memory_fraction=fraction) for spec, _ in listener.starved.values()]
+            _run(trial, again, listener, resources, options)
+
+
+def with_fewer_neighbours(
+    resources: TrialResources, options: RunOptions, trials: int
+) -> tuple[TrialResources, RunOptions]:
+    """Twice the share of a GPU, up to a whole one; where trials share none, half as many of them at once."""
+    if 0 < resources.gpus < 1:
+        return dataclasses.replace(resources, gpus=min(1.0, 2 * resources.gpus)), options
+    at_once = min(trials, slots(resources), options.max_concurrent or trials)
+    return resources, dataclasses.replace(options, max_concurrent=max(1, at_once // 2))
 
 
 def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:
@@ -213,12 +241,9 @@ def prepare_searches(
     return pack(resources, max(predicted.values(), default=0), options), predicted
 
 
-def _probe_data(config: SearchConfig | RetrainConfig) -> None:
+def _probe_data(config: RetrainConfig) -> None:
     """Load the data once where trials will run: a missing file stops the study here, not every trial."""
-    if isinstance(config, SearchConfig):
-        search_batches(config, torch.device("cpu"))
-    else:
-        retrain_batches(config, torch.device("cpu"))
+    retrain_batches(config, torch.device("cpu"))
 
 
 def _memory_fraction(resources: TrialResources) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pcdarts.augment import cutout, normalize, random_crop, random_flip
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.distributed import ALONE, Workers
-from pcdarts.sources import DATASETS, DatasetInfo, describe_files, load, stratified_order
+from pcdarts.sources import DATASETS, DatasetInfo, Parts, describe_files, load, stratified_order
 
 __all__ = [
     "DATASETS",
@@ -106,20 +106,21 @@ class TensorBatches:
 
 
 def search_batches(
-    config: SearchConfig, device: torch.device, *, download: bool = True
+    config: SearchConfig, device: torch.device, *, download: bool = True, data: Parts | None = None
 ) -> tuple[ImageBatches, ImageBatches]:
     """The training images for the weights, and those for alpha and beta.
 
     The first `train_portion` of the (first `max_images`) images, in stored order as in the official code, are for the
     weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files
-    are downloaded if `download` allows it.  Raises ValueError for data that is missing or cannot be read.
+    are downloaded if `download` allows it.  With `data`, what `sources.load` gave, nothing is read, and on the CPU
+    nothing copied.  Raises ValueError for data that is missing or cannot be read.
     """
     if config.dataset == "imagenet":
         from pcdarts import imagenet  # imports torchvision, which takes a second
 
         return imagenet.search_batches(config, device)
     info = DATASETS[config.dataset]
-    (images, labels), _ = load(config.dataset, config.data_dir, download=download)
+    (images, labels), _ = data or load(config.dataset, config.data_dir, download=download)
     if config.max_images:
         images, labels = images[: config.max_images], labels[: config.max_images]
     count = _part("train_portion", config.train_portion, len(labels))

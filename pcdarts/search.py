@@ -26,6 +26,7 @@ from pcdarts.fast_supernet import make_supernet
 from pcdarts.genotype import Genotype
 from pcdarts.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.results import EpochRecord, SearchResult
+from pcdarts.sources import Parts
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.stability import stability_columns
 from pcdarts.supernet import derive_genotype
@@ -48,6 +49,7 @@ def search(
     config: SearchConfig,
     *,
     checkpoint: CheckpointFile | None = None,
+    data: Parts | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> SearchResult:
@@ -55,13 +57,14 @@ def search(
 
     With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted; epochs done before are reported to `on_epoch` once more, so that a listener needs no memory.
+    With `data`, the images that `pcdarts.sources.load` gives, none are read from files; they are never written to.
     Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where loss, alpha or beta are not
     finite and nonfinite_rule finds no sound cell to return.  With the method `random` nothing is read, trained or
     saved, and there are no epochs.
     """
     if config.method == "random":
         return _random_result(config)
-    state = SearchState(config)
+    state = SearchState(config, data)
     saved = checkpoint.load(identity(config)) if checkpoint else None
     if saved is not None:
         state.load(saved)
@@ -81,14 +84,14 @@ def search(
 class SearchState:
     """All that a search needs to go on: super-network, optimizers, random generators, data and history."""
 
-    def __init__(self, config: SearchConfig) -> None:
+    def __init__(self, config: SearchConfig, data: Parts | None = None) -> None:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
         if config.cuda_graphs and self.device.type != "cuda":
             raise ValueError(f"cuda_graphs is True, but the device is {self.device}; it needs a GPU")
         # One generator a purpose: searches of equal seed see the same images, whatever else differs.
         self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
-        self.train, self.valid = search_batches(config, self.device)
+        self.train, self.valid = search_batches(config, self.device, data=data)
         self.supernet = make_supernet(
             config, self.train.classes, self.train.image_channels, generator=self.generators["supernet"]
         ).to(self.device)

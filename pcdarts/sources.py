@@ -93,7 +93,11 @@ class Images(NamedTuple):
     """int64 (N,)."""
 
 
-def load(name: str, data_dir: str, *, download: bool = True) -> tuple[Images, Images]:
+Parts = tuple[Images, Images]
+"""Training and test images."""
+
+
+def load(name: str, data_dir: str, *, download: bool = True) -> Parts:
     """Training and test images of a data set other than ImageNet.
 
     Missing files are downloaded if `download` allows it.  Raises ValueError for files that are missing or damaged.

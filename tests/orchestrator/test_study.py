@@ -206,10 +206,10 @@ def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_sessi
 
     study = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (2,)})
 
-    def trial(spec):
+    def trial(spec, shared):
         searching.search = broken_search
         try:
-            searching.search_trial(spec)
+            searching.search_trial(spec, shared)
         finally:
             searching.search = search
 

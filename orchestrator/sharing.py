@@ -1,0 +1,98 @@
+"""What the searches of all nodes share: the images, in memory, and the storage folder.
+
+Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy a node, and searches
+compute from views into it.  ImageNet is a tree of image files and is read from there instead.
+"""
+
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+import torch
+
+from cluster.connect import TrialResources, keep_on_worker, other_nodes, run_on_nodes
+from pcdarts.config import SearchConfig
+from pcdarts.data import search_batches
+from pcdarts.sources import Images, Parts, load
+
+Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
+"""Calls a function with a path on some nodes, as `run_on_nodes` does."""
+
+SharedData = dict[tuple[str, str], Any]
+"""References to arrays in the object store, by data set and data folder."""
+PATIENCE = 60.0
+"""Seconds in which the images must have come to a node; a node that was lost may never send them."""
+
+
+def share_data(configs: Sequence[SearchConfig], resources: TrialResources) -> SharedData:
+    """Read the images of some searches where trials will run.
+
+    A missing file raises ValueError here, and stops the study instead of every trial.
+    """
+    first = {_key(config): config for config in reversed(configs) if config.method != "random"}
+    return {key: keep_on_worker(_arrays, config, resources) for key, config in first.items()}
+
+
+def images_of(config: SearchConfig, shared: SharedData) -> Parts | None:
+    """The shared images of a search, read-only and without a copy of them; None where it must read files itself."""
+    reference = shared.get(_key(config))
+    if config.method == "random" or reference is None:
+        return None
+    try:
+        arrays = ray.get(reference, timeout=PATIENCE)
+    except (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
+        return None
+    return None if arrays is None else _tensors(arrays)
+
+
+def _key(config: SearchConfig) -> tuple[str, str]:
+    return config.dataset, config.data_dir
+
+
+def _arrays(config: SearchConfig) -> list[Any] | None:
+    """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None of ImageNet."""
+    data = None if config.dataset == "imagenet" else load(config.dataset, config.data_dir)
+    search_batches(config, torch.device("cpu"), data=data)  # refuses what a trial would refuse
+    return data and [tuple(tensor.contiguous().numpy() for tensor in part) for part in data]
+
+
+def _tensors(arrays: list[Any]) -> Parts:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they cannot be written to, and nobody does
+        train, test = (Images(*map(torch.from_numpy, part)) for part in arrays)
+    return train, test
+
+
+def require_shared(root: str, wanted: TrialResources, look: Look = run_on_nodes) -> None:
+    """Raise ValueError where a node that may run trials does not see the study folder that this process sees.
+
+    Object stores, named by a URI, are the same everywhere.
+    """
+    nodes = {} if "://" in root else other_nodes(wanted)
+    if not nodes:
+        return
+    probe = Path(root, f".seen-{uuid.uuid4().hex}").absolute()
+    probe.touch()
+    try:
+        seen = look(_appears, str(probe), nodes)
+    finally:
+        probe.unlink()
+    if blind := sorted(nodes[node] for node, sees in seen.items() if not sees):
+        raise ValueError(
+            f"storage {root!r} is not the same folder on the nodes {', '.join(blind)}, where trials would lose their "
+            "checkpoints; give --storage a folder that all nodes mount, or a URI such as s3://bucket/studies"
+        )
+
+
+def _appears(path: str, seconds: float = 5.0) -> bool:
+    """Whether a file is there, or comes soon: network file systems may be late."""
+    end = time.monotonic() + seconds
+    while not (found := os.path.exists(path)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
