@@ -7,7 +7,8 @@ for the purpose.  They are smoother than photographs: their files are smaller, s
 decoding cost less than they would on ImageNet.  They come from the page cache, not from the disk.
 
 Both loaders crop, mirror and jitter alike for training, in the given number of processes and 0 for this one; the
-baseline also normalizes there, as the official code does, and hands over floats.  Their passes take turns; medians.
+baseline also normalizes there, as the official code does, and hands over floats.  Ours hands over bytes, and normalizes
+on the device, which is the CPU of this process here.  Their passes take turns; medians.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from pcdarts.augment import normalize
 from pcdarts.data import DATASETS
 from pcdarts.imagenet import FolderBatches, image_names
 from pcdarts.sources import load
@@ -86,22 +88,32 @@ def rates(passes: dict[Any, Callable[[], Iterable[Any]]], images: int, repetitio
     return {name: images / statistics.median(values) for name, values in seconds.items()}
 
 
-def parts(folder: Path) -> dict[str, float]:
-    """Milliseconds per image of every step of our loader in this process, medians over the images."""
+def parts(folder: Path, batch: int) -> dict[str, float]:
+    """Milliseconds per image of every step of our loader in this process, medians over the images or batches."""
     loader = FolderBatches(folder, [], DATASETS["imagenet"], device=torch.device("cpu"))
     steps = {type(step).__name__: step for step in loader._decoder.train_transform.transforms}
-    seconds = defaultdict(list)
+    seconds, images = defaultdict(list), list[Any]()
     for path in sorted(folder.glob("*/*")):
         times = [time.perf_counter()]
         data = path.read_bytes()
         times.append(time.perf_counter())
-        image = Image.open(io.BytesIO(data)).convert("RGB")
+        image: Any = Image.open(io.BytesIO(data)).convert("RGB")
         times.append(time.perf_counter())
         for step in steps.values():
             image = step(image)
             times.append(time.perf_counter())
         for name, start, end in zip(("read", "decode", *steps), times, times[1:], strict=False):
             seconds[name].append(end - start)
+        images.append(image)
+    for start in range(0, len(images), batch):
+        some = images[start : start + batch]
+        times = [time.perf_counter()]
+        stacked = torch.stack(some)
+        times.append(time.perf_counter())
+        normalize(stacked, loader._info.mean, loader._info.std)
+        times.append(time.perf_counter())
+        for name, begin, end in zip(("stack", "normalize"), times, times[1:], strict=False):
+            seconds[name].append((end - begin) / len(some))
     return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
 
 
@@ -124,7 +136,7 @@ def main() -> None:
             passes[workers, "ours"] = our_loader(folder, args.batch, workers)
             passes[workers, "baseline"] = baseline(folder, args.batch, workers)
         found = rates(passes, args.images, args.repetitions)
-        times = parts(folder)
+        times = parts(folder, args.batch)
     print(
         f"{processor()}, torch {torch.__version__}; {args.images} images of {SIZE[0]} x {SIZE[1]} pixels and "
         f"{size:.0f} kB, batch {args.batch}, medians of {args.repetitions}\n"
