@@ -63,9 +63,6 @@ def connect(address: str = "") -> None:
 
 
 def _join_or_start(address: str) -> None:
-    # Workers import a checkout from where the driver has it, if it is there, before what was once installed.
-    checkout = Path(__file__).resolve().parent.parent
-    paths = [str(checkout)] if (checkout / "pyproject.toml").is_file() else []
     # Ray listens on all interfaces, unless it believes that there can be no other machine, as on a desktop.
     alone = "://" not in address and services.canonicalize_bootstrap_address(address or None) is None  # type: ignore[arg-type]
     before = ray_constants.ENABLE_RAY_CLUSTER
@@ -75,10 +72,18 @@ def _join_or_start(address: str) -> None:
             address=address or None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            job_config=JobConfig(_py_driver_sys_path=paths),
+            runtime_env=None if alone else {"py_modules": _checkout_packages()},
         )
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _checkout_packages() -> list[str]:
+    """Packages of a checkout, which Ray sends to the nodes, so that all run the driver's code; none where installed."""
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / "pyproject.toml").is_file():
+        return []
+    return [str(path.parent) for path in sorted(checkout.glob("*/__init__.py")) if path.parent.name != "tests"]
 
 
 def _require_answer(address: str) -> None:

@@ -1,4 +1,4 @@
-"""An ssh server of its own on a loopback port, whose sessions live in a folder as their home.
+"""An ssh server of its own on loopback addresses, each a machine: its sessions have a home of their own.
 
 Nothing of the user's is read or changed: host key, user key, configuration and home are made for the test, and a
 command `ssh` in front of PATH knows the port.  Every process inherits a RAY_TMPDIR that no other has; by it they are
@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 BINARIES = ("sshd", "ssh", "ssh-keygen", "rsync")
+HEAD, WORKER = "127.0.0.1", "127.0.0.2"
 SERVER = """
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {head}
+ListenAddress {worker}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/user_key.pub
 PidFile none
@@ -30,7 +32,8 @@ KbdInteractiveAuthentication no
 ForceCommand {folder}/session
 """
 SESSION = """#!/bin/bash
-export HOME={home} RAY_TMPDIR={ray_tmpdir}
+read -r _ _ address _ <<< "$SSH_CONNECTION"
+export HOME={folder}/$address RAY_TMPDIR={ray_tmpdir}
 cd "$HOME" || exit 1
 exec bash -c "$SSH_ORIGINAL_COMMAND"
 """
@@ -67,9 +70,9 @@ def wait_for(condition, seconds, what):
 
 
 @contextmanager
-def ssh_server(folder: Path, home: Path, ray_tmpdir: Path):
-    """Run the server; gives the environment of a client whose home is `folder/client`."""
-    values = {"folder": folder, "home": home, "ray_tmpdir": ray_tmpdir, "port": free_port()}
+def ssh_server(folder: Path, ray_tmpdir: Path):
+    """Run the server; gives the environment of a user at home in `folder/user`; machines are in `folder/ADDRESS`."""
+    values = {"folder": folder, "ray_tmpdir": ray_tmpdir, "port": free_port(), "head": HEAD, "worker": WORKER}
     for key in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
     bin_dir = folder / "bin"
@@ -85,14 +88,15 @@ def ssh_server(folder: Path, home: Path, ray_tmpdir: Path):
         path.chmod(0o755)
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where root's sshd jails its unprivileged half
-    client = folder / "client"
-    client.mkdir()
+    user = folder / "user"
+    for home in (user, folder / HEAD, folder / WORKER):
+        home.mkdir()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH", "PCDARTS_"))
     }
     environment |= {
         "PATH": f"{bin_dir}:{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": str(client),
+        "HOME": str(user),
         "RAY_TMPDIR": str(ray_tmpdir),
         "TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -101,7 +105,7 @@ def ssh_server(folder: Path, home: Path, ray_tmpdir: Path):
     with (folder / "sshd.log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stderr=log, stdin=subprocess.DEVNULL)
     try:
-        login = ["ssh", f"{getpass.getuser()}@127.0.0.1", "true"]
+        login = ["ssh", f"{getpass.getuser()}@{HEAD}", "true"]
 
         def answers():
             assert server.poll() is None, (folder / "sshd.log").read_text()

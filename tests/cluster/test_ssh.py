@@ -1,4 +1,4 @@
-"""`ray up` and `ray submit` over ssh, to a head that this machine plays; the code changes between two studies.
+"""`ray up` and `ray submit` over ssh, to a head and a worker that this machine plays; the code changes in between.
 
 Where the programs are missing it is skipped; under .ci/run, which sets PCDARTS_CI, it fails instead.
 """
@@ -20,13 +20,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.cluster.ssh import free_port, missing, processes, ssh_server
+from tests.cluster.ssh import HEAD, WORKER, free_port, missing, processes, ssh_server, wait_for
 from tests.sockets import listening, tree
 
 ROOT = Path(__file__).parents[2]
-PROJECT = ("analysis", "cluster", "orchestrator", "pcdarts", "pyproject.toml", "constraints.txt")
+PROJECT = (".git", "analysis", "cluster", "orchestrator", "pcdarts", "pyproject.toml", "constraints.txt")
 PCDARTS = (sys.executable, "-m", "orchestrator.cli")
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)
 
 ONE_SEARCH = ("smoke", "--seeds", "0", "--k", "2")
 
@@ -35,16 +35,24 @@ ONE_SEARCH = ("smoke", "--seeds", "0", "--k", "2")
 class Head:
     """A running head, and a user with a checkout of the project at another end of ssh."""
 
-    project: Path
-    """The user's checkout, with cluster.yaml in it."""
-    home: Path
-    """Home directory on the head."""
+    folder: Path
+    """What all of them have on this machine: homes, the user's checkout with cluster.yaml in it, studies."""
     environment: dict
     """Of the user's processes."""
     port: int
     """Of Ray on the head."""
     ray_tmpdir: Path
     """By which the processes of the test are known."""
+
+    @property
+    def project(self):
+        return self.folder / "project"
+
+    def status(self, **environment):
+        """Exit code and output of `ray status`, as the user, or with another token."""
+        return self.run(
+            "ray", "status", "--address", f"{HEAD}:{self.port}", **{"RAY_AUTH_MODE": "token", **environment}
+        )
 
     def run(self, *command, **environment):
         """Run a command in the checkout; its exit code and output."""
@@ -56,7 +64,7 @@ class Head:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=200,
+            timeout=400,
         )
         return done.returncode, done.stdout
 
@@ -75,42 +83,45 @@ def head(tmp_path_factory):
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("ssh")
-    home, project = folder / "home", folder / "project"
-    home.mkdir()
+    project = folder / "project"
     project.mkdir()
     for name in PROJECT:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, project / name)
     ray_tmpdir = Path(tempfile.mkdtemp(prefix="ray-ssh-", dir="/tmp"))  # short: the names of sockets have a limit
     try:
-        with ssh_server(folder, home, ray_tmpdir) as environment:
-            running = Head(project=project, home=home, environment=environment, port=free_port(), ray_tmpdir=ray_tmpdir)
-            init = ("--head", "127.0.0.1", "--workers", "127.0.0.2", "--user", getpass.getuser())
+        with ssh_server(folder, ray_tmpdir) as environment:
+            running = Head(folder=folder, environment=environment, port=free_port(), ray_tmpdir=ray_tmpdir)
+            init = ("--head", HEAD, "--workers", WORKER, "--user", getpass.getuser())
             running.succeed(*PCDARTS, "cluster", "init", "onprem", *init, "--storage", str(folder / "studies"))
             file = project / "cluster.yaml"
-            file.write_text(yaml.safe_dump(on_this_machine(yaml.safe_load(file.read_text()), running, ray_tmpdir.name)))
+            file.write_text(yaml.safe_dump(on_this_machine(yaml.safe_load(file.read_text()), running)))
             running.succeed("ray", "up", "-y", "cluster.yaml")
+            wait_for(lambda: "1.0 CPU" in running.status()[1], 240, "the head starts the worker")
             yield running
     finally:
         shutil.rmtree(ray_tmpdir, ignore_errors=True)
 
 
-def on_this_machine(config, head, name):
-    """The cluster file with this machine alone, the environment of this Python, and ports of its own.
+def on_this_machine(config, head):
+    """The cluster file with the environment of this Python and ports of its own; only the worker has a CPU.
 
     It must not say `ray stop`, which ends every Ray of the machine.
     """
     make, install, path, *others = config["setup_commands"]
     assert "venv" in make and "pip install" in install and "pcdarts-env/bin" in path
-    path = path.replace("$HOME/pcdarts-env/bin", str(Path(sys.executable).parent))
-    stop, start = config["head_start_ray_commands"]
-    assert stop == "ray stop" and "--port=6379" in start
+    path = path.replace("$HOME/pcdarts-env/bin", f"{head.folder}/bin:{Path(sys.executable).parent}")
+    stop, start_head = config["head_start_ray_commands"]
+    stop_too, start_worker = config["worker_start_ray_commands"]
+    assert stop == stop_too == "ray stop" and "--port=6379" in start_head and ":6379" in start_worker
     ports = f"--port={head.port} --dashboard-port={free_port()} --ray-client-server-port={free_port()}"
+    agents = [f"--dashboard-agent-listen-port={free_port()} --disable-usage-stats" for _ in range(2)]
+    worker = f":{head.port} --num-cpus=1 --node-ip-address={WORKER} {agents[1]}"
     return config | {
-        "cluster_name": name,
-        "provider": config["provider"] | {"worker_ips": []},
+        "cluster_name": head.ray_tmpdir.name,
         "setup_commands": [path, *others],
-        "head_start_ray_commands": [start.replace("--port=6379", f"{ports} --num-cpus=1 --disable-usage-stats")],
+        "head_start_ray_commands": [start_head.replace("--port=6379", f"{ports} --num-cpus=0 {agents[0]}")],
+        "worker_start_ray_commands": [start_worker.replace(":6379", worker)],
     }
 
 
@@ -120,10 +131,17 @@ def searches(storage, study="smoke"):
 
 def test_a_study_runs_with_ray_submit(head):
     head.succeed("ray", "submit", "cluster.yaml", "orchestrator/run.py", *ONE_SEARCH)
-    (row,) = searches(head.project.parent / "studies").itertuples()
+    (row,) = searches(head.folder / "studies").itertuples()
     assert row.status == "completed" and row.device_name.startswith("cpu")
-    shown = {path.name for path in head.home.iterdir() if not path.name.startswith(".")}
+    revision = ("git", "rev-parse", "HEAD")
+    assert row.git_revision == head.succeed(*revision).strip() + "+"  # tests and docs were not copied
+    shown = {path.name for path in (head.folder / HEAD).iterdir() if not path.name.startswith(".")}
     assert shown == {"pcdarts-orchestrator", "ray_bootstrap_config.yaml", "run.py"}
+
+
+def test_the_study_is_brought_home(head, tmp_path):
+    head.succeed("ray", "rsync-down", "cluster.yaml", f"{head.folder}/studies/smoke/", f"{tmp_path}/smoke/")
+    pd.testing.assert_frame_equal(searches(tmp_path), searches(head.folder / "studies"))
 
 
 def test_changed_code_and_arguments_with_spaces_arrive_by_pcdarts_cluster_submit(head, tmp_path):
@@ -133,6 +151,10 @@ def test_changed_code_and_arguments_with_spaces_arrive_by_pcdarts_cluster_submit
     head.succeed(*PCDARTS, "cluster", "submit", "cluster.yaml", *ONE_SEARCH, "--no-retrain", "--storage", str(storage))
     (row,) = searches(storage).itertuples()
     assert row.device_name.startswith("changed cpu")
+    there = head.folder / WORKER / "pcdarts-orchestrator" / "pcdarts" / "training.py"
+    assert (
+        "changed cpu" not in there.read_text()
+    )  # it came with the study, the worker's checkout is as `ray up` left it
 
 
 def test_the_exit_code_of_a_study_that_fails_comes_back(head):
@@ -140,17 +162,15 @@ def test_the_exit_code_of_a_study_that_fails_comes_back(head):
     assert code == 1 and "preset is 'nothing'" in text
 
 
-def test_the_token_is_private_on_both_sides(head):
-    user, there = (Path(home) / ".ray" / "auth_token" for home in (head.environment["HOME"], head.home))
-    assert user.read_text() == there.read_text() and len(user.read_text()) == 64
-    assert {stat.S_IMODE(token.stat().st_mode) for token in (user, there)} == {0o600}
+def test_the_token_is_private_everywhere(head):
+    tokens = [head.folder / home / ".ray" / "auth_token" for home in ("user", HEAD, WORKER)]
+    assert len({token.read_text() for token in tokens}) == 1 and len(tokens[0].read_text()) == 64
+    assert {stat.S_IMODE(token.stat().st_mode) for token in tokens} == {0o600}
 
 
 def test_who_has_not_the_token_is_refused(head, tmp_path):
-    command = ("ray", "status", "--address", f"127.0.0.1:{head.port}")
-    assert "1.0 CPU" in head.succeed(*command, RAY_AUTH_MODE="token")
-    for other in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}):
-        code, text = head.run(*command, HOME=str(tmp_path), **other)
+    for other in ({"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}):
+        code, text = head.status(HOME=str(tmp_path), **other)
         assert code != 0 and "InvalidAuthToken" in text
 
 
