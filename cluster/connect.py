@@ -135,7 +135,7 @@ def on_gpus(function: Callable[[], int]) -> list[int]:
     """Call a function on every node that has a GPU, where it sees one of them."""
     remote: Any = ray.remote(num_cpus=0, num_gpus=0.001)(function)
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0]
-    return ray.get(  # type: ignore[no-any-return]
+    return ray.get(
         [
             remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
             for node in nodes
