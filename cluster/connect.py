@@ -14,7 +14,6 @@ from typing import Any
 import ray
 import ray.exceptions
 from ray._private import ray_constants, services
-from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.authentication import private_token

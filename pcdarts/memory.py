@@ -173,7 +173,10 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
 
 
 def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, tuple[Callable[[Batch], Any], int]]:
-    """The kinds of steps of a search, as functions of a batch, and how many images they really see."""
+    """The steps of a search that can be the largest, as functions of a batch, and how many images they really see.
+
+    First order is left out: it keeps no more for alpha than is kept for the weights.
+    """
     weights = list(supernet.weights().values())
     architect = Architect(config, supernet, torch.optim.SGD(weights, lr=config.learning_rate))
 
@@ -185,12 +188,14 @@ def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, tuple[Callable
 
     def eigenvalue(batch: Batch) -> None:
         with supernet.reference():
-            alpha_gradient(supernet, *batch)
+            gradient = alpha_gradient(supernet, *batch)
+            architecture = supernet.architecture
+            alphas = [architecture.alphas_normal, architecture.alphas_reduce]
+            torch.autograd.grad(gradient, alphas, torch.ones_like(gradient), retain_graph=True)
 
-    steps: dict[str, tuple[Callable[[Batch], Any], int]] = {
-        "weights": (on_weights, config.batch_size),
-        "alpha": (on_alpha, config.batch_size),
-    }
+    steps: dict[str, tuple[Callable[[Batch], Any], int]] = {"weights": (on_weights, config.batch_size)}
+    if config.order == 2:
+        steps["alpha"] = (on_alpha, config.batch_size)
     if config.eigenvalue_every:
         steps["eigenvalue"] = (eigenvalue, config.eigenvalue_batch)
     return steps

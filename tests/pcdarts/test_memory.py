@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from pcdarts import stability
 from pcdarts.config import SearchConfig
 from pcdarts.memory import MemoryPrediction, kept_bytes, predict_memory, step_bytes
 from pcdarts.search import SearchState
@@ -58,20 +59,19 @@ def test_temporary_tensors_count_while_they_live():
     "changes",
     [
         {},
-        {"k": 1},
-        {"k": 2, "implementation": "reference"},
-        {"channels": 8, "k": 2, "batch_size": 32},
-        {"stem": "imagenet", "layers": 4},
-        {"side_operation": "conv_1x1"},
-        {"spatial_stride": 2},
-        {"order": 2, "batch_size": 8},
-        {"order": 2, "hessian_vector_product": "finite_difference", "batch_size": 8},
+        {"k": 1, "side_operation": "conv_1x1"},
+        {"k": 2, "implementation": "reference", "spatial_stride": 2},
+        {"channels": 8, "k": 2, "batch_size": 32, "spatial_stride": 2},
+        {"stem": "imagenet"},
+        {"order": 2},
+        {"order": 2, "hessian_vector_product": "finite_difference"},
         {"eigenvalue_every": 1, "eigenvalue_batch": 8},
         {"dataset": "digits", "space": "s1", "drop_path": 0.2},
     ],
     ids=str,
 )
-def test_the_prediction_is_within_15_percent_of_real_steps(changes):
+def test_the_prediction_is_within_15_percent_of_real_steps(changes, monkeypatch):
+    monkeypatch.setattr(stability, "KRYLOV_DIMENSION", 2)  # a few products instead of many, which take as much each
     config = dataclasses.replace(SMALL, **changes)
     prediction = predict_memory(config)
     state = SearchState(config)
