@@ -125,30 +125,21 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
     )
 
 
-def run_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> Any:
-    """Call a function once where trials will run.  A ValueError there is one here; other errors stay Ray's."""
-    remote = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(function)
-    return _answer(remote.remote(argument))
-
-
 def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> "ray.ObjectRef[Any]":
-    """Like `run_on_worker`, but the result stays in the object store of the node that computed it.
+    """Call a function once where trials will run, and leave its result in the object store there.
 
-    If that node is lost, Ray computes the result again.
+    If that node is lost later, Ray computes the result again.  A ValueError of the function is one here; other errors
+    stay Ray's.
     """
     remote: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(lambda: (None, function(argument)))
     done, result = remote.options(num_returns=2).remote()
-    _answer(done)  # of the two the small one: the other would be copied to this node
-    return result
-
-
-def _answer(task: "ray.ObjectRef[Any]") -> Any:
     try:
-        return ray.get(task)
+        ray.get(done)  # of the two the small one: the other would be copied to this node
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ValueError):
             raise ValueError(str(error.cause)) from None
         raise
+    return result
 
 
 def on_gpus(function: Callable[[], int]) -> list[int]:

@@ -10,6 +10,7 @@ from orchestrator.options import RunOptions
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
+from orchestrator.sharing import SharedData, images_of
 from orchestrator.storage import checkpoint
 from orchestrator.training import Team, train_team
 from orchestrator.trials import TrialSpec, error_line, report
@@ -22,7 +23,7 @@ PROGRESS_SECONDS = 30.0
 """Least time between two events that tell a job's progress."""
 
 
-def retrain_trial(trial: dict[str, Any], team: Team | None = None) -> None:
+def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
     """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
     genotype = Genotype.parse(spec.genotype)
@@ -34,7 +35,8 @@ def retrain_trial(trial: dict[str, Any], team: Team | None = None) -> None:
     def on_epoch(record: RetrainEpoch) -> None:
         report("epoch", asdict(record))
 
-    result = retrain(genotype, spec.config, checkpoint=checkpoint(spec.root, spec.key), on_epoch=on_epoch)
+    file, data = checkpoint(spec.root, spec.key), images_of(spec.config, shared or {})
+    result = retrain(genotype, spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
     report("result", asdict(result))
 
 

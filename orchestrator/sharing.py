@@ -1,6 +1,6 @@
-"""What the searches of all nodes share: the images, in memory, and the storage folder.
+"""What the trials of all nodes share: the images, in memory, and the storage folder.
 
-Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy a node, and searches
+Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy a node, and trials
 compute from views into it.  ImageNet is a tree of image files and is read from there instead.
 """
 
@@ -17,32 +17,36 @@ import ray.exceptions
 import torch
 
 from cluster.connect import TrialResources, keep_on_worker, other_nodes, run_on_nodes
-from pcdarts.config import SearchConfig
-from pcdarts.data import search_batches
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data import retrain_batches, search_batches
 from pcdarts.sources import Images, Parts, load
 
 Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
 """Calls a function with a path on some nodes, as `run_on_nodes` does."""
 
+Config = SearchConfig | RetrainConfig
 SharedData = dict[tuple[str, str], Any]
 """References to arrays in the object store, by data set and data folder."""
 PATIENCE = 60.0
 """Seconds in which the images must have come to a node; a node that was lost may never send them."""
 
 
-def share_data(configs: Sequence[SearchConfig], resources: TrialResources) -> SharedData:
-    """Read the images of some searches where trials will run.
+def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedData:
+    """Read the images of some trials where they will run.
 
-    A missing file raises ValueError here, and stops the study instead of every trial.
+    What trials would refuse, such as a missing file, raises ValueError here, and stops the study instead of each.
     """
-    first = {_key(config): config for config in reversed(configs) if config.method != "random"}
-    return {key: keep_on_worker(_arrays, config, resources) for key, config in first.items()}
+    groups: dict[tuple[str, str], list[Config]] = {}
+    for config in configs:
+        if _reads(config):
+            groups.setdefault(_key(config), []).append(config)
+    return {key: keep_on_worker(_arrays, group, resources) for key, group in groups.items()}
 
 
-def images_of(config: SearchConfig, shared: SharedData) -> Parts | None:
-    """The shared images of a search, read-only and without a copy of them; None where it must read files itself."""
-    reference = shared.get(_key(config))
-    if config.method == "random" or reference is None:
+def images_of(config: Config, shared: SharedData) -> Parts | None:
+    """The shared images of a trial, read-only and without a copy of them; None where it must read files itself."""
+    reference = shared.get(_key(config)) if _reads(config) else None
+    if reference is None:
         return None
     try:
         arrays = ray.get(reference, timeout=PATIENCE)
@@ -51,14 +55,23 @@ def images_of(config: SearchConfig, shared: SharedData) -> Parts | None:
     return None if arrays is None else _tensors(arrays)
 
 
-def _key(config: SearchConfig) -> tuple[str, str]:
+def _key(config: Config) -> tuple[str, str]:
     return config.dataset, config.data_dir
 
 
-def _arrays(config: SearchConfig) -> list[Any] | None:
+def _reads(config: Config) -> bool:
+    return isinstance(config, RetrainConfig) or config.method != "random"
+
+
+def _arrays(configs: Sequence[Config]) -> list[Any] | None:
     """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None of ImageNet."""
-    data = None if config.dataset == "imagenet" else load(config.dataset, config.data_dir)
-    search_batches(config, torch.device("cpu"), data=data)  # refuses what a trial would refuse
+    dataset, data_dir = _key(configs[0])
+    data, cpu = None if dataset == "imagenet" else load(dataset, data_dir), torch.device("cpu")
+    for config in configs if data else configs[:1]:  # to list a tree of files takes long
+        if isinstance(config, SearchConfig):
+            search_batches(config, cpu, data=data)
+        else:
+            retrain_batches(config, cpu, data=data)
     return data and [tuple(tensor.contiguous().numpy() for tensor in part) for part in data]
 
 

@@ -11,13 +11,12 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-import torch
 from ray import tune
 
 from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
-from cluster.connect import TrialResources, connect, has_gpus, require_fit, run_on_worker, slots
+from cluster.connect import TrialResources, connect, has_gpus, require_fit, slots
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.failures import FailureLog, noticed
@@ -33,7 +32,6 @@ from orchestrator.storage import absolute, create_or_open
 from orchestrator.training import COORDINATOR, jobs_at_once, make_team
 from orchestrator.trials import TrialListener, TrialSpec, run_trials
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import retrain_batches
 from pcdarts.retrain import notes as retrain_notes
 from pcdarts.search import notes
 
@@ -113,8 +111,7 @@ def work_queue(
             require_shared(root, resources)
         # Proxies are many and short: one process each is the faster way.
         team = make_team(all_resources["final"], options)
-        for stage in stages:
-            run_on_worker(_probe_data, study.recipe(stage), all_resources[stage])
+        shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
         for note in dict.fromkeys(note for stage in stages for note in retrain_notes(study.recipe(stage))):
             say(note)
 
@@ -138,7 +135,7 @@ def work_queue(
                 listener = RetrainListener(queue, lease, progress, options)
                 once = dataclasses.replace(options, max_failures=0)  # the queue repeats what fails, later
                 if team is None or stage == "proxy":
-                    _run(retrain_trial, specs, listener, resources, once)
+                    _run(tune.with_parameters(retrain_trial, shared=shared), specs, listener, resources, once)
                 else:
                     some = dataclasses.replace(once, max_concurrent=jobs_at_once(team, options))
                     _run(partial(retrain_trial, team=team), specs, listener, COORDINATOR, some)
@@ -239,11 +236,6 @@ def prepare_searches(
     resources = prepare_trials(common, options)
     predicted = predicted_bytes(configs, gpu=resources.gpus > 0)
     return pack(resources, max(predicted.values(), default=0), options), predicted
-
-
-def _probe_data(config: RetrainConfig) -> None:
-    """Load the data once where trials will run: a missing file stops the study here, not every trial."""
-    retrain_batches(config, torch.device("cpu"))
 
 
 def _memory_fraction(resources: TrialResources) -> float:

@@ -56,7 +56,10 @@ class ImageBatches(Protocol):
 
 
 class TensorBatches:
-    """`ImageBatches` over uint8 images (N, C, H, W) and int64 labels (N,) that are kept on the device."""
+    """`ImageBatches` over uint8 images (N, C, H, W) and int64 labels (N,) that are kept on the device.
+
+    With indices `chosen` (M,) over those of the images alone, in that order, and without a copy of them.
+    """
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class TensorBatches:
         info: DatasetInfo,
         *,
         device: torch.device,
+        chosen: Tensor | None = None,
         cutout: int = 0,
         workers: Workers = ALONE,
     ) -> None:
@@ -73,15 +77,16 @@ class TensorBatches:
         self.image_size = info.image_size
         self._info = info
         self._images, self._labels = images.to(device), labels.to(device)
+        self._chosen = torch.arange(len(labels)) if chosen is None else chosen
         self._cutout, self._workers = cutout, workers
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._chosen)
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over all images, augmented, in an order drawn from the generator."""
         for indices in torch.randperm(len(self), generator=generator).split(batch_size):
-            chosen, rows = indices.to(self._images.device), self._workers.rows(len(indices))
+            chosen, rows = self._chosen[indices].to(self._images.device), self._workers.rows(len(indices))
             # The whole batch is augmented, so that all workers draw the same; that is cheap beside the network.
             yield self._augmented(self._images[chosen], generator)[rows], self._labels[chosen][rows]
 
@@ -92,9 +97,9 @@ class TensorBatches:
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in stored order, not augmented: for evaluation."""
-        for images, labels in zip(self._images.split(batch_size), self._labels.split(batch_size), strict=True):
-            rows = self._workers.rows(len(labels))
-            yield normalize(images[rows], self._info.mean, self._info.std), labels[rows]
+        for indices in self._chosen.split(batch_size):
+            chosen = indices[self._workers.rows(len(indices))].to(self._images.device)
+            yield normalize(self._images[chosen], self._info.mean, self._info.std), self._labels[chosen]
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
         if self._info.crop_padding:
@@ -131,25 +136,32 @@ def search_batches(
 
 
 def retrain_batches(
-    config: RetrainConfig, device: torch.device, *, download: bool = True, workers: Workers = ALONE
+    config: RetrainConfig,
+    device: torch.device,
+    *,
+    download: bool = True,
+    workers: Workers = ALONE,
+    data: Parts | None = None,
 ) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
     """Training, validation and test images: of every batch the rows that are this worker's.
 
     Validation images pick the epoch: a share of the training images that is stratified, and the same for every seed.
-    Test images are the official test set.  Raises ValueError for data that is missing or cannot be read.
+    Test images are the official test set.  `data` is as for a search.  Raises ValueError for data that is missing or
+    cannot be read.
     """
     if config.dataset == "imagenet":
         from pcdarts import imagenet  # imports torchvision, which takes a second
 
         return imagenet.retrain_batches(config, device, workers)
     info = DATASETS[config.dataset]
-    (images, labels), test = load(config.dataset, config.data_dir, download=download)
+    (images, labels), test = data or load(config.dataset, config.data_dir, download=download)
     count = _part("validation_portion", config.validation_portion, len(labels))
     order = stratified_order(labels)
     valid, train = order[:count], order[count:]
+    images, labels = images.to(device), labels.to(device)  # once for both
     return (
-        TensorBatches(images[train], labels[train], info, device=device, cutout=config.cutout, workers=workers),
-        TensorBatches(images[valid], labels[valid], info, device=device, workers=workers),
+        TensorBatches(images, labels, info, device=device, chosen=train, cutout=config.cutout, workers=workers),
+        TensorBatches(images, labels, info, device=device, chosen=valid, workers=workers),
         TensorBatches(*test, info, device=device, workers=workers),
     )
 

@@ -25,6 +25,7 @@ from pcdarts.distributed import ALONE, Averager, SharedGenerator, Workers, curre
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.results import RetrainEpoch, RetrainResult
+from pcdarts.sources import Parts
 from pcdarts.training import (
     Meter,
     Score,
@@ -45,10 +46,11 @@ def retrain(
     config: RetrainConfig,
     *,
     checkpoint: CheckpointFile | None = None,
+    data: Parts | None = None,
     on_epoch: Callable[[RetrainEpoch], None] = lambda record: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> RetrainResult:
-    """Train, pick the best epoch by validation accuracy, test it.
+    """Train, pick the best epoch by validation accuracy, test it.  `data` is as for a search.
 
     With a checkpoint the training goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted; epochs done before are reported to `on_epoch` once more.  Of several workers the first one
@@ -56,7 +58,7 @@ def retrain(
     `on_epoch` and get the result.  Raises ValueError for data or checkpoints that cannot be read, FloatingPointError
     where the loss is not finite.
     """
-    state = RetrainState(genotype, config, current_workers())
+    state = RetrainState(genotype, config, current_workers(), data)
     first = state.workers.rank == 0
     saved = state.workers.from_first(checkpoint.load(state.identity) if checkpoint and first else None)
     if saved is not None:
@@ -79,14 +81,16 @@ def retrain(
 class RetrainState:
     """All that a training needs to go on: network, optimizer, random generators, data, history, the best weights."""
 
-    def __init__(self, genotype: Genotype, config: RetrainConfig, workers: Workers = ALONE) -> None:
+    def __init__(
+        self, genotype: Genotype, config: RetrainConfig, workers: Workers = ALONE, data: Parts | None = None
+    ) -> None:
         self.genotype, self.config, self.workers = genotype, config, workers
         self.identity = identity(config) | {"genotype": str(genotype)}
         self.device = prepare_device(config.device, config.threads)
         self.generators = {name: seeded_generator(config.seed, name) for name in ("network", "train")}
         if workers.count > 1:
             self.generators["network"] = _shared(self.generators["network"], workers)
-        self.train, self.valid, self.test = retrain_batches(config, self.device, workers=workers)
+        self.train, self.valid, self.test = retrain_batches(config, self.device, workers=workers, data=data)
         self.top5 = self.train.classes > 5
         self.network = CellNetwork(
             genotype,

@@ -56,7 +56,7 @@ def test_searches_that_share_a_gpu_and_run_out_of_memory_get_a_whole_one(tmp_pat
     run = subprocess.run(
         [sys.executable, "-c", STUDY, str(root)],
         cwd=Path(__file__).parents[2],
-        env=os.environ | {"RAY_ADDRESS": "", "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"RAY_ADDRESS": ""},
         capture_output=True,
         text=True,
         timeout=380,
