@@ -9,7 +9,8 @@ whoever packs searches by these numbers leaves a margin.
 import dataclasses
 import weakref
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -153,10 +154,11 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     weights = list(supernet.weights().values())
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]
     found = {}
-    for name, (step, batch) in _steps(config, supernet).items():
-        counts = [step_bytes(partial(step, _noise(images, info)), state) for images in PROBES]
-        kept, live = (_on_line(column, batch) for column in zip(*counts, strict=True))
-        found[name] = (live, kept)
+    with _one_thread():
+        for name, (step, batch) in _steps(config, supernet).items():
+            counts = [step_bytes(partial(step, _noise(images, info)), state) for images in PROBES]
+            kept, live = (_on_line(column, batch) for column in zip(*counts, strict=True))
+            found[name] = (live, kept)
     largest = max(found, key=lambda name: found[name])
     live, kept = found[largest]
     images = min(info.train_images, config.max_images or info.train_images)
@@ -170,6 +172,17 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
         data=images * (info.image_channels * info.image_size**2 + 8),
         context=GPU_CONTEXT if gpu else CPU_PROCESS,
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside it PyTorch computes with one thread: on tiny batches threads cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, tuple[Callable[[Batch], Any], int]]:
