@@ -12,9 +12,8 @@ import torch
 from cluster.connect import gigabytes, slots
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
-from orchestrator.packing import predicted_bytes, searches_per_gpu, smallest_gpu
+from orchestrator.placement import pack_searches, predicted_bytes, prepare_trials, searches_per_gpu, smallest_gpu
 from orchestrator.storage import check_writable, join
-from orchestrator.study import prepare_searches
 from pcdarts.config import RetrainConfig, SearchConfig, learning_rate_advice
 from pcdarts.data import check_dataset
 from pcdarts.search import SearchState, weight_step
@@ -81,7 +80,7 @@ def _memory(searches: list[SearchConfig]) -> str:
 
 def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
     """Room for trials; raises ValueError where there is none."""
-    wanted, predicted = prepare_searches(config, searches, options)
+    wanted, predicted = pack_searches(searches, prepare_trials(config, options), options)
     text = f"{slots(wanted)} searches at once, each with {wanted.cpus} CPUs and {wanted.gpus:g} GPUs"
     if wanted.memory:
         text += f", for which {gigabytes(wanted.memory)} of a node's memory are reserved"
@@ -105,7 +104,8 @@ def _cost(config: SearchConfig, searches: list[SearchConfig], options: RunOption
     weight_step_seconds, alpha_step_seconds = (_extrapolated(times, config.batch_size) for times in (weights, alpha))
     one = steps * (weight_step_seconds * config.epochs + alpha_step_seconds * epochs_with_alpha)
     trained = sum(config.method != "random" for config in searches)
-    at_once = max(1, min(trained, slots(prepare_searches(config, searches, options)[0])))
+    wanted, _ = pack_searches(searches, prepare_trials(config, options), options)
+    at_once = max(1, min(trained, slots(wanted)))
     total = one * math.ceil(trained / at_once)
     return (
         f"about {_span(one)} a search, {_span(total)} in all with {at_once} at once "

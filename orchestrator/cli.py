@@ -259,8 +259,9 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from analysis.report import write_report
     from orchestrator import output
     from orchestrator.queue import RetrainQueue
+    from orchestrator.retraining import work_queue
     from orchestrator.storage import open_study
-    from orchestrator.study import failures, work_queue
+    from orchestrator.study import failures
 
     study, store = open_study(arguments.study_dir)
     study = _retrained_otherwise(study, arguments)

@@ -1,26 +1,91 @@
-"""Retraining under Ray Tune: the trial on the worker, and the listener that tells the queue and fills `retrains`."""
+"""Retraining under Ray Tune: `work_queue`, the trial on the worker, the listener that tells queue and table of it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from ray import tune
+
+from analysis.store import ResultStore
 from analysis.tables import RETRAINS
+from orchestrator.config import Stage, StudyConfig
+from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.events import Kind
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
+from orchestrator.placement import memory_fraction, prepare_trials
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
-from orchestrator.sharing import SharedData, images_of
-from orchestrator.storage import checkpoint
-from orchestrator.training import Team, train_team
-from orchestrator.trials import TrialSpec, error_line, report
+from orchestrator.sharing import SharedData, images_of, require_shared, share_data
+from orchestrator.storage import absolute, checkpoint
+from orchestrator.training import COORDINATOR, Team, jobs_at_once, make_team, train_team
+from orchestrator.trials import TrialSpec, error_line, report, run_trials
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
-from pcdarts.retrain import retrain
+from pcdarts.retrain import notes, retrain
 from pcdarts.training import limit_gpu_memory
 
 PROGRESS_SECONDS = 30.0
 """Least time between two events that tell a job's progress."""
+
+
+def work_queue(
+    study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, say: Callable[[str], None] = print
+) -> None:
+    """Retrain the jobs that wait in the queue of a study."""
+    queue = RetrainQueue(study, store)
+    if options.retry_failed:
+        for job in queue.jobs():
+            if job["state"] == "failed":
+                queue.retry(job["job_id"])
+    if not queue.waiting():
+        return
+    lease = open_lease(root, options)
+    if options.wait:
+        lease.wait(say=say)
+    with lease:
+        jobs = queue.waiting()  # another dispatcher may have done them meanwhile
+        if not jobs:
+            return
+        stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
+        all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+        for resources in all_resources.values():
+            require_shared(root, resources)
+        # Proxies are many and short: one process each is the faster way.
+        team = make_team(all_resources["final"], options)
+        shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
+        for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
+            say(note)
+
+        def run(due: Sequence[dict[str, Any]]) -> None:
+            stage: Stage = due[0]["stage"]
+            resources = all_resources[stage]
+            what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
+            say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
+            specs = [
+                TrialSpec(
+                    key=job["job_id"],
+                    root=absolute(root),
+                    config=queue.recipe(job["job_id"]),
+                    genotype=job["genotype"],
+                    memory_fraction=memory_fraction(resources),
+                )
+                for job in due
+            ]
+            epochs = {spec.key: spec.config.epochs for spec in specs}
+            with Progress("retraining", epochs) as progress:
+                listener = RetrainListener(queue, lease, progress, options)
+                once = partial(run_trials, specs=specs, listener=listener, max_failures=0)  # the queue repeats, later
+                if team is None or stage == "proxy":
+                    trial = tune.with_parameters(retrain_trial, shared=shared)
+                    once(trial, resources=resources, max_concurrent=options.max_concurrent)
+                else:
+                    at_once = jobs_at_once(team, options)
+                    once(partial(retrain_trial, team=team), resources=COORDINATOR, max_concurrent=at_once)
+
+        dispatch(queue, lease, run, say=say)
 
 
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:

@@ -1,20 +1,29 @@
-"""The searches of a study under Ray Tune: the trial on the worker, and the listener that fills the tables."""
+"""The searches of a study under Ray Tune: `run_searches`, the trial on a worker, the listener that fills the tables."""
 
+import dataclasses
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
+
+import pandas as pd
+from ray import tune
 
 from analysis import packs
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
 from orchestrator.failures import FailureLog
+from orchestrator.options import RunOptions
+from orchestrator.placement import memory_fraction, pack_searches, prepare_trials, with_fewer_neighbours
 from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
-from orchestrator.sharing import SharedData, images_of
-from orchestrator.storage import checkpoint
-from orchestrator.trials import TrialSpec, error_line, report
+from orchestrator.sharing import SharedData, images_of, require_shared, share_data
+from orchestrator.storage import absolute, checkpoint
+from orchestrator.trials import TrialSpec, error_line, report, run_trials
 from pcdarts.complexity import network_complexity
+from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord
 from pcdarts.search import search
@@ -22,6 +31,61 @@ from pcdarts.training import limit_gpu_memory
 
 KILLED = "running low on memory"
 """How Ray explains that it ended a process for its node's sake."""
+
+
+def run_searches(
+    study: StudyConfig,
+    store: ResultStore,
+    root: str,
+    configs: list[SearchConfig],
+    *,
+    options: RunOptions,
+    say: Callable[[str], None],
+) -> None:
+    """Run searches and store what they find; those that run out of memory once more, with fewer neighbours.
+
+    Raises ValueError where data, storage or cluster cannot serve, before anything is run.
+    """
+    resources = prepare_trials(study.search, options)
+    require_shared(root, resources)
+    shared = share_data(configs, resources)
+    resources, predicted = pack_searches(configs, resources, options)
+    fraction = memory_fraction(resources)
+    root = absolute(root)
+    specs = [
+        TrialSpec(
+            key=config.search_id,
+            root=root,
+            config=config,
+            memory_fraction=fraction,
+            predicted_memory=predicted.get(config.search_id),
+        )
+        for config in configs
+    ]
+    before = _ended(store, {config.search_id for config in configs})
+    with Progress(
+        "searches",
+        {config.search_id: 0 if config.method == "random" else config.epochs for config in configs},
+        done=int((before["status"] != "failed").sum()),
+        failed=int((before["status"] == "failed").sum()),
+        best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
+    ) as progress:
+        trial, listener = tune.with_parameters(search_trial, shared=shared), SearchListener(study, store, progress)
+        run = partial(run_trials, trial, listener=listener, max_failures=options.max_failures)
+        run(specs, resources=resources, max_concurrent=options.max_concurrent)
+        if listener.starved:
+            resources, at_once = with_fewer_neighbours(resources, options, len(specs))
+            for key, (_, error) in listener.starved.items():
+                say(f"{key} ran out of memory, and is tried again with fewer neighbours: {error}")
+            fraction = memory_fraction(resources)
+            again = [dataclasses.replace(spec, memory_fraction=fraction) for spec, _ in listener.starved.values()]
+            run(again, resources=resources, max_concurrent=at_once)
+
+
+def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:
+    """Rows of the searches that ended before and are not run again."""
+    searches = store.read(SEARCHES)
+    return searches[~searches["search_id"].isin(again)]
 
 
 def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> None:
@@ -101,6 +165,7 @@ class SearchListener:
         error = killed if KILLED in traceback else error_line(traceback)
         if out_of_memory(traceback) and spec.key not in self.starved:
             self.starved[spec.key] = (spec, error)
+            self.failures.record("trial", spec.key, f"tried again with fewer neighbours: {error}")
             return
         self.store.append(SEARCHES, [self._row(spec, status="failed", error=error, result={})], spec.key)
         self.failures.record("trial", spec.key, f"given up: {error}")

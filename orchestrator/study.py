@@ -5,34 +5,20 @@
 What is done is read off the tables, so a second run does what is missing, and nothing where nothing is.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
-
-import pandas as pd
-from ray import tune
+from collections.abc import Callable
 
 from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
-from cluster.connect import TrialResources, connect, has_gpus, require_fit, slots
-from orchestrator.config import Stage, StudyConfig
-from orchestrator.dispatch import dispatch, open_lease
+from orchestrator.config import StudyConfig
 from orchestrator.failures import FailureLog, noticed
 from orchestrator.options import RunOptions
-from orchestrator.packing import pack, predicted_bytes
-from orchestrator.progress import Progress
 from orchestrator.queue import RetrainQueue
-from orchestrator.retraining import RetrainListener, retrain_trial
-from orchestrator.searching import SearchListener, search_trial
+from orchestrator.retraining import work_queue
+from orchestrator.searching import run_searches
 from orchestrator.sequential import added_searches, further_searches, setting_rows
-from orchestrator.sharing import require_shared, share_data
-from orchestrator.storage import absolute, create_or_open
-from orchestrator.training import COORDINATOR, jobs_at_once, make_team
-from orchestrator.trials import TrialListener, TrialSpec, run_trials
-from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.retrain import notes as retrain_notes
+from orchestrator.storage import create_or_open
+from pcdarts.config import SearchConfig
 from pcdarts.search import notes
 
 
@@ -66,11 +52,11 @@ def _run_missing(
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
-        _search(study, store, root, missing, options, say)
+        run_searches(study, store, root, missing, options=options, say=say)
     while added := further_searches(study, store.read(SEARCHES)):
         missing += added
         say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
-        _search(study, store, root, added, options, say)
+        run_searches(study, store, root, added, options=options, say=say)
     if decisions := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, decisions, "settings")
         for row in decisions:
@@ -85,62 +71,6 @@ def _run_missing(
     if not missing and not to_retrain:
         say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
     return failures(store, queue)
-
-
-def work_queue(
-    study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, say: Callable[[str], None] = print
-) -> None:
-    """Retrain the jobs that wait in the queue of a study."""
-    queue = RetrainQueue(study, store)
-    if options.retry_failed:
-        for job in queue.jobs():
-            if job["state"] == "failed":
-                queue.retry(job["job_id"])
-    if not queue.waiting():
-        return
-    lease = open_lease(root, options)
-    if options.wait:
-        lease.wait(say=say)
-    with lease:
-        jobs = queue.waiting()  # another dispatcher may have done them meanwhile
-        if not jobs:
-            return
-        stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
-        all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
-        for resources in all_resources.values():
-            require_shared(root, resources)
-        # Proxies are many and short: one process each is the faster way.
-        team = make_team(all_resources["final"], options)
-        shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
-        for note in dict.fromkeys(note for stage in stages for note in retrain_notes(study.recipe(stage))):
-            say(note)
-
-        def run(due: Sequence[dict[str, Any]]) -> None:
-            stage: Stage = due[0]["stage"]
-            resources = all_resources[stage]
-            what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
-            say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
-            specs = [
-                TrialSpec(
-                    key=job["job_id"],
-                    root=absolute(root),
-                    config=queue.recipe(job["job_id"]),
-                    genotype=job["genotype"],
-                    memory_fraction=_memory_fraction(resources),
-                )
-                for job in due
-            ]
-            epochs = {spec.key: spec.config.epochs for spec in specs}
-            with Progress("retraining", epochs) as progress:
-                listener = RetrainListener(queue, lease, progress, options)
-                once = dataclasses.replace(options, max_failures=0)  # the queue repeats what fails, later
-                if team is None or stage == "proxy":
-                    _run(tune.with_parameters(retrain_trial, shared=shared), specs, listener, resources, once)
-                else:
-                    some = dataclasses.replace(once, max_concurrent=jobs_at_once(team, options))
-                    _run(partial(retrain_trial, team=team), specs, listener, COORDINATOR, some)
-
-        dispatch(queue, lease, run, say=say)
 
 
 def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:
@@ -158,113 +88,12 @@ def failures(store: ResultStore, queue: RetrainQueue) -> int:
     return int((searches["status"] == "failed").sum()) + sum(job["state"] == "failed" for job in queue.jobs())
 
 
-def _search(
-    study: StudyConfig,
-    store: ResultStore,
-    root: str,
-    configs: list[SearchConfig],
-    options: RunOptions,
-    say: Callable[[str], None],
-) -> None:
-    resources, predicted = prepare_searches(study.search, configs, options)
-    require_shared(root, resources)
-    shared = share_data(configs, resources)
-    fraction = _memory_fraction(resources)
-    root = absolute(root)
-    specs = [
-        TrialSpec(
-            key=config.search_id,
-            root=root,
-            config=config,
-            memory_fraction=fraction,
-            predicted_memory=predicted.get(config.search_id),
-        )
-        for config in configs
-    ]
-    before = _ended(store, {config.search_id for config in configs})
-    with Progress(
-        "searches",
-        {config.search_id: 0 if config.method == "random" else config.epochs for config in configs},
-        done=int((before["status"] != "failed").sum()),
-        failed=int((before["status"] == "failed").sum()),
-        best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
-    ) as progress:
-        trial, listener = tune.with_parameters(search_trial, shared=shared), SearchListener(study, store, progress)
-        _run(trial, specs, listener, resources, options)
-        if listener.starved:
-            resources, options = with_fewer_neighbours(resources, options, len(specs))
-            for key, (_, error) in listener.starved.items():
-                say(f"{key} ran out of memory, and is tried again with fewer neighbours: {error}")
-            fraction = _memory_fraction(resources)
-            again = [dataclasses.replace(spec, memory_fraction=fraction) for spec, _ in listener.starved.values()]
-            _run(trial, again, listener, resources, options)
-
-
-def with_fewer_neighbours(
-    resources: TrialResources, options: RunOptions, trials: int
-) -> tuple[TrialResources, RunOptions]:
-    """Twice the share of a GPU, up to a whole one; where trials share none, half as many of them at once."""
-    if 0 < resources.gpus < 1:
-        return dataclasses.replace(resources, gpus=min(1.0, 2 * resources.gpus)), options
-    at_once = min(trials, slots(resources), options.max_concurrent or trials)
-    return resources, dataclasses.replace(options, max_concurrent=max(1, at_once // 2))
-
-
-def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:
-    """Rows of the searches that ended before and are not run again."""
-    searches = store.read(SEARCHES)
-    return searches[~searches["search_id"].isin(again)]
-
-
-def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) -> TrialResources:
-    """Connect, and find out before the first trial whether trials fit."""
-    gpus = 0.0 if config.device == "cpu" else options.gpus_per_trial
-    if gpus < 0 and options.autoscaling:
-        raise ValueError("with --autoscaling true give --gpus-per-trial: nodes that are not there yet cannot tell")
-    connect(options.address)
-    if gpus < 0:
-        gpus = 1.0 if has_gpus() else 0.0
-    resources = TrialResources(cpus=config.threads, gpus=gpus)
-    require_fit(resources, autoscaling=options.autoscaling)
-    return resources
-
-
-def prepare_searches(
-    common: SearchConfig, configs: Sequence[SearchConfig], options: RunOptions
-) -> tuple[TrialResources, dict[str, int]]:
-    """`prepare_trials` for searches, which share GPUs and nodes by their predicted memory; and that, by search id."""
-    resources = prepare_trials(common, options)
-    predicted = predicted_bytes(configs, gpu=resources.gpus > 0)
-    return pack(resources, max(predicted.values(), default=0), options), predicted
-
-
-def _memory_fraction(resources: TrialResources) -> float:
-    return resources.gpus if 0 < resources.gpus < 1 else 1.0
-
-
-def _run(
-    trainable: Callable[..., None],
-    specs: list[TrialSpec],
-    listener: TrialListener,
-    resources: TrialResources | dict[str, float],
-    options: RunOptions,
-) -> None:
-    run_trials(
-        trainable,
-        specs,
-        listener,
-        resources=resources,
-        max_failures=options.max_failures,
-        max_concurrent=options.max_concurrent,
-    )
-
-
 def _work_left(queue: RetrainQueue, retry_failed: bool) -> bool:
     return bool(queue.waiting()) or (retry_failed and any(job["state"] == "failed" for job in queue.jobs()))
 
 
 def _counts(study: StudyConfig, store: ResultStore) -> str:
-    ended = _ended(store, set())
-    failed = int((ended["status"] == "failed").sum())
-    text = f"{len(ended) - failed} searches completed"
+    searches = store.read(SEARCHES)
+    failed = int((searches["status"] == "failed").sum())
+    text = f"{len(searches) - failed} searches completed"
     return f"{text}, {failed} failed (--retry-failed runs them again)" if failed else text

@@ -18,7 +18,7 @@ from tests.orchestrator.test_training import in_double_precision
 
 
 def drive(root, address, workers):
-    with mock.patch("orchestrator.study.retrain_trial", in_double_precision()):
+    with mock.patch("orchestrator.retraining.retrain_trial", in_double_precision()):
         return main(["retrain", root, "--address", address, "--workers", workers, "--min-workers", "1"])
 
 

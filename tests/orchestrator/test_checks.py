@@ -49,7 +49,7 @@ def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
     searches = smoke().searches()
     need = max(predict_memory(config, gpu=True).total for config in searches)
     wanted = TrialResources(cpus=1, gpus=0.5)
-    monkeypatch.setattr(checks, "prepare_searches", lambda *_: (wanted, {"a": need}))
+    monkeypatch.setattr(checks, "pack_searches", lambda *_: (wanted, {"a": need}))
     monkeypatch.setattr(checks, "smallest_gpu", lambda: 3 * need)
     told = checks._cluster(smoke().search, searches, RunOptions())
     assert told.endswith(f"; about {need / 1e9:.1f} GB a search: 2 to a GPU of {3 * need / 1e9:.1f} GB")
@@ -57,7 +57,7 @@ def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
 
 def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkeypatch, ray_session):
     study = smoke()
-    monkeypatch.setattr("orchestrator.study.predicted_bytes", lambda configs, gpu: {"a": 10**15})
+    monkeypatch.setattr("orchestrator.placement.predicted_bytes", lambda configs, gpu: {"a": 10**15})
     failed, said = printed(study, tmp_path)
     assert failed == 1 and "failed  cluster: a search is predicted to need 1000000.0 GB of memory, but" in said
 

@@ -77,7 +77,7 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
     made, store = study_with_searches(str(tmp_path))
     RetrainQueue(made, store).update()
     seen = []
-    monkeypatch.setattr("orchestrator.study.work_queue", lambda study, *a, **k: seen.append(study.retrain))
+    monkeypatch.setattr("orchestrator.retraining.work_queue", lambda study, *a, **k: seen.append(study.retrain))
     other = ["--recipe", "digits", "--retrain-seed", "1"]
     assert main(["retrain", str(tmp_path), *other, "--data-dir", "/data"]) == 0
     assert main(["retrain", str(tmp_path)]) == 0

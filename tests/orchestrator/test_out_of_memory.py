@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from cluster.connect import TrialResources
-from orchestrator import study
 from orchestrator.options import RunOptions
+from orchestrator.placement import with_fewer_neighbours
 from orchestrator.searching import out_of_memory
-from orchestrator.study import with_fewer_neighbours
 
 STUDY = """
 import dataclasses, functools, json, sys
@@ -20,6 +19,7 @@ import pandas as pd, ray, torch
 from orchestrator import searching, study
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
+from orchestrator.searching import search_trial
 from pcdarts.search import search
 
 ray.init = functools.partial(ray.init, num_cpus=2, num_gpus=1)  # logical: nothing is computed there
@@ -36,10 +36,10 @@ def trial(given, shared):
         return search(dataclasses.replace(config, method="random"))
 
     searching.search = searched
-    searching.search_trial(given, shared)
+    search_trial(given, shared)
 
 
-study.search_trial = trial
+searching.search_trial = trial
 some = dataclasses.replace(smoke(), sweep={"seed": (0, 1, 2), "k": (2,)})
 some = dataclasses.replace(some, search=dataclasses.replace(some.search, device="auto"))
 options = RunOptions(address="local", gpus_per_trial=0.5)
@@ -93,14 +93,14 @@ def test_a_lack_of_memory_is_told_from_other_errors(said, is_one):
 def test_a_shared_gpu_is_shared_by_half_as_many(before, after):
     options = RunOptions(max_concurrent=3)
     wanted = TrialResources(cpus=1, gpus=before)
-    assert with_fewer_neighbours(wanted, options, 8) == (TrialResources(cpus=1, gpus=after), options)
+    assert with_fewer_neighbours(wanted, options, 8) == (TrialResources(cpus=1, gpus=after), 3)
 
 
 @pytest.mark.parametrize(
     ("trials", "most", "room", "at_once"), [(8, 0, 6, 3), (8, 4, 6, 2), (2, 0, 6, 1), (1, 0, 0, 1)]
 )
 def test_without_a_shared_gpu_half_as_many_run_at_once(monkeypatch, trials, most, room, at_once):
-    monkeypatch.setattr(study, "slots", lambda wanted: room)
+    monkeypatch.setattr("orchestrator.placement.slots", lambda wanted: room)
     for wanted in (TrialResources(cpus=1), TrialResources(cpus=1, gpus=1.0)):
         again = with_fewer_neighbours(wanted, RunOptions(max_concurrent=most), trials)
-        assert again == (wanted, RunOptions(max_concurrent=at_once))
+        assert again == (wanted, at_once)

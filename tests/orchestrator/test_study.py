@@ -21,8 +21,9 @@ from orchestrator.options import RunOptions
 from orchestrator.output import summary
 from orchestrator.presets import smoke
 from orchestrator.queue import RetrainQueue
+from orchestrator.retraining import work_queue
 from orchestrator.storage import checkpoint, create_or_open, open_study
-from orchestrator.study import missing_searches, run_study, work_queue
+from orchestrator.study import missing_searches, run_study
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
 from pcdarts.memory import predict_memory
@@ -75,7 +76,8 @@ def test_every_search_has_its_rows_and_the_best_cell_is_retrained(finished):
 
 
 def test_a_finished_study_says_so_and_does_nothing(finished, monkeypatch):
-    monkeypatch.setattr("orchestrator.study.run_trials", lambda *a, **k: pytest.fail("ran trials"))
+    for module in ("searching", "retraining"):
+        monkeypatch.setattr(f"orchestrator.{module}.run_trials", lambda *a, **k: pytest.fail("ran trials"))
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
     failed, said = run(smoke(), finished)
     assert failed == 0 and said == ["Study 'smoke' is finished: 4 searches completed. Nothing to do."]
@@ -89,7 +91,7 @@ def test_another_configuration_is_refused_with_the_differences(finished):
 
 
 def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.study._search", lambda *arguments: None)
+    monkeypatch.setattr("orchestrator.study.run_searches", lambda *arguments, **named: None)
     _, said = run(smoke(), tmp_path / "smoke", retrain=False)
     assert said == [
         f"Study 'smoke': 4 of 4 searches to run, in {tmp_path / 'smoke'}",
@@ -106,7 +108,9 @@ def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
 
 def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("orchestrator.study.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir))
+    monkeypatch.setattr(
+        "orchestrator.retraining.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir)
+    )
     assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
     assert main(["retrain", str(finished)]) == 0
     assert seen == ["/elsewhere", "data"]
@@ -213,7 +217,7 @@ def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_sessi
         finally:
             searching.search = search
 
-    monkeypatch.setattr("orchestrator.study.search_trial", trial)
+    monkeypatch.setattr("orchestrator.searching.search_trial", trial)
     failed, _ = run(study, tmp_path / "smoke", RunOptions(address="local", max_failures=1))
     assert failed == 1
     searches = pd.read_parquet(tmp_path / "smoke" / "searches").set_index("seed")

@@ -98,7 +98,7 @@ def test_workers_of_which_one_is_killed_in_mid_epoch_end_as_one_alone(
     study = study_with_job(root, tmp_path / "data")
     expected = retrain(PUBLISHED[CELLS], study.retrain)
     killed, started = str(tmp_path / "killed"), tmp_path / "started"
-    monkeypatch.setattr("orchestrator.study.retrain_trial", in_double_precision(killed, str(started)))
+    monkeypatch.setattr("orchestrator.retraining.retrain_trial", in_double_precision(killed, str(started)))
     # On two CPUs, two of three begin.
     assert main(["retrain", str(root), "--workers", "3", "--min-workers", "2"]) == 0
     assert os.path.exists(killed) and started.read_text().count("started") == 2
@@ -114,7 +114,7 @@ def test_a_training_that_diverges_is_not_repaired_by_new_workers(ray_session, tm
     folder_tree(tmp_path / "data")
     root, started = tmp_path / "smoke", tmp_path / "started"
     study_with_job(root, tmp_path / "data", learning_rate=1e30, gradient_clip=1e30)
-    monkeypatch.setattr("orchestrator.study.retrain_trial", in_double_precision(started=str(started)))
+    monkeypatch.setattr("orchestrator.retraining.retrain_trial", in_double_precision(started=str(started)))
     assert main(["retrain", str(root), "--workers", "2", "--max-failures", "1", "--retry-delay", "0"]) == 1
     rows = pd.read_parquet(root / "retrains")
     assert rows["status"].tolist() == ["failed", "failed"]  # the queue's attempts

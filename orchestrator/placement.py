@@ -1,21 +1,58 @@
-"""How many searches share a GPU, or the memory of a node, by what each of them is predicted to need.
+"""What a trial reserves: CPUs, and a GPU or memory, which searches share by what each of them is predicted to need.
 
 Never run on a GPU: what was tried are the arithmetic, with invented sizes of GPUs, and the memory of nodes.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
-from cluster.connect import TrialResources, gigabytes, on_gpus, require_fit
+from cluster.connect import TrialResources, connect, gigabytes, has_gpus, on_gpus, require_fit, slots
 from orchestrator.options import RunOptions
-from pcdarts.config import SearchConfig
+from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.memory import predict_memory
 
 MARGIN = 0.8
 """Share of a GPU's memory that predictions may fill: kernels' workspaces and fragments of the allocator come on top."""
+
+
+def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) -> TrialResources:
+    """Connect, and find out before the first trial whether trials fit."""
+    gpus = 0.0 if config.device == "cpu" else options.gpus_per_trial
+    if gpus < 0 and options.autoscaling:
+        raise ValueError("with --autoscaling true give --gpus-per-trial: nodes that are not there yet cannot tell")
+    connect(options.address)
+    if gpus < 0:
+        gpus = 1.0 if has_gpus() else 0.0
+    resources = TrialResources(cpus=config.threads, gpus=gpus)
+    require_fit(resources, autoscaling=options.autoscaling)
+    return resources
+
+
+def pack_searches(
+    configs: Sequence[SearchConfig], resources: TrialResources, options: RunOptions
+) -> tuple[TrialResources, dict[str, int]]:
+    """What searches reserve that share GPUs and nodes by their predicted memory; and that, by search id."""
+    predicted = predicted_bytes(configs, gpu=resources.gpus > 0)
+    return pack(resources, max(predicted.values(), default=0), options), predicted
+
+
+def with_fewer_neighbours(resources: TrialResources, options: RunOptions, trials: int) -> tuple[TrialResources, int]:
+    """Twice the share of a GPU, up to a whole one; where trials share none, half as many of them at once.
+
+    What each of `trials` reserves, and how many may run at once, 0 for any number.
+    """
+    if 0 < resources.gpus < 1:
+        return dataclasses.replace(resources, gpus=min(1.0, 2 * resources.gpus)), options.max_concurrent
+    at_once = min(trials, slots(resources), options.max_concurrent or trials)
+    return resources, max(1, at_once // 2)
+
+
+def memory_fraction(resources: TrialResources) -> float:
+    """Share of a GPU's memory that a trial may allocate."""
+    return resources.gpus if 0 < resources.gpus < 1 else 1.0
 
 
 def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, int]:

@@ -6,9 +6,9 @@ import pytest
 import ray
 
 from cluster.connect import TrialResources, on_gpus, require_fit, slots
-from orchestrator import packing
+from orchestrator import placement
 from orchestrator.options import RunOptions
-from orchestrator.packing import gpu_share, pack, predicted_bytes, searches_per_gpu
+from orchestrator.placement import gpu_share, pack, predicted_bytes, searches_per_gpu
 from orchestrator.presets import smoke
 from pcdarts.memory import predict_memory
 
@@ -36,19 +36,19 @@ def test_as_many_shares_as_were_chosen_fit_on_a_gpu_as_ray_counts_them():
 
 
 def test_searches_share_the_smallest_gpu(monkeypatch):
-    monkeypatch.setattr(packing, "on_gpus", lambda function: [80 * GB, 24 * GB, 0])
+    monkeypatch.setattr(placement, "on_gpus", lambda function: [80 * GB, 24 * GB, 0])
     assert pack(ON_GPU, 8 * GB, RunOptions()) == TrialResources(cpus=1, gpus=0.5)
     assert pack(ON_GPU, 0, RunOptions()) == ON_GPU  # nothing was predicted
 
 
 def test_a_given_share_replaces_the_prediction(monkeypatch):
-    monkeypatch.setattr(packing, "on_gpus", lambda function: [24 * GB])
+    monkeypatch.setattr(placement, "on_gpus", lambda function: [24 * GB])
     quarter = TrialResources(cpus=1, gpus=0.25)
     assert pack(quarter, 30 * GB, RunOptions(gpus_per_trial=0.25)) == quarter
 
 
 def test_gpus_that_pytorch_does_not_know_are_not_shared(monkeypatch):
-    monkeypatch.setattr(packing, "on_gpus", lambda function: [0, 0])
+    monkeypatch.setattr(placement, "on_gpus", lambda function: [0, 0])
     assert pack(ON_GPU, 8 * GB, RunOptions()) == ON_GPU
 
 
