@@ -15,7 +15,7 @@ from tests.object_store import serving
 from tests.orchestrator import faults
 from tests.orchestrator.test_study import VARYING
 
-pytestmark = pytest.mark.timeout(900)  # a busy machine is slow, not wrong
+pytestmark = pytest.mark.timeout(1800)  # a busy machine is slow, not wrong
 KILLS = ("worker", "node", "driver")
 
 
@@ -98,7 +98,7 @@ def test_a_full_disk_stops_the_study_in_one_line_and_it_goes_on_later(nodes, und
     with faults.small_disk(tmp_path / "disk") as disk:
         study = faults.Study(nodes.cluster.address, str(disk), storage_patience=1)
         study.start()
-        study.wait_for(4)
+        study.wait_for(2)
         filler = faults.fill(disk)
         output = study.end(code=3)
         (line,) = [line for line in output.splitlines() if "error" in line]
@@ -115,7 +115,7 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed,
     with faults.small_disk(tmp_path / "disk") as disk:
         study = faults.Study(nodes.cluster.address, str(disk))
         study.start()
-        study.wait_for(4)
+        study.wait_for(2)
         faults.set_read_only(disk, True)
         time.sleep(2)
         faults.set_read_only(disk, False)
@@ -129,7 +129,7 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed,
 def test_an_s3_server_that_answers_503_for_a_while(nodes, undisturbed, server, seconds):
     study = faults.Study(nodes.cluster.address, server.uri(f"busy{seconds}"))
     study.start()
-    study.wait_for(4)
+    study.wait_for(2)
     server.busy = True
     threading.Timer(seconds, server.__setattr__, ("busy", False)).start()
     output = study.end()
