@@ -15,8 +15,10 @@ from orchestrator.presets import smoke
 from orchestrator.sharing import images_of, require_shared, share_data
 from pcdarts import presets
 from pcdarts.config import SearchConfig
+from pcdarts.retrain import retrain
 from pcdarts.search import search
 from pcdarts.sources import load
+from pcdarts.spaces import SPACES, random_genotype
 from tests.pcdarts.test_sources import write_fashion
 
 ONE = TrialResources(cpus=1)
@@ -122,3 +124,12 @@ def test_a_real_node_is_asked(ray_session, tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "other_nodes", lambda wanted: here)
     require_shared(str(tmp_path), ONE)
     assert run_on_nodes(sharing._appears, str(tmp_path), here) == dict.fromkeys(here, True)
+
+
+def test_a_retraining_from_shared_images_is_the_same_to_the_last_bit(ray_session):
+    config = dataclasses.replace(smoke().retrain, epochs=1)
+    cell = random_genotype(SPACES["darts"], seed=0)
+    shared, own = [], []
+    retrain(cell, config, data=images_of(config, share_data([config], ONE)), on_epoch=shared.append)
+    retrain(cell, config, on_epoch=own.append)
+    assert (shared[0].train_loss, shared[0].valid_loss) == (own[0].train_loss, own[0].valid_loss)

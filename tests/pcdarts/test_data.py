@@ -7,6 +7,7 @@ import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import DATASETS, DatasetInfo, TensorBatches, check_dataset, retrain_batches, search_batches
+from pcdarts.sources import load
 
 CPU = torch.device("cpu")
 
@@ -110,6 +111,29 @@ def test_the_seed_changes_no_split():
     parts = [retrain_batches(RetrainConfig(dataset="digits", seed=seed), CPU) for seed in (0, 1)]
     for first, second in zip(*parts, strict=True):
         assert torch.equal(pixels(first), pixels(second))
+
+
+def test_given_images_are_neither_read_nor_copied():
+    data = load("digits", "")
+    parts = search_batches(SearchConfig(data_dir="/none"), CPU, data=data)
+    parts += retrain_batches(RetrainConfig(data_dir="/none"), CPU, data=data)
+    memory = [part._images.untyped_storage().data_ptr() for part in parts]
+    train, test = (part.images.untyped_storage().data_ptr() for part in data)
+    assert memory == [train] * 4 + [test]
+
+
+def test_chosen_images_are_those_images_alone():
+    images, labels = load("synthetic", "")[0]
+    chosen = torch.tensor([5, 3, 300, 4, 8])
+    some = TensorBatches(images, labels, DATASETS["synthetic"], device=CPU, chosen=chosen)
+    copied = TensorBatches(images[chosen], labels[chosen], DATASETS["synthetic"], device=CPU)
+    assert len(some) == 5
+    for one, other in (
+        (some.epoch(2, generator()), copied.epoch(2, generator())),
+        (some.in_order(3), copied.in_order(3)),
+    ):
+        for batch, expected in zip(one, other, strict=True):
+            assert all(map(torch.equal, batch, expected))
 
 
 def test_a_portion_without_images_is_refused():
