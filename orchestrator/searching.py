@@ -27,7 +27,7 @@ def search_trial(trial: dict[str, Any]) -> None:
     def on_epoch(record: EpochRecord) -> None:
         report("epoch", asdict(record))
 
-    result = search(spec.config, checkpoint=checkpoint(spec.root, spec.key), on_epoch=on_epoch)
+    result = search(spec.config, checkpoint=checkpoint(spec.root, spec.key, spec.patience), on_epoch=on_epoch)
     report("result", asdict(result))
 
 

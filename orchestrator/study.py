@@ -146,7 +146,10 @@ def _search(
     resources = prepare_trials(study.search, options)
     run_on_worker(_probe_data, study.search, resources)
     fraction = _memory_fraction(resources)
-    specs = [TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction) for c in configs]
+    patience = options.storage_patience
+    specs = [
+        TrialSpec(key=c.search_id, root=root, config=c, memory_fraction=fraction, patience=patience) for c in configs
+    ]
     before = _ended(store, {config.search_id for config in configs})
     with Progress(
         "searches",

@@ -31,6 +31,9 @@ class TrialSpec:
     """Retraining: the cells."""
     memory_fraction: float = 1.0
     """Share of a GPU's memory that this process may allocate."""
+    patience: float = 60.0
+    """Seconds for which the trial tries again what the storage refuses.  Then it fails, which the driver must store
+    before it is tried again: so storage that fails for both stops the study, and is not counted as failed searches."""
 
 
 class TrialListener(Protocol):
