@@ -1,6 +1,5 @@
 """The table `failures`: what went wrong while a study ran, whether or not it was mended."""
 
-import json
 import os
 import socket
 import uuid
@@ -12,7 +11,7 @@ from analysis.store import ResultStore
 from analysis.tables import FAILURES
 from orchestrator.provenance import now
 
-RUNNING = "running.json"
+RUNNING = "running.txt"
 """Lies in the study's folder while a driver works there; found at the start, it was left by one that died."""
 
 
@@ -42,7 +41,7 @@ def noticed(log: FailureLog) -> Iterator[None]:
     found = log.store.read_text(RUNNING)
     if found is not None:
         log.record("driver", found.strip(), "the driver ended in the middle; this run goes on from what was stored")
-    log.store.write_text(RUNNING, json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now()}))
+    log.store.write_text(RUNNING, f"process {os.getpid()} on {socket.gethostname()}, since {now()}")
     try:
         yield
     except (ValueError, KeyboardInterrupt):  # it says why it ends

@@ -23,7 +23,7 @@ class RunOptions:
     retry_failed: bool = False
     """Run searches and retrainings again that an earlier run recorded as failed."""
     storage_patience: float = 60.0
-    """Seconds for which the driver tries again what the storage refuses, before the study stops; trials try for 300."""
+    """Seconds for which trials and driver try again what the storage refuses, before the study stops."""
     autoscaling: bool = False
     """The cluster starts nodes on demand: do not refuse trials that no present node can hold."""
     retry_delay: float = 10.0

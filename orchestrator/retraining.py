@@ -35,6 +35,7 @@ def work_queue(
     study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, say: Callable[[str], None] = print
 ) -> None:
     """Retrain the jobs that wait in the queue of a study."""
+    store.patience = options.storage_patience
     queue = RetrainQueue(study, store)
     if options.retry_failed:
         for job in queue.jobs():
@@ -71,6 +72,7 @@ def work_queue(
                     config=queue.recipe(job["job_id"]),
                     genotype=job["genotype"],
                     memory_fraction=memory_fraction(resources),
+                    patience=options.storage_patience,
                 )
                 for job in due
             ]
@@ -100,7 +102,7 @@ def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: Share
     def on_epoch(record: RetrainEpoch) -> None:
         report("epoch", asdict(record))
 
-    file, data = checkpoint(spec.root, spec.key), images_of(spec.config, shared or {})
+    file, data = checkpoint(spec.root, spec.key, spec.patience), images_of(spec.config, shared or {})
     result = retrain(genotype, spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
     report("result", asdict(result))
 

@@ -59,6 +59,7 @@ def run_searches(
             config=config,
             memory_fraction=fraction,
             predicted_memory=predicted.get(config.search_id),
+            patience=options.storage_patience,
         )
         for config in configs
     ]
@@ -96,7 +97,7 @@ def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> Non
     def on_epoch(record: EpochRecord) -> None:
         report("epoch", asdict(record))
 
-    file, data = checkpoint(spec.root, spec.key), images_of(spec.config, shared or {})
+    file, data = checkpoint(spec.root, spec.key, spec.patience), images_of(spec.config, shared or {})
     try:
         result = search(spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
     except (MemoryError, RuntimeError):  # PyTorch's errors are of the second kind

@@ -29,33 +29,32 @@ def absolute(root: str) -> str:
     return root if "://" in root else os.path.abspath(root)
 
 
-TRIAL_PATIENCE = 300.0
-"""Seconds for which a trial tries again to read or write its checkpoint: longer than its driver, so that storage that
-fails for both stops the study instead of counting as failed searches."""
-
-
 class LocalCheckpoint(CheckpointFile):
-    """A checkpoint on a disk that may fail for a while."""
+    """A checkpoint on a disk that may fail for a while: `patience` seconds."""
+
+    patience = 60.0
 
     def read_bytes(self) -> bytes | None:
         """The file's content, or None where there is no file."""
-        return patiently(super().read_bytes, TRIAL_PATIENCE)
+        return patiently(super().read_bytes, self.patience)
 
     def write_bytes(self, data: bytes) -> None:
         """Replace the file's content in one step that survives a crash."""
-        patiently(partial(super().write_bytes, data), TRIAL_PATIENCE)
+        patiently(partial(super().write_bytes, data), self.patience)
 
 
 class StoredCheckpoint(CheckpointFile):
     """A checkpoint at a URI such as s3://bucket/study/checkpoints/x.pt: an object store puts it there whole."""
 
+    patience = 60.0
+
     def read_bytes(self) -> bytes | None:
         """The object's content, or None where there is none."""
-        return patiently(self._read, TRIAL_PATIENCE)
+        return patiently(self._read, self.patience)
 
     def write_bytes(self, data: bytes) -> None:
         """Replace the object."""
-        patiently(partial(self._write, data), TRIAL_PATIENCE)
+        patiently(partial(self._write, data), self.patience)
 
     def _read(self) -> bytes | None:
         files, path = fs.FileSystem.from_uri(self.path)
@@ -71,10 +70,12 @@ class StoredCheckpoint(CheckpointFile):
             stream.write(data)
 
 
-def checkpoint(root: str, name: str) -> CheckpointFile:
-    """The checkpoint of a search or of a retraining job in a study folder."""
+def checkpoint(root: str, name: str, patience: float = 60.0) -> CheckpointFile:
+    """The checkpoint of a search or of a retraining job in a study folder; `patience` is in seconds."""
     path = join(root, "checkpoints", f"{name}.pt")
-    return StoredCheckpoint(path) if "://" in root else LocalCheckpoint(path)
+    file = StoredCheckpoint(path) if "://" in root else LocalCheckpoint(path)
+    file.patience = patience
+    return file
 
 
 def open_study(root: str) -> tuple[StudyConfig, ResultStore]:

@@ -28,7 +28,7 @@ def test_what_the_storage_met_with_is_recorded_once(log):
 
 def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log):
     with noticed(log):
-        assert '"process"' in log.store.read_text(RUNNING)
+        assert "process " in log.store.read_text(RUNNING)
     with pytest.raises(ValueError), noticed(log):
         raise ValueError("bad input is said where it happens")
     assert log.store.read_text(RUNNING) is None and recorded(log) == []
