@@ -112,7 +112,12 @@ def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> Non
 def out_of_memory(said: str) -> bool:
     """Whether a traceback, or Ray's word on a process that it killed, ends in a lack of memory of a GPU or a node."""
     texts = ("MemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED")
-    return KILLED in said or any(text in error_line(said) for text in texts)
+    return _killed(said) or any(text in error_line(said) for text in texts)
+
+
+def _killed(said: str) -> bool:
+    """Whether Ray ended the process for its node's sake, in the last of the failures that Tune has written down."""
+    return KILLED in said.rpartition("Failure # ")[2]
 
 
 class SearchListener:
@@ -163,7 +168,7 @@ class SearchListener:
         """
         self.store.write_text(f"error-{spec.key}.txt", traceback)
         killed = "OutOfMemoryError: Ray ended the process, as its node was running low on memory"
-        error = killed if KILLED in traceback else error_line(traceback)
+        error = killed if _killed(traceback) else error_line(traceback)
         if out_of_memory(traceback) and spec.key not in self.starved:
             self.starved[spec.key] = (spec, error)
             self.failures.record("trial", spec.key, f"tried again with fewer neighbours: {error}")

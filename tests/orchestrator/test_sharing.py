@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +135,36 @@ def test_a_retraining_from_shared_images_is_the_same_to_the_last_bit(ray_session
     retrain(cell, config, data=images_of(config, share_data([config], ONE)), on_epoch=shared.append)
     retrain(cell, config, on_epoch=own.append)
     assert (shared[0].train_loss, shared[0].valid_loss) == (own[0].train_loss, own[0].valid_loss)
+
+
+NODES = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+from cluster.connect import TrialResources, other_nodes
+from orchestrator.sharing import images_of, require_shared, share_data
+from pcdarts.config import SearchConfig
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+node = cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
+wanted, config = TrialResources(cpus=1), SearchConfig(dataset="synthetic")
+assert list(other_nodes(wanted)) == [node.node_id]
+require_shared(sys.argv[1], wanted)
+shared = share_data([config], wanted)
+cluster.remove_node(node, allow_graceful=False)
+cluster.add_node(num_cpus=1)
+remote = ray.remote(num_cpus=0)(lambda shared: len(images_of(config, shared)[0].labels))
+assert ray.get(remote.remote(shared)) == 320
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_another_node_sees_the_folder_and_the_images_survive_its_loss(tmp_path):
+    arguments = [sys.executable, "-c", NODES, str(tmp_path)]
+    run = subprocess.run(arguments, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=380)
+    assert run.returncode == 0, run.stderr
+    assert list(tmp_path.iterdir()) == []
