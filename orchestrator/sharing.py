@@ -21,10 +21,10 @@ from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import retrain_batches, search_batches
 from pcdarts.sources import Images, Parts, load
 
+Config = SearchConfig | RetrainConfig
+"""What a trial runs."""
 Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
 """Calls a function with a path on some nodes, as `run_on_nodes` does."""
-
-Config = SearchConfig | RetrainConfig
 SharedData = dict[tuple[str, str], Any]
 """References to arrays in the object store, by data set and data folder."""
 PATIENCE = 60.0
