@@ -122,8 +122,9 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed,
         faults.set_read_only(disk, False)
         study.end()
         assert contents(study.root) == undisturbed
-        (trouble,) = set(faults.failures(study.root)["kind"])
-        assert trouble == "storage" and "Read-only file system" in (disk / "smoke" / "report.html").read_text()
+        found = faults.failures(study.root)  # none where only trials wanted to write meanwhile
+        report = (disk / "smoke" / "report.html").read_text()
+        assert set(found["kind"]) <= {"storage"} and (found.empty or "Read-only file system" in report)
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.slow)])
