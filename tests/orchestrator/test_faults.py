@@ -132,7 +132,8 @@ def test_an_s3_server_that_answers_503_for_a_while(nodes, undisturbed, server, s
     study = faults.Study(nodes.cluster.address, server.uri(f"busy{seconds}"))
     study.start()
     study.wait_for(2)
-    server.busy = True
+    server.refused, server.busy = 0, True
+    faults.wait_until(lambda: server.refused, "the server refused something")
     threading.Timer(seconds, server.__setattr__, ("busy", False)).start()
     output = study.end()
     assert server.refused > 0 and contents(study.root) == undisturbed
