@@ -122,8 +122,9 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed,
         faults.set_read_only(disk, False)
         study.end()
         assert contents(study.root) == undisturbed
-        (trouble,) = set(faults.failures(study.root)["kind"])
-        assert trouble == "storage" and "Read-only file system" in (disk / "smoke" / "report.html").read_text()
+        found = faults.failures(study.root)  # none where only trials wanted to write meanwhile
+        report = (disk / "smoke" / "report.html").read_text()
+        assert set(found["kind"]) <= {"storage"} and (found.empty or "Read-only file system" in report)
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -131,7 +132,8 @@ def test_an_s3_server_that_answers_503_for_a_while(nodes, undisturbed, server, s
     study = faults.Study(nodes.cluster.address, server.uri(f"busy{seconds}"))
     study.start()
     study.wait_for(2)
-    server.busy = True
+    server.refused, server.busy = 0, True
+    faults.wait_until(lambda: server.refused, "the server refused something")
     threading.Timer(seconds, server.__setattr__, ("busy", False)).start()
     output = study.end()
     assert server.refused > 0 and contents(study.root) == undisturbed
