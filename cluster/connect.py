@@ -114,14 +114,15 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
     if others := [node for node in nodes if _holds(node, dataclasses.replace(wanted, memory=0))]:
         most = int(max(node.get("memory", 0) for node in others))
         raise ValueError(
-            f"a search is predicted to need {gigabytes(wanted.memory)} of memory, but no node has more than "
+            f"a search is to reserve {gigabytes(wanted.memory)} of memory, but no node has more than "
             f"{gigabytes(most)} for Ray; lower --batch-size, --eigenvalue-batch or --channels, raise --k, or reserve "
             "less with --memory-per-trial"
         )
     largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
     raise ValueError(
         f"a trial wants {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, but the largest of {len(nodes)} nodes has "
-        f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs; lower --threads or --gpus-per-trial"
+        f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs; lower --gpus-per-trial, or --threads "
+        "(of a retraining --retrain-threads)"
     )
 
 
@@ -161,7 +162,10 @@ def other_nodes(wanted: TrialResources) -> dict[str, str]:
 def run_on_nodes(
     function: Callable[[Any], Any], argument: Any, nodes: Iterable[str], *, gpus: float = 0.0
 ) -> dict[str, Any]:
-    """Call a function once on each of some nodes, by their ids; a node that is lost meanwhile gives no result."""
+    """Call a function once on each of some nodes, by their ids.
+
+    A node that is lost meanwhile, or too busy to answer within a minute, gives no result.
+    """
     remote: Any = ray.remote(num_cpus=0, num_gpus=gpus)(function)
     tasks = {
         node: remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(argument)
@@ -169,14 +173,21 @@ def run_on_nodes(
     }
     results = {}
     for node, task in tasks.items():
-        with contextlib.suppress(ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
-            results[node] = ray.get(task)
+        with contextlib.suppress(
+            ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError, ray.exceptions.GetTimeoutError
+        ):
+            results[node] = ray.get(task, timeout=60)
     return results
 
 
 def _holds(node: dict[str, float], wanted: TrialResources) -> bool:
     asked = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": wanted.memory}
     return all(node.get(name, 0) >= amount for name, amount in asked.items())
+
+
+def largest_memory() -> int:
+    """Memory that Ray gives out on the node that has most of it, bytes."""
+    return int(max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0))
 
 
 def gigabytes(count: int) -> str:
@@ -190,7 +201,9 @@ def slots(wanted: TrialResources) -> int:
     for node in ray.nodes():
         if node["Alive"]:
             by_cpu = node["Resources"].get("CPU", 0) / wanted.cpus
-            by_gpu = node["Resources"].get("GPU", 0) / wanted.gpus if wanted.gpus else by_cpu
+            gpus = node["Resources"].get("GPU", 0)
+            shares = int(gpus) * int(1 / wanted.gpus + 1e-9) if 0 < wanted.gpus < 1 else 0  # a part is of one GPU
+            by_gpu = (shares or gpus / wanted.gpus) if wanted.gpus else by_cpu
             by_memory = node["Resources"].get("memory", 0) / wanted.memory if wanted.memory else by_cpu
             total += int(min(by_cpu, by_gpu, by_memory))
     return total

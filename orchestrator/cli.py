@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.page import FORMATS
-from analysis.patience import StorageError
 from orchestrator import cluster_commands
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
@@ -36,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
-    except StorageError as error:
+    except OSError as error:  # StorageError is one
         print(f"pcdarts: error: {error}; what is done is stored, the same command goes on", file=sys.stderr)
         return STORAGE_FAILED
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
@@ -12,9 +12,10 @@ from orchestrator.storage import join
 Run = Callable[[Sequence[dict[str, Any]]], None]
 
 
-def open_lease(root: str, options: RunOptions) -> Lease:
-    """The lease of a study's queue."""
-    return Lease(join(root, "queue-lease"), timeout=options.lease_timeout)
+def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue") -> Lease:
+    """The lease of a study's queue, or of the study.  It lasts longer than storage that fails is waited for."""
+    timeout = max(options.lease_timeout, 2 * options.storage_patience)
+    return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout)
 
 
 def dispatch(

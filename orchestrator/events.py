@@ -129,11 +129,16 @@ class EventLog:
         self.broken: list[str] = []
         self._known: dict[str, dict[str, Event]] = {}
 
-    def read(self) -> dict[str, list[Event]]:
-        """All events by job, after a look for new ones.  A file that is no event is left out and named in `broken`."""
+    def read(self, only: str = "") -> dict[str, list[Event]]:
+        """All events by job, after a look for new ones, or for those of one job.
+
+        A file that is no event is left out and named in `broken`.
+        """
         self.broken = []
         for name in self.folder.names():
             job_id = name.split(".")[0]
+            if only and job_id != only:
+                continue
             if name in self._known.get(job_id, {}):
                 continue
             text = self.folder.read_text(name)

@@ -1,18 +1,12 @@
 """The table `failures`: what went wrong while a study ran, whether or not it was mended."""
 
-import os
-import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 from analysis.store import ResultStore
 from analysis.tables import FAILURES
+from orchestrator.lease import Lease
 from orchestrator.provenance import now
-
-RUNNING = "running.txt"
-"""Lies in the study's folder while a driver works there; found at the start, it was left by one that died."""
 
 
 class FailureLog:
@@ -35,17 +29,7 @@ class FailureLog:
             self.record("storage", self.store.root.partition("?")[0], self.store.troubles.pop(0))
 
 
-@contextmanager
-def noticed(log: FailureLog) -> Iterator[None]:
-    """Do the work of a driver; one that died before is recorded, and if this one dies, the next will record it."""
-    found = log.store.read_text(RUNNING)
-    if found is not None:
-        log.record("driver", found.strip(), "the driver ended in the middle; this run goes on from what was stored")
-    log.store.write_text(RUNNING, f"process {os.getpid()} on {socket.gethostname()}, since {now()}")
-    try:
-        yield
-    except (ValueError, KeyboardInterrupt):  # it says why it ends
-        log.store.delete_text(RUNNING)
-        raise
-    log.store.delete_text(RUNNING)
-    log.flush()
+def found_dead(log: FailureLog, lease: Lease) -> None:
+    """Record a driver that died while it held the lease."""
+    if lease.left_behind:
+        log.record("driver", lease.left_behind.who, "it ended in the middle; this run goes on from what was stored")

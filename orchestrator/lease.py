@@ -1,4 +1,4 @@
-"""One dispatcher at a time: a lease in the study's folder `queue-lease`, renewed while it is held, lost when it is not.
+"""One dispatcher of a queue, one driver of a study: a lease, renewed while it is held, lost when it is not.
 
 Every lease has a term, one more than the last; events carry it, so that what a deposed dispatcher still says is told
 apart.  What is guaranteed:
@@ -13,6 +13,7 @@ apart.  What is guaranteed:
   noticed at once, by its process.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -31,7 +32,7 @@ from analysis.store import ResultStore
 
 
 class LeaseHeldError(ValueError):
-    """Another dispatcher works on the queue."""
+    """Another process holds the lease."""
 
 
 class LeaseLostError(ValueError):
@@ -76,22 +77,25 @@ def holder(claims: Iterable[Claim], now: float, is_dead: Callable[[Claim], bool]
 
 
 class Lease:
-    """The right to dispatch.  `with lease:` acquires it, renews it from a thread, and releases it."""
+    """The right to work on a queue or a study.  `with lease:` acquires it, renews it from a thread, and releases it."""
 
     def __init__(
         self,
         root: str,
         *,
+        what: str = "queue",
         timeout: float = 60.0,
         settle: float = 2.0,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         is_dead: "Callable[[Claim], bool] | None" = None,
     ) -> None:
-        self.folder, self.timeout, self.settle = ResultStore(root), timeout, settle
+        self.folder, self.what, self.timeout, self.settle = ResultStore(root), what, timeout, settle
         self.clock, self.sleep, self.is_dead = clock, sleep, is_dead or process_is_dead
         self.id = uuid.uuid4().hex
         self.claim: Claim | None = None
+        self.left_behind: Claim | None = None
+        """What an earlier holder left, who did not give the lease back: it died."""
         self._name = ""
         self._lost = ""
         self._stop = threading.Event()
@@ -131,11 +135,13 @@ class Lease:
             if created is not False:
                 self.folder.delete_text(name)
             self._refuse(winner)
-            raise LeaseHeldError("another dispatcher took this queue just now; try again")
+            raise LeaseHeldError(f"another process took this {self.what} just now; try again")
         if created is None:
             claim = dataclasses.replace(claim, renewed_at=self.clock())
             self.folder.write_text(name, _text(claim))
         self.claim, self._name, self._lost = claim, name, ""
+        dead = (other for other in claims.values() if other.state == "held")
+        self.left_behind = max(dead, key=lambda other: other.term, default=None)
         for old, other in after.items():
             if other.term < term:
                 self.folder.delete_text(old)
@@ -162,7 +168,7 @@ class Lease:
         renewed = dataclasses.replace(self.claim, renewed_at=now)
         winner = holder([*(c for c in self._claims().values() if c.id != self.id), renewed], now, self.is_dead)
         if winner is None or winner.id != self.id:
-            self._lose(f"{winner.who if winner else 'another dispatcher'} took over")
+            self._lose(f"{winner.who if winner else 'another process'} took over")
         self.folder.write_text(self._name, _text(renewed))
         self.claim = renewed
 
@@ -176,14 +182,15 @@ class Lease:
     def release(self) -> None:
         """Give the lease back, so that the next dispatcher need not wait."""
         if self.claim and not self._lost:
-            self.folder.write_text(self._name, _text(dataclasses.replace(self.claim, state="released")))
+            with contextlib.suppress(OSError):  # it lapses by itself
+                self.folder.write_text(self._name, _text(dataclasses.replace(self.claim, state="released")))
         self.claim = None
 
     def __enter__(self) -> "Lease":
         if not self.claim:
             self.acquire()
         self._stop.clear()
-        self._thread = threading.Thread(target=self._keep, name="queue lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name=f"{self.what} lease", daemon=True)
         self._thread.start()
         return self
 
@@ -206,14 +213,14 @@ class Lease:
 
     def _lose(self, reason: str) -> None:
         self._lost = reason
-        raise LeaseLostError(f"this dispatcher lost the queue: {reason}; what is done is stored, start it again")
+        raise LeaseLostError(f"this process lost the {self.what}: {reason}; what is done is stored, start it again")
 
     def _refuse(self, other: Claim | None) -> None:
         if other is not None and other.id != self.id:
             since = datetime.fromtimestamp(other.since, UTC).isoformat(timespec="seconds")
             left = max(0, round(other.seconds_left(self.clock())))
             raise LeaseHeldError(
-                f"another dispatcher, {other.who}, works on this queue since {since}; "
+                f"another process, {other.who}, works on this {self.what} since {since}; "
                 f"it may end in {left} s if it is dead; --wait true waits for it"
             )
 

@@ -31,20 +31,21 @@ class RunOptions:
     retry_delay_max: float = 600.0
     """Retraining: longest of these delays, seconds."""
     lease_timeout: float = 60.0
-    """Retraining: seconds after which another dispatcher may take over from one that died or lost the storage."""
+    """Seconds after which another driver or dispatcher may take over from one that died or lost the storage; at least
+    twice storage_patience."""
     workers: int = 1
-    """Retraining: processes that train one network together, each with --threads CPUs and its own GPU. They share every
-    batch, whose size stays the same: another number of them means other rounding, and nothing else."""
+    """Retraining: processes that train one network together, each with --retrain-threads CPUs and its own GPU. They
+    share every batch, whose size stays the same: another number of them means other rounding, and nothing else."""
     min_workers: int = 0
     """Retraining: with fewer than --workers, but at least so many, a network is trained where there is no room for all,
     as after a node was lost; 0: with all or not at all."""
     wait: bool = False
-    """Retraining: wait for another dispatcher of the same queue to end, instead of refusing."""
+    """Wait for another process that works on the same study or queue to end, instead of refusing."""
 
     def __post_init__(self) -> None:
         check_types(self)
         at_least = {"max_failures": 0, "retry_delay": 0, "retry_delay_max": 0, "lease_timeout": 1}
-        at_least |= {"storage_patience": 0, "workers": 1, "min_workers": 0}
+        at_least |= {"max_concurrent": 0, "storage_patience": 0, "workers": 1, "min_workers": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")

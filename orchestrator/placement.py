@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from cluster.connect import TrialResources, connect, gigabytes, has_gpus, on_gpus, require_fit, slots
+from cluster.connect import TrialResources, connect, gigabytes, has_gpus, largest_memory, on_gpus, require_fit, slots
 from orchestrator.options import RunOptions
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.memory import predict_memory
@@ -40,12 +40,15 @@ def pack_searches(
 
 
 def with_fewer_neighbours(resources: TrialResources, options: RunOptions, trials: int) -> tuple[TrialResources, int]:
-    """Twice the share of a GPU, up to a whole one; where trials share none, half as many of them at once.
+    """Twice the share of a GPU or the memory of a node, up to a whole one; without either, half as many at once.
 
     What each of `trials` reserves, and how many may run at once, 0 for any number.
     """
     if 0 < resources.gpus < 1:
         return dataclasses.replace(resources, gpus=min(1.0, 2 * resources.gpus)), options.max_concurrent
+    if resources.memory:
+        memory = min(2 * resources.memory, largest_memory())
+        return dataclasses.replace(resources, memory=memory), options.max_concurrent
     at_once = min(trials, slots(resources), options.max_concurrent or trials)
     return resources, max(1, at_once // 2)
 

@@ -62,6 +62,7 @@ class RetrainQueue:
         self.study, self.store, self.clock = study, store, clock
         self.requests = ResultStore(join(store.root, "queue-requests"), store.patience)
         self.events = EventLog(join(store.root, "queue-events"), clock, store.patience)
+        self.requests.troubles = self.events.folder.troubles = store.troubles
         self._requests: dict[str, dict[str, Any]] = {}
         self._accuracies: dict[str, float] = {}
 
@@ -103,9 +104,14 @@ class RetrainQueue:
                 self.events.append(job_id, "dropped", error=NOT_SELECTED)
         return self._show()
 
+    def has_work(self, retry_failed: bool) -> bool:
+        """Whether jobs wait, or would be queued; nothing is written."""
+        wanted = ("queued", "running", "failed") if retry_failed else ("queued", "running")
+        return any(job["state"] in wanted for job in self.jobs()) or bool(self.unqueued())
+
     def unqueued(self) -> list[str]:
         """Ids of the jobs that `update` would queue for the first time.  Nothing is written."""
-        requests = self._read_requests()
+        requests, _ = self._read_requests(), self.events.read()
         return [job_id for job_id in self._selected() if job_id not in requests]
 
     def waiting(self) -> list[dict[str, Any]]:
@@ -139,7 +145,7 @@ class RetrainQueue:
         self.events.append(job_id, kind, **content)
         rows = self.store.read_part(QUEUE, job_id)
         if rows:
-            request = self._requests.get(job_id) or self._read_requests()[job_id]
+            request = self._request_of(job_id)
             self._write(self._row(job_id, rows[0]["rank"], request, rows[0], self.state(job_id, look=False)))
         else:
             self._show()
@@ -196,12 +202,12 @@ class RetrainQueue:
 
     def recipe(self, job_id: str) -> RetrainConfig:
         """How a job is retrained: as it was requested, on this study's data folder and devices."""
-        asked = self._requests[job_id]["recipe"]
+        asked = self._request_of(job_id)["recipe"]
         return dataclasses.replace(self.study.recipe(self.stage(job_id)), **asked)
 
     def stage(self, job_id: str) -> Stage:
         """The stage of a job that was requested."""
-        return _stage(self._requests[job_id])
+        return _stage(self._request_of(job_id))
 
     def retry_time(self, job_id: str, options: RunOptions) -> float | None:
         """When an attempt that fails now is repeated, seconds since 1970; None if the job has had its attempts."""
@@ -280,6 +286,9 @@ class RetrainQueue:
         }
         self.requests.write_text(f"{job_id}.json", json.dumps(request))
         self.events.append(job_id, "queued")
+
+    def _request_of(self, job_id: str) -> dict[str, Any]:
+        return self._requests.get(job_id) or self._read_requests()[job_id]
 
     def _read_requests(self) -> dict[str, dict[str, Any]]:
         for name in self.requests.names():

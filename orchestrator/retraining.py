@@ -11,7 +11,8 @@ from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
-from orchestrator.events import Kind
+from orchestrator.events import EventLog, Kind, state_of
+from orchestrator.failures import FailureLog, found_dead
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.placement import memory_fraction, prepare_trials
@@ -19,7 +20,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.sharing import SharedData, images_of, require_shared, share_data
-from orchestrator.storage import absolute, checkpoint
+from orchestrator.storage import absolute, checkpoint, join
 from orchestrator.training import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from orchestrator.trials import TrialSpec, error_line, report, run_trials
 from pcdarts.genotype import Genotype
@@ -37,18 +38,17 @@ def work_queue(
     """Retrain the jobs that wait in the queue of a study."""
     store.patience = options.storage_patience
     queue = RetrainQueue(study, store)
-    if options.retry_failed:
-        for job in queue.jobs():
-            if job["state"] == "failed":
-                queue.retry(job["job_id"])
-    if not queue.waiting():
+    if not queue.has_work(options.retry_failed):
         return
     lease = open_lease(root, options)
     if options.wait:
         lease.wait(say=say)
-    with lease:
-        jobs = queue.waiting()  # another dispatcher may have done them meanwhile
-        if not jobs:
+    with lease:  # from here on nobody else changes the queue but by hand
+        found_dead(FailureLog(study.name, store), lease)
+        for job in queue.jobs() if options.retry_failed else ():
+            if job["state"] == "failed":
+                queue.retry(job["job_id"])
+        if not queue.waiting():  # another dispatcher has done them meanwhile
             return
         stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
         all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
@@ -93,9 +93,13 @@ def work_queue(
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
     """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
+    events = EventLog(join(spec.root, "queue-events"), patience=spec.patience).read(spec.key)
+    if state_of(events.get(spec.key, ())).state == "dropped":  # while it waited for its turn
+        report("dropped", {})
+        return
     genotype = Genotype.parse(spec.genotype)
     if team is not None:
-        train_team(genotype, spec.config, root=spec.root, key=spec.key, team=team)
+        train_team(genotype, spec, team)
         return
     limit_gpu_memory(spec.memory_fraction)
 
@@ -115,6 +119,7 @@ class RetrainListener:
         self.started_at: dict[str, str] = {}
         self.attempts: dict[str, int] = {}
         self.told_at: dict[str, float] = {}
+        self.failures = FailureLog(queue.study.name, queue.store)
 
     def started(self, spec: TrialSpec) -> None:
         """Mark a job as running.  An attempt that was interrupted and goes on keeps its number."""
@@ -128,6 +133,9 @@ class RetrainListener:
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """Show an epoch, or store the result."""
         content = report["content"]
+        if report["kind"] == "dropped":
+            self.progress.finish(spec.key)
+            return
         if report["kind"] == "result":
             self._store(spec, spec.key, status="completed", error="", result=content)
             self._record(spec, "done")
@@ -144,15 +152,21 @@ class RetrainListener:
 
     def failed(self, spec: TrialSpec, traceback: str) -> None:
         """Store an attempt that failed; its traceback lies in a file beside the tables."""
+        if spec.key not in self.started_at:  # its process died before it began
+            self.started(spec)
         self.queue.store.write_text(f"error-{spec.key}.txt", traceback)
         error = error_line(traceback)
         self._store(spec, f"{spec.key}-attempt{self.attempts[spec.key]}", status="failed", error=error, result={})
-        self._record(spec, "failed", error=error, retry_at=self.queue.retry_time(spec.key, self.options))
+        retry_at = self.queue.retry_time(spec.key, self.options)
+        self._record(spec, "failed", error=error, retry_at=retry_at)
+        self.failures.record("trial", spec.key, f"{'given up' if retry_at is None else 'tried again later'}: {error}")
+        self.progress.note(f"retraining {spec.key} failed: {error}")
         self.progress.finish(spec.key, failed=True)
 
     def tick(self) -> None:
-        """Stop if the lease is lost; redraw the progress."""
+        """Stop if the lease is lost; record what the storage met with; redraw the progress."""
         self.lease.check()
+        self.failures.flush()
         self.progress.show()
 
     def _record(self, spec: TrialSpec, kind: Kind, **content: Any) -> None:

@@ -15,6 +15,7 @@ from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
 from orchestrator.failures import FailureLog
+from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.placement import memory_fraction, pack_searches, prepare_trials, with_fewer_neighbours
 from orchestrator.progress import Progress
@@ -37,6 +38,7 @@ def run_searches(
     study: StudyConfig,
     store: ResultStore,
     root: str,
+    lease: Lease,
     configs: list[SearchConfig],
     *,
     options: RunOptions,
@@ -71,7 +73,10 @@ def run_searches(
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:
-        trial, listener = tune.with_parameters(search_trial, shared=shared), SearchListener(study, store, progress)
+        trial, listener = (
+            tune.with_parameters(search_trial, shared=shared),
+            SearchListener(study, store, lease, progress),
+        )
         run = partial(run_trials, trial, listener=listener, max_failures=options.max_failures)
         run(specs, resources=resources, max_concurrent=options.max_concurrent)
         if listener.starved:
@@ -123,8 +128,8 @@ def _killed(said: str) -> bool:
 class SearchListener:
     """Writes the tables `searches` and `epochs` while the searches run."""
 
-    def __init__(self, study: StudyConfig, store: ResultStore, progress: Progress) -> None:
-        self.study, self.store, self.progress = study, store, progress
+    def __init__(self, study: StudyConfig, store: ResultStore, lease: Lease, progress: Progress) -> None:
+        self.study, self.store, self.lease, self.progress = study, store, lease, progress
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.started_at: dict[str, str] = {}
         self.starved: dict[str, tuple[TrialSpec, str]] = {}
@@ -166,6 +171,8 @@ class SearchListener:
 
         One that ran out of memory for the first time has not: it is put among the `starved`.
         """
+        if spec.key not in self.started_at:  # its process died before it began
+            self.started(spec)
         self.store.write_text(f"error-{spec.key}.txt", traceback)
         killed = "OutOfMemoryError: Ray ended the process, as its node was running low on memory"
         error = killed if _killed(traceback) else error_line(traceback)
@@ -180,7 +187,8 @@ class SearchListener:
         self.progress.finish(spec.key, failed=True)
 
     def tick(self) -> None:
-        """Record what the storage met with; redraw the progress."""
+        """Stop if the study's lease is lost; record what the storage met with; redraw the progress."""
+        self.lease.check()
         self.failures.flush()
         self.progress.show()
 

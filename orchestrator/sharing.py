@@ -50,7 +50,7 @@ def images_of(config: Config, shared: SharedData) -> Parts | None:
         return None
     try:
         arrays = ray.get(reference, timeout=PATIENCE)
-    except (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
+    except ray.exceptions.RayError:  # lost, late, or not read again
         return None
     return None if arrays is None else _tensors(arrays)
 

@@ -11,7 +11,9 @@ from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
 from orchestrator.config import StudyConfig
-from orchestrator.failures import FailureLog, noticed
+from orchestrator.dispatch import open_lease
+from orchestrator.failures import FailureLog, found_dead
+from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import work_queue
@@ -37,12 +39,25 @@ def run_study(
     """
     store = create_or_open(study, root, command)
     store.patience = options.storage_patience
-    with noticed(FailureLog(study.name, store)):
-        return _run_missing(study, store, root, options=options, retrain=retrain, say=say)
+    lease, log = open_lease(root, options, "study"), FailureLog(study.name, store)
+    if options.wait:
+        lease.wait(say=say)
+    with lease:
+        found_dead(log, lease)
+        failed = _run_missing(study, store, root, lease, options=options, retrain=retrain, say=say)
+        log.flush()
+    return failed
 
 
 def _run_missing(
-    study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, retrain: bool, say: Callable[[str], None]
+    study: StudyConfig,
+    store: ResultStore,
+    root: str,
+    lease: Lease,
+    *,
+    options: RunOptions,
+    retrain: bool,
+    say: Callable[[str], None],
 ) -> int:
     for table in (SEARCHES, EPOCHS):
         store.compact(table, ())  # finishes a move that an earlier run died in
@@ -52,17 +67,17 @@ def _run_missing(
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
-        run_searches(study, store, root, missing, options=options, say=say)
+        run_searches(study, store, root, lease, missing, options=options, say=say)
     while added := further_searches(study, store.read(SEARCHES)):
         missing += added
         say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
-        run_searches(study, store, root, added, options=options, say=say)
+        run_searches(study, store, root, lease, added, options=options, say=say)
     if decisions := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, decisions, "settings")
         for row in decisions:
             say(f"{row['setting']}: {row['reason']}")
     queue.update()
-    to_retrain = retrain and _work_left(queue, options.retry_failed)
+    to_retrain = retrain and queue.has_work(options.retry_failed)
     if to_retrain:
         work_queue(study, store, root, options=options, say=say)
     for table in (SEARCHES, EPOCHS):
@@ -86,10 +101,6 @@ def failures(store: ResultStore, queue: RetrainQueue) -> int:
     """Searches and retraining jobs that ended with an error."""
     searches = store.read(SEARCHES)
     return int((searches["status"] == "failed").sum()) + sum(job["state"] == "failed" for job in queue.jobs())
-
-
-def _work_left(queue: RetrainQueue, retry_failed: bool) -> bool:
-    return bool(queue.waiting()) or (retry_failed and any(job["state"] == "failed" for job in queue.jobs()))
 
 
 def _counts(study: StudyConfig, store: ResultStore) -> str:

@@ -16,8 +16,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from cluster.connect import TrialResources, slots
 from orchestrator.options import RunOptions
 from orchestrator.storage import checkpoint
-from orchestrator.trials import message
-from pcdarts.config import RetrainConfig
+from orchestrator.trials import TrialSpec, message
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
@@ -59,7 +58,7 @@ def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
     if not options.autoscaling and (room := slots(resources)) < least:
         raise ValueError(
             f"{least} workers want {resources.cpus} CPUs and {resources.gpus:g} GPUs each, but the nodes have room for "
-            f"{room} of them; lower --workers or --min-workers, --threads or --gpus-per-trial"
+            f"{room} of them; lower --workers or --min-workers, --retrain-threads or --gpus-per-trial"
         )
     return Team(workers=options.workers, least=least, resources=resources, max_failures=options.max_failures)
 
@@ -72,10 +71,10 @@ def jobs_at_once(team: Team, options: RunOptions) -> int:
     return min(room, options.max_concurrent or room)
 
 
-def train_team(genotype: Genotype, config: RetrainConfig, *, root: str, key: str, team: Team) -> None:
+def train_team(genotype: Genotype, spec: TrialSpec, team: Team) -> None:
     """Train with several workers, from inside a trial; epochs and the result reach the trial's listener.
 
-    Workers go on from the job's checkpoint in the study folder `root`, also where they are fewer or more than before.
+    Workers go on from the job's checkpoint in the study folder, also where they are fewer or more than before.
     Raises what ends a training for good (ValueError, FloatingPointError), and ray.train.TrainingFailedError where
     workers were lost too often.
     """
@@ -83,7 +82,7 @@ def train_team(genotype: Genotype, config: RetrainConfig, *, root: str, key: str
     with tempfile.TemporaryDirectory(prefix="pcdarts-train-") as folder:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"genotype": str(genotype), "config": config, "root": root, "key": key},
+            train_loop_config={"genotype": str(genotype), "spec": spec},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=team.workers if team.least == team.workers else (team.least, team.workers),  # type: ignore[arg-type]
@@ -91,7 +90,7 @@ def train_team(genotype: Genotype, config: RetrainConfig, *, root: str, key: str
                 resources_per_worker={"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus},
             ),
             run_config=RunConfig(
-                name=key,
+                name=spec.key,
                 storage_path=folder,
                 failure_config=FailureConfig(max_failures=team.max_failures),
                 callbacks=[TuneReportCallback(), _EndAtDefiniteErrors()],  # type: ignore[list-item]
@@ -110,7 +109,9 @@ def _work(job: dict[str, Any]) -> None:
         ray.train.report(message("epoch", asdict(record)))
 
     genotype = Genotype.parse(job["genotype"])
-    result = retrain(genotype, job["config"], checkpoint=checkpoint(job["root"], job["key"]), on_epoch=on_epoch)
+    spec: TrialSpec = job["spec"]
+    file = checkpoint(spec.root, spec.key, spec.patience)
+    result = retrain(genotype, spec.config, checkpoint=file, on_epoch=on_epoch)
     ray.train.report(message("result", asdict(result)))
 
 

@@ -27,12 +27,10 @@ from pcdarts.fast_supernet import make_supernet
 from pcdarts.sources import DATASETS, DatasetInfo
 from pcdarts.stability import alpha_gradient
 from pcdarts.supernet import Supernet
+from pcdarts.training import GPU_CONTEXT
 
 PROBES = (2, 4)
 """Images in the steps that are counted; batch norm wants more than one."""
-GPU_CONTEXT = 500_000_000
-"""Bytes of a GPU that a process takes before its first tensor: CUDA context, cuBLAS and cuDNN.  The usual order of
-magnitude, not measured here."""
 CPU_PROCESS = 400_000_000
 """Bytes that a worker process has to itself before its first tensor, with Python, PyTorch and Ray: 374 MB were measured
 on Linux.  Another 300 MB of its resident size are libraries, which the processes of a node share."""

@@ -20,6 +20,9 @@ from torch.nn import functional
 from pcdarts.distributed import ALONE, Workers
 
 T = TypeVar("T")
+GPU_CONTEXT = 500_000_000
+"""Bytes of a GPU that a process takes before its first tensor: CUDA context, cuBLAS and cuDNN.  The usual order of
+magnitude, not measured here."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -58,12 +61,13 @@ def prepare_device(name: str, threads: int) -> torch.device:
 
 
 def limit_gpu_memory(fraction: float) -> None:
-    """Let this process allocate at most this share of its GPU's memory, so that it cannot take neighbours down.
+    """Let this process take at most this share of its GPU's memory, so that it cannot take neighbours down.
 
     Nothing happens without a GPU.  Not yet run on a GPU.
     """
     if fraction < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(fraction)
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(0.0, fraction - GPU_CONTEXT / total))
 
 
 def device_name(device: torch.device) -> str:

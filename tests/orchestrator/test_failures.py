@@ -4,7 +4,9 @@ import pytest
 
 from analysis.store import ResultStore
 from analysis.tables import FAILURES
-from orchestrator.failures import RUNNING, FailureLog, noticed
+from orchestrator.dispatch import open_lease
+from orchestrator.failures import FailureLog, found_dead
+from orchestrator.lease import Lease, LeaseHeldError
 from orchestrator.options import RunOptions
 from orchestrator.study import run_study
 from tests.orchestrator.killing import study_with_searches
@@ -26,16 +28,33 @@ def test_what_the_storage_met_with_is_recorded_once(log):
     assert recorded(log) == [("storage", "disk full; it worked again after 3.0 s")]
 
 
-def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log):
-    with noticed(log):
-        assert "process " in log.store.read_text(RUNNING)
-    with pytest.raises(ValueError), noticed(log):
-        raise ValueError("bad input is said where it happens")
-    assert log.store.read_text(RUNNING) is None and recorded(log) == []
-    log.store.write_text(RUNNING, "process 1")
-    with noticed(log):
-        pass
-    assert [kind for kind, _ in recorded(log)] == ["driver"] and log.store.rows(FAILURES)[0]["subject"] == "process 1"
+def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log, tmp_path):
+    ended = set()
+
+    def drive(dies=False):
+        lease = Lease(str(tmp_path / "study-lease"), what="study", is_dead=lambda claim: claim.id in ended)
+        lease.acquire()
+        found_dead(log, lease)
+        ended.add(lease.id)
+        who = lease.claim.who
+        if not dies:
+            lease.release()
+        return who
+
+    drive()
+    drive()
+    assert recorded(log) == []
+    who = drive(dies=True)
+    drive()
+    drive()
+    assert [kind for kind, _ in recorded(log)] == ["driver"] and log.store.rows(FAILURES)[0]["subject"] == who
+
+
+def test_a_study_is_not_run_by_two_drivers_at_once(tmp_path):
+    study, _ = study_with_searches(str(tmp_path))
+    with open_lease(str(tmp_path), RunOptions(), "study"):
+        with pytest.raises(LeaseHeldError, match="another process, process .*, works on this study since"):
+            run_study(study, str(tmp_path), options=RunOptions(), retrain=False, command=[], say=lambda text: None)
 
 
 def test_failures_are_in_the_report(tmp_path):

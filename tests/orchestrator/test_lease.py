@@ -32,7 +32,7 @@ def test_the_second_is_refused_in_one_line_until_the_first_ends(tmp_path):
     first, second = lease(tmp_path, clock), lease(tmp_path, clock)
     first.acquire()
     clock.now += 20
-    with pytest.raises(LeaseHeldError, match=r"another dispatcher, process \d+ on .* since 1970.*may end in 40 s") as e:
+    with pytest.raises(LeaseHeldError, match=r"another process, process \d+ on .* since 1970.*may end in 40 s") as e:
         second.acquire()
     assert "\n" not in str(e.value)
     first.release()

@@ -61,7 +61,7 @@ def test_memory_of_a_node_is_reserved_as_predicted_or_as_given(ray_session):
 
 
 def test_what_no_node_has_memory_for_is_refused_with_both_numbers(ray_session):
-    with pytest.raises(ValueError, match=r"predicted to need 1000000\.0 GB of memory, but no node has more than \d"):
+    with pytest.raises(ValueError, match=r"to reserve 1000000\.0 GB of memory, but no node has more than \d"):
         require_fit(TrialResources(cpus=1, memory=10**15))
     with pytest.raises(ValueError, match="a trial wants 1000000 CPUs"):
         require_fit(TrialResources(cpus=10**6, memory=1))

@@ -105,7 +105,7 @@ def test_two_commands_at_once_and_a_killed_worker_end_every_job_once(tmp_path, s
     os.kill(wait_for(training, both)[0], signal.SIGKILL)
     ended = {process.returncode: errors for process in both for _, errors in [process.communicate(timeout=200)]}
     assert sorted(ended) == [0, 2], ended
-    assert "another dispatcher, process " in ended[2] and len(ended[2].strip().splitlines()) == 1
+    assert "another process, process " in ended[2] and len(ended[2].strip().splitlines()) == 1
     retrains = assert_done_once(tmp_path, queue)
     (killed,) = retrains[retrains["status"] == "failed"]["job_id"]
     assert counted(tmp_path, "started") == {job["job_id"]: 1 + (job["job_id"] == killed) for job in queue.jobs()}
@@ -122,7 +122,7 @@ def test_a_deposed_dispatcher_stops_in_one_line_and_the_next_one_finishes(tmp_pa
     with second:  # as a dispatcher on another machine takes over, to which the first one seems dead
         dispatch(queue, second, executor(queue, second), say=lambda text: None)
         _, errors = first.communicate(timeout=200)
-    assert first.returncode == 2 and "this dispatcher lost the queue: process " in errors
+    assert first.returncode == 2 and "this process lost the queue: process " in errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
     again = RetrainQueue(queue.study, queue.store)
     again.update()
