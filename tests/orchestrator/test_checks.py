@@ -59,7 +59,7 @@ def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkey
     study = smoke()
     monkeypatch.setattr("orchestrator.placement.predicted_bytes", lambda configs, gpu: {"a": 10**15})
     failed, said = printed(study, tmp_path)
-    assert failed == 1 and "failed  cluster: a search is predicted to need 1000000.0 GB of memory, but" in said
+    assert failed == 1 and "failed  cluster: a search is to reserve 1000000.0 GB of memory, but" in said
 
 
 @pytest.mark.parametrize(("memory", "reserved"), [(0.0, ""), (0.5, "for which 0.5 GB of a node's memory are reserved")])
