@@ -5,7 +5,7 @@ WORKERS ?= 2
 BIN = .venv/bin
 STAMP = .venv/.installed
 
-.PHONY: setup demo test check format docs clean
+.PHONY: setup demo test test-long check format docs clean
 
 setup: $(STAMP)
 
@@ -22,7 +22,11 @@ demo: setup
 	$(BIN)/python orchestrator/run.py demo
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not long"
+
+# Thousands of searches, dozens of random kills: about half an hour.
+test-long: setup
+	$(BIN)/python -m pytest -m long -s
 
 check: setup
 	$(BIN)/ruff check .

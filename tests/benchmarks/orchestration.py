@@ -30,6 +30,7 @@ from ray.cluster_utils import Cluster
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from cluster.connect import TrialResources, connect
+from orchestrator.lease import Lease
 from orchestrator.presets import smoke
 from orchestrator.progress import Progress
 from orchestrator.searching import SearchListener
@@ -122,7 +123,7 @@ def chain(searches: int, epochs: int, root: str) -> Measurement:
     configs = [SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in range(searches)]
     specs = [TrialSpec(key=config.search_id, root=root, config=config) for config in configs]
     with Progress("searches", {spec.key: epochs for spec in specs}) as progress:
-        listener = TimedListener(smoke(), store, progress)
+        listener = TimedListener(smoke(), store, Lease(f"{root}/lease"), progress)
         listener.clock = Clock()
         run_trials(search_without_work, specs, listener, resources=TrialResources(cpus=1), max_failures=2)
     return listener.clock.measurement()
@@ -210,7 +211,7 @@ def utilisation(nodes: int, gpus: int, rounds: int, seconds: float, root: str) -
         for c in configs
     ]
     with Progress("sleeping", {spec.key: epochs for spec in specs}) as progress:
-        listener = SleepListener(smoke(), ResultStore(root), progress, epochs=epochs)
+        listener = SleepListener(smoke(), ResultStore(root), Lease(f"{root}/lease"), progress, epochs=epochs)
         run_trials(sleeping_trial, specs, listener, resources=TrialResources(cpus=1, gpus=1), max_failures=0)
     ray.shutdown()
     cluster.shutdown()

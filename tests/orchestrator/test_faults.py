@@ -82,6 +82,7 @@ def test_a_worker_a_node_and_the_driver_are_killed(nodes, undisturbed, tmp_path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_30_random_kills(nodes, undisturbed, tmp_path):
     counts = Counter()
@@ -127,7 +128,7 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed,
         assert set(found["kind"]) <= {"storage"} and (found.empty or "Read-only file system" in report)
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.long])])
 def test_an_s3_server_that_answers_503_for_a_while(nodes, undisturbed, server, seconds):
     study = faults.Study(nodes.cluster.address, server.uri(f"busy{seconds}"))
     study.start()

@@ -19,7 +19,6 @@ import pandas as pd, ray, torch
 from orchestrator import searching, study
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
-from orchestrator.searching import search_trial
 from pcdarts.search import search
 
 ray.init = functools.partial(ray.init, num_cpus=2, num_gpus=1)  # logical: nothing is computed there
@@ -36,7 +35,7 @@ def trial(given, shared):
         return search(dataclasses.replace(config, method="random"))
 
     searching.search = searched
-    search_trial(given, shared)
+    searching.search_trial(given, shared)  # in a worker the real one
 
 
 searching.search_trial = trial

@@ -60,8 +60,8 @@ def test_images_are_read_once_and_trials_hold_no_copy(ray_session, tmp_path, mon
         finally:
             searching.search = before
 
-    monkeypatch.setattr(study, "share_data", shared_then_lost)
-    monkeypatch.setattr(study, "search_trial", trial)
+    monkeypatch.setattr(searching, "share_data", shared_then_lost)
+    monkeypatch.setattr(searching, "search_trial", trial)
     config = dataclasses.replace(smoke().search, dataset="fashion-mnist", data_dir=str(tmp_path))
     some = dataclasses.replace(smoke(), search=config, sweep={"seed": (0, 1, 2, 3)})
     options = RunOptions(address="local", max_failures=0)
