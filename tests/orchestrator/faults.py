@@ -34,13 +34,17 @@ class Nodes:
     """A head without resources and two nodes that run trials, with a logical GPU each."""
 
     def __init__(self) -> None:
+        from ray._private import services
         from ray.cluster_utils import Cluster
 
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        # Where this process has a Ray of its own, on loopback, the nodes would be there, too, and drivers look elsewhere.
+        self.address = services.node_ip_address_from_perspective()
+        head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": self.address}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.workers = [self._add(), self._add()]
 
     def _add(self):
-        return self.cluster.add_node(num_cpus=1, num_gpus=1)
+        return self.cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address=self.address)
 
     def kill_a_worker(self, choose: random.Random) -> None:
         """SIGKILL for a process that runs a trial."""

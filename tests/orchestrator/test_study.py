@@ -317,8 +317,15 @@ ARGUMENTS = ["smoke", "--address", "local"]
 
 
 def start(storage):
-    command = [sys.executable, str(SCRIPT), *ARGUMENTS, "--storage", str(storage)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=storage.parent)
+    """A study in a process of its own, which heeds Ctrl-C also where the tests run in the background."""
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *ARGUMENTS, "--storage", str(storage)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=storage.parent,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def wait_for(process, condition):

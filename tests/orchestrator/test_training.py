@@ -73,11 +73,11 @@ def in_double_precision(killed="", started=""):
                 file.write("started\n")
         work(job)
 
-    def trial(spec, team=None):
+    def trial(spec, team=None, shared=None):
         training._work = work
         if team is None:
             torch.set_default_dtype(torch.float64)
-        retraining.retrain_trial(spec, team)
+        retraining.retrain_trial(spec, team, shared)
 
     return trial
 
