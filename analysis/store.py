@@ -85,7 +85,8 @@ class ResultStore:
         if held:
             self._mark(table)
         self._put(path, data)
-        self._replace(table, [], held, left_out=[part])
+        if held:
+            self._replace(table, [], held, left_out=[part])
 
     def read(self, table: Table, columns: Sequence[str] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """All rows, part after part in the order of their names.  Broken parts are left out, see `broken`.
@@ -140,7 +141,6 @@ class ResultStore:
         counts = Counter(chain(loose, *packed.values()))
         twice = {part for part, count in counts.items() if count > 1}
         self._replace(table, sorted(loose & twice), {name: ls for name, ls in packed.items() if twice & ls.keys()})
-        self._remove(self._marker(table))
         movable = sorted(self._settled(lambda: self._list(table))[0].intersection(loose if parts is None else parts))
         if len(movable) >= packs.LEAST:
             for start in range(0, len(movable), packs.SIZE):
@@ -252,13 +252,16 @@ class ResultStore:
         if path not in self._lengths:
             try:
                 with self._files.open_input_file(path) as stream:
-                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(stream).schema_arrow)
+                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(stream))
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError, ValueError) as error:
-                self._read(path)  # a network that fails raises here: the pack is not broken
-                self._leave_out(path, error)
-                return {}
+            except (pa.ArrowException, OSError, ValueError):
+                content = self._read(path)  # a network that fails raises, or works again: the pack is not broken
+                try:
+                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(pa.BufferReader(content)))
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    self._leave_out(path, error)
+                    return {}
         return self._lengths[path]
 
     def _gather(
@@ -271,14 +274,16 @@ class ResultStore:
         for name in [*sorted(loose), *packed]:
             lengths = packed.get(name)
             wanted = {name} if lengths is None else lengths.keys() - taken
-            taken |= wanted
+            if lengths == {}:  # left out, and named in `broken`
+                continue
             data = (
                 self._load(table, name)
                 if names is None and where is None
                 else self._load_some(table, name, names or table.schema.names, where)
             )
-            if data is None or not wanted:
+            if data is None or not wanted:  # where it is broken, another pack may hold its parts
                 continue
+            taken |= wanted
             rank = packs.owners(lengths or {name: len(data)}, {part: ranks[part] for part in wanted})
             kept = rank >= 0
             if where is not None:
@@ -320,7 +325,10 @@ class ResultStore:
         packed: Mapping[str, Mapping[str, int]],
         left_out: Collection[str] = (),
     ) -> None:
-        """Put the parts of some files into one pack, but for some, and remove the files.  Broken ones stay."""
+        """Put the parts of some files into one pack, but for some, and remove the files and the marker.
+
+        Broken files stay.
+        """
         found: dict[str, pa.Table] = {}
         gone = []
         for name in [*packed, *loose]:
@@ -331,16 +339,15 @@ class ResultStore:
             if data is not None:
                 gone.append(name)
                 found |= packs.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
-        if not gone:
-            return
-        self._mark(table)
-        if found:
-            name = packs.new_name()
-            self._put(self._file_path(table, name), packs.packed(found))
-            self._packs[table.name].add(name)
-        for name in gone:
-            self._remove(self._file_path(table, name))
-            self._packs[table.name].discard(name)
+        if gone:
+            self._mark(table)
+            if found:
+                name = packs.new_name()
+                self._put(self._file_path(table, name), packs.packed(found))
+                self._packs[table.name].add(name)
+            for name in gone:
+                self._remove(self._file_path(table, name))
+                self._packs[table.name].discard(name)
         self._remove(self._marker(table))
 
     def _mark(self, table: Table) -> None:

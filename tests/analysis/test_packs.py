@@ -1,5 +1,6 @@
 """Parts that are moved into packs: every method works as before, readers at work see every row once."""
 
+import json
 import os
 import random
 import signal
@@ -8,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import packs
@@ -197,6 +199,72 @@ def test_a_broken_pack_is_named_and_the_rest_is_read(tmp_path):
     assert name in files(tmp_path)
     with pytest.raises(ValueError, match="pack- begins the names of files that hold many parts"):
         store.append(SEARCHES, [row(1)], "pack-1")
+
+
+class Flaky:
+    """A file system whose files cannot be opened the first `failures` times."""
+
+    def __init__(self, files, failures):
+        self.files, self.failures = files, failures
+
+    def __getattr__(self, name):
+        return getattr(self.files, name)
+
+    def open_input_file(self, path):
+        if self.failures:
+            self.failures -= 1
+            raise OSError("503 Service Unavailable")
+        return self.files.open_input_file(path)
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_storage_that_fails_for_a_while_loses_no_row(tmp_path, failures):
+    filled(tmp_path, 4).compact(SEARCHES)
+    store = ResultStore(str(tmp_path), patience=60.0)
+    store._files = Flaky(store._files, failures)
+    assert len(store.read(SEARCHES)) == 4 and store.broken == []
+    assert len(store.troubles) == failures - 1  # of the first one nothing was waited for
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason"),
+    [
+        (None, "its metadata do not say which parts it holds"),
+        ([["s00", 3]], "its metadata speak of 3 rows, but it has 4"),
+    ],
+)
+def test_a_pack_whose_metadata_do_not_fit_is_named(tmp_path, parts, reason):
+    filled(tmp_path, 6).compact(SEARCHES, [f"s{number:02}" for number in range(4)])
+    path = next((tmp_path / "searches").glob("pack-*"))
+    metadata = parts and {"pcdarts.parts": json.dumps(parts)}
+    pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata(metadata), path)
+    store = ResultStore(str(tmp_path))
+    for columns in (None, ["search_id"]):
+        with pytest.warns(UserWarning, match="left out the broken part"):
+            assert store.read(SEARCHES, columns=columns)["search_id"].tolist() == ["s04", "s05"]
+        assert store.broken == [f"{path}: {reason}"]
+
+
+@pytest.mark.parametrize("second", ["pack-a", "pack-c"])
+@pytest.mark.filterwarnings("ignore:left out the broken part")
+def test_a_damaged_pack_hides_no_row_that_was_written_anew(tmp_path, monkeypatch, second):
+    names = ["pack-b", second]
+    monkeypatch.setattr(packs, "new_name", lambda: names.pop(0))
+    filled(tmp_path, 4).compact(SEARCHES)
+    path = tmp_path / "searches" / "pack-b.parquet"
+    damaged = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    damaged[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(damaged)
+    store = ResultStore(str(tmp_path))
+    for number in range(4):
+        store.append(SEARCHES, [row(number, 90.0)], f"s{number:02}")
+        assert not any(packs.MARKER in name for name in files(tmp_path))  # the broken pack stays, no move is under way
+    store.compact(SEARCHES)
+    assert files(tmp_path) == sorted(["pack-b.parquet", f"{second}.parquet"])
+    assert store.read(SEARCHES)["valid_accuracy"].tolist() == [90.0] * 4
+    assert [r["search_id"] for r in store.rows(SEARCHES)] == ["s00", "s01", "s02", "s03"]
+    assert len(store.broken) == 1 and str(path) in store.broken[0]
 
 
 def test_packs_without_atomic_renames():
