@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import threading
+import traceback
 from functools import partial
 from pathlib import Path
 
@@ -114,7 +115,13 @@ def test_readers_at_work_see_every_row_once(tmp_path):
             except (OSError, ValueError):
                 refused[0] += 1
 
-    readers = [threading.Thread(target=target) for target in (with_the_store, with_pandas_alone)]
+    def recorded(read):
+        try:
+            read()
+        except Exception as error:
+            wrong.append(error)
+
+    readers = [threading.Thread(target=recorded, args=(read,)) for read in (with_the_store, with_pandas_alone)]
     for reader in readers:
         reader.start()
     try:
@@ -151,9 +158,13 @@ def die_at(moment, work):
         ResultStore._write, ResultStore._remove = counted(ResultStore._write), counted(ResultStore._remove)
         try:
             work()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or status == 0, "the work failed, see its traceback"
+    return os.WIFSIGNALED(status)
 
 
 @pytest.mark.parametrize("change", ["compact", "append", "delete"])
