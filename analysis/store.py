@@ -33,7 +33,7 @@ from analysis.tables import Table
 
 SUFFIX = ".parquet"
 LOOKS = 100
-"""How often a table is read anew because a file vanished: files do so when their parts are packed or deleted."""
+"""How often a table is read anew because a file vanished: files do so when their parts are packed."""
 T = TypeVar("T")
 Condition = tuple[str, Sequence[Any]]
 """A column, and the values of which a row must have one in it."""
@@ -122,13 +122,6 @@ class ResultStore:
         """Names of a table's parts, sorted."""
         loose, packed = self._settled(lambda: self._list(table))
         return sorted(loose.union(*packed.values()))
-
-    def delete_part(self, table: Table, part: str) -> None:
-        """Remove a part; nothing happens where it is absent."""
-        path = self._part_path(table, part)
-        self._replace(table, [], self._holding(table, part), left_out=[part])
-        self._remove(path)
-        self._broken.pop(path, None)
 
     def compact(self, table: Table, parts: Collection[str] | None = None) -> int:
         """Move these parts, or all, into packs; the number of files that are gone.
@@ -223,7 +216,7 @@ class ResultStore:
                 return look()
             except FileNotFoundError:
                 continue
-        raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer are deleted")
+        raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer change")
 
     def _names(self, table: Table) -> set[str]:
         folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
