@@ -8,6 +8,8 @@ never changes, and this makes moving parts safe without locks:
 - To write a part anew, its file is written first; then the pack that held it is replaced by one without it.
 - Between these steps a file named `MARKER` lies in the folder.  Readers that know nothing of packs, such as
   pd.read_parquet, would see rows twice then; they fail instead, as it is no Parquet file, and its name says why.
+- A pack is broken where its bytes, once read, are damaged, or its metadata do not fit its rows; storage that fails is
+  no damage.  A broken pack is left out and named, never moved; another pack or file with its parts counts instead.
 """
 
 import json
