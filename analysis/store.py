@@ -263,15 +263,18 @@ class ResultStore:
         """Rows of all files, and the order in which they are part after part; None where they are already."""
         loose, packed = self._list(table)
         ranks = {part: rank for rank, part in enumerate(sorted(loose.union(*packed.values())))}
+        counts = Counter(chain(loose, *packed.values()))
         taken, found, ranked = set(loose), [], []
         for name in [*sorted(loose), *packed]:
             lengths = packed.get(name)
             wanted = {name} if lengths is None else lengths.keys() - taken
             if lengths == {}:  # left out, and named in `broken`
                 continue
+            # What another file holds too is read whole: a pack that is broken elsewhere must not hide newer rows.
+            shared = any(counts[part] > 1 for part in wanted)
             data = (
                 self._load(table, name)
-                if names is None and where is None
+                if shared or (names is None and where is None)
                 else self._load_some(table, name, names or table.schema.names, where)
             )
             if data is None or not wanted:  # where it is broken, another pack may hold its parts

@@ -261,8 +261,8 @@ def test_a_damaged_pack_hides_no_row_that_was_written_anew(tmp_path, monkeypatch
     filled(tmp_path, 4).compact(SEARCHES)
     path = tmp_path / "searches" / "pack-b.parquet"
     damaged = bytearray(path.read_bytes())
-    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
-    damaged[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    column = pq.ParquetFile(path).metadata.row_group(0).column(SEARCHES.schema.names.index("study"))
+    damaged[column.dictionary_page_offset + column.total_compressed_size // 2] ^= 1
     path.write_bytes(damaged)
     store = ResultStore(str(tmp_path))
     for number in range(4):
@@ -270,7 +270,10 @@ def test_a_damaged_pack_hides_no_row_that_was_written_anew(tmp_path, monkeypatch
         assert not any(packs.MARKER in name for name in files(tmp_path))  # the broken pack stays, no move is under way
     store.compact(SEARCHES)
     assert files(tmp_path) == sorted(["pack-b.parquet", f"{second}.parquet"])
+    wanted = ("search_id", ["s01", "s02"])
     assert store.read(SEARCHES)["valid_accuracy"].tolist() == [90.0] * 4
+    assert store.read(SEARCHES, columns=["valid_accuracy"], where=wanted)["valid_accuracy"].tolist() == [90.0] * 2
+    assert store.read(SEARCHES, columns=["valid_accuracy"])["valid_accuracy"].tolist() == [90.0] * 4
     assert [r["search_id"] for r in store.rows(SEARCHES)] == ["s00", "s01", "s02", "s03"]
     assert len(store.broken) == 1 and str(path) in store.broken[0]
 
