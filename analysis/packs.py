@@ -8,6 +8,8 @@ never changes, and this makes moving parts safe without locks:
 - To write a part anew, its file is written first; then the pack that held it is replaced by one without it.
 - Between these steps a file named `MARKER` lies in the folder.  Readers that know nothing of packs, such as
   pd.read_parquet, would see rows twice then; they fail instead, as it is no Parquet file, and its name says why.
+- A pack is broken where its bytes, once read, are damaged, or its metadata do not fit its rows; storage that fails is
+  no damage.  A broken pack is left out and named, never moved; another pack or file with its parts counts instead.
 """
 
 import json
@@ -16,6 +18,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 PREFIX = "pack-"
 MARKER = f"{PREFIX}under-way--read-again-in-a-moment"
@@ -45,12 +48,18 @@ def packed(parts: Mapping[str, pa.Table]) -> pa.Table:
     return data.replace_schema_metadata({_KEY: lengths.encode()})
 
 
-def lengths_of(schema: pa.Schema) -> dict[str, int]:
-    """The parts of a pack and their numbers of rows, in their order.  Raises ValueError where that is missing."""
+def lengths_of(file: pq.ParquetFile) -> dict[str, int]:
+    """The parts of a pack and their numbers of rows, in their order; only the end of the file is read.
+
+    Raises ValueError where that is missing, or does not fit the rows.
+    """
     try:
-        return {str(name): int(rows) for name, rows in json.loads((schema.metadata or {})[_KEY])}
+        lengths = {str(name): int(rows) for name, rows in json.loads((file.schema_arrow.metadata or {})[_KEY])}
     except (KeyError, TypeError, ValueError):
         raise ValueError("its metadata do not say which parts it holds") from None
+    if sum(lengths.values()) != file.metadata.num_rows:
+        raise ValueError(f"its metadata speak of {sum(lengths.values())} rows, but it has {file.metadata.num_rows}")
+    return lengths
 
 
 def owners(lengths: Mapping[str, int], ranks: Mapping[str, int]) -> np.ndarray:

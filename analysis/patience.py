@@ -26,11 +26,18 @@ def patiently(
     `told` is told of a trouble once it is over.  What waiting does not mend (a file that is absent, a folder that may
     not be read) is raised at once, and all errors are where `seconds` is 0.  Raises StorageError when time is up.
     """
-    started, first, pause = clock(), None, 0.1
+    started, pause = clock(), 0.1
+    first: OSError | None = None
+
+    def over() -> None:
+        if first:
+            told(f"{_line(first)}; it worked again after {clock() - started:.1f} s")
+
     while True:
         try:
             result = action()
         except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError):
+            over()
             raise
         except OSError as error:
             if not seconds:
@@ -41,8 +48,7 @@ def patiently(
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         else:
-            if first:
-                told(f"{_line(first)}; it worked again after {clock() - started:.1f} s")
+            over()
             return result
 
 

@@ -199,7 +199,8 @@ def _retrained(data: StudyData) -> Section:
     stages = report_stages.cell_stages(data.queue, data.retrains)
     correlations = report_stages.stage_correlations(stages, np.random.default_rng(0))
     if any(cells > 1 for _, _, cells, _ in correlations):
-        blocks.append(report_stages.correlations_table(correlations))
+        note = report_stages.recipe_note(data.queue, data.retrains)
+        blocks.append(report_stages.correlations_table(correlations, note))
         figure = report_figures.retrained_figure([(cell.digest, cell.search, cell.retrained) for cell in stages])
         blocks += [figure] if figure else []
     return Section(id="retrained", title="Retrained networks", short="Retrained", blocks=tuple(blocks))

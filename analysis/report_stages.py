@@ -5,7 +5,7 @@ Only validation accuracies choose the cells of the next stage; test accuracy is 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from analysis.bootstrap import Estimate
 from analysis.page import Table
 from analysis.report_text import estimate, number, spread
 from analysis.statistics import final_jobs
+from pcdarts.config import RetrainConfig
 
 STAGES = {
     "search": "search validation",
@@ -25,6 +26,12 @@ STAGES = {
 """Accuracies of a cell, fields of CellStages, with their names in the tables."""
 PAIRS = (("search", "proxy"), ("search", "retrained"), ("search", "test"), ("proxy", "retrained"), ("proxy", "test"))
 """Which of them are correlated."""
+OF_A_RECIPE = [
+    field.name
+    for field in fields(RetrainConfig)
+    if field.name not in {"seed", "data_dir", "device", "threads", "checkpoint_every"}
+]
+"""Columns in which the jobs of one recipe are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +47,9 @@ class CellStages:
     failed: int
     """Proxy jobs that were given up."""
     retrained: float
-    """Validation accuracy of the retraining for good."""
+    """Validation accuracy of the retrainings for good by one recipe, mean over their seeds."""
     test: float
-    """Its test accuracy."""
+    """Their test accuracy."""
 
     @property
     def proxy(self) -> float:
@@ -51,24 +58,56 @@ class CellStages:
 
 
 def cell_stages(queue: pd.DataFrame, retrains: pd.DataFrame) -> list[CellStages]:
-    """The queued cells by digest; of a job's completed attempts the last one counts."""
-    done = retrains[retrains["status"] == "completed"].sort_values("attempt").drop_duplicates("job_id", keep="last")
+    """The queued cells by digest; of a job's completed attempts the last one counts.  See `one_recipe`."""
+    done = _completed(queue, retrains)
     joined = queue.merge(done, on="job_id", how="left", suffixes=("", "_after")).sort_values("job_id")
+    kept, _ = one_recipe(queue, retrains)
+    final = kept.astype({"test_accuracy": float}).groupby("genotype_digest")[["valid_accuracy", "test_accuracy"]].mean()
     found = []
     for digest, jobs in joined.groupby("genotype_digest", sort=True):
-        proxies, final = jobs[jobs["stage"] == "proxy"], final_jobs(jobs)
-        final = final.dropna(subset=["valid_accuracy_after"]).tail(1).astype({"test_accuracy": float})
+        proxies = jobs[jobs["stage"] == "proxy"]
         found.append(
             CellStages(
                 digest=str(digest),
                 search=float(jobs["valid_accuracy"].astype(float).max()),
                 proxies=tuple(proxies["valid_accuracy_after"].dropna().astype(float)),
                 failed=int((proxies["state"] == "failed").sum()),
-                retrained=float(final["valid_accuracy_after"].iloc[0]) if len(final) else math.nan,
-                test=float(final["test_accuracy"].iloc[0]) if len(final) else math.nan,
+                retrained=float(final["valid_accuracy"].get(digest, math.nan)),
+                test=float(final["test_accuracy"].get(digest, math.nan)),
             )
         )
     return found
+
+
+def one_recipe(queue: pd.DataFrame, retrains: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The completed final jobs of the recipe that most cells were retrained by, and how many there are of others.
+
+    Accuracies of two recipes, or data sets, rank no cells.  Of equally many cells the first recipe counts, sorted by
+    OF_A_RECIPE.
+    """
+    done = final_jobs(_completed(queue, retrains)).dropna(subset=["valid_accuracy"])
+    recipe = done.groupby(OF_A_RECIPE, dropna=False).ngroup()
+    kept = done[recipe == done.groupby(recipe)["genotype_digest"].nunique().idxmax()] if len(done) else done
+    return kept, len(done) - len(kept)
+
+
+def recipe_note(queue: pd.DataFrame, retrains: pd.DataFrame) -> str:
+    """Which recipe the final accuracies are of, where there are several; else nothing."""
+    kept, others = one_recipe(queue, retrains)
+    if not others:
+        return ""
+    job = kept.iloc[0]
+    return (
+        f" Retrained and test accuracies are of one recipe, {job['dataset']} with {job['epochs']} epochs, "
+        f"{job['layers']} cells and {job['channels']} channels, means over its seeds; {number(others, 0)} "
+        f"retraining{'s' * (others > 1)} by other recipes {'are' if others > 1 else 'is'} left out."
+    )
+
+
+def _completed(queue: pd.DataFrame, retrains: pd.DataFrame) -> pd.DataFrame:
+    """The last completed attempt of every queued job."""
+    done = retrains[(retrains["status"] == "completed") & retrains["job_id"].isin(queue["job_id"])]
+    return done.sort_values("attempt").drop_duplicates("job_id", keep="last")
 
 
 def proxies_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
@@ -92,7 +131,10 @@ def proxies_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
             )
             for cell in cells
         ),
-        note="The cells are chosen by a lower confidence bound of the proxy mean, never by test accuracy.",
+        note=(
+            "The cells are chosen by a lower confidence bound of the proxy mean, never by test accuracy."
+            + recipe_note(queue, retrains)
+        ),
     )
 
 
@@ -113,8 +155,8 @@ def stage_correlations(
     return found
 
 
-def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]]) -> Table:
-    """What `stage_correlations` found."""
+def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]], note: str = "") -> Table:
+    """What `stage_correlations` found, with a note as of `recipe_note`."""
     return Table(
         id="rank-correlation",
         caption="Does a stage rank the cells as the next one does? Spearman rank correlation of accuracies",
@@ -123,6 +165,6 @@ def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]]) -> Tab
         text_columns=frozenset({"with"}),
         note=(
             "Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing. Only the "
-            "best cells of a stage reach the next: among these the correlation tends to be lower than among all."
+            "best cells of a stage reach the next: among these the correlation tends to be lower than among all." + note
         ),
     )

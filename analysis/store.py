@@ -33,7 +33,7 @@ from analysis.tables import Table
 
 SUFFIX = ".parquet"
 LOOKS = 100
-"""How often a table is read anew because a file vanished: files do so when their parts are packed or deleted."""
+"""How often a table is read anew because a file vanished: files do so when their parts are packed."""
 T = TypeVar("T")
 Condition = tuple[str, Sequence[Any]]
 """A column, and the values of which a row must have one in it."""
@@ -85,7 +85,8 @@ class ResultStore:
         if held:
             self._mark(table)
         self._put(path, data)
-        self._replace(table, [], held, left_out=[part])
+        if held:
+            self._replace(table, [], held, left_out=[part])
 
     def read(self, table: Table, columns: Sequence[str] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """All rows, part after part in the order of their names.  Broken parts are left out, see `broken`.
@@ -122,13 +123,6 @@ class ResultStore:
         loose, packed = self._settled(lambda: self._list(table))
         return sorted(loose.union(*packed.values()))
 
-    def delete_part(self, table: Table, part: str) -> None:
-        """Remove a part; nothing happens where it is absent."""
-        path = self._part_path(table, part)
-        self._replace(table, [], self._holding(table, part), left_out=[part])
-        self._remove(path)
-        self._broken.pop(path, None)
-
     def compact(self, table: Table, parts: Collection[str] | None = None) -> int:
         """Move these parts, or all, into packs; the number of files that are gone.
 
@@ -140,7 +134,6 @@ class ResultStore:
         counts = Counter(chain(loose, *packed.values()))
         twice = {part for part, count in counts.items() if count > 1}
         self._replace(table, sorted(loose & twice), {name: ls for name, ls in packed.items() if twice & ls.keys()})
-        self._remove(self._marker(table))
         movable = sorted(self._settled(lambda: self._list(table))[0].intersection(loose if parts is None else parts))
         if len(movable) >= packs.LEAST:
             for start in range(0, len(movable), packs.SIZE):
@@ -223,7 +216,7 @@ class ResultStore:
                 return look()
             except FileNotFoundError:
                 continue
-        raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer are deleted")
+        raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer change")
 
     def _names(self, table: Table) -> set[str]:
         folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
@@ -252,13 +245,16 @@ class ResultStore:
         if path not in self._lengths:
             try:
                 with self._files.open_input_file(path) as stream:
-                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(stream).schema_arrow)
+                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(stream))
             except FileNotFoundError:
                 raise
-            except (pa.ArrowException, OSError, ValueError) as error:
-                self._read(path)  # a network that fails raises here: the pack is not broken
-                self._leave_out(path, error)
-                return {}
+            except (pa.ArrowException, OSError, ValueError):
+                content = self._read(path)  # a network that fails raises, or works again: the pack is not broken
+                try:
+                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(pa.BufferReader(content)))
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    self._leave_out(path, error)
+                    return {}
         return self._lengths[path]
 
     def _gather(
@@ -267,18 +263,23 @@ class ResultStore:
         """Rows of all files, and the order in which they are part after part; None where they are already."""
         loose, packed = self._list(table)
         ranks = {part: rank for rank, part in enumerate(sorted(loose.union(*packed.values())))}
+        counts = Counter(chain(loose, *packed.values()))
         taken, found, ranked = set(loose), [], []
         for name in [*sorted(loose), *packed]:
             lengths = packed.get(name)
             wanted = {name} if lengths is None else lengths.keys() - taken
-            taken |= wanted
+            if lengths == {}:  # left out, and named in `broken`
+                continue
+            # What another file holds too is read whole: a pack that is broken elsewhere must not hide newer rows.
+            shared = any(counts[part] > 1 for part in wanted)
             data = (
                 self._load(table, name)
-                if names is None and where is None
+                if shared or (names is None and where is None)
                 else self._load_some(table, name, names or table.schema.names, where)
             )
-            if data is None or not wanted:
+            if data is None or not wanted:  # where it is broken, another pack may hold its parts
                 continue
+            taken |= wanted
             rank = packs.owners(lengths or {name: len(data)}, {part: ranks[part] for part in wanted})
             kept = rank >= 0
             if where is not None:
@@ -320,7 +321,10 @@ class ResultStore:
         packed: Mapping[str, Mapping[str, int]],
         left_out: Collection[str] = (),
     ) -> None:
-        """Put the parts of some files into one pack, but for some, and remove the files.  Broken ones stay."""
+        """Put the parts of some files into one pack, but for some, and remove the files and the marker.
+
+        Broken files stay.
+        """
         found: dict[str, pa.Table] = {}
         gone = []
         for name in [*packed, *loose]:
@@ -331,16 +335,15 @@ class ResultStore:
             if data is not None:
                 gone.append(name)
                 found |= packs.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
-        if not gone:
-            return
-        self._mark(table)
-        if found:
-            name = packs.new_name()
-            self._put(self._file_path(table, name), packs.packed(found))
-            self._packs[table.name].add(name)
-        for name in gone:
-            self._remove(self._file_path(table, name))
-            self._packs[table.name].discard(name)
+        if gone:
+            self._mark(table)
+            if found:
+                name = packs.new_name()
+                self._put(self._file_path(table, name), packs.packed(found))
+                self._packs[table.name].add(name)
+            for name in gone:
+                self._remove(self._file_path(table, name))
+                self._packs[table.name].discard(name)
         self._remove(self._marker(table))
 
     def _mark(self, table: Table) -> None:

@@ -50,6 +50,7 @@ class Server:
     def stop(self) -> None:
         """End it."""
         self._server.shutdown()
+        self._server.server_close()
 
 
 @contextmanager
@@ -62,11 +63,13 @@ def serving() -> Iterator[Server]:
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
     server = Server()
-    client = fs.S3FileSystem(
-        endpoint_override=server.address, scheme="http", region="us-east-1", allow_bucket_creation=True
-    )
-    client.create_dir("studies")
-    yield server
-    server.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+    try:
+        client = fs.S3FileSystem(
+            endpoint_override=server.address, scheme="http", region="us-east-1", allow_bucket_creation=True
+        )
+        client.create_dir("studies")
+        yield server
+    finally:
+        server.stop()
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -13,9 +13,9 @@ class Clock:
         self.now += seconds
 
 
-def run(errors, seconds):
+def run(errors, seconds, told=None):
     """Raise these errors one after the other, then return; what was told and how long it took."""
-    clock, told, left = Clock(), [], list(errors)
+    clock, told, left = Clock(), [] if told is None else told, list(errors)
 
     def action():
         if left:
@@ -41,6 +41,13 @@ def test_the_end_of_patience_is_one_line():
 def test_what_waiting_does_not_mend_is_raised_at_once(error):
     with pytest.raises(type(error)):
         run([error], 60.0)
+
+
+def test_a_trouble_is_told_too_where_the_file_is_absent():
+    told = []
+    with pytest.raises(FileNotFoundError):
+        run([OSError("503"), FileNotFoundError("x")], 60.0, told)
+    assert told == ["503; it worked again after 0.1 s"]
 
 
 def test_without_patience_errors_stay_what_they_are():

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.page import Card, Table
 from analysis.practice import good_practice
-from analysis.report_stages import cell_stages, proxies_table, stage_correlations
+from analysis.report_stages import cell_stages, correlations_table, proxies_table, recipe_note, stage_correlations
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED
@@ -34,7 +34,10 @@ def staged(cells=6, finals=3, failed=()):
 
 
 def frames(*arguments, **options):
-    _, queue, retrains = staged(*arguments, **options)
+    return tables(*staged(*arguments, **options)[1:])
+
+
+def tables(queue, retrains):
     return QUEUE.to_arrow(queue).to_pandas(), RETRAINS.to_arrow(retrains).to_pandas()
 
 
@@ -74,6 +77,37 @@ def test_the_proxy_table_is_in_the_order_of_the_proxies_and_counts_failures():
         ("82.00", "88.00 ± 0.71", "2", "0", "–", "–"),
         ("81.00", "–", "0", "2", "–", "–"),
     ]
+
+
+def test_final_accuracies_are_means_over_the_seeds_of_one_recipe():
+    _, queue, retrains = staged(cells=3, finals=2)
+    first, second = queue[-2:]
+
+    def more(job, name, valid, **recipe):
+        queue.append(job | {"job_id": name})
+        retrains.append(retrain_row(queue[-1], valid - 1, valid_accuracy=valid) | recipe)
+
+    assert recipe_note(*tables(queue, retrains)) == ""
+    more(first, "a-seed", 94.0, seed=1, device="cuda", threads=8)
+    assert recipe_note(*tables(queue, retrains)) == ""
+    more(first, "z-imagenet", 70.0, dataset="imagenet")
+    more(first, "z-longer", 97.0, epochs=1200)
+    cells = {cell.digest: cell for cell in cell_stages(*tables(queue, retrains))}
+    assert [
+        (cells[job["genotype_digest"]].retrained, cells[job["genotype_digest"]].test) for job in (first, second)
+    ] == [
+        (95.0, (95.0 + 93.0) / 2),
+        (95.0, 94.0),
+    ]
+    queue, retrains = tables(queue, retrains)
+    note = recipe_note(queue, retrains)
+    assert note.startswith(
+        " Retrained and test accuracies are of one recipe, cifar10 with 600 epochs, 20 cells and 36 "
+    )
+    assert note.endswith("means over its seeds; 2 retrainings by other recipes are left out.")
+    assert recipe_note(queue, retrains.assign(ema_decay=math.nan)) == note  # a table that is older than the field
+    assert proxies_table(queue, retrains).note.endswith(note)
+    assert correlations_table([], note).note.endswith(note)
 
 
 def test_the_report_keeps_the_stages_apart(tmp_path):

@@ -118,8 +118,7 @@ def test_broken_parts_are_named_and_left_out(store):
     assert "unknown columns ['a']" in store.broken[1]
     with pytest.warns(UserWarning):
         assert store.read_part(SEARCHES, "text") is None
-    store.delete_part(SEARCHES, "text")
-    for name in set(names) - {"text"}:
+    for name in names:
         (folder / f"{name}.parquet").unlink()
     store.read(SEARCHES)
     assert store.broken == []
@@ -160,13 +159,6 @@ def test_part_names_are_checked(store, name):
 def test_rows_that_do_not_fit_name_their_part(store):
     with pytest.raises(ValueError, match="part a: table searches: search_id is missing"):
         store.append(SEARCHES, [{}], "a")
-    assert store.parts(SEARCHES) == []
-
-
-def test_parts_can_be_deleted(store):
-    store.append(SEARCHES, [search_row(4, 0, 80.0)], "a")
-    store.delete_part(SEARCHES, "a")
-    store.delete_part(SEARCHES, "a")
     assert store.parts(SEARCHES) == []
 
 

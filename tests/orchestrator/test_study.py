@@ -14,7 +14,7 @@ import pytest
 
 import orchestrator
 from analysis.store import ResultStore
-from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from analysis.tables import QUEUE
 from orchestrator.cli import main
 from orchestrator.config import SelectionConfig
 from orchestrator.options import RunOptions
@@ -161,7 +161,7 @@ def test_methods_are_compared_and_random_cells_are_retrained_too(ray_session, tm
     assert "method=random" in (root / "report.html").read_text() and "method=random" in summary(ResultStore(str(root)))
     assert run(study, root)[1] == ["Study 'smoke' is finished: 3 searches completed. Nothing to do."]
     # A study that goes on knows the best accuracy so far, though random cells have none.
-    open_study(str(root))[1].delete_part(SEARCHES, searches.loc["darts", "search_id"])
+    (root / "searches" / f"{searches.loc['darts', 'search_id']}.parquet").unlink()
     assert run(study, root)[0] == 0
 
 
@@ -190,7 +190,7 @@ def test_tables_and_checkpoints_that_are_lost_are_made_again(finished, tmp_path)
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
     study, store = open_study(str(root))
     lost = study.searches()[2].search_id
-    store.delete_part(SEARCHES, lost)
+    (root / "searches" / f"{lost}.parquet").unlink()
     (root / "checkpoints" / f"{lost}.pt").unlink()
     assert [config.search_id for config in missing_searches(study, store)] == [lost]
     assert run(study, root)[0] == 0
@@ -285,7 +285,7 @@ def test_a_retraining_that_was_interrupted_goes_on_as_the_same_attempt(finished,
     job = RetrainQueue(study, store).jobs()[-1]
     forget(root, "done")
     assert RetrainQueue(study, store).waiting() == []  # its result had been stored: only the state was late
-    store.delete_part(RETRAINS, job["job_id"])
+    (root / "retrains" / f"{job['job_id']}.parquet").unlink()
     forget(root, "done")
     assert [(job["stage"], job["state"]) for job in RetrainQueue(study, store).waiting()] == [("final", "running")]
     work_queue(study, store, str(root), options=LOCAL, say=lambda text: None)
