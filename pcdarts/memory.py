@@ -155,10 +155,17 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     weights = list(supernet.weights().values())
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]
     found = {}
+    batches = [_noise(images, info) for images in PROBES]
     with _one_thread():
-        for name, (step, batch) in _steps(config, supernet).items():
-            counts = [step_bytes(partial(step, _noise(images, info)), state) for images in PROBES]
-            kept, live = (_on_line(column, batch) for column in zip(*counts, strict=True))
+        steps = _steps(config, supernet)
+        for batch in batches:  # the fast cells cache matrices for good: they would count in the first steps alone
+            steps["weights"][0](batch)
+        for name, (step, images) in steps.items():
+            counts = []
+            for batch in batches:
+                supernet.zero_grad()
+                counts.append(step_bytes(partial(step, batch), state))
+            kept, live = (_on_line(column, images) for column in zip(*counts, strict=True))
             found[name] = (live, kept)
     largest = max(found, key=lambda name: found[name])
     live, kept = found[largest]

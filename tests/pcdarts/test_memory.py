@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from pcdarts import stability
+from pcdarts import depthwise, edge_group, fan, folding, memory, stability
 from pcdarts.config import SearchConfig
 from pcdarts.memory import MemoryPrediction, kept_bytes, predict_memory, step_bytes
 from pcdarts.search import SearchState
@@ -67,6 +67,7 @@ def test_temporary_tensors_count_while_they_live():
         {"order": 2, "hessian_vector_product": "finite_difference"},
         {"eigenvalue_every": 1, "eigenvalue_batch": 8},
         {"dataset": "digits", "space": "s1", "drop_path": 0.2},
+        {"dataset": "digits", "batch_size": 128},
     ],
     ids=str,
 )
@@ -82,6 +83,18 @@ def test_the_prediction_is_within_15_percent_of_real_steps(changes, monkeypatch)
     assert prediction.kept + prediction.weights == pytest.approx(kept + weights, rel=0.15)
     assert prediction.weights == weights
     assert prediction.kept + prediction.temporary == pytest.approx(live, rel=0.15)
+
+
+def test_a_prediction_does_not_depend_on_what_ran_before():
+    for module in (depthwise, edge_group, fan, folding):
+        for function in vars(module).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+    config = dataclasses.replace(SMALL, dataset="digits", batch_size=128)
+    memory._predict.cache_clear()
+    first = predict_memory(config)
+    memory._predict.cache_clear()
+    assert predict_memory(config) == first
 
 
 def test_second_order_is_the_largest_step_and_knows_it():
