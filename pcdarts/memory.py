@@ -51,7 +51,8 @@ class MemoryPrediction:
     optimizer: int
     """Gradients of the weights, their momentum, and Adam's two moments of alpha and beta."""
     data: int
-    """Images and labels of the data set, which lie on the device; ImageNet's do not."""
+    """Images and labels of the data set, on a GPU; ImageNet's do not lie there.  0 on a CPU: under Ray they lie in the
+    object store, once a node, and no search has them to itself."""
     context: int
     """The process itself, on a CPU, or its context, on a GPU: a constant."""
 
@@ -177,7 +178,7 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
         step=largest,
         weights=_bytes(state),
         optimizer=_bytes(weights) * (2 if config.momentum else 1) + 2 * _bytes(alphas),
-        data=images * (info.image_channels * info.image_size**2 + 8),
+        data=images * (info.image_channels * info.image_size**2 + 8) if gpu else 0,
         context=GPU_CONTEXT if gpu else CPU_PROCESS,
     )
 

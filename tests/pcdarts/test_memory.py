@@ -109,9 +109,10 @@ def test_the_total_is_the_sum_and_the_seed_makes_no_difference():
     assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, seed=7))
 
 
-def test_the_data_set_counts_as_far_as_it_is_used():
-    assert predict_memory(SMALL).data == 320 * (3 * 16 * 16 + 8)
-    assert predict_memory(dataclasses.replace(SMALL, max_images=100)).data == 100 * (3 * 16 * 16 + 8)
+def test_the_data_set_counts_on_a_gpu_as_far_as_it_is_used():
+    assert predict_memory(SMALL).data == 0
+    assert predict_memory(SMALL, gpu=True).data == 320 * (3 * 16 * 16 + 8)
+    assert predict_memory(dataclasses.replace(SMALL, max_images=100), gpu=True).data == 100 * (3 * 16 * 16 + 8)
 
 
 def test_random_cells_need_no_prediction():
