@@ -35,6 +35,14 @@ CPU_PROCESS = 400_000_000
 """Bytes that a worker process has to itself before its first tensor, with Python, PyTorch and Ray: 374 MB were measured
 on Linux.  Another 300 MB of its resident size are libraries, which the processes of a node share."""
 
+NO_MATTER = frozenset(
+    "data_dir split_file train_portion epochs warmup_epochs learning_rate learning_rate_min learning_rate_warmup_epochs "
+    "weight_decay gradient_clip alpha_gradient_clip alpha_learning_rate alpha_weight_decay cutout compile cuda_graphs "
+    "validate_every eigenvalue_rule skip_rule frozen_rule nonfinite_rule max_skip_connections frozen_epochs seed threads "
+    "device checkpoint_every".split()
+)
+"""Fields of a configuration that change no byte of a prediction.  Others, new ones too, are taken to matter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPrediction:
@@ -65,12 +73,13 @@ class MemoryPrediction:
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
     """Peak memory of a search on the CPU, or on a GPU; a second or so, on the CPU.  None with the method random.
 
-    Seeds make no difference, and what was predicted once is remembered.  What a GPU keeps is taken to be what the CPU
-    keeps; never compared with a GPU yet.
+    What was predicted once is remembered, whatever the fields NO_MATTER say.  What a GPU keeps is taken to be what the
+    CPU keeps; never compared with a GPU yet.
     """
     if config.method == "random":
         return None
-    plain = dataclasses.replace(config, seed=0, device="cpu", compile=False, cuda_graphs=False)
+    defaults = {field.name: field.default for field in dataclasses.fields(config) if field.name in NO_MATTER}
+    plain = dataclasses.replace(config, **defaults)
     with torch.random.fork_rng(devices=[]):  # the draws of others stay as they are
         return _predict(plain, gpu)
 

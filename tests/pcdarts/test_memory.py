@@ -7,7 +7,7 @@ import torch
 
 from pcdarts import depthwise, edge_group, fan, folding, memory, stability
 from pcdarts.config import SearchConfig
-from pcdarts.memory import MemoryPrediction, kept_bytes, predict_memory, step_bytes
+from pcdarts.memory import NO_MATTER, MemoryPrediction, kept_bytes, predict_memory, step_bytes
 from pcdarts.search import SearchState
 from tests.benchmarks.memory import measure_steps
 
@@ -103,10 +103,20 @@ def test_second_order_is_the_largest_step_and_knows_it():
     assert second.kept > 5 * first.kept
 
 
-def test_the_total_is_the_sum_and_the_seed_makes_no_difference():
+def test_the_total_is_the_sum():
     parts = dict(kept=1, temporary=2, weights=4, optimizer=8, data=16, context=32)
     assert MemoryPrediction(**parts, step="weights").total == 63
-    assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, seed=7))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 7}, {"learning_rate": 0.3, "gradient_clip": 1.0}, {"epochs": 60, "warmup_epochs": 59}], ids=str
+)
+def test_what_changes_no_byte_is_predicted_once(changes):
+    assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, **changes))
+
+
+def test_only_fields_of_a_configuration_are_said_not_to_matter():
+    assert NO_MATTER < {field.name for field in dataclasses.fields(SearchConfig)}
 
 
 def test_the_data_set_counts_on_a_gpu_as_far_as_it_is_used():
