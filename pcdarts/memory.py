@@ -25,7 +25,7 @@ from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
 from pcdarts.fast_supernet import make_supernet
 from pcdarts.sources import DATASETS, DatasetInfo
-from pcdarts.stability import alpha_gradient
+from pcdarts.stability import alpha_gradient, alphas_of
 from pcdarts.supernet import Supernet
 from pcdarts.training import GPU_CONTEXT
 
@@ -36,10 +36,10 @@ CPU_PROCESS = 400_000_000
 on Linux.  Another 300 MB of its resident size are libraries, which the processes of a node share."""
 
 NO_MATTER = frozenset(
-    "data_dir split_file train_portion epochs warmup_epochs learning_rate learning_rate_min learning_rate_warmup_epochs "
-    "weight_decay gradient_clip alpha_gradient_clip alpha_learning_rate alpha_weight_decay cutout compile cuda_graphs "
-    "validate_every eigenvalue_rule skip_rule frozen_rule nonfinite_rule max_skip_connections frozen_epochs seed threads "
-    "device checkpoint_every".split()
+    "data_dir split_file train_portion epochs warmup_epochs learning_rate learning_rate_min "
+    "learning_rate_warmup_epochs weight_decay gradient_clip alpha_gradient_clip alpha_learning_rate "
+    "alpha_weight_decay cutout compile cuda_graphs validate_every eigenvalue_rule skip_rule frozen_rule "
+    "nonfinite_rule max_skip_connections frozen_epochs seed threads device checkpoint_every".split()
 )
 """Fields of a configuration that change no byte of a prediction.  Others, new ones too, are taken to matter."""
 
@@ -84,16 +84,12 @@ def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPredicti
         return _predict(plain, gpu)
 
 
-def kept_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> int:
-    """Most bytes that autograd keeps for backward passes at one time while `step` runs, each storage once.
-
-    Storages of the tensors `besides`, such as weights, are not counted.
-    """
-    return step_bytes(step, besides)[0]
-
-
 def step_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> tuple[int, int]:
-    """`kept_bytes`, and the most bytes of all tensors that are made while `step` runs and live at one time."""
+    """Most bytes that autograd keeps for backward passes at one time while `step` runs, and most bytes of all tensors
+    that it makes and that live at one time.
+
+    Each storage counts once, and those of the tensors `besides`, such as weights, not at all.
+    """
     ignored = {tensor.untyped_storage().data_ptr() for tensor in besides}
     kept, live = _Bytes(ignored), _Bytes(ignored)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Kept(tensor, kept), lambda held: held.tensor):
@@ -220,9 +216,7 @@ def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, tuple[Callable
     def eigenvalue(batch: Batch) -> None:
         with supernet.reference():
             gradient = alpha_gradient(supernet, *batch)
-            architecture = supernet.architecture
-            alphas = [architecture.alphas_normal, architecture.alphas_reduce]
-            torch.autograd.grad(gradient, alphas, torch.ones_like(gradient), retain_graph=True)
+            torch.autograd.grad(gradient, alphas_of(supernet), torch.ones_like(gradient), retain_graph=True)
 
     steps: dict[str, tuple[Callable[[Batch], Any], int]] = {"weights": (on_weights, config.batch_size)}
     if config.order == 2:

@@ -7,7 +7,7 @@ import torch
 
 from pcdarts import depthwise, edge_group, fan, folding, memory, stability
 from pcdarts.config import SearchConfig
-from pcdarts.memory import NO_MATTER, MemoryPrediction, kept_bytes, predict_memory, step_bytes
+from pcdarts.memory import NO_MATTER, MemoryPrediction, predict_memory, step_bytes
 from pcdarts.search import SearchState
 from tests.benchmarks.memory import measure_steps
 
@@ -27,9 +27,9 @@ FLOATS = 4
 
 def test_kept_bytes_of_a_closed_form():
     weight, x = torch.randn(5, requires_grad=True), torch.randn(3, 5)
-    assert kept_bytes(lambda: x * weight, [weight]) == 15 * FLOATS  # x, for the gradient in the weight
-    assert kept_bytes(lambda: (x * weight).exp(), [weight]) == 2 * 15 * FLOATS
-    assert kept_bytes(lambda: x * x.relu()) == 0  # nothing needs a gradient
+    assert step_bytes(lambda: x * weight, [weight])[0] == 15 * FLOATS  # x, for the gradient in the weight
+    assert step_bytes(lambda: (x * weight).exp(), [weight])[0] == 2 * 15 * FLOATS
+    assert step_bytes(lambda: x * x.relu())[0] == 0  # nothing needs a gradient
 
 
 def test_a_storage_counts_once_and_only_while_it_is_kept():
@@ -39,8 +39,8 @@ def test_a_storage_counts_once_and_only_while_it_is_kept():
         for _ in range(4):
             (x * weight).sum().backward()
 
-    assert kept_bytes(lambda: (x * weight, x.flatten() * weight[0]), [weight]) == 15 * FLOATS
-    assert kept_bytes(in_turns, [weight]) == 15 * FLOATS
+    assert step_bytes(lambda: (x * weight, x.flatten() * weight[0]), [weight])[0] == 15 * FLOATS
+    assert step_bytes(in_turns, [weight])[0] == 15 * FLOATS
 
 
 def test_temporary_tensors_count_while_they_live():
