@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
@@ -78,7 +77,9 @@ def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPredicti
     """
     if config.method == "random":
         return None
-    defaults = {field.name: field.default for field in dataclasses.fields(config) if field.name in NO_MATTER}
+    defaults: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(config) if field.name in NO_MATTER
+    }
     plain = dataclasses.replace(config, **defaults)
     with torch.random.fork_rng(devices=[]):  # the draws of others stay as they are
         return _predict(plain, gpu)
@@ -139,7 +140,7 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = operation(*args, **(kwargs or {}))
         if not operation.is_view:
-            for tensor in (results,) if isinstance(results, Tensor) else tree_leaves(results):
+            for tensor in results if isinstance(results, tuple | list) else (results,):
                 if isinstance(tensor, Tensor):
                     self._add(tensor.untyped_storage())
         return results
