@@ -70,7 +70,7 @@ class MemoryPrediction:
 
 
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
-    """Peak memory of a search on the CPU, or on a GPU; a second or so, on the CPU.  None with the method random.
+    """Peak memory of a search on the CPU, or on a GPU; seconds, on the CPU.  None with the method random.
 
     What was predicted once is remembered, whatever the fields NO_MATTER say.  What a GPU keeps is taken to be what the
     CPU keeps; never compared with a GPU yet.
