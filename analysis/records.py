@@ -62,7 +62,9 @@ class SearchMemory:
 
     predicted_memory_bytes: int | None = None
     """Peak memory as predicted from the configuration: what the largest step keeps for its backward pass and hands from
-    kernel to kernel, weights, optimizers, data and a constant for the process; bytes. Beside peak_memory_bytes."""
+    kernel to kernel, weights, optimizers, on a GPU the data, and a constant for the process; bytes. Not what
+    peak_memory_bytes measures: on a CPU that also holds about 300 MB of shared libraries, on a GPU it lacks the 0.5 GB
+    that are predicted for the CUDA context."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
 from pcdarts.fast_supernet import make_supernet
 from pcdarts.sources import DATASETS, DatasetInfo
-from pcdarts.stability import alpha_gradient
+from pcdarts.stability import alpha_gradient, alphas_of
 from pcdarts.supernet import Supernet
 from pcdarts.training import GPU_CONTEXT
 
@@ -34,6 +33,14 @@ PROBES = (2, 4)
 CPU_PROCESS = 400_000_000
 """Bytes that a worker process has to itself before its first tensor, with Python, PyTorch and Ray: 374 MB were measured
 on Linux.  Another 300 MB of its resident size are libraries, which the processes of a node share."""
+
+NO_MATTER = frozenset(
+    "data_dir split_file train_portion epochs warmup_epochs learning_rate learning_rate_min "
+    "learning_rate_warmup_epochs weight_decay gradient_clip alpha_gradient_clip alpha_learning_rate "
+    "alpha_weight_decay cutout compile cuda_graphs validate_every eigenvalue_rule skip_rule frozen_rule "
+    "nonfinite_rule max_skip_connections frozen_epochs seed threads device checkpoint_every".split()
+)
+"""Fields of a configuration that change no byte of a prediction.  Others, new ones too, are taken to matter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +58,8 @@ class MemoryPrediction:
     optimizer: int
     """Gradients of the weights, their momentum, and Adam's two moments of alpha and beta."""
     data: int
-    """Images and labels of the data set, which lie on the device; ImageNet's do not."""
+    """Images and labels of the data set, on a GPU; ImageNet's do not lie there.  0 on a CPU: under Ray they lie in the
+    object store, once a node, and no search has them to itself."""
     context: int
     """The process itself, on a CPU, or its context, on a GPU: a constant."""
 
@@ -62,28 +70,27 @@ class MemoryPrediction:
 
 
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
-    """Peak memory of a search on the CPU, or on a GPU; a second or so, on the CPU.  None with the method random.
+    """Peak memory of a search on the CPU, or on a GPU; seconds, on the CPU.  None with the method random.
 
-    Seeds make no difference, and what was predicted once is remembered.  What a GPU keeps is taken to be what the CPU
-    keeps; never compared with a GPU yet.
+    What was predicted once is remembered, whatever the fields NO_MATTER say.  What a GPU keeps is taken to be what the
+    CPU keeps; never compared with a GPU yet.
     """
     if config.method == "random":
         return None
-    plain = dataclasses.replace(config, seed=0, device="cpu", compile=False, cuda_graphs=False)
+    defaults: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(config) if field.name in NO_MATTER
+    }
+    plain = dataclasses.replace(config, **defaults)
     with torch.random.fork_rng(devices=[]):  # the draws of others stay as they are
         return _predict(plain, gpu)
 
 
-def kept_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> int:
-    """Most bytes that autograd keeps for backward passes at one time while `step` runs, each storage once.
-
-    Storages of the tensors `besides`, such as weights, are not counted.
-    """
-    return step_bytes(step, besides)[0]
-
-
 def step_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> tuple[int, int]:
-    """`kept_bytes`, and the most bytes of all tensors that are made while `step` runs and live at one time."""
+    """Most bytes that autograd keeps for backward passes at one time while `step` runs, and most bytes of all tensors
+    that it makes and that live at one time.
+
+    Each storage counts once, and those of the tensors `besides`, such as weights, not at all.
+    """
     ignored = {tensor.untyped_storage().data_ptr() for tensor in besides}
     kept, live = _Bytes(ignored), _Bytes(ignored)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Kept(tensor, kept), lambda held: held.tensor):
@@ -133,7 +140,7 @@ class _Watch(TorchDispatchMode):
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = operation(*args, **(kwargs or {}))
         if not operation.is_view:
-            for tensor in (results,) if isinstance(results, Tensor) else tree_leaves(results):
+            for tensor in results if isinstance(results, tuple | list) else (results,):
                 if isinstance(tensor, Tensor):
                     self._add(tensor.untyped_storage())
         return results
@@ -155,10 +162,17 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     weights = list(supernet.weights().values())
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]
     found = {}
+    batches = [_noise(images, info) for images in PROBES]
     with _one_thread():
-        for name, (step, batch) in _steps(config, supernet).items():
-            counts = [step_bytes(partial(step, _noise(images, info)), state) for images in PROBES]
-            kept, live = (_on_line(column, batch) for column in zip(*counts, strict=True))
+        steps = _steps(config, supernet)
+        for batch in batches:  # the fast cells cache matrices for good: they would count in the first steps alone
+            steps["weights"][0](batch)
+        for name, (step, images) in steps.items():
+            counts = []
+            for batch in batches:
+                supernet.zero_grad()
+                counts.append(step_bytes(partial(step, batch), state))
+            kept, live = (_on_line(column, images) for column in zip(*counts, strict=True))
             found[name] = (live, kept)
     largest = max(found, key=lambda name: found[name])
     live, kept = found[largest]
@@ -170,7 +184,7 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
         step=largest,
         weights=_bytes(state),
         optimizer=_bytes(weights) * (2 if config.momentum else 1) + 2 * _bytes(alphas),
-        data=images * (info.image_channels * info.image_size**2 + 8),
+        data=images * (info.image_channels * info.image_size**2 + 8) if gpu else 0,
         context=GPU_CONTEXT if gpu else CPU_PROCESS,
     )
 
@@ -203,9 +217,7 @@ def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, tuple[Callable
     def eigenvalue(batch: Batch) -> None:
         with supernet.reference():
             gradient = alpha_gradient(supernet, *batch)
-            architecture = supernet.architecture
-            alphas = [architecture.alphas_normal, architecture.alphas_reduce]
-            torch.autograd.grad(gradient, alphas, torch.ones_like(gradient), retain_graph=True)
+            torch.autograd.grad(gradient, alphas_of(supernet), torch.ones_like(gradient), retain_graph=True)
 
     steps: dict[str, tuple[Callable[[Batch], Any], int]] = {"weights": (on_weights, config.batch_size)}
     if config.order == 2:

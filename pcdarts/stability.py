@@ -65,7 +65,7 @@ def dominant_eigenvalue(
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes a while to import
 
-    alphas = _alphas(supernet)
+    alphas = alphas_of(supernet)
     size = sum(alpha.numel() for alpha in alphas)
     start = torch.randn(size, generator=generator, dtype=torch.float64).numpy()
     with supernet.reference(), drawing_from(supernet, generator), torch.enable_grad():
@@ -104,11 +104,12 @@ def alpha_gradient(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor
 
     Its graph is what the measurement keeps in memory.  Of images (N, C, H, W) and labels (N,).
     """
-    gradients = torch.autograd.grad(_loss(supernet, images, labels), _alphas(supernet), create_graph=True)
+    gradients = torch.autograd.grad(_loss(supernet, images, labels), alphas_of(supernet), create_graph=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def _alphas(supernet: Supernet) -> list[Tensor]:
+def alphas_of(supernet: Supernet) -> list[Tensor]:
+    """Alpha (E, P) of the normal and of the reduction cell."""
     return [supernet.architecture.alphas_normal, supernet.architecture.alphas_reduce]
 
 

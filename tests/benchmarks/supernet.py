@@ -33,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pcdarts.config import SearchConfig
 from pcdarts.fast_supernet import FastSupernet
-from pcdarts.memory import kept_bytes
+from pcdarts.memory import step_bytes
 from pcdarts.supernet import Supernet
 
 CLASSES = 10
@@ -135,7 +135,7 @@ def count(step: Step) -> dict[str, float]:
     """Peak memory, kept bytes, kernels, bytes moved and FLOPs of a step, each in a pass of its own."""
     step().backward()
     peak = resident_peak()
-    kept = kept_bytes(step)
+    kept, _ = step_bytes(step)
     kernels, moved = count_kernels(step)
     return {"peak": peak, "kept": kept, "kernels": kernels, "moved": moved, "flops": count_flops(step)}
 

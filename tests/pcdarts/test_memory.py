@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from pcdarts import stability
+from pcdarts import depthwise, edge_group, fan, folding, memory, stability
 from pcdarts.config import SearchConfig
-from pcdarts.memory import MemoryPrediction, kept_bytes, predict_memory, step_bytes
+from pcdarts.memory import NO_MATTER, MemoryPrediction, predict_memory, step_bytes
 from pcdarts.search import SearchState
 from tests.benchmarks.memory import measure_steps
 
@@ -27,9 +27,9 @@ FLOATS = 4
 
 def test_kept_bytes_of_a_closed_form():
     weight, x = torch.randn(5, requires_grad=True), torch.randn(3, 5)
-    assert kept_bytes(lambda: x * weight, [weight]) == 15 * FLOATS  # x, for the gradient in the weight
-    assert kept_bytes(lambda: (x * weight).exp(), [weight]) == 2 * 15 * FLOATS
-    assert kept_bytes(lambda: x * x.relu()) == 0  # nothing needs a gradient
+    assert step_bytes(lambda: x * weight, [weight])[0] == 15 * FLOATS  # x, for the gradient in the weight
+    assert step_bytes(lambda: (x * weight).exp(), [weight])[0] == 2 * 15 * FLOATS
+    assert step_bytes(lambda: x * x.relu())[0] == 0  # nothing needs a gradient
 
 
 def test_a_storage_counts_once_and_only_while_it_is_kept():
@@ -39,8 +39,8 @@ def test_a_storage_counts_once_and_only_while_it_is_kept():
         for _ in range(4):
             (x * weight).sum().backward()
 
-    assert kept_bytes(lambda: (x * weight, x.flatten() * weight[0]), [weight]) == 15 * FLOATS
-    assert kept_bytes(in_turns, [weight]) == 15 * FLOATS
+    assert step_bytes(lambda: (x * weight, x.flatten() * weight[0]), [weight])[0] == 15 * FLOATS
+    assert step_bytes(in_turns, [weight])[0] == 15 * FLOATS
 
 
 def test_temporary_tensors_count_while_they_live():
@@ -67,6 +67,7 @@ def test_temporary_tensors_count_while_they_live():
         {"order": 2, "hessian_vector_product": "finite_difference"},
         {"eigenvalue_every": 1, "eigenvalue_batch": 8},
         {"dataset": "digits", "space": "s1", "drop_path": 0.2},
+        {"dataset": "digits", "batch_size": 128},
     ],
     ids=str,
 )
@@ -84,21 +85,44 @@ def test_the_prediction_is_within_15_percent_of_real_steps(changes, monkeypatch)
     assert prediction.kept + prediction.temporary == pytest.approx(live, rel=0.15)
 
 
+def test_a_prediction_does_not_depend_on_what_ran_before():
+    for module in (depthwise, edge_group, fan, folding):
+        for function in vars(module).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+    config = dataclasses.replace(SMALL, dataset="digits", batch_size=128)
+    memory._predict.cache_clear()
+    first = predict_memory(config)
+    memory._predict.cache_clear()
+    assert predict_memory(config) == first
+
+
 def test_second_order_is_the_largest_step_and_knows_it():
     first, second = (predict_memory(dataclasses.replace(SMALL, order=order)) for order in (1, 2))
     assert (first.step, second.step) == ("weights", "alpha")
     assert second.kept > 5 * first.kept
 
 
-def test_the_total_is_the_sum_and_the_seed_makes_no_difference():
+def test_the_total_is_the_sum():
     parts = dict(kept=1, temporary=2, weights=4, optimizer=8, data=16, context=32)
     assert MemoryPrediction(**parts, step="weights").total == 63
-    assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, seed=7))
 
 
-def test_the_data_set_counts_as_far_as_it_is_used():
-    assert predict_memory(SMALL).data == 320 * (3 * 16 * 16 + 8)
-    assert predict_memory(dataclasses.replace(SMALL, max_images=100)).data == 100 * (3 * 16 * 16 + 8)
+@pytest.mark.parametrize(
+    "changes", [{"seed": 7}, {"learning_rate": 0.3, "gradient_clip": 1.0}, {"epochs": 60, "warmup_epochs": 59}], ids=str
+)
+def test_what_changes_no_byte_is_predicted_once(changes):
+    assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, **changes))
+
+
+def test_only_fields_of_a_configuration_are_said_not_to_matter():
+    assert NO_MATTER < {field.name for field in dataclasses.fields(SearchConfig)}
+
+
+def test_the_data_set_counts_on_a_gpu_as_far_as_it_is_used():
+    assert predict_memory(SMALL).data == 0
+    assert predict_memory(SMALL, gpu=True).data == 320 * (3 * 16 * 16 + 8)
+    assert predict_memory(dataclasses.replace(SMALL, max_images=100), gpu=True).data == 100 * (3 * 16 * 16 + 8)
 
 
 def test_random_cells_need_no_prediction():
