@@ -37,7 +37,7 @@ class Nodes:
         from ray._private import services
         from ray.cluster_utils import Cluster
 
-        # Else, where this process has a Ray of its own on loopback, the nodes would be there, where drivers do not look.
+        # Else, where this process has a Ray of its own on loopback, the nodes would be there; drivers do not look.
         self.address = services.node_ip_address_from_perspective()
         head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": self.address}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
