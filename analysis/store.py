@@ -8,27 +8,20 @@ A part is written whole and then put in place, and its name is the id of what it
 `compact` moves parts of large studies into few files, see `analysis.packs`; all methods work as before.
 """
 
-import errno
-import os
-import re
-import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from analysis import packs
-from analysis.patience import patiently
+from analysis.files import StudyFiles, checked
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
@@ -39,35 +32,16 @@ Condition = tuple[str, Sequence[Any]]
 """A column, and the values of which a row must have one in it."""
 
 
-class ResultStore:
-    """The tables and files of one study.
-
-    `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo.
-    Raises ValueError for a URI of an unknown kind, and for one that holds credentials.
-    """
+class ResultStore(StudyFiles):
+    """The tables and files of one study, in a folder as for StudyFiles."""
 
     def __init__(self, root: str, patience: float = 0.0) -> None:
-        self.root, self.patience = str(root), patience
-        self.troubles: list[str] = []
-        """What failed for a while, with `patience` seconds to wait for the storage; emptied by who records it."""
+        super().__init__(root, patience)
         self._broken: dict[str, str] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         """Parts and rows of the packs that were seen, by path."""
         self._packs: dict[str, set[str]] = {}
         """Names of a table's packs when they were last listed."""
-        refuse_credentials(self.root)
-        try:
-            self._files, path = (
-                fs.FileSystem.from_uri(self.root)
-                if "://" in self.root
-                else (fs.LocalFileSystem(), os.path.abspath(self.root))
-            )
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(
-                f"study folder {self.root!r} is neither a path nor a URI that can be opened: {error}"
-            ) from None
-        self._path = str(path).rstrip("/")
-        self._is_local = isinstance(self._files, fs.LocalFileSystem)
 
     @property
     def broken(self) -> list[str]:
@@ -141,67 +115,10 @@ class ResultStore:
         loose, packed = self._settled(lambda: self._list(table))
         return before - len(loose) - len(packed)
 
-    def read_text(self, name: str) -> str | None:
-        """The text of a file in the study's folder, UTF-8; None where it is absent."""
-        try:
-            return self._read(f"{self._path}/{_checked(name)}").decode(errors="replace")
-        except FileNotFoundError:
-            return None
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file into the study's folder whole, UTF-8."""
-        self._write(f"{self._path}/{_checked(name)}", text.encode())
-
-    def create_text(self, name: str, text: str) -> bool | None:
-        """Write a text file that must be new: True if it was, False where it exists, None where nobody can tell.
-
-        Of several writers at once, one gets True.  pyarrow's object stores, and disks without hard links, offer no
-        such thing: nothing is written then.
-        """
-        if not self._is_local:
-            return None
-        path = Path(self._path, _checked(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{name}.{uuid.uuid4().hex}")
-        try:
-            with draft.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)  # as a rename, but refused where the name is taken
-            return True
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
-                return None
-            raise
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def names(self) -> list[str]:
-        """Names of the files in the study's folder, sorted; hidden ones are left out."""
-        folder = fs.FileSelector(self._path, allow_not_found=True)
-        found = self._patiently(lambda: self._files.get_file_info(folder))
-        return sorted(i.base_name for i in found if i.type == fs.FileType.File and i.base_name[0] not in "._")
-
-    def delete_text(self, name: str) -> None:
-        """Remove a text file; nothing happens where it is absent."""
-        self._remove(f"{self._path}/{_checked(name)}")
-
-    def write_texts(self, folder: str, texts: Mapping[str, str]) -> None:
-        """Write text files, by name, into a folder of the study, and remove all others of that folder."""
-        path = f"{self._path}/{_checked(folder)}"
-        for name, text in texts.items():
-            self._write(f"{path}/{_checked(name)}", text.encode())
-        for info in self._files.get_file_info(fs.FileSelector(path, allow_not_found=True)):
-            if info.type == fs.FileType.File and info.base_name not in texts:
-                self._files.delete_file(info.path)
-
     def _part_path(self, table: Table, part: str) -> str:
         if part.startswith(packs.PREFIX):
             raise ValueError(f"name is {part!r}, but {packs.PREFIX} begins the names of files that hold many parts")
-        return self._file_path(table, _checked(part))
+        return self._file_path(table, checked(part))
 
     def _file_path(self, table: Table, name: str) -> str:
         return f"{self._path}/{table.name}/{name}{SUFFIX}"
@@ -219,11 +136,8 @@ class ResultStore:
         raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer change")
 
     def _names(self, table: Table) -> set[str]:
-        folder = fs.FileSelector(f"{self._path}/{table.name}", allow_not_found=True)
-        found = self._patiently(lambda: self._files.get_file_info(folder))
-        names = [info.base_name for info in found if info.type == fs.FileType.File]
-        # As pd.read_parquet does, skip what starts with a dot or an underscore.
-        return {n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX) and n[0] not in "._"} - {packs.MARKER}
+        names = self._listed(f"{self._path}/{table.name}")
+        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)} - {packs.MARKER}
 
     def _list(self, table: Table) -> tuple[set[str], dict[str, dict[str, int]]]:
         """Parts with files of their own, and packs with their parts' numbers of rows.
@@ -349,12 +263,6 @@ class ResultStore:
     def _mark(self, table: Table) -> None:
         self._write(self._marker(table), b"Rows move from one file to another at this moment. Read again.\n")
 
-    def _remove(self, path: str) -> None:
-        try:
-            self._patiently(lambda: self._files.delete_file(path))
-        except FileNotFoundError:
-            pass
-
     def _put(self, path: str, data: pa.Table) -> None:
         buffer = pa.BufferOutputStream()
         pq.write_table(data, buffer, write_page_checksum=True)
@@ -398,49 +306,6 @@ class ResultStore:
         except (pa.ArrowException, OSError, ValueError):
             return self._load(table, name)  # read whole, it shows whether the part is broken or the network fails
 
-    def _patiently(self, action: Callable[[], T]) -> T:
-        return patiently(action, self.patience, told=self.troubles.append)
-
-    def _read(self, path: str) -> bytes:
-        def read() -> bytes:
-            with self._files.open_input_file(path) as file:
-                return bytes(file.read())
-
-        return self._patiently(read)
-
-    def _write(self, path: str, data: bytes) -> None:
-        self._patiently(lambda: self._write_once(path, data))
-
-    def _write_once(self, path: str, data: bytes) -> None:
-        folder, name = path.rsplit("/", 1)
-        self._files.create_dir(folder, recursive=True)
-        if not self._is_local:  # object stores show an object only once it is complete
-            with self._files.open_output_stream(path) as stream:
-                stream.write(data)
-            return
-        draft = Path(folder, f".{name}.{uuid.uuid4().hex}")  # two writers of one part must not share a draft
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-def refuse_credentials(uri: str) -> None:
-    """Raise ValueError for a URI with a password, a key or a token: commands and reports say where a study lies."""
-    if "://" not in uri:
-        return
-    parts = urlsplit(uri)
-    secrets = [name for name, _ in parse_qsl(parts.query) if re.search("secret|token|password|key|sig", name.lower())]
-    if parts.password is not None or secrets:
-        raise ValueError(
-            f"the URI of a study folder ({parts.scheme}://...) holds credentials, which commands and reports would "
-            "show; leave them out and set them in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-
 
 def _is_in(column: pa.ChunkedArray, where: Condition) -> pa.ChunkedArray:
     return pc.is_in(column, pa.array(where[1], column.type))
@@ -459,12 +324,3 @@ def _fitted(table: Table, data: pa.Table) -> pa.Table:
         if column.type != fields[name]:
             raise ValueError(f"wrong schema: {name} is {column.type}, but must be {fields[name]}")
     return pa.table(columns)
-
-
-def _checked(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9-][A-Za-z0-9._-]{0,199}", name):
-        raise ValueError(
-            f"name is {name!r}, but must be 1 to 200 of the characters A-Z a-z 0-9 . _ - and start with no . or _, "
-            "which readers skip"
-        )
-    return name

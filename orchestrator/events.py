@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from analysis.store import ResultStore
+from analysis.files import StudyFiles
 
 Kind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
 State = Literal["queued", "running", "done", "failed", "dropped"]
@@ -125,7 +125,7 @@ class EventLog:
     """The events of a study.  Files are read once: they never change."""
 
     def __init__(self, root: str, clock: Callable[[], float] = time.time, patience: float = 0.0) -> None:
-        self.folder, self.clock = ResultStore(root, patience), clock
+        self.folder, self.clock = StudyFiles(root, patience), clock
         self.broken: list[str] = []
         self._known: dict[str, dict[str, Event]] = {}
 

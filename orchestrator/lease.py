@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from analysis.store import ResultStore
+from analysis.files import StudyFiles
 
 
 class LeaseHeldError(ValueError):
@@ -90,7 +90,7 @@ class Lease:
         sleep: Callable[[float], None] = time.sleep,
         is_dead: "Callable[[Claim], bool] | None" = None,
     ) -> None:
-        self.folder, self.what, self.timeout, self.settle = ResultStore(root), what, timeout, settle
+        self.folder, self.what, self.timeout, self.settle = StudyFiles(root), what, timeout, settle
         self.clock, self.sleep, self.is_dead = clock, sleep, is_dead or process_is_dead
         self.id = uuid.uuid4().hex
         self.claim: Claim | None = None

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from analysis.files import StudyFiles
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import Stage, StudyConfig
@@ -60,7 +61,7 @@ class RetrainQueue:
 
     def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self.study, self.store, self.clock = study, store, clock
-        self.requests = ResultStore(join(store.root, "queue-requests"), store.patience)
+        self.requests = StudyFiles(join(store.root, "queue-requests"), store.patience)
         self.events = EventLog(join(store.root, "queue-events"), clock, store.patience)
         self.requests.troubles = self.events.folder.troubles = store.troubles
         self._requests: dict[str, dict[str, Any]] = {}

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs
 
+from analysis.files import refuse_credentials
 from analysis.patience import patiently
-from analysis.store import ResultStore, refuse_credentials
+from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
 from orchestrator.provenance import git_revision, now
@@ -29,34 +30,11 @@ def absolute(root: str) -> str:
     return root if "://" in root else os.path.abspath(root)
 
 
-class LocalCheckpoint(CheckpointFile):
-    """A checkpoint on a disk that may fail for a while: `patience` seconds."""
-
-    patience = 60.0
-
-    def read_bytes(self) -> bytes | None:
-        """The file's content, or None where there is no file."""
-        return patiently(super().read_bytes, self.patience)
-
-    def write_bytes(self, data: bytes) -> None:
-        """Replace the file's content in one step that survives a crash."""
-        patiently(partial(super().write_bytes, data), self.patience)
-
-
 class StoredCheckpoint(CheckpointFile):
     """A checkpoint at a URI such as s3://bucket/study/checkpoints/x.pt: an object store puts it there whole."""
 
-    patience = 60.0
-
     def read_bytes(self) -> bytes | None:
         """The object's content, or None where there is none."""
-        return patiently(self._read, self.patience)
-
-    def write_bytes(self, data: bytes) -> None:
-        """Replace the object."""
-        patiently(partial(self._write, data), self.patience)
-
-    def _read(self) -> bytes | None:
         files, path = fs.FileSystem.from_uri(self.path)
         try:
             with files.open_input_file(path) as stream:
@@ -64,18 +42,33 @@ class StoredCheckpoint(CheckpointFile):
         except FileNotFoundError:
             return None
 
-    def _write(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the object."""
         files, path = fs.FileSystem.from_uri(self.path)
         with files.open_output_stream(path) as stream:
             stream.write(data)
 
 
-def checkpoint(root: str, name: str, patience: float = 60.0) -> CheckpointFile:
+class PatientCheckpoint(CheckpointFile):
+    """A checkpoint whose storage may fail for a while, `patience` seconds."""
+
+    def __init__(self, file: CheckpointFile, patience: float) -> None:
+        super().__init__(file.path)
+        self.file, self.patience = file, patience
+
+    def read_bytes(self) -> bytes | None:
+        """The file's content, or None where there is no file."""
+        return patiently(self.file.read_bytes, self.patience)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the file's content."""
+        patiently(partial(self.file.write_bytes, data), self.patience)
+
+
+def checkpoint(root: str, name: str, patience: float = 0.0) -> CheckpointFile:
     """The checkpoint of a search or of a retraining job in a study folder; `patience` is in seconds."""
     path = join(root, "checkpoints", f"{name}.pt")
-    file = StoredCheckpoint(path) if "://" in root else LocalCheckpoint(path)
-    file.patience = patience
-    return file
+    return PatientCheckpoint(StoredCheckpoint(path) if "://" in root else CheckpointFile(path), patience)
 
 
 def open_study(root: str) -> tuple[StudyConfig, ResultStore]:

@@ -33,7 +33,7 @@ class TrialSpec:
     """Share of a GPU's memory that this process may allocate."""
     predicted_memory: int | None = None
     """Search: predicted peak memory, bytes; None: not predicted."""
-    patience: float = 60.0
+    patience: float = 0.0
     """Seconds for which the trial tries again what the storage refuses.  Then it fails, which the driver must store
     before it is tried again: so storage that fails for both stops the study, and is not counted as failed searches."""
 

@@ -162,13 +162,6 @@ def test_rows_that_do_not_fit_name_their_part(store):
     assert store.parts(SEARCHES) == []
 
 
-def test_text_files(store):
-    assert store.read_text("study.json") is None
-    store.write_text("study.json", '{"name": "größe"}')
-    assert store.read_text("study.json") == '{"name": "größe"}'
-    assert os.listdir(store.root) == ["study.json"]
-
-
 def test_other_file_systems():
     store = ResultStore("mock:///bucket/demo")
     store.append(SEARCHES, [search_row(4, 0, 80.0)], "a")
@@ -234,23 +227,3 @@ def test_broken_parts_are_found_by_their_columns_too(tmp_path):
     (tmp_path / "epochs" / "half.parquet").unlink()
     store.read(EPOCHS, columns=["epoch"])
     assert store.broken == []
-
-
-def test_a_folder_of_texts_is_replaced(tmp_path):
-    store = ResultStore(str(tmp_path))
-    store.write_texts("report-csv", {"a.csv": "1", "b.csv": "2"})
-    store.write_texts("report-csv", {"b.csv": "3"})
-    assert [(p.name, p.read_text()) for p in (tmp_path / "report-csv").iterdir()] == [("b.csv", "3")]
-    with pytest.raises(ValueError, match="name is"):
-        store.write_texts("..", {})
-
-
-def test_a_new_text_is_created_once_and_never_where_nobody_can_tell(tmp_path):
-    store = ResultStore(str(tmp_path))
-    assert store.create_text("a.json", "first") is True and store.create_text("a.json", "second") is False
-    assert store.read_text("a.json") == "first" and store.names() == ["a.json"]
-    store.delete_text("a.json")
-    store.delete_text("a.json")
-    assert store.names() == [] and os.listdir(tmp_path) == []
-    store._is_local = False
-    assert store.create_text("a.json", "third") is None and store.names() == []

@@ -114,9 +114,10 @@ class Study:
         return output
 
     def kill(self) -> None:
-        """SIGKILL for the driver."""
-        self.process.kill()
-        self.process.communicate()
+        """SIGKILL for the driver, if it runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import signal
 import sys
 from dataclasses import replace
 
-from analysis.store import ResultStore
+from analysis.files import StudyFiles
 from analysis.tables import SEARCHES
 from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.dispatch import dispatch, open_lease
@@ -99,7 +99,7 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None):
 
 def work(root, die_at=0):
     """Work off the queue; the process kills itself at a write, every second time after it instead of before."""
-    write, count = ResultStore._write, 0
+    write, count = StudyFiles._write, 0
 
     def counted(self, path, data):
         nonlocal count
@@ -110,7 +110,7 @@ def work(root, die_at=0):
         if count == die_at // 2 and not die_at % 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    ResultStore._write = counted
+    StudyFiles._write = counted
     queue = RetrainQueue(*open_study(root))
     with open_lease(root, OPTIONS) as lease:
         dispatch(queue, lease, executor(queue, lease))

@@ -34,8 +34,22 @@ def nodes(server):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(nodes, tmp_path_factory):
-    study = faults.Study(nodes.cluster.address, str(tmp_path_factory.mktemp("undisturbed")))
+def make_study(nodes):
+    """Makes studies on the nodes; drivers that a failed test leaves behind are ended."""
+    made = []
+
+    def make(storage, **options):
+        made.append(faults.Study(nodes.cluster.address, str(storage), **options))
+        return made[-1]
+
+    yield make
+    for study in made:
+        study.kill()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_study, tmp_path_factory):
+    study = make_study(tmp_path_factory.mktemp("undisturbed"))
     study.start()
     study.end()
     assert study.epochs() == faults.SEARCHES_EPOCHS and len(faults.failures(study.root)) == 0
@@ -71,8 +85,8 @@ def suffer(study, nodes, kills, seed):
     return study.end()
 
 
-def test_a_worker_a_node_and_the_driver_are_killed(nodes, undisturbed, tmp_path):
-    study = faults.Study(nodes.cluster.address, str(tmp_path))
+def test_a_worker_a_node_and_the_driver_are_killed(nodes, make_study, undisturbed, tmp_path):
+    study = make_study(tmp_path)
     output = suffer(study, nodes, KILLS, seed=0)
     assert contents(study.root) == undisturbed
     found = faults.failures(study.root)
@@ -84,11 +98,11 @@ def test_a_worker_a_node_and_the_driver_are_killed(nodes, undisturbed, tmp_path)
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_30_random_kills(nodes, undisturbed, tmp_path):
+def test_30_random_kills(nodes, make_study, undisturbed, tmp_path):
     counts = Counter()
     for turn in range(10):
         kills = random.Random(turn).sample(KILLS, 3)
-        study = faults.Study(nodes.cluster.address, str(tmp_path / str(turn)))
+        study = make_study(tmp_path / str(turn))
         suffer(study, nodes, kills, seed=turn)
         assert contents(study.root) == undisturbed, turn
         counts.update(kills)
@@ -96,9 +110,9 @@ def test_30_random_kills(nodes, undisturbed, tmp_path):
     print(dict(counts))
 
 
-def test_a_full_disk_stops_the_study_in_one_line_and_it_goes_on_later(nodes, undisturbed, tmp_path):
+def test_a_full_disk_stops_the_study_in_one_line_and_it_goes_on_later(make_study, undisturbed, tmp_path):
     with faults.small_disk(tmp_path / "disk") as disk:
-        study = faults.Study(nodes.cluster.address, str(disk), storage_patience=1)
+        study = make_study(disk, storage_patience=1)
         study.start()
         study.wait_for(2)
         filler = faults.fill(disk)
@@ -113,13 +127,14 @@ def test_a_full_disk_stops_the_study_in_one_line_and_it_goes_on_later(nodes, und
         assert set(faults.failures(study.root)["kind"]) >= {"driver"}
 
 
-def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed, tmp_path):
+def test_storage_that_is_read_only_for_a_while_is_waited_for(make_study, undisturbed, tmp_path):
     with faults.small_disk(tmp_path / "disk") as disk:
-        study = faults.Study(nodes.cluster.address, str(disk))
+        study = make_study(disk)
         study.start()
         study.wait_for(2)
         faults.set_read_only(disk, True)
         time.sleep(2)
+        assert study.process.poll() is None and study.epochs() < faults.SEARCHES_EPOCHS  # it lives, and is not done
         faults.set_read_only(disk, False)
         study.end()
         assert contents(study.root) == undisturbed
@@ -129,8 +144,8 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(nodes, undisturbed,
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.long])])
-def test_an_s3_server_that_answers_503_for_a_while(nodes, undisturbed, server, seconds):
-    study = faults.Study(nodes.cluster.address, server.uri(f"busy{seconds}"))
+def test_an_s3_server_that_answers_503_for_a_while(make_study, undisturbed, server, seconds):
+    study = make_study(server.uri(f"busy{seconds}"))
     study.start()
     study.wait_for(2)
     server.refused, server.busy = 0, True

@@ -1,7 +1,6 @@
 """A study on one machine: every socket that it opens listens on loopback, and answers none without the token."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -48,17 +47,18 @@ def test_a_study_on_one_machine_listens_on_loopback_alone(tmp_path):
         start_new_session=True,
     )
     seen, answers, end = set(), {}, time.monotonic() + 300
-    while study.poll() is None and time.monotonic() < end:
-        started = tree(study.pid)
-        seen |= listening(started)
-        control = listening({pid for pid in started if name(pid) == "gcs_server"})
-        if control and not answers:
-            (place,) = control
-            answers = {token: status(place, environment, home, token) for token in (OWN, OTHER)}
-        time.sleep(0.2)
-    if study.poll() is None:
-        os.kill(study.pid, signal.SIGKILL)
-    _, errors = study.communicate()
+    try:
+        while study.poll() is None and time.monotonic() < end:
+            started = tree(study.pid)
+            seen |= listening(started)
+            control = listening({pid for pid in started if name(pid) == "gcs_server"})
+            if control and not answers:
+                (place,) = control
+                answers = {token: status(place, environment, home, token) for token in (OWN, OTHER)}
+            time.sleep(0.2)
+    finally:
+        study.kill()  # nothing happens where it has ended
+        _, errors = study.communicate()
     assert study.returncode == 0, errors
     assert len(seen) >= 6, f"Ray's processes listen on more ports than {seen}"
     assert {host for host, _ in seen} == {LOOPBACK}
