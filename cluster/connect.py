@@ -132,14 +132,18 @@ def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tri
     If that node is lost later, Ray computes the result again.  A ValueError of the function is one here; other errors
     stay Ray's.
     """
-    remote: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(lambda: (None, function(argument)))
-    done, result = remote.options(num_returns=2).remote()
-    try:
-        ray.get(done)  # of the two the small one: the other would be copied to this node
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ValueError):
-            raise ValueError(str(error.cause)) from None
-        raise
+
+    def attempt() -> tuple[str | None, Any]:
+        try:
+            return None, function(argument)
+        except ValueError as error:
+            return str(error), None
+
+    remote: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(attempt)
+    problem, result = remote.options(num_returns=2).remote()
+    # Of the two the small one is fetched: the other would be copied to this node.
+    if (message := ray.get(problem)) is not None:
+        raise ValueError(message)
     return result
 
 

@@ -145,3 +145,16 @@ def test_a_report_needs_neither_pytorch_nor_ray(tmp_path):
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.endswith("report.html\nset()\n")
+
+
+def test_data_that_is_missing_where_trials_run_is_said_once_and_without_a_traceback(tmp_path):
+    command = [sys.executable, "-m", "orchestrator.cli", "run", "imagenet", "--threads", "1", "--address", "local"]
+    done = subprocess.run(
+        [*command, "--data-dir", str(tmp_path), "--storage", str(tmp_path / "studies")],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2 and done.stderr.startswith("pcdarts: error: imagenet not found: looked for train/")
+    assert "Unhandled" not in done.stderr and "Traceback" not in done.stderr
