@@ -22,7 +22,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.sharing import SharedData, images_of, require_shared, share_data
 from orchestrator.storage import absolute, checkpoint
-from orchestrator.trials import TrialSpec, error_line, report, run_trials
+from orchestrator.trials import TrialSpec, error_line, last_failure, report, run_trials
 from pcdarts.complexity import network_complexity
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
@@ -122,7 +122,7 @@ def out_of_memory(said: str) -> bool:
 
 def _killed(said: str) -> bool:
     """Whether Ray ended the process for its node's sake, in the last of the failures that Tune has written down."""
-    return KILLED in said.rpartition("Failure # ")[2]
+    return KILLED in last_failure(said)
 
 
 class SearchListener:

@@ -6,6 +6,7 @@ which cannot be moved or extended, are not needed: its folder is temporary.
 
 import re
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +85,25 @@ def run_trials(
     """
     if isinstance(resources, TrialResources):
         resources = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": resources.memory}
-    callback = _ListenerCallback(listener)
+    callback = _ListenerCallback(listener, max_failures)
+    waiting = list(specs)
+    while waiting:
+        _run_under_tune(trainable, waiting, callback, resources=resources, max_concurrent=max_concurrent)
+        waiting, callback.dropped = callback.dropped, []
+
+
+def _run_under_tune(
+    trainable: Callable[[dict[str, Any]], None],
+    specs: list[TrialSpec],
+    callback: "_ListenerCallback",
+    *,
+    resources: dict[str, float],
+    max_concurrent: int,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
-            param_space={"spec": tune.grid_search(list(specs))},
+            param_space={"spec": tune.grid_search(specs)},
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
                 max_concurrent_trials=max_concurrent or None,
@@ -98,7 +113,7 @@ def run_trials(
                 name="trials",
                 storage_path=folder,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=max_failures),
+                failure_config=tune.FailureConfig(max_failures=callback.max_failures),
                 callbacks=[callback],
             ),
         )
@@ -111,10 +126,18 @@ def run_trials(
 
 
 class _ListenerCallback(tune.Callback):
-    """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener."""
+    """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener.
 
-    def __init__(self, listener: TrialListener) -> None:
-        self.listener, self.error = listener, None  # type: TrialListener, Exception | None
+    Tune gives up a trial that fails before it runs, however often it may fail: where the process that a trial inherits
+    from another is dead, say, as its node went away.  Such trials are `dropped`, to be run again.
+    """
+
+    def __init__(self, listener: TrialListener, max_failures: int) -> None:
+        self.listener, self.max_failures = listener, max_failures
+        self.error: Exception | None = None
+        self.failures: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """How often Tune told each failure of a trial: the death of a process that was inherited, it tells twice."""
+        self.dropped: list[TrialSpec] = []
 
     def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -137,11 +160,20 @@ class _ListenerCallback(tune.Callback):
             report = {"kind": result["kind"], "content": result["content"].pop()}
             self._tell(self.listener.reported, trial.config["spec"], report)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._tell(self.listener.failed, trial.config["spec"], _traceback(trial))
-
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._tell(self.listener.retried, trial.config["spec"], _traceback(trial).rpartition("Failure # ")[2])
+        spec, failure = trial.config["spec"], last_failure(_traceback(trial))
+        self.failures[spec.key][failure] += 1
+        if self.failures[spec.key][failure] == 1:
+            self._tell(self.listener.retried, spec, failure)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        spec, traceback = trial.config["spec"], _traceback(trial)
+        before = self.failures[spec.key]
+        if len({*before, last_failure(traceback)}) > self.max_failures or before.total() >= 2 * self.max_failures:
+            self._tell(self.listener.failed, spec, traceback)
+        else:
+            self.on_trial_recover(iteration, trials, trial)
+            self.dropped.append(spec)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._tell(self.listener.tick)
@@ -151,6 +183,11 @@ def _traceback(trial: Trial) -> str:
     # Tune's accessors look into its storage, where the file arrives later than this call.
     text = Path(trial.error_file).read_text() if trial.error_file else ""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def last_failure(traceback: str) -> str:
+    """The last of the failures that Tune wrote down, without their number and time."""
+    return traceback.rpartition("Failure # ")[2].partition("\n")[2]
 
 
 def error_line(traceback: str) -> str:
