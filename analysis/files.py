@@ -45,14 +45,23 @@ class StudyFiles:
 
     def read_text(self, name: str) -> str | None:
         """The text of a file in the study's folder, UTF-8; None where it is absent."""
+        data = self.read_bytes(name)
+        return None if data is None else data.decode(errors="replace")
+
+    def read_bytes(self, name: str) -> bytes | None:
+        """The content of a file in the study's folder; None where it is absent."""
         try:
-            return self._read(f"{self._path}/{checked(name)}").decode(errors="replace")
+            return self._read(f"{self._path}/{checked(name)}")
         except FileNotFoundError:
             return None
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file into the study's folder whole, UTF-8."""
-        self._write(f"{self._path}/{checked(name)}", text.encode())
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file into the study's folder whole."""
+        self._write(f"{self._path}/{checked(name)}", data)
 
     def create_text(self, name: str, text: str) -> bool | None:
         """Write a text file that must be new: True if it was, False where it exists, None where nobody can tell.

@@ -3,13 +3,11 @@
 import json
 import os
 import uuid
-from functools import partial
 from pathlib import Path
 
 from pyarrow import ArrowException, fs
 
-from analysis.files import refuse_credentials
-from analysis.patience import patiently
+from analysis.files import StudyFiles, refuse_credentials
 from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
@@ -30,45 +28,25 @@ def absolute(root: str) -> str:
     return root if "://" in root else os.path.abspath(root)
 
 
-class StoredCheckpoint(CheckpointFile):
-    """A checkpoint at a URI such as s3://bucket/study/checkpoints/x.pt: an object store puts it there whole."""
+class StudyCheckpoint(CheckpointFile):
+    """A checkpoint in a study folder, a path or a URI, whose storage may fail for a while."""
+
+    def __init__(self, files: StudyFiles, name: str) -> None:
+        super().__init__(join(files.root, name))
+        self.files, self.name = files, name
 
     def read_bytes(self) -> bytes | None:
-        """The object's content, or None where there is none."""
-        files, path = fs.FileSystem.from_uri(self.path)
-        try:
-            with files.open_input_file(path) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            return None
-
-    def write_bytes(self, data: bytes) -> None:
-        """Replace the object."""
-        files, path = fs.FileSystem.from_uri(self.path)
-        with files.open_output_stream(path) as stream:
-            stream.write(data)
-
-
-class PatientCheckpoint(CheckpointFile):
-    """A checkpoint whose storage may fail for a while, `patience` seconds."""
-
-    def __init__(self, file: CheckpointFile, patience: float) -> None:
-        super().__init__(file.path)
-        self.file, self.patience = file, patience
-
-    def read_bytes(self) -> bytes | None:
-        """The file's content, or None where there is no file."""
-        return patiently(self.file.read_bytes, self.patience)
+        """The file's content, or None where there is none."""
+        return self.files.read_bytes(self.name)
 
     def write_bytes(self, data: bytes) -> None:
         """Replace the file's content."""
-        patiently(partial(self.file.write_bytes, data), self.patience)
+        self.files.write_bytes(self.name, data)
 
 
 def checkpoint(root: str, name: str, patience: float = 0.0) -> CheckpointFile:
     """The checkpoint of a search or of a retraining job in a study folder; `patience` is in seconds."""
-    path = join(root, "checkpoints", f"{name}.pt")
-    return PatientCheckpoint(StoredCheckpoint(path) if "://" in root else CheckpointFile(path), patience)
+    return StudyCheckpoint(StudyFiles(join(root, "checkpoints"), patience), f"{name}.pt")
 
 
 def open_study(root: str) -> tuple[StudyConfig, ResultStore]:

@@ -103,13 +103,8 @@ def count_macs(module: nn.Module, input_size: tuple[int, int, int]) -> int:
     Counted on a copy without data, in evaluation mode; layers are seen if they are called as modules, so of the
     super-networks only the reference one, `pcdarts.supernet.Supernet`, can be counted.
     """
-    return _run_and_count(copy.deepcopy(module).to("meta"), input_size)
-
-
-def _run_and_count(module: nn.Module, input_size: tuple[int, int, int]) -> int:
-    """Count a module on the meta device, which cannot be used for anything else afterwards."""
     counts: list[int] = []
-    _run(module, input_size, lambda layer, output: counts.append(_macs(layer, output)))
+    _run(copy.deepcopy(module).to("meta"), input_size, lambda layer, output: counts.append(_macs(layer, output)))
     return sum(counts)
 
 
@@ -139,14 +134,13 @@ def _identity(x: Tensor) -> Tensor:
 def network_complexity(genotype: Genotype, config: RetrainConfig) -> Complexity:
     """Cost of the network that `config` would train from these cells, at its data set's image size."""
     info = DATASETS[config.dataset]
-    with torch.device("meta"):
-        network = CellNetwork(
-            genotype,
-            channels=config.channels,
-            layers=config.layers,
-            classes=info.classes,
-            image_channels=info.image_channels,
-            stem=config.stem,
-        )
-    macs = _run_and_count(network, (info.image_channels, info.image_size, info.image_size))
-    return Complexity(parameters=count_parameters(network), macs=macs)
+    parts = part_costs(
+        genotype,
+        channels=config.channels,
+        layers=config.layers,
+        classes=info.classes,
+        stem=config.stem,
+        image_size=info.image_size,
+        image_channels=info.image_channels,
+    )
+    return Complexity(parameters=sum(part.parameters for part in parts), macs=sum(part.macs for part in parts))
