@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from analysis.files import StudyFiles
@@ -77,43 +77,33 @@ def state_of(events: Iterable[Event]) -> JobState:
     - Whatever else a dispatcher of an earlier term says after one of a later term has spoken counts for nothing, and
       neither does what is said about an attempt that has failed.
     """
-    state, attempts, failed_attempt, tries, error = "queued", 0, 0, 0, ""
-    epochs, epoch_seconds, term = 0, 0.0, 0
-    retry_at: float | None = None
-    done = False
+    now, failed_attempt, term, done = JobState(), 0, 0, False
     for event in sorted(set(events), key=lambda e: (e.order, e.id)):
         if event.kind == "done":
-            done, attempts = True, max(attempts, event.attempt)
+            done, now = True, replace(now, attempts=max(now.attempts, event.attempt))
             continue
         if event.term:
             if event.term < term or event.attempt <= failed_attempt:
                 continue
             term = event.term
+        attempts = max(now.attempts, event.attempt)
         if event.kind == "dropped":
-            state, error, retry_at = "dropped", event.error, None
-        elif (event.kind == "retried" and state != "running") or (event.kind == "queued" and state == "dropped"):
-            state, tries, error, retry_at = "queued", 0, "", None
-        elif event.kind == "started" and state != "dropped":
-            tries += event.attempt > attempts or tries == 0
-            state, attempts, retry_at = "running", max(attempts, event.attempt), None
+            now = replace(now, state="dropped", error=event.error, retry_at=None)
+        elif (event.kind == "retried" and now.state != "running") or (
+            event.kind == "queued" and now.state == "dropped"
+        ):
+            now = replace(now, state="queued", tries=0, error="", retry_at=None)
+        elif event.kind == "started" and now.state != "dropped":
+            tries = now.tries + (event.attempt > now.attempts or now.tries == 0)
+            now = replace(now, state="running", tries=tries, attempts=attempts, retry_at=None)
         elif event.kind == "progress":
-            epochs, epoch_seconds = event.epochs, event.epoch_seconds
+            now = replace(now, epochs=event.epochs, epoch_seconds=event.epoch_seconds)
         elif event.kind == "failed":
-            attempts = failed_attempt = max(attempts, event.attempt)
-            if state != "dropped":
-                state = "failed" if event.retry_at is None else "queued"
-                error, retry_at = event.error, event.retry_at
-    if done:
-        state, error, retry_at = "done", "", None
-    return JobState(
-        state=state,  # type: ignore[arg-type]
-        attempts=attempts,
-        tries=tries,
-        error=error,
-        epochs=epochs,
-        epoch_seconds=epoch_seconds,
-        retry_at=retry_at,
-    )
+            failed_attempt, now = attempts, replace(now, attempts=attempts)
+            if now.state != "dropped":
+                state: State = "failed" if event.retry_at is None else "queued"
+                now = replace(now, state=state, error=event.error, retry_at=event.retry_at)
+    return replace(now, state="done", error="", retry_at=None) if done else now
 
 
 def backoff(tries: int, base: float, most: float) -> float:
