@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pcdarts.config import RetrainConfig, SearchConfig, check_types, digest, identity
+from pcdarts.config import RetrainConfig, SearchConfig, at_least, check_types, digest, identity
 from pcdarts.presets import retrain_proxy
 
 Stage = Literal["proxy", "final"]
@@ -28,9 +28,7 @@ class SelectionConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("top", "max_parameters", "max_macs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 0")
+        at_least(self, top=0, max_parameters=0, max_macs=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +45,7 @@ class ProxyConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.top < 0:
-            raise ValueError(f"proxy top is {self.top}, but must be at least 0")
-        if self.seeds < 1:
-            raise ValueError(f"proxy seeds is {self.seeds}, but must be at least 1")
+        at_least(self, top=0, seeds=1)
 
     def recipes(self) -> list[RetrainConfig]:
         """The recipe with each of the seeds."""
@@ -72,10 +67,7 @@ class SeedConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.target_halfwidth < 0:
-            raise ValueError(f"target_halfwidth is {self.target_halfwidth:g}, but must be at least 0")
-        if self.max_seeds < 2:
-            raise ValueError(f"max_seeds is {self.max_seeds}, but must be at least 2, for an interval")
+        at_least(self, target_halfwidth=0, max_seeds=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pcdarts.config import check_types
+from pcdarts.config import at_least, check_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +44,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check_types(self)
-        at_least = {"max_failures": 0, "retry_delay": 0, "retry_delay_max": 0, "lease_timeout": 1}
-        at_least |= {"max_concurrent": 0, "storage_patience": 0, "workers": 1, "min_workers": 0}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
+        at_least(self, max_failures=0, retry_delay=0, retry_delay_max=0, lease_timeout=1)
+        at_least(self, max_concurrent=0, storage_patience=0, workers=1, min_workers=0)
         if self.min_workers > self.workers:
             raise ValueError(f"min_workers is {self.min_workers}, but must be at most workers ({self.workers})")

@@ -143,8 +143,9 @@ class SearchConfig:
         if self.method == "darts":
             object.__setattr__(self, "k", 1)
             object.__setattr__(self, "edge_normalization", False)
-        _require(self.batch_size >= 1, self, "batch_size", "at least 1")
-        _require(self.epochs >= 1, self, "epochs", "at least 1")
+        at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1, validate_every=1)
+        at_least(self, eigenvalue_batch=1, frozen_epochs=1, cutout=0, max_images=0, alpha_gradient_clip=0)
+        at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0)
         _require(
             0 <= self.warmup_epochs < self.epochs,
             self,
@@ -158,7 +159,6 @@ class SearchConfig:
             f"at least 0 and less than epochs ({self.epochs})",
         )
         _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
-        _require(self.channels >= 1, self, "channels", "at least 1")
         _require(
             self.stem == "cifar" or self.channels % 2 == 0, self, "channels", "even, as the imagenet stem halves them"
         )
@@ -176,17 +176,10 @@ class SearchConfig:
         )
         for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, self, name, "above 0")
-        for name in ("learning_rate_min", "weight_decay", "alpha_weight_decay", "alpha_gradient_clip"):
-            _require(getattr(self, name) >= 0, self, name, "at least 0")
-        for name in ("cutout", "max_images"):
-            _require(getattr(self, name) >= 0, self, name, "at least 0")
         _require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
         for name in ("momentum", "drop_path"):
             _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
-        _require(self.threads >= 1, self, "threads", "at least 1")
-        for name in ("checkpoint_every", "validate_every", "eigenvalue_batch", "frozen_epochs"):
-            _require(getattr(self, name) >= 1, self, name, "at least 1")
         _require(self.eigenvalue_every >= 0, self, "eigenvalue_every", "at least 0, where 0 turns the measurement off")
         _require(0 <= self.max_skip_connections <= 8, self, "max_skip_connections", "between 0 and 8")
 
@@ -265,8 +258,8 @@ class RetrainConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name in ("batch_size", "epochs", "channels", "threads", "checkpoint_every"):
-            _require(getattr(self, name) >= 1, self, name, "at least 1")
+        at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1)
+        at_least(self, weight_decay=0, auxiliary_weight=0, cutout=0, learning_rate_batch=0)
         _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
         _require(self.channels % 2 == 0, self, "channels", "even, as reductions halve them")
         _require(
@@ -277,11 +270,8 @@ class RetrainConfig:
         )
         for name in ("learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, self, name, "above 0")
-        for name in ("weight_decay", "auxiliary_weight", "cutout"):
-            _require(getattr(self, name) >= 0, self, name, "at least 0")
         for name in ("momentum", "drop_path", "label_smoothing", "ema_decay"):
             _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
-        _require(self.learning_rate_batch >= 0, self, "learning_rate_batch", "at least 0")
         _require(0 < self.validation_portion < 1, self, "validation_portion", "between 0 and 1")
         _require(not (self.compile and self.checkpoint_activations), self, "compile", "False to checkpoint activations")
         _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
@@ -330,6 +320,12 @@ def check_types(config: Any) -> None:
             object.__setattr__(config, field.name, float(value))
         else:
             _require(type(value) is kind, config, field.name, f"of type {getattr(kind, '__name__', kind)}")
+
+
+def at_least(config: Any, **bounds: float) -> None:
+    """Raise ValueError where a field is below its bound."""
+    for name, least in bounds.items():
+        _require(getattr(config, name) >= least, config, name, f"at least {least:g}")
 
 
 def _require(holds: bool, config: Any, name: str, rule: str) -> None:
