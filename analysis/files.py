@@ -43,6 +43,12 @@ class StudyFiles:
         self._path = str(path).rstrip("/")
         self._is_local = isinstance(self._files, fs.LocalFileSystem)
 
+    def below(self, name: str) -> "StudyFiles":
+        """The files of a folder below; what it waits for is told here too."""
+        files = StudyFiles(join(self.root, name), self.patience)
+        files.troubles = self.troubles
+        return files
+
     def read_text(self, name: str) -> str | None:
         """The text of a file in the study's folder, UTF-8; None where it is absent."""
         data = self.read_bytes(name)
@@ -147,6 +153,12 @@ class StudyFiles:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def join(root: str, *parts: str) -> str:
+    """A path or URI below another; what follows a URI's question mark stays at its end."""
+    path, mark, query = root.partition("?") if "://" in root else (root, "", "")
+    return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
 def refuse_credentials(uri: str) -> None:

@@ -9,11 +9,12 @@ from functools import partial
 
 import torch
 
+from analysis.files import join
 from cluster.connect import gigabytes, slots
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.placement import pack_searches, predicted_bytes, prepare_trials, searches_per_gpu, smallest_gpu
-from orchestrator.storage import check_writable, join
+from orchestrator.storage import check_writable
 from pcdarts.config import RetrainConfig, SearchConfig, learning_rate_advice
 from pcdarts.data import check_dataset
 from pcdarts.search import SearchState, weight_step

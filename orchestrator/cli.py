@@ -221,8 +221,9 @@ def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple
 
 
 def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from analysis.files import join
     from orchestrator import output
-    from orchestrator.storage import join, open_study
+    from orchestrator.storage import open_study
     from orchestrator.study import run_study
 
     study = study_from_arguments(arguments)
@@ -262,7 +263,8 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.storage import open_study
     from orchestrator.study import failures
 
-    study, store = open_study(arguments.study_dir)
+    options = RunOptions(**given(arguments, RunOptions))
+    study, store = open_study(arguments.study_dir, options.storage_patience)
     study = _retrained_otherwise(study, arguments)
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
@@ -271,7 +273,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
         if unqueued := queue.unqueued():
             print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
         return 0
-    work_queue(study, store, arguments.study_dir, options=RunOptions(**given(arguments, RunOptions)))
+    work_queue(study, store, options=options)
     write_report(arguments.study_dir)
     print(output.queue(queue.jobs()))
     return 1 if failures(store, queue) else 0

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from analysis.files import join
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
-from orchestrator.storage import join
 
 Run = Callable[[Sequence[dict[str, Any]]], None]
 

@@ -114,8 +114,8 @@ def backoff(tries: int, base: float, most: float) -> float:
 class EventLog:
     """The events of a study.  Files are read once: they never change."""
 
-    def __init__(self, root: str, clock: Callable[[], float] = time.time, patience: float = 0.0) -> None:
-        self.folder, self.clock = StudyFiles(root, patience), clock
+    def __init__(self, folder: StudyFiles, clock: Callable[[], float] = time.time) -> None:
+        self.folder, self.clock = folder, clock
         self.broken: list[str] = []
         self._known: dict[str, dict[str, Event]] = {}
 

@@ -12,10 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from analysis.files import join
 from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
-from orchestrator.storage import join
 from pcdarts.genotype import Genotype
 
 

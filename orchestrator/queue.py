@@ -21,14 +21,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from analysis.files import StudyFiles
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.events import EventLog, JobState, Kind, State, backoff, state_of
 from orchestrator.options import RunOptions
 from orchestrator.selection import Candidate, rerank, select
-from orchestrator.storage import join
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, digest, identity
 from pcdarts.genotype import PUBLISHED, Genotype, read_genotype
@@ -61,9 +59,8 @@ class RetrainQueue:
 
     def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self.study, self.store, self.clock = study, store, clock
-        self.requests = StudyFiles(join(store.root, "queue-requests"), store.patience)
-        self.events = EventLog(join(store.root, "queue-events"), clock, store.patience)
-        self.requests.troubles = self.events.folder.troubles = store.troubles
+        self.requests = store.below("queue-requests")
+        self.events = EventLog(store.below("queue-events"), clock)
         self._requests: dict[str, dict[str, Any]] = {}
         self._accuracies: dict[str, float] = {}
 
@@ -82,7 +79,7 @@ class RetrainQueue:
             if request["by_hand"]:
                 described["reason"] = request["description"]["reason"]
             state = state_of(events.get(job_id, ()))
-            rows.append(self._row(job_id, next(ranks[_stage(request)]), request, described, state))
+            rows.append(self._row(job_id, next(ranks[request["stage"]]), request, described, state))
         return sorted(rows, key=lambda r: (r["state"] == "dropped", r["stage"] == "final", r["rank"], r["job_id"]))
 
     def update(self) -> list[dict[str, Any]]:
@@ -90,7 +87,6 @@ class RetrainQueue:
 
         Jobs that were queued before keep their state; those that are selected no more and have not begun are dropped.
         """
-        self._import_older_view()
         requests, events = self._read_requests(), self.events.read()
         selected = self._selected()
         for job_id, wish in selected.items():
@@ -135,11 +131,7 @@ class RetrainQueue:
     def result(self, job_id: str) -> dict[str, Any] | None:
         """The completed row of a job in the table `retrains`, if there is one."""
         rows = self.store.read_part(RETRAINS, job_id)
-        if rows:
-            return rows[0]
-        older = [part for part in self.store.parts(RETRAINS) if part.startswith(f"{job_id}-attempt")]
-        found = [row for part in older for row in self.store.read_part(RETRAINS, part) or []]
-        return next((row for row in found if row["status"] == "completed"), None)
+        return rows[0] if rows else None
 
     def record(self, job_id: str, kind: Kind, **content: Any) -> None:
         """Add an event, and show it in the table."""
@@ -208,7 +200,7 @@ class RetrainQueue:
 
     def stage(self, job_id: str) -> Stage:
         """The stage of a job that was requested."""
-        return _stage(self._request_of(job_id))
+        return self._request_of(job_id)["stage"]
 
     def retry_time(self, job_id: str, options: RunOptions) -> float | None:
         """When an attempt that fails now is repeated, seconds since 1970; None if the job has had its attempts."""
@@ -314,7 +306,7 @@ class RetrainQueue:
         seconds = (epochs - done) * state.epoch_seconds if state.state == "running" and state.epoch_seconds else None
         at = state.retry_at and datetime.fromtimestamp(state.retry_at, UTC).isoformat(timespec="seconds")
         fixed = {"job_id": job_id, "study": self.study.name, "rank": rank, "submitted_at": request["submitted_at"]}
-        fixed |= {"stage": _stage(request)}
+        fixed |= {"stage": request["stage"]}
         live = {"state": state.state, "attempts": state.attempts, "error": state.error, "retry_at": at}
         progress = {"epochs_done": done, "epochs_planned": epochs, "seconds_left": seconds}
         return QUEUE.row({**described, **fixed, **live, **progress})
@@ -329,23 +321,6 @@ class RetrainQueue:
         """Store a job in the table, unless it is stored like this."""
         if self.store.read_part(QUEUE, job["job_id"]) != QUEUE.to_arrow([job]).to_pylist():
             self.store.append(QUEUE, [job], job["job_id"])
-
-    def _import_older_view(self) -> None:
-        """Make requests and events of the jobs of a study that was queued before there were any."""
-        known = self._read_requests()
-        self.events.read()
-        for part in self.store.parts(QUEUE):
-            rows = self.store.read_part(QUEUE, part) or [] if part not in known else []
-            for job in (job for job in rows if job["stage"] != "proxy"):
-                self._request(part, job["genotype"], job)
-                kinds: dict[str, Kind] = {"done": "done", "failed": "failed", "dropped": "dropped"}
-                if job["state"] in kinds:
-                    error = NOT_SELECTED if job["state"] == "dropped" else job["error"]
-                    self.events.append(part, kinds[job["state"]], attempt=job["attempts"], error=error)
-
-
-def _stage(request: Mapping[str, Any]) -> Stage:
-    return "proxy" if request.get("stage") == "proxy" else "final"  # older requests name none
 
 
 def _line(error: Exception) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from analysis.files import StudyFiles, join
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from orchestrator.config import Stage, StudyConfig
@@ -20,7 +21,7 @@ from orchestrator.progress import Progress
 from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.sharing import SharedData, images_of, require_shared, share_data
-from orchestrator.storage import absolute, checkpoint, join
+from orchestrator.storage import absolute, checkpoint
 from orchestrator.training import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from orchestrator.trials import TrialSpec, error_line, report, run_trials
 from pcdarts.genotype import Genotype
@@ -33,14 +34,13 @@ PROGRESS_SECONDS = 30.0
 
 
 def work_queue(
-    study: StudyConfig, store: ResultStore, root: str, *, options: RunOptions, say: Callable[[str], None] = print
+    study: StudyConfig, store: ResultStore, *, options: RunOptions, say: Callable[[str], None] = print
 ) -> None:
     """Retrain the jobs that wait in the queue of a study."""
-    store.patience = options.storage_patience
     queue = RetrainQueue(study, store)
     if not queue.has_work(options.retry_failed):
         return
-    lease = open_lease(root, options)
+    lease = open_lease(store.root, options)
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on nobody else changes the queue but by hand
@@ -53,7 +53,7 @@ def work_queue(
         stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
         all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
         for resources in all_resources.values():
-            require_shared(root, resources)
+            require_shared(store.root, resources)
         # Proxies are many and short: one process each is the faster way.
         team = make_team(all_resources["final"], options)
         shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
@@ -68,7 +68,7 @@ def work_queue(
             specs = [
                 TrialSpec(
                     key=job["job_id"],
-                    root=absolute(root),
+                    root=absolute(store.root),
                     config=queue.recipe(job["job_id"]),
                     genotype=job["genotype"],
                     memory_fraction=memory_fraction(resources),
@@ -93,7 +93,7 @@ def work_queue(
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
     """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
-    events = EventLog(join(spec.root, "queue-events"), patience=spec.patience).read(spec.key)
+    events = EventLog(StudyFiles(join(spec.root, "queue-events"), spec.patience)).read(spec.key)
     if state_of(events.get(spec.key, ())).state == "dropped":  # while it waited for its turn
         report("dropped", {})
         return

@@ -37,7 +37,6 @@ KILLED = "running low on memory"
 def run_searches(
     study: StudyConfig,
     store: ResultStore,
-    root: str,
     lease: Lease,
     configs: list[SearchConfig],
     *,
@@ -49,15 +48,14 @@ def run_searches(
     Raises ValueError where data, storage or cluster cannot serve, before anything is run.
     """
     resources = prepare_trials(study.search, options)
-    require_shared(root, resources)
+    require_shared(store.root, resources)
     shared = share_data(configs, resources)
     resources, predicted = pack_searches(configs, resources, options)
     fraction = memory_fraction(resources)
-    root = absolute(root)
     specs = [
         TrialSpec(
             key=config.search_id,
-            root=root,
+            root=absolute(store.root),
             config=config,
             memory_fraction=fraction,
             predicted_memory=predicted.get(config.search_id),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs
 
-from analysis.files import StudyFiles, refuse_credentials
+from analysis.files import StudyFiles, join, refuse_credentials
 from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
@@ -15,12 +15,6 @@ from orchestrator.provenance import git_revision, now
 from pcdarts.checkpoint import CheckpointFile
 
 STUDY_FILE = "study.json"
-
-
-def join(root: str, *parts: str) -> str:
-    """A path or URI below another; what follows a URI's question mark stays at its end."""
-    path, mark, query = root.partition("?") if "://" in root else (root, "", "")
-    return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
 def absolute(root: str) -> str:
@@ -49,9 +43,9 @@ def checkpoint(root: str, name: str, patience: float = 0.0) -> CheckpointFile:
     return StudyCheckpoint(StudyFiles(join(root, "checkpoints"), patience), f"{name}.pt")
 
 
-def open_study(root: str) -> tuple[StudyConfig, ResultStore]:
+def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultStore]:
     """An existing study; raises ValueError where the folder holds none."""
-    store = ResultStore(root)
+    store = ResultStore(root, patience)
     text = store.read_text(STUDY_FILE)
     if text is None:
         raise ValueError(
@@ -63,12 +57,12 @@ def open_study(root: str) -> tuple[StudyConfig, ResultStore]:
         raise ValueError(f"{join(root, STUDY_FILE)} is broken ({error}); restore it or name another study") from None
 
 
-def create_or_open(config: StudyConfig, root: str, command: list[str]) -> ResultStore:
+def create_or_open(config: StudyConfig, root: str, command: list[str], patience: float = 0.0) -> ResultStore:
     """The study at `root`: made if the folder is new, gone on with if the same configuration made it.
 
     Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
     """
-    store = ResultStore(root)
+    store = ResultStore(root, patience)
     if "://" not in root and not os.path.isdir(root):
         check_writable(root)
     if store.read_text(STUDY_FILE) is not None:

@@ -37,14 +37,13 @@ def run_study(
 
     Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
     """
-    store = create_or_open(study, root, command)
-    store.patience = options.storage_patience
+    store = create_or_open(study, root, command, options.storage_patience)
     lease, log = open_lease(root, options, "study"), FailureLog(study.name, store)
     if options.wait:
         lease.wait(say=say)
     with lease:
         found_dead(log, lease)
-        failed = _run_missing(study, store, root, lease, options=options, retrain=retrain, say=say)
+        failed = _run_missing(study, store, lease, options=options, retrain=retrain, say=say)
         log.flush()
     return failed
 
@@ -52,7 +51,6 @@ def run_study(
 def _run_missing(
     study: StudyConfig,
     store: ResultStore,
-    root: str,
     lease: Lease,
     *,
     options: RunOptions,
@@ -64,14 +62,14 @@ def _run_missing(
     queue = RetrainQueue(study, store)
     missing = missing_searches(study, store, retry_failed=options.retry_failed)
     if missing:
-        say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {root}")
+        say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {store.root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
-        run_searches(study, store, root, lease, missing, options=options, say=say)
+        run_searches(study, store, lease, missing, options=options, say=say)
     while added := further_searches(study, store.read(SEARCHES)):
         missing += added
         say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
-        run_searches(study, store, root, lease, added, options=options, say=say)
+        run_searches(study, store, lease, added, options=options, say=say)
     if decisions := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, decisions, "settings")
         for row in decisions:
@@ -79,10 +77,10 @@ def _run_missing(
     queue.update()
     to_retrain = retrain and queue.has_work(options.retry_failed)
     if to_retrain:
-        work_queue(study, store, root, options=options, say=say)
+        work_queue(study, store, options=options, say=say)
     for table in (SEARCHES, EPOCHS):
         store.compact(table)
-    write_report(root)
+    write_report(store.root)
     if not missing and not to_retrain:
         say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
     return failures(store, queue)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.files import StudyFiles
 from orchestrator.events import Event, EventLog, JobState, backoff, state_of
 
 KINDS = ("queued", "started", "progress", "done", "failed", "dropped", "retried")
@@ -92,12 +93,12 @@ def test_backoff_doubles_up_to_the_most():
 
 def test_events_follow_each_other_whatever_the_clock_says(tmp_path):
     times = iter([100.0, 50.0, 50.0])
-    log = EventLog(str(tmp_path), lambda: next(times))
+    log = EventLog(StudyFiles(str(tmp_path)), lambda: next(times))
     log.append("j", "queued")
     log.append("j", "dropped", error="why")
     log.append("j", "queued")
     (tmp_path / "j.1.broken.json").write_text("{")
-    other = EventLog(str(tmp_path))
+    other = EventLog(StudyFiles(str(tmp_path)))
     assert [event.kind for event in sorted(other.read()["j"], key=lambda e: e.order)] == ["queued", "dropped", "queued"]
     assert [event.order for event in log.known("j")] == [100_000, 100_001, 100_002]
     assert other.broken[0].startswith("j.1.broken.json")

@@ -22,7 +22,7 @@ from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import LeaseHeldError
 from orchestrator.presets import smoke
 from orchestrator.queue import NOT_SELECTED, RetrainQueue
-from orchestrator.storage import join
+from analysis.files import join
 from pcdarts.config import digest
 from tests.orchestrator import killing
 from tests.orchestrator.killing import OPTIONS, executor, make_study, study_with_searches

@@ -17,7 +17,7 @@ from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
-from orchestrator.storage import join
+from analysis.files import join
 from tests.orchestrator.killing import executor, make_study, study_with_searches
 
 TRIAL = "ray::ImplicitFunc.train"

@@ -293,7 +293,7 @@ def test_a_retraining_that_was_interrupted_goes_on_as_the_same_attempt(finished,
     (root / "retrains" / f"{job['job_id']}.parquet").unlink()
     forget(root, "done")
     assert [(job["stage"], job["state"]) for job in RetrainQueue(study, store).waiting()] == [("final", "running")]
-    work_queue(study, store, str(root), options=LOCAL, say=lambda text: None)
+    work_queue(study, store, options=LOCAL, say=lambda text: None)
     assert rows(root, "retrains") == rows(finished, "retrains") and rows(root, "queue") == rows(finished, "queue")
 
 
