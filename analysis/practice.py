@@ -8,7 +8,7 @@ says.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -96,7 +96,7 @@ def _search_code(searches: pd.DataFrame) -> _Answered:
 
 
 def _named_code(rows: pd.DataFrame, one: str, many: str) -> _Answered:
-    revisions, known = _distinct(rows, "git_revision"), int(_column(rows, "git_revision").notna().sum())
+    revisions, known = _distinct(rows, "git_revision"), int(rows["git_revision"].notna().sum())
     if not known:
         return "not met", f"No {one} names the git revision of its code."
     if known < len(rows):
@@ -134,7 +134,7 @@ def _ablations(ended: pd.DataFrame) -> _Answered:
     settings = ended.drop_duplicates("setting")
     if len(settings) < 2:
         return "not met", "There are no two settings with results."
-    fields = _protocol(SearchConfig, settings)
+    fields = _protocol(SearchConfig)
     texts = settings[fields].astype(str)
     varied = [name for name in fields if texts[name].nunique() > 1]
     alone = [
@@ -152,7 +152,7 @@ def _ablations(ended: pd.DataFrame) -> _Answered:
 def _same_protocol(retrained: pd.DataFrame) -> _Answered:
     if not len(retrained):
         return "not met", "No cell has been retrained; one-shot accuracies are no final evaluation."
-    texts = retrained[_protocol(RetrainConfig, retrained)].astype(str)
+    texts = retrained[_protocol(RetrainConfig)].astype(str)
     differing = [name for name in texts.columns if texts[name].nunique() > 1]
     if differing:
         return "partly", f"The {len(retrained)} retrainings differ in {_list(differing)}."
@@ -164,16 +164,16 @@ def _same_protocol(retrained: pd.DataFrame) -> _Answered:
 def _against_compute(ended: pd.DataFrame, epochs: pd.DataFrame) -> _Answered:
     if not len(ended):
         return "not met", "No search has a result."
-    curves = _column(epochs, "valid_accuracy").notna() & _column(epochs, "seconds").notna()
+    curves = epochs["valid_accuracy"].notna() & epochs["seconds"].notna()
     if curves.any():
         return "met", "Validation accuracy and seconds are recorded epoch by epoch, and shown against each other."
-    if _column(ended, "seconds").notna().any():
+    if ended["seconds"].notna().any():
         return "partly", "Only the time of whole searches is recorded, not the accuracy on the way."
     return "not met", "No time is recorded."
 
 
 def _random_baselines(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered:
-    drawn = ended[_column(ended, "method") == "random"]
+    drawn = ended[ended["method"] == "random"]
     if not len(drawn):
         return "not met", "No random cell is part of the study; add searches with method=random."
     tested = set(retrained["genotype_digest"]) & set(drawn["genotype_digest"])
@@ -227,7 +227,7 @@ def _tuning(searches: pd.DataFrame) -> _Answered:
 
 
 def _end_to_end(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered:
-    times = [_column(rows, "seconds").dropna().astype(float) for rows in (ended, retrained)]
+    times = [rows["seconds"].dropna().astype(float) for rows in (ended, retrained)]
     if not len(times[0]):
         return "not met", "No time of a search is recorded."
     searched = f"{len(times[0])} {'search' if len(times[0]) == 1 else 'searches'} took {_duration(times[0].sum())}"
@@ -246,8 +246,8 @@ def _set_up(rows: pd.DataFrame, described: bool) -> _Answered:
         "git_revision": "git revision",
         "seed": "seed",
     }
-    known = rows[_column(rows, "status") != "failed"]  # a search that failed may never have had a device
-    lacking = [text for name, text in names.items() if not len(known) or _column(known, name).isna().any()]
+    known = rows[rows["status"] != "failed"]  # a search that failed may never have had a device
+    lacking = [text for name, text in names.items() if not len(known) or known[name].isna().any()]
     lacking += [] if described else ["study.json with the exact command"]
     if len(lacking) > len(names):
         return "not met", "Nothing of the set-up is recorded."
@@ -256,18 +256,12 @@ def _set_up(rows: pd.DataFrame, described: bool) -> _Answered:
     return "met", "Every row holds its configuration, seed, device, versions and git revision; study.json the command."
 
 
-def _protocol(config: type, rows: pd.DataFrame) -> list[str]:
-    names = [field.name for field in dataclasses.fields(config)]
-    return [name for name in names if name in rows.columns and name not in NO_PROTOCOL]
-
-
-def _column(rows: pd.DataFrame, name: str) -> "pd.Series[Any]":
-    """A column; of missing values where older tables lack it."""
-    return rows[name] if name in rows.columns else pd.Series(None, index=rows.index, dtype=object)
+def _protocol(config: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(config) if field.name not in NO_PROTOCOL]
 
 
 def _distinct(rows: pd.DataFrame, name: str) -> list[str]:
-    return sorted(map(str, _column(rows, name).dropna().unique()))
+    return sorted(map(str, rows[name].dropna().unique()))
 
 
 def _list(names: Sequence[str]) -> str:

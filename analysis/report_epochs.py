@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from scipy import special
 
 from analysis.charts import Band, Dot, Line, line_chart
 from analysis.figures import Row, heat_map
@@ -14,7 +15,7 @@ from analysis.page import Figure, Table
 from analysis.report_figures import series_numbers
 from analysis.report_text import number, parsed
 from pcdarts.genotype import INPUTS
-from pcdarts.spaces import SPACES, Primitives
+from pcdarts.spaces import EDGES, SPACES, Primitives
 
 MAX_LINES = 60
 """Searches that a figure shows one by one; more of them are shown as bands of their settings."""
@@ -218,8 +219,7 @@ def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column
 
 def _place(operations: Primitives, target: int, source: int, operation: str) -> tuple[int, int] | None:
     """Row and column of alpha; None for an edge or an operation that the search space does not have."""
-    edge = sum(range(INPUTS, target)) + source
-    if edge >= len(operations) or operation not in operations[edge]:
+    if (source, target) not in EDGES or operation not in operations[edge := EDGES.index((source, target))]:
         return None
     return edge, operations[edge].index(operation)
 
@@ -232,8 +232,7 @@ def _softmax(alphas: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]] 
         return None
     if raw.ndim != 3:
         return None
-    weights = np.exp(raw - raw.max(axis=2, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=2, keepdims=True))
+    return np.asarray(special.softmax(raw, axis=2))
 
 
 def _thinned(n: int) -> list[int]:

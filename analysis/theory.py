@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 Array = npt.NDArray[np.float64]
 
@@ -89,13 +90,6 @@ class Agreement:
         return (self.sampled_loss - self.expected_loss) / self.expected_loss
 
 
-def softmax(alpha: Array) -> Array:
-    """Softmax over the last axis."""
-    shifted = np.exp(alpha - alpha.max(axis=-1, keepdims=True))
-    weights: Array = shifted / shifted.sum(axis=-1, keepdims=True)
-    return weights
-
-
 def losses(net: LinearSupernet, masks: Array) -> Array:
     """Mean squared error over the examples for each of M masks, (M, E, C) -> (M,)."""
     difference, bypassed = _difference(net), np.einsum("necd,ecd->n", net.x, net.bypass)
@@ -123,7 +117,7 @@ def penalty_gradient(net: LinearSupernet, k: int) -> Array:
     centred = _centred(_difference(net))
     outputs = np.einsum("necd,eocd->neoc", net.x, net.weights)
     by_mixture = 2 * _factor(net.x.shape[2], k) * np.einsum("nec,neoc->eo", centred, outputs) / len(net.y)
-    p = softmax(net.alpha)
+    p = softmax(net.alpha, axis=-1)
     gradient: Array = p * (by_mixture - (p * by_mixture).sum(axis=1, keepdims=True))
     return gradient
 
@@ -204,7 +198,7 @@ def report(seed: int = 0, draws: int = 1 << 18, rates: Sequence[int] = (1, 2, 4,
         title = "parameterized side operation, b is trained" if side_operation else "no side operation, b is fixed"
         lines += ["", f"## Bypass: {title}", "", _HEADER, "|---:" * 8 + "|"]
         lines += [_row(compare(net, k, draws, generator)) for k in rates]
-        tied = dataclasses.replace(net, bypass=np.einsum("eo,eocd->ecd", softmax(net.alpha), net.weights))
+        tied = dataclasses.replace(net, bypass=np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights))
     flat = {scale: penalty(dataclasses.replace(net, alpha=scale * net.alpha), 4) for scale in (0.0, 1.0, 4.0)}
     lines += [
         "",
@@ -233,7 +227,7 @@ def _row(a: Agreement) -> str:
 
 def _difference(net: LinearSupernet) -> Array:
     """Mixture minus bypass on every channel, (N, E, C)."""
-    mixture = np.einsum("eo,eocd->ecd", softmax(net.alpha), net.weights)
+    mixture = np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights)
     difference: Array = np.einsum("necd,ecd->nec", net.x, mixture - net.bypass)
     return difference
 

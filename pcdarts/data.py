@@ -16,17 +16,6 @@ from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.distributed import ALONE, Workers
 from pcdarts.sources import DATASETS, DatasetInfo, Parts, describe_files, load, stratified_order
 
-__all__ = [
-    "DATASETS",
-    "DatasetInfo",
-    "ImageBatches",
-    "TensorBatches",
-    "check_dataset",
-    "retrain_batches",
-    "search_batches",
-    "stratified_order",
-]
-
 
 class ImageBatches(Protocol):
     """Images with labels, in batches on the device: normalized float32 (B, C, H, W) and int64 labels (B,).
@@ -111,13 +100,13 @@ class TensorBatches:
 
 
 def search_batches(
-    config: SearchConfig, device: torch.device, *, download: bool = True, data: Parts | None = None
+    config: SearchConfig, device: torch.device, *, data: Parts | None = None
 ) -> tuple[ImageBatches, ImageBatches]:
     """The training images for the weights, and those for alpha and beta.
 
     The first `train_portion` of the (first `max_images`) images, in stored order as in the official code, are for the
     weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files
-    are downloaded if `download` allows it.  With `data`, what `sources.load` gave, nothing is read, and on the CPU
+    are downloaded.  With `data`, what `sources.load` gave, nothing is read, and on the CPU
     nothing copied.  Raises ValueError for data that is missing or cannot be read.
     """
     if config.dataset == "imagenet":
@@ -125,7 +114,7 @@ def search_batches(
 
         return imagenet.search_batches(config, device)
     info = DATASETS[config.dataset]
-    (images, labels), _ = data or load(config.dataset, config.data_dir, download=download)
+    (images, labels), _ = data or load(config.dataset, config.data_dir)
     if config.max_images:
         images, labels = images[: config.max_images], labels[: config.max_images]
     count = _part("train_portion", config.train_portion, len(labels))
@@ -139,7 +128,6 @@ def retrain_batches(
     config: RetrainConfig,
     device: torch.device,
     *,
-    download: bool = True,
     workers: Workers = ALONE,
     data: Parts | None = None,
 ) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
@@ -154,7 +142,7 @@ def retrain_batches(
 
         return imagenet.retrain_batches(config, device, workers)
     info = DATASETS[config.dataset]
-    (images, labels), test = data or load(config.dataset, config.data_dir, download=download)
+    (images, labels), test = data or load(config.dataset, config.data_dir)
     count = _part("validation_portion", config.validation_portion, len(labels))
     order = stratified_order(labels)
     valid, train = order[:count], order[count:]

@@ -8,7 +8,6 @@ a text file.
 import dataclasses
 import hashlib
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,8 +21,8 @@ from torchvision.transforms import v2
 
 from pcdarts.augment import cutout, normalize
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import DATASETS, DatasetInfo
 from pcdarts.distributed import ALONE, Workers
+from pcdarts.sources import DATASETS, DatasetInfo
 
 Split = list[tuple[str, str]]
 """Pairs of a part, `weights` or `alpha`, and an image's path below the training folder, `<class>/<image>`."""
@@ -145,7 +144,7 @@ class FolderBatches:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over all images, augmented, in an order drawn from the generator."""
-        yield from self._augmented(self._shuffled(batch_size, generator), generator)
+        yield from self._augmented(self._shuffled(batch_size, generator), self._sizes(batch_size), generator)
 
     def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Passes without end, each in a fresh order."""
@@ -153,7 +152,8 @@ class FolderBatches:
         # tells nothing of how far they are, and a resumed search draws what the uninterrupted one would have drawn.
         orders = torch.Generator().manual_seed(int(_seeds(1, generator)))
         passes = (self._shuffled(batch_size, orders) for _ in itertools.count())
-        yield from self._augmented(itertools.chain.from_iterable(passes), generator)
+        sizes = itertools.cycle(self._sizes(batch_size))
+        yield from self._augmented(itertools.chain.from_iterable(passes), sizes, generator)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in stored order, not augmented: for evaluation."""
@@ -168,19 +168,21 @@ class FolderBatches:
             for indices, some in zip(order.split(batch_size), seeds.split(batch_size), strict=True)
         )
 
-    def _augmented(self, batches: Iterator[list[_Item]], generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        sizes: deque[int] = deque()
-        for images, labels in self._decoded(batches, sizes):
-            total = sizes.popleft()
+    def _sizes(self, batch_size: int) -> list[int]:
+        """Images of the whole batches of a pass."""
+        return [min(batch_size, len(self) - start) for start in range(0, len(self), batch_size)]
+
+    def _augmented(
+        self, batches: Iterator[list[_Item]], sizes: Iterable[int], generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for (images, labels), total in zip(self._decoded(batches), sizes, strict=False):
             if self._cutout:
                 images = cutout(images, self._cutout, generator, total, self._part.rows(total))
             yield images, labels
 
-    def _decoded(
-        self, batches: Iterable[list[_Item]], sizes: deque[int] | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows of this worker of the batches; `sizes` gets the number of images of every whole batch."""
-        mine = self._own_rows(batches, sizes)
+    def _decoded(self, batches: Iterable[list[_Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of this worker of the batches."""
+        mine = (batch[self._part.rows(len(batch))] for batch in batches)
         if self._busy:
             yield from self._on_device(self._make_loader(_Handed(mine), persistent=False))
             return
@@ -197,12 +199,6 @@ class FolderBatches:
             self._busy = False
             if not finished:  # processes that hold images of a pass nobody wants any more
                 self._loader = None
-
-    def _own_rows(self, batches: Iterable[list[_Item]], sizes: deque[int] | None) -> Iterator[list[_Item]]:
-        for batch in batches:
-            if sizes is not None:
-                sizes.append(len(batch))
-            yield batch[self._part.rows(len(batch))]
 
     def _make_loader(self, batches: "_Handed", *, persistent: bool) -> DataLoader[Any]:
         return DataLoader(

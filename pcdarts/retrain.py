@@ -257,12 +257,11 @@ def _train_epoch(state: RetrainState) -> Score:
         state.optimizer.zero_grad()
         with state.autocast():
             logits, auxiliary = state.forward(images)
-        share = whole / workers.count
-        loss = _loss(logits, labels, config.label_smoothing, None if workers.count == 1 else share)
+        share = None if workers.count == 1 else whole / workers.count
+        loss = _loss(logits, labels, config.label_smoothing, share)
         total = loss
         if auxiliary is not None:
-            extra = _loss(auxiliary, labels, config.label_smoothing, None if workers.count == 1 else share)
-            total = loss + config.auxiliary_weight * extra
+            total = loss + config.auxiliary_weight * _loss(auxiliary, labels, config.label_smoothing, share)
         state.scaler.scale(total).backward()
         state.scaler.unscale_(state.optimizer)
         torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
@@ -270,7 +269,7 @@ def _train_epoch(state: RetrainState) -> Score:
         state.scaler.update()
         if state.average is not None:
             state.average.update(network)
-        meter.add(loss, logits, labels, share if workers.count > 1 else None)
+        meter.add(loss, logits, labels, share)
     return meter.score(workers)
 
 

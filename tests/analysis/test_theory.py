@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from analysis.__main__ import main
 from analysis.theory import (
@@ -18,7 +19,6 @@ from analysis.theory import (
     penalty,
     penalty_gradient,
     report,
-    softmax,
 )
 
 
@@ -59,7 +59,7 @@ def test_drawn_masks_have_the_mean_and_covariance_of_the_formula():
 def test_the_loss_of_a_mask_is_that_of_the_network():
     net = tiny()
     mask = draw_masks(np.random.default_rng(1), (1, 2, 4), 2)
-    p, total = softmax(net.alpha), 0.0
+    p, total = softmax(net.alpha, axis=-1), 0.0
     for n in range(5):
         y = 0.0
         for e in range(2):
@@ -88,7 +88,7 @@ def test_the_penalty_is_quadratic_in_the_weights():
 
 def test_a_side_operation_equal_to_the_mixture_has_no_penalty():
     net = tiny()
-    mixture = np.einsum("eo,eocd->ecd", softmax(net.alpha), net.weights)
+    mixture = np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights)
     assert penalty(dataclasses.replace(net, bypass=mixture), 4) == pytest.approx(0, abs=1e-25)
 
 

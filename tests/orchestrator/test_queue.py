@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.files import join
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS
 from orchestrator.cli import main
@@ -22,7 +23,6 @@ from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import LeaseHeldError
 from orchestrator.presets import smoke
 from orchestrator.queue import NOT_SELECTED, RetrainQueue
-from analysis.files import join
 from pcdarts.config import digest
 from tests.orchestrator import killing
 from tests.orchestrator.killing import OPTIONS, executor, make_study, study_with_searches

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.files import join
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
-from analysis.files import join
 from tests.orchestrator.killing import executor, make_study, study_with_searches
 
 TRIAL = "ray::ImplicitFunc.train"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import DATASETS, DatasetInfo, TensorBatches, check_dataset, retrain_batches, search_batches
-from pcdarts.sources import load
+from pcdarts.data import TensorBatches, check_dataset, retrain_batches, search_batches
+from pcdarts.sources import DATASETS, DatasetInfo, load
 
 CPU = torch.device("cpu")
 

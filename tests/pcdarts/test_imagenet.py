@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import DATASETS, check_dataset, retrain_batches, search_batches
+from pcdarts.data import check_dataset, retrain_batches, search_batches
 from pcdarts.imagenet import FolderBatches, image_names, read_split, search_split, write_split
+from pcdarts.sources import DATASETS
 
 CPU = torch.device("cpu")
 TINY = replace(DATASETS["imagenet"], classes=2, image_size=8)

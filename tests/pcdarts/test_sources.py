@@ -13,7 +13,7 @@ import torch
 from pcdarts import sources
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import check_dataset, retrain_batches, search_batches
-from pcdarts.sources import DATASETS, make_synthetic, stratified_order
+from pcdarts.sources import DATASETS, load, make_synthetic, stratified_order
 
 CPU = torch.device("cpu")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_made_is_reported_too(tmp_path):
 
 def test_download_is_not_tried_when_it_is_not_allowed(tmp_path):
     with pytest.raises(ValueError, match=r"cifar10 not found.*[^;]*\n"):
-        search_batches(SearchConfig(data_dir=str(tmp_path)), CPU, download=False)
+        search_batches(SearchConfig(data_dir=str(tmp_path)), CPU, data=load("cifar10", str(tmp_path), download=False))
     assert not any(tmp_path.iterdir())
 
 
