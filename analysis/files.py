@@ -32,11 +32,11 @@ class StudyFiles:
         refuse_credentials(self.root)
         try:
             self._files, path = (
-                fs.FileSystem.from_uri(self.root)
+                self._patiently(lambda: fs.FileSystem.from_uri(self.root))
                 if "://" in self.root
                 else (fs.LocalFileSystem(), os.path.abspath(self.root))
             )
-        except (pa.ArrowException, OSError) as error:
+        except pa.ArrowException as error:
             raise ValueError(
                 f"study folder {self.root!r} is neither a path nor a URI that can be opened: {error}"
             ) from None

@@ -33,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.command(arguments))
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"python -m pcdarts: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        saved = f"; the same command goes on from {arguments.checkpoint}" if arguments.checkpoint else ""
+        checkpoint = getattr(arguments, "checkpoint", None)
+        saved = f"; the same command goes on from {checkpoint}" if checkpoint else ""
         print(f"\nInterrupted{saved}.", file=sys.stderr)
         return 130
 
