@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from analysis.patience import patiently
+from analysis.patience import StorageError, patiently
 
 T = TypeVar("T")
 
@@ -36,7 +36,9 @@ class StudyFiles:
                 if "://" in self.root
                 else (fs.LocalFileSystem(), os.path.abspath(self.root))
             )
-        except pa.ArrowException as error:
+        except StorageError:
+            raise
+        except (pa.ArrowException, OSError) as error:
             raise ValueError(
                 f"study folder {self.root!r} is neither a path nor a URI that can be opened: {error}"
             ) from None

@@ -62,9 +62,9 @@ def create_or_open(config: StudyConfig, root: str, command: list[str], patience:
 
     Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
     """
+    if "://" in root or not os.path.isdir(root):
+        check_writable(root)  # at once: a bucket's name that is misspelt is not waited for
     store = ResultStore(root, patience)
-    if "://" not in root and not os.path.isdir(root):
-        check_writable(root)
     if store.read_text(STUDY_FILE) is not None:
         differences = open_study(root)[0].differences(config)
         if differences and any(store.parts(table) for table in TABLES):

@@ -280,19 +280,6 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
         assert code == 2 and message in error and len(error.strip().splitlines()) == 1
 
 
-def test_a_study_that_was_queued_before_there_were_events_goes_on(tmp_path):
-    queue = opened(tmp_path)
-    work(queue)
-    job = queue.jobs()[0]["job_id"]
-    row = queue.store.read_part(RETRAINS, job)
-    queue.store.append(RETRAINS, row, f"{job}-attempt1")
-    (tmp_path / "retrains" / f"{job}.parquet").unlink()
-    for folder in ("queue-events", "queue-requests"):
-        shutil.rmtree(tmp_path / folder)
-    again = RetrainQueue(queue.study, ResultStore(str(tmp_path)))
-    assert again.waiting() == [] and states(again) == ["done"] * 3
-
-
 @pytest.fixture(scope="module")
 def bucket():
     server_module = pytest.importorskip("moto.server")
