@@ -28,9 +28,9 @@ def dispatch(
 ) -> None:
     """Run jobs until none waits, while the lease is held.
 
-    `run` runs the given jobs, all of one stage, and records how they end.  Jobs that are added while it runs, attempts
-    that are due again after a failure, and the final jobs that follow from proxies, are taken in the next round.  A job
-    that no network can be built from fails before it runs.
+    `run` runs the given jobs, all of one stage, with their repetitions, and records how they end.  Jobs that are added
+    while it runs, and the final jobs that follow from proxies, are taken in the next round.  A job that no network can
+    be built from fails before it runs.
     """
     while jobs := queue.waiting():
         lease.check()

@@ -1,5 +1,6 @@
 """Retraining under Ray Tune: `work_queue`, the trial on the worker, the listener that tells queue and table of it."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +13,7 @@ from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
-from orchestrator.events import EventLog, Kind, state_of
+from orchestrator.events import EventLog, Kind, State, state_of
 from orchestrator.failures import FailureLog, found_dead
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
@@ -31,6 +32,8 @@ from pcdarts.training import limit_gpu_memory
 
 PROGRESS_SECONDS = 30.0
 """Least time between two events that tell a job's progress."""
+LOOK_SECONDS = 5.0
+"""Longest time until a job that waits for its next attempt notices that it was dropped by hand."""
 
 
 def work_queue(
@@ -79,7 +82,7 @@ def work_queue(
             epochs = {spec.key: spec.config.epochs for spec in specs}
             with Progress("retraining", epochs) as progress:
                 listener = RetrainListener(queue, lease, progress, options)
-                once = partial(run_trials, specs=specs, listener=listener, max_failures=0)  # the queue repeats, later
+                once = partial(run_trials, specs=specs, listener=listener, max_failures=options.max_failures)
                 if team is None or stage == "proxy":
                     trial = tune.with_parameters(retrain_trial, shared=shared)
                     once(trial, resources=resources, max_concurrent=options.max_concurrent)
@@ -93,10 +96,11 @@ def work_queue(
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
     """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
-    events = EventLog(StudyFiles(join(spec.root, "queue-events"), spec.patience)).read(spec.key)
-    if state_of(events.get(spec.key, ())).state == "dropped":  # while it waited for its turn
-        report("dropped", {})
+    state = _when_due(spec)
+    if state in ("dropped", "failed"):
+        report(state, {})
         return
+    report("began", {})
     genotype = Genotype.parse(spec.genotype)
     if team is not None:
         train_team(genotype, spec, team)
@@ -111,17 +115,68 @@ def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: Share
     report("result", asdict(result))
 
 
+def _when_due(spec: TrialSpec) -> State:
+    """The state of a job once it may be tried, or tried again: a failed one only after its delay.
+
+    The place in the cluster is kept meanwhile: the longest delay is short beside a retraining.
+    """
+    log = EventLog(StudyFiles(join(spec.root, "queue-events"), spec.patience))
+    while True:
+        state = state_of(log.read(spec.key).get(spec.key, ()))
+        pause = (state.retry_at or 0.0) - log.clock()
+        if state.state != "queued" or pause <= 0:
+            return state.state
+        time.sleep(min(pause, LOOK_SECONDS))
+
+
 class RetrainListener:
     """Tells the queue what becomes of the jobs, and writes the table `retrains`."""
 
     def __init__(self, queue: RetrainQueue, lease: Lease, progress: Progress, options: RunOptions) -> None:
         self.queue, self.lease, self.progress, self.options = queue, lease, progress, options
         self.started_at: dict[str, str] = {}
+        """When the attempts began that are under way."""
         self.attempts: dict[str, int] = {}
         self.told_at: dict[str, float] = {}
         self.failures = FailureLog(queue.study.name, queue.store)
 
     def started(self, spec: TrialSpec) -> None:
+        """Nothing yet: a job may still have to wait, or be wanted no more."""
+        self.lease.check()
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """Mark a job as running, show an epoch, or store the result."""
+        kind, content = report["kind"], report["content"]
+        if kind == "began":
+            self._begin(spec)
+        elif kind in ("dropped", "failed"):
+            self.progress.finish(spec.key, failed=kind == "failed")
+        elif kind == "result":
+            self._store(spec, spec.key, status="completed", error="", result=content)
+            self._record(spec, "done")
+            self.progress.finish(spec.key)
+        else:
+            epochs = content["epoch"] + 1
+            if self.queue.clock() - self.told_at.get(spec.key, 0.0) >= PROGRESS_SECONDS:
+                self.told_at[spec.key] = self.queue.clock()
+                self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
+            self.progress.advance(spec.key, epochs, content["valid_accuracy"])
+
+    def retried(self, spec: TrialSpec, traceback: str) -> None:
+        """Store an attempt that failed.  A process that died before the attempt began costs none."""
+        if spec.key in self.started_at:
+            self._fail(spec, traceback)
+        else:
+            self.failures.record("trial", spec.key, f"tried again: {error_line(traceback)}")
+
+    def failed(self, spec: TrialSpec, traceback: str) -> None:
+        """Store the last attempt, which failed."""
+        if spec.key not in self.started_at:
+            self._begin(spec)
+        self._fail(spec, traceback)
+        self.progress.finish(spec.key, failed=True)
+
+    def _begin(self, spec: TrialSpec) -> None:
         """Mark a job as running.  An attempt that was interrupted and goes on keeps its number."""
         self.lease.check()
         self.started_at[spec.key] = now()
@@ -130,38 +185,16 @@ class RetrainListener:
         self._record(spec, "started")
         self.progress.start(spec.key)
 
-    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
-        """Show an epoch, or store the result."""
-        content = report["content"]
-        if report["kind"] == "dropped":
-            self.progress.finish(spec.key)
-            return
-        if report["kind"] == "result":
-            self._store(spec, spec.key, status="completed", error="", result=content)
-            self._record(spec, "done")
-            self.progress.finish(spec.key)
-            return
-        epochs = content["epoch"] + 1
-        if self.queue.clock() - self.told_at.get(spec.key, 0.0) >= PROGRESS_SECONDS:
-            self.told_at[spec.key] = self.queue.clock()
-            self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
-        self.progress.advance(spec.key, epochs, content["valid_accuracy"])
-
-    def retried(self, spec: TrialSpec, traceback: str) -> None:
-        """Never called: the queue repeats what fails, not Tune."""
-
-    def failed(self, spec: TrialSpec, traceback: str) -> None:
+    def _fail(self, spec: TrialSpec, traceback: str) -> None:
         """Store an attempt that failed; its traceback lies in a file beside the tables."""
-        if spec.key not in self.started_at:  # its process died before it began
-            self.started(spec)
         self.queue.store.write_text(f"error-{spec.key}.txt", traceback)
         error = error_line(traceback)
         self._store(spec, f"{spec.key}-attempt{self.attempts[spec.key]}", status="failed", error=error, result={})
         retry_at = self.queue.retry_time(spec.key, self.options)
         self._record(spec, "failed", error=error, retry_at=retry_at)
+        del self.started_at[spec.key]
         self.failures.record("trial", spec.key, f"{'given up' if retry_at is None else 'tried again later'}: {error}")
         self.progress.note(f"retraining {spec.key} failed: {error}")
-        self.progress.finish(spec.key, failed=True)
 
     def tick(self) -> None:
         """Stop if the lease is lost; record what the storage met with; redraw the progress."""

@@ -83,6 +83,7 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None):
             listener = RetrainListener(queue, lease, progress, OPTIONS)
             for spec in specs:
                 listener.started(spec)
+                listener.reported(spec, {"kind": "began", "content": {}})
                 if counts is not None:
                     counts[spec.key] += 1
                 epoch = {"epoch": 0, "seconds": 1.0, "valid_accuracy": 50.0}
