@@ -59,7 +59,7 @@ class JobState:
     attempts: int = 0
     """Attempts that were started."""
     tries: int = 0
-    """Those since the job was queued or, by hand, retried: they are limited."""
+    """Those since the job was queued or, by hand, retried, or got further than before: they are limited."""
     error: str = ""
     """What the last attempt failed with, or why the job was dropped."""
     epochs: int = 0
@@ -77,7 +77,7 @@ def state_of(events: Iterable[Event]) -> JobState:
     - Whatever else a dispatcher of an earlier term says after one of a later term has spoken counts for nothing, and
       neither does what is said about an attempt that has failed.
     """
-    now, failed_attempt, term, done = JobState(), 0, 0, False
+    now, failed_attempt, furthest, term, done = JobState(), 0, 0, 0, False
     for event in sorted(set(events), key=lambda e: (e.order, e.id)):
         if event.kind == "done":
             done, now = True, replace(now, attempts=max(now.attempts, event.attempt))
@@ -97,7 +97,10 @@ def state_of(events: Iterable[Event]) -> JobState:
             tries = now.tries + (event.attempt > now.attempts or now.tries == 0)
             now = replace(now, state="running", tries=tries, attempts=attempts, retry_at=None)
         elif event.kind == "progress":
-            now = replace(now, epochs=event.epochs, epoch_seconds=event.epoch_seconds)
+            further = now.state == "running" and event.epochs > furthest
+            tries = 1 if further else now.tries
+            furthest = max(furthest, event.epochs)
+            now = replace(now, tries=tries, epochs=event.epochs, epoch_seconds=event.epoch_seconds)
         elif event.kind == "failed":
             failed_attempt, now = attempts, replace(now, attempts=attempts)
             if now.state != "dropped":

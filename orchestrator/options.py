@@ -19,7 +19,8 @@ class RunOptions:
     max_concurrent: int = 0
     """Trials at once; 0: as many as fit."""
     max_failures: int = 2
-    """How often a failed trial is tried again from its checkpoint before it is recorded as failed."""
+    """How often a trial that fails, and gets no further, is tried again from its checkpoint, before it is recorded as
+    failed."""
     retry_failed: bool = False
     """Run searches and retrainings again that an earlier run recorded as failed."""
     storage_patience: float = 60.0

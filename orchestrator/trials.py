@@ -80,8 +80,8 @@ def run_trials(
 ) -> None:
     """Run every trial; an error is retried `max_failures` times and then told to the listener.
 
-    Resources may be named as Ray names them.  KeyboardInterrupt passes through: trials have their checkpoints.  So does
-    what the listener raises.
+    These are counted anew whenever a trial reports an epoch for the first time.  Resources may be named as Ray names
+    them.  KeyboardInterrupt passes through: trials have their checkpoints.  So does what the listener raises.
     """
     if isinstance(resources, TrialResources):
         resources = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": resources.memory}
@@ -137,6 +137,8 @@ class _ListenerCallback(tune.Callback):
         self.error: Exception | None = None
         self.failures: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """How often Tune told each failure of a trial: the death of a process that was inherited, it tells twice."""
+        self.epochs: Counter[str] = Counter()
+        """How far each trial got."""
         self.dropped: list[TrialSpec] = []
 
     def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
@@ -158,7 +160,16 @@ class _ListenerCallback(tune.Callback):
         if "kind" in result:
             # Taken out of the list, as Tune keeps the last result of every trial.
             report = {"kind": result["kind"], "content": result["content"].pop()}
+            self._count_anew(trial, report)
             self._tell(self.listener.reported, trial.config["spec"], report)
+
+    def _count_anew(self, trial: Trial, report: dict[str, Any]) -> None:
+        """Forget the failures of a trial that gets further: a long one loses many machines where they come and go."""
+        key, epochs = trial.config["spec"].key, report["content"].get("epoch", -1) + 1
+        if report["kind"] == "epoch" and epochs > self.epochs[key]:
+            self.epochs[key] = epochs
+            self.failures[key].clear()
+            trial.max_failures = trial.run_metadata.num_failures + self.max_failures
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         spec, failure = trial.config["spec"], last_failure(_traceback(trial))

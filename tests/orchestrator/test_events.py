@@ -82,6 +82,17 @@ def test_histories(kinds, state, attempts, tries):
     assert (found.state, found.attempts, found.tries) == (state, attempts, tries)
 
 
+@pytest.mark.parametrize(("reached", "tries"), [((200, 400, 590), 2), ((200, 200, 200), 4), ((200, 100, 200), 4)])
+def test_tries_are_counted_anew_where_a_job_gets_further(reached, tries):
+    found = []
+    for attempt, epochs in enumerate(reached, start=1):
+        started, progress, failed = history(f"started {attempt}", f"progress {attempt}", f"failed {attempt}")
+        found += [started, replace(progress, epochs=epochs), replace(failed, retry_at=5.0)]
+    found += history("started 4")
+    state = state_of(replace(event, order=order) for order, event in enumerate(found))
+    assert (state.state, state.attempts, state.tries) == ("running", 4, tries)
+
+
 def test_a_failure_with_a_time_to_retry_waits():
     failed = replace(history("failed")[0], retry_at=5.0, error="e")
     assert state_of([failed]) == JobState(state="queued", attempts=1, error="e", retry_at=5.0)

@@ -8,7 +8,7 @@ import ray
 from ray import tune
 
 from cluster.connect import TrialResources
-from orchestrator.trials import TrialSpec, error_line, last_failure, message, run_trials
+from orchestrator.trials import TrialSpec, error_line, last_failure, message, report, run_trials
 
 
 class Trial(tune.Trainable):
@@ -53,6 +53,17 @@ class Broken(Trial):
     def step(self):
         self.note("failed")
         raise RuntimeError("never")
+
+
+def advancing(trial):
+    """A trial of four epochs that fails after each of them."""
+    folder = Path(trial["spec"].root, "epochs")
+    epochs = folder.read_text().count("x") if folder.exists() else 0
+    if epochs < 4:
+        folder.write_text("x" * (epochs + 1))
+        report("epoch", {"epoch": epochs})
+        raise RuntimeError("a machine went away")
+    report("result", {})
 
 
 class Told(list):
@@ -109,6 +120,11 @@ def test_an_error_is_tried_again_so_often_and_no_oftener(ray_session, tmp_path):
     assert lines(tmp_path, "failed") == ["trial-0"] * 3
     assert [event[0] for event in found] == ["started", "retried", "started", "retried", "started", "failed"]
     assert found[-1][2] == "RuntimeError: never"
+
+
+def test_failures_are_counted_anew_when_a_trial_gets_further(ray_session, tmp_path):
+    found = told(advancing, tmp_path, trials=1, max_failures=1)
+    assert [event[0] for event in found] == ["started", *["epoch", "retried", "started"] * 4, "result"]
 
 
 def test_the_last_failure_is_taken_without_its_number():

@@ -151,3 +151,9 @@ def test_presets_hold_the_official_settings():
     cifar = presets.cifar10()
     assert (cifar.batch_size, cifar.epochs, cifar.k, cifar.warmup_epochs, cifar.order) == (256, 50, 4, 15, 1)
     assert {name: make().search_id for name, make in presets.SEARCHES.items()}
+
+
+def test_names_of_what_studies_hold_never_change():
+    """A field that is added must leave `identity` alone where it has its default: else all studies would start anew."""
+    assert SearchConfig().search_id == "k4-seed0-426bb5b9"
+    assert digest(RetrainConfig()) == "81221441"
