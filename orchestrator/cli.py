@@ -108,20 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
     _add_storage(checking)
     checking.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
-    add_fields(
-        checking,
-        RunOptions,
-        skip=(
-            "max_failures",
-            "retry_failed",
-            "retry_delay",
-            "retry_delay_max",
-            "lease_timeout",
-            "wait",
-            "workers",
-            "min_workers",
-        ),
-    )
+    looked_at = ("address", "gpus_per_trial", "memory_per_trial", "max_concurrent", "autoscaling")
+    add_fields(checking, RunOptions, only=looked_at)
     checking.set_defaults(command=_check)
 
     counting = commands.add_parser("complexity", help="count weights, multiply-adds and activations of a network")

@@ -112,6 +112,7 @@ def test_warm_up_of_the_retraining_keeps_its_share_too(capsys):
         (["retrain", "nowhere"], "holds no study"),
         (["report", "nowhere"], "holds no study"),
         (["check", "nothing"], "preset is 'nothing'"),
+        (["check", "--storage-patience", "9"], "unrecognized arguments: --storage-patience"),
         ([], "COMMAND"),
         (["search"], "invalid choice: 'search'"),
     ],
