@@ -239,7 +239,8 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.action:
         change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
         print(f"{arguments.action}: {change(arguments.target)}")
-    print(output.queue(queue.jobs()[: arguments.top]))
+    jobs = queue.jobs()[: arguments.top]
+    print(output.queue(jobs, queue.events.broken))
     return 0
 
 
@@ -257,13 +258,13 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
         jobs = [job for job in queue.jobs() if job["state"] in ("queued", "running")]
-        print(output.queue(jobs) if jobs else "No job waits.")
+        print(output.queue(jobs, queue.events.broken) if jobs else "No job waits.")
         if unqueued := queue.unqueued():
             print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
         return 0
     work_queue(study, store, options=options)
     write_report(arguments.study_dir)
-    print(output.queue(queue.jobs()))
+    print(output.queue(queue.jobs(), queue.events.broken))
     return 1 if failures(store, queue) else 0
 
 

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,11 @@ def where_to_look(root: str) -> str:
     )
 
 
-def queue(jobs: list[dict[str, Any]]) -> str:
-    """The queue as a table."""
+def queue(jobs: list[dict[str, Any]], broken: Sequence[str] = ()) -> str:
+    """The queue as a table, and the events that could not be read."""
+    left_out = [f"left out a broken event: {event}\n" for event in broken]
     if not jobs:
-        return "The queue is empty: no search of this study has completed yet."
+        return "".join([*left_out, "The queue is empty: no search of this study has completed yet."])
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
     left = ("stage", "job", "state", "why")
     for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
@@ -104,7 +106,7 @@ def queue(jobs: list[dict[str, Any]]) -> str:
             _known(job["network_macs"]),
             _why(job),
         )
-    return _text(table, width=150)
+    return "".join([_text(table, width=150), *left_out])
 
 
 def _known(number: int | None) -> str:

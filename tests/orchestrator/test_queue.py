@@ -280,6 +280,17 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
         assert code == 2 and message in error and len(error.strip().splitlines()) == 1
 
 
+def test_an_event_that_cannot_be_read_is_told(tmp_path, capsys):
+    queue = opened(tmp_path)
+    name = sorted(os.listdir(tmp_path / "queue-events"))[0]
+    (tmp_path / "queue-events" / name).write_text("{")
+    for argv in (["queue", str(tmp_path)], ["retrain", str(tmp_path), "--dry-run"]):
+        assert main(argv) == 0
+        text = capsys.readouterr().out
+        assert text.count(" queued ") == len(queue.jobs()) and text.count("left out a broken event: ") == 1
+        assert f"left out a broken event: {name}: Expecting property name" in text
+
+
 @pytest.fixture(scope="module")
 def bucket():
     server_module = pytest.importorskip("moto.server")
