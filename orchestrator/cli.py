@@ -257,7 +257,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     study = _retrained_otherwise(study, arguments)
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
-        jobs = [job for job in queue.jobs() if job["state"] in ("queued", "running")]
+        jobs = [job for job in queue.jobs() if job.state in ("queued", "running")]
         print(output.queue(jobs, queue.events.broken) if jobs else "No job waits.")
         if unqueued := queue.unqueued():
             print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")

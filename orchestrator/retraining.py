@@ -9,6 +9,7 @@ from typing import Any
 from ray import tune
 
 from analysis.files import StudyFiles, join
+from analysis.records import RetrainJob
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from orchestrator.config import Stage, StudyConfig
@@ -49,8 +50,8 @@ def work_queue(
     with lease:  # from here on nobody else changes the queue but by hand
         found_dead(FailureLog(study.name, store), lease)
         for job in queue.jobs() if options.retry_failed else ():
-            if job["state"] == "failed":
-                queue.retry(job["job_id"])
+            if job.state == "failed":
+                queue.retry(job.job_id)
         if not queue.waiting():  # another dispatcher has done them meanwhile
             return
         stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
@@ -63,17 +64,17 @@ def work_queue(
         for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
             say(note)
 
-        def run(due: Sequence[dict[str, Any]]) -> None:
-            stage: Stage = due[0]["stage"]
+        def run(due: Sequence[RetrainJob]) -> None:
+            stage = queue.stage(due[0].job_id)
             resources = all_resources[stage]
             what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
             say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
             specs = [
                 TrialSpec(
-                    key=job["job_id"],
+                    key=job.job_id,
                     root=absolute(store.root),
-                    config=queue.recipe(job["job_id"]),
-                    genotype=job["genotype"],
+                    config=queue.recipe(job.job_id),
+                    genotype=job.genotype,
                     memory_fraction=memory_fraction(resources),
                     patience=options.storage_patience,
                 )

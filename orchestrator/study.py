@@ -98,7 +98,7 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
 def failures(store: ResultStore, queue: RetrainQueue) -> int:
     """Searches and retraining jobs that ended with an error."""
     searches = store.read(SEARCHES)
-    return int((searches["status"] == "failed").sum()) + sum(job["state"] == "failed" for job in queue.jobs())
+    return int((searches["status"] == "failed").sum()) + sum(job.state == "failed" for job in queue.jobs())
 
 
 def _counts(study: StudyConfig, store: ResultStore) -> str:
