@@ -24,7 +24,7 @@ from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.sharing import SharedData, images_of, require_shared, share_data
 from orchestrator.storage import absolute, checkpoint
-from orchestrator.training import COORDINATOR, Team, jobs_at_once, make_team, train_team
+from orchestrator.team import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from orchestrator.trials import TrialSpec, error_line, report, run_trials
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.cli import main
 from orchestrator.queue import RetrainQueue
 from orchestrator.storage import checkpoint, open_study
-from tests.orchestrator.test_training import in_double_precision
+from tests.orchestrator.test_team import in_double_precision
 
 
 def drive(root, address, workers):
