@@ -186,7 +186,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.queue import RetrainQueue
     from orchestrator.retraining import work_queue
     from orchestrator.storage import open_study
-    from orchestrator.study import failures
+    from orchestrator.study import count_failed
 
     options = RunOptions(**given(arguments, RunOptions))
     study, store = open_study(arguments.study_dir, options.storage_patience)
@@ -201,7 +201,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     work_queue(study, store, options=options)
     write_report(arguments.study_dir)
     print(output.queue(queue.jobs(), queue.events.broken))
-    return 1 if failures(store, queue) else 0
+    return 1 if count_failed(store, queue) else 0
 
 
 def _report(arguments: argparse.Namespace, argv: list[str]) -> int:

@@ -12,7 +12,7 @@ from pcdarts.config import RetrainConfig, SearchConfig, at_least, check_types, d
 from pcdarts.presets import retrain_proxy
 
 Stage = Literal["proxy", "final"]
-"""Retraining in short, which ranks cells, or for good."""
+"""A short proxy training that ranks cells, or the final training."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,10 @@ Run = Callable[[Sequence[RetrainJob]], None]
 
 
 def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue") -> Lease:
-    """The lease of a study's queue, or of the study.  It lasts longer than storage that fails is waited for."""
+    """The lease of a study's queue, or of the study.
+
+    Its time-out is at least twice `storage_patience`, so that waiting for the storage does not lose it.
+    """
     timeout = max(options.lease_timeout, 2 * options.storage_patience)
     return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout)
 

@@ -15,7 +15,7 @@ from analysis.tables import RETRAINS
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.events import EventLog, Kind, State, state_of
-from orchestrator.failures import FailureLog, found_dead
+from orchestrator.failures import FailureLog, record_dead_driver
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.placement import memory_fraction, prepare_trials
@@ -48,7 +48,7 @@ def work_queue(
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on nobody else changes the queue but by hand
-        found_dead(FailureLog(study.name, store), lease)
+        record_dead_driver(FailureLog(study.name, store), lease)
         for job in queue.jobs() if options.retry_failed else ():
             if job.state == "failed":
                 queue.retry(job.job_id)

@@ -71,10 +71,8 @@ def run_searches(
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:
-        trial, listener = (
-            tune.with_parameters(search_trial, shared=shared),
-            SearchListener(study, store, lease, progress),
-        )
+        trial = tune.with_parameters(search_trial, shared=shared)
+        listener = SearchListener(study, store, lease, progress)
         run = partial(run_trials, trial, listener=listener, max_failures=options.max_failures)
         run(specs, resources=resources, max_concurrent=options.max_concurrent)
         if listener.starved:
