@@ -1,4 +1,4 @@
-"""The fields of a dataclass: checks of their values, and the docstrings under them.  Needs the standard library alone."""
+"""The fields of a dataclass: checks of their values, and the docstrings under them."""
 
 import ast
 import dataclasses
