@@ -15,9 +15,9 @@ from analysis import (
     report_tables,
     report_text,
 )
-from analysis.agreement import alpha_rank_correlation
 from analysis.bootstrap import stratified_bootstrap
 from analysis.comparison import compare_settings, critical_difference
+from analysis.correlation import alpha_rank_correlation
 from analysis.figures import MAX_DOTS
 from analysis.page import Block, Figure, Legend, Section, Text
 from analysis.report_cells import SettingCells
