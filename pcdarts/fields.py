@@ -1,4 +1,4 @@
-"""The fields of a dataclass: checks of their values, and the docstrings under them."""
+"""The fields of a dataclass: checks of values, and the docstrings below them.  Needs the standard library alone."""
 
 import ast
 import dataclasses
