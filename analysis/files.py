@@ -28,7 +28,7 @@ class StudyFiles:
     def __init__(self, root: str, patience: float = 0.0) -> None:
         self.root, self.patience = str(root), patience
         self.troubles: list[str] = []
-        """What failed for a while, with `patience` seconds to wait for the storage; emptied by who records it."""
+        """Storage errors that a retry survived; `FailureLog.flush` records and clears them."""
         refuse_credentials(self.root)
         try:
             self._files, path = (
