@@ -264,6 +264,18 @@ def test_storage_that_cannot_be_written_to_is_named(tmp_path):
         create_or_open(smoke(), str(tmp_path / "file" / "smoke"), [])
 
 
+def test_a_file_uri_is_the_path_it_names(tmp_path):
+    store = create_or_open(smoke(), (tmp_path / "new" / "smoke").as_uri(), [])
+    assert store.root == str(tmp_path / "new" / "smoke") and (tmp_path / "new" / "smoke" / "study.json").exists()
+    checkpoint((tmp_path / "other").as_uri(), "x").save({"config": {}})
+    assert (tmp_path / "other" / "checkpoints" / "x.pt").exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    with pytest.raises(ValueError, match="holds files that are no study"):
+        create_or_open(smoke(), foreign.as_uri(), [])
+
+
 def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, tmp_path):
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
