@@ -89,9 +89,10 @@ class Failure:
     """When it was recorded, ISO 8601 in UTC: a trouble of the storage once it was over, a driver's death at the next
     start."""
     kind: Literal["trial", "storage", "driver"]
-    """A search failed, for good or to be tried again; storage failed for a while; a driver died."""
+    """A search failed, for good or to be tried again; storage failed for a while, or a file in it is broken; a driver
+    died."""
     subject: str
-    """The search, the storage, or the driver's process."""
+    """The search, the storage or the new name of its broken file, or the driver's process."""
     error: str
     """What happened, one line."""
 
