@@ -132,7 +132,7 @@ def proxies_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
             for cell in cells
         ),
         note=(
-            "The cells are chosen by a lower confidence bound of the proxy mean, never by test accuracy."
+            "Ranked by mean - 1.645 standard errors of their proxies, which is no 95 % bound; never by test accuracy."
             + recipe_note(queue, retrains)
         ),
     )
