@@ -37,7 +37,7 @@ first: s comes from few trainings, and these cells were picked among many."""
 def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) -> list[Candidate]:
     """The best distinct cells within the limits.
 
-    Cells are ranked by a lower confidence bound of their validation accuracy: mean - 1.645 s / sqrt(n), over the n
+    Cells are ranked by their validation accuracy less 1.645 standard errors: mean - 1.645 s / sqrt(n), over the n
     searches that found the cell, with s the standard deviation between searches of one setting (`spread`).  Of cells
     found once, the highest accuracy is first; to be found again counts for a cell.  Cells that a collapse rule warned
     about in every search that found them come after all others: their accuracy is known to mislead.  Ties go by
