@@ -88,7 +88,9 @@ def verdict(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> list
     accuracy = best.valid_accuracy
     name = f"Best setting: {best.setting}, with" if others else f"The only setting, {best.setting}, has"
     over = f"on average over {accuracy.n:,} seeds" if accuracy.n > 1 else "with a single seed, so without an interval"
-    interval = f" (95 % interval {number(accuracy.low)} to {number(accuracy.high)})" if accuracy.n > 1 else ""
+    interval = f" (95 % interval {number(accuracy.low)} to {number(accuracy.high)})"
+    if math.isnan(accuracy.low):
+        interval = ", all with the same value" if accuracy.n > 1 else ""
     caveat = _caveat(best, others)
     first = f"{name} a one-shot validation accuracy of {number(accuracy.mean)} % {over}{interval}{caveat}."
     return [first, _agreement(summaries, best, searches), troubles]
