@@ -209,6 +209,24 @@ def test_the_verdict_names_the_best_setting_and_how_far_to_trust_it():
     assert verdict([], SEARCHES.to_arrow([]).to_pandas()) == ["No search has ended yet."]
 
 
+def test_settings_that_tie_are_named_together():
+    def tie(*ks, seeds=3):
+        return [search_row(k, seed, 80.0 + seed) for k in ks for seed in range(seeds)]
+
+    assert (
+        judged(*tie(1, 2))[0] == "Best settings: k=1 and k=2 tie, with a mean one-shot validation accuracy of 81.00 %."
+    )
+    assert judged(*tie(1, 2, 4))[0].startswith("Best settings: k=1, k=2 and k=4 tie, with")
+    assert judged(*tie(1, 2, 4, 8))[0].startswith("Best settings: k=1 and 3 other settings tie, with")
+    third = [search_row(4, seed, 79.0 + seed) for seed in range(3)]
+    assert judged(*tie(1, 2), *third)[0].endswith(
+        "81.00 %; they are not told apart from k=4, as t intervals of the means overlap."
+    )
+    assert judged(*tie(1, 2, seeds=1))[0].endswith(
+        "80.00 %; fewer than 3 seeds are preliminary, as seeds differ by chance."
+    )
+
+
 def test_the_verdict_counts_seeds_that_agree_and_collapses():
     names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
     rows = [search_row(4, seed, 80.0 + seed, cell=name) for seed, name in enumerate(names)]
