@@ -106,7 +106,7 @@ def _cost(config: SearchConfig, searches: list[SearchConfig], options: RunOption
     one = steps * (weight_step_seconds * config.epochs + alpha_step_seconds * epochs_with_alpha)
     trained = sum(config.method != "random" for config in searches)
     wanted, _ = pack_searches(searches, prepare_trials(config, options), options)
-    at_once = max(1, min(trained, slots(wanted)))
+    at_once = max(1, min(trained, slots(wanted), options.max_concurrent or trained))
     total = one * math.ceil(trained / at_once)
     return (
         f"about {_span(one)} a search, {_span(total)} in all with {at_once} at once "

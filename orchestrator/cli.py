@@ -4,17 +4,16 @@ What needs PyTorch or Ray is imported where it is used: a report needs neither, 
 """
 
 import argparse
-import dataclasses
 import os
 import shlex
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from analysis.page import FORMATS
 from orchestrator import cluster_commands
-from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig
+from orchestrator.arguments import retrained_otherwise, study_from_arguments
+from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
 from pcdarts.config import RetrainConfig, SearchConfig
@@ -77,51 +76,29 @@ def _parser() -> argparse.ArgumentParser:
     _add_recipe(run.add_argument_group("how they are retrained"), "the preset's")
     run.set_defaults(command=_run)
 
-    for name, command, text in (
-        ("queue", _queue, "print or mend the retraining queue of a study"),
-        ("retrain", _retrain, "work off the retraining queue of a study"),
-        ("report", _report, "write the report of a study anew, from its tables"),
-    ):
-        sub = commands.add_parser(name, help=text)
-        sub.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
-        sub.set_defaults(command=command)
-        if name == "queue":
-            sub.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
-            sub.add_argument(
-                "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or its beginning"
-            )
-            sub.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
-        if name == "retrain":
-            sub.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
-            sub.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
-            add_fields(sub, RunOptions)
-            _add_recipe(sub.add_argument_group("another recipe, which the best cells are queued with"), "the study's")
-        if name == "report":
-            sub.add_argument(
-                "--format",
-                choices=FORMATS,
-                default="html",
-                help="one page, its tables in Markdown, or a folder of CSV files (default: html)",
-            )
+    queue = _study_command(commands, "queue", "print or mend the retraining queue of a study", _queue)
+    queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
+    queue.add_argument(
+        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or its beginning"
+    )
+    queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
+
+    retrain = _study_command(commands, "retrain", "work off the retraining queue of a study", _retrain)
+    retrain.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
+    retrain.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
+    add_fields(retrain, RunOptions)
+    _add_recipe(retrain.add_argument_group("another recipe, which the best cells are queued with"), "the study's")
+
+    report = _study_command(commands, "report", "write the report of a study anew, from its tables", _report)
+    forms = "one page, its tables in Markdown, or a folder of CSV files (default: html)"
+    report.add_argument("--format", choices=FORMATS, default="html", help=forms)
 
     checking = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
     checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
     _add_storage(checking)
     checking.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
-    add_fields(
-        checking,
-        RunOptions,
-        skip=(
-            "max_failures",
-            "retry_failed",
-            "retry_delay",
-            "retry_delay_max",
-            "lease_timeout",
-            "wait",
-            "workers",
-            "min_workers",
-        ),
-    )
+    looked_at = ("address", "gpus_per_trial", "memory_per_trial", "max_concurrent", "autoscaling")
+    add_fields(checking, RunOptions, only=looked_at)
     checking.set_defaults(command=_check)
 
     counting = commands.add_parser("complexity", help="count weights, multiply-adds and activations of a network")
@@ -133,16 +110,25 @@ def _parser() -> argparse.ArgumentParser:
     counting.add_argument("--stem", choices=("cifar", "imagenet"), help="first layers (default: the recipe's)")
     counting.set_defaults(command=_complexity)
 
-    exporting = commands.add_parser("export", help="write the network of a retrained job: weights, cells, model card")
-    exporting.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
+    text = "write the network of a retrained job: weights, cells, model card"
+    exporting = _study_command(commands, "export", text, _export)
     exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it")
     exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
     exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
     exporting.add_argument(
         "--ema", action="store_true", help="the moving average of the weights (recipes with ema_decay)"
     )
-    exporting.set_defaults(command=_export)
     cluster_commands.add_parser(commands)
+    return parser
+
+
+def _study_command(
+    commands: "argparse._SubParsersAction[Parser]", name: str, text: str, command: Callable[..., int]
+) -> Parser:
+    """Add a command whose first argument is a study's folder."""
+    parser = commands.add_parser(name, help=text)
+    parser.add_argument("study_dir", metavar="STUDY_DIR", help="folder or URI of the study")
+    parser.set_defaults(command=command)
     return parser
 
 
@@ -156,68 +142,6 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
     default = os.environ.get("PCDARTS_STORAGE", STORAGE)
     text = f"folder or URI of studies (default: PCDARTS_STORAGE of the environment, else {STORAGE})"
     parser.add_argument("--storage", metavar="DIR", default=default, help=text)
-
-
-def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
-    """The preset with what the command line changes; raises ValueError where that cannot work."""
-    study = study_preset(arguments.preset)
-    values = given(arguments, SearchConfig) | ({"seed": arguments.seeds} if arguments.seeds else {})
-    if "epochs" in values:
-        for name, scaled in _scaled_warmups(study.search, min(values["epochs"]), values, "--").items():
-            values[name] = [scaled]
-    single = {name: options[0] for name, options in values.items() if len(options) == 1 and name not in study.sweep}
-    swept = {name: tuple(options) for name, options in values.items() if name not in single}
-    return StudyConfig(
-        name=arguments.study or study.name,
-        search=_replaced(study, single, swept),
-        sweep={**study.sweep, **swept},
-        retrain=_recipe(
-            arguments, RECIPES[arguments.recipe]() if arguments.recipe else study.retrain, study.search, "retrain-"
-        ),
-        proxy=dataclasses.replace(
-            study.proxy,
-            **given(arguments, ProxyConfig, prefix="proxy-"),
-            recipe=_recipe(arguments, study.proxy.recipe, study.search, "proxy-"),
-        ),
-        selection=dataclasses.replace(study.selection, **given(arguments, SelectionConfig)),
-        seeds=dataclasses.replace(study.seeds, **given(arguments, SeedConfig)),
-    )
-
-
-def _recipe(arguments: argparse.Namespace, preset: RetrainConfig, search: SearchConfig, prefix: str) -> RetrainConfig:
-    """A retraining with what the command line changes, also where it says so of the search alone."""
-    values: dict[str, Any] = given(arguments, RetrainConfig, prefix=prefix)
-    of_search = given(arguments, SearchConfig)
-    if "data_dir" in of_search:
-        values.setdefault("data_dir", of_search["data_dir"][0])
-    if "dataset" in of_search and preset.dataset == search.dataset:
-        values.setdefault("dataset", of_search["dataset"][0])
-    if "epochs" in values:
-        values |= _scaled_warmups(preset, values["epochs"], values, f"--{prefix}")
-    return dataclasses.replace(preset, **values)
-
-
-def _scaled_warmups(
-    preset: SearchConfig | RetrainConfig, epochs: int, told: Mapping[str, Any], prefix: str
-) -> dict[str, int]:
-    """Warm-ups that keep their share of the epochs, where the command line changes the epochs alone."""
-    scaled = {}
-    for name in ("warmup_epochs", "learning_rate_warmup_epochs"):
-        before = getattr(preset, name, 0)
-        if before and name not in told:
-            scaled[name] = max(0, min(round(before * epochs / preset.epochs), epochs - 1))
-            flag = f"{prefix}{name.replace('_', '-')}"
-            print(f"{name} is {scaled[name]} instead of {before}, in proportion to {prefix}epochs; {flag} sets it")
-    return scaled
-
-
-def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple[Any, ...]]) -> SearchConfig:
-    """The common part of all searches, made with the first value of every swept field so that it is checked whole.
-
-    But for the method: darts would forget k.
-    """
-    first = {name: values[0] for name, values in {**study.sweep, **swept}.items() if name != "method"}
-    return dataclasses.replace(study.search, **first, **single)
 
 
 def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
@@ -251,7 +175,8 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.action:
         change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
         print(f"{arguments.action}: {change(arguments.target)}")
-    print(output.queue(queue.jobs()[: arguments.top]))
+    jobs = queue.jobs()[: arguments.top]
+    print(output.queue(jobs, queue.events.broken))
     return 0
 
 
@@ -261,40 +186,22 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.queue import RetrainQueue
     from orchestrator.retraining import work_queue
     from orchestrator.storage import open_study
-    from orchestrator.study import failures
+    from orchestrator.study import count_failed
 
     options = RunOptions(**given(arguments, RunOptions))
     study, store = open_study(arguments.study_dir, options.storage_patience)
-    study = _retrained_otherwise(study, arguments)
+    study = retrained_otherwise(study, arguments)
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
-        jobs = [job for job in queue.jobs() if job["state"] in ("queued", "running")]
-        print(output.queue(jobs) if jobs else "No job waits.")
+        jobs = [job for job in queue.jobs() if job.state in ("queued", "running")]
+        print(output.queue(jobs, queue.events.broken) if jobs else "No job waits.")
         if unqueued := queue.unqueued():
             print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
         return 0
     work_queue(study, store, options=options)
     write_report(arguments.study_dir)
-    print(output.queue(queue.jobs()))
-    return 1 if failures(store, queue) else 0
-
-
-def _retrained_otherwise(study: StudyConfig, arguments: argparse.Namespace) -> StudyConfig:
-    """The study with the recipe and the data folder that `pcdarts retrain` was given."""
-    recipe, proxy = study.retrain, study.proxy.recipe
-    if arguments.recipe:
-        recipe = dataclasses.replace(RECIPES[arguments.recipe](), data_dir=recipe.data_dir)
-    changes = given(arguments, RetrainConfig, prefix="retrain-")
-    if "epochs" in changes:
-        changes |= _scaled_warmups(recipe, changes["epochs"], changes, "--retrain-")
-    if arguments.data_dir:
-        proxy = dataclasses.replace(proxy, data_dir=arguments.data_dir)
-        changes.setdefault("data_dir", arguments.data_dir)
-    return dataclasses.replace(
-        study,
-        retrain=dataclasses.replace(recipe, **changes),
-        proxy=dataclasses.replace(study.proxy, recipe=proxy),
-    )
+    print(output.queue(queue.jobs(), queue.events.broken))
+    return 1 if count_failed(store, queue) else 0
 
 
 def _report(arguments: argparse.Namespace, argv: list[str]) -> int:

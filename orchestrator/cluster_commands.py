@@ -49,7 +49,12 @@ def _init(arguments: argparse.Namespace, argv: list[str]) -> int:
             values[edit.name] = value
     text = fill(kind, values)
     check(kind, text)
-    path.write_text(text)
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}); give --output FILE in a folder that exists and is yours"
+        ) from None
     if token := private_token():
         print(f"The cluster will answer only who has the token in {token}.")
     print(f"wrote {path}; it goes on with:", *(f"    {command}" for command in next_steps(kind)), sep="\n")

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pcdarts.config import RetrainConfig, SearchConfig, at_least, check_types, digest, identity
+from pcdarts.config import RetrainConfig, SearchConfig, digest, identity
+from pcdarts.fields import at_least, check_types
 from pcdarts.presets import retrain_proxy
 
 Stage = Literal["proxy", "final"]
-"""Retraining in short, which ranks cells, or for good."""
+"""A short proxy training that ranks cells, or the final training."""
 
 
 @dataclass(frozen=True, kw_only=True)

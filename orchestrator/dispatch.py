@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from analysis.files import join
+from analysis.records import RetrainJob
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
 
-Run = Callable[[Sequence[dict[str, Any]]], None]
+Run = Callable[[Sequence[RetrainJob]], None]
 
 
 def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue") -> Lease:
-    """The lease of a study's queue, or of the study.  It lasts longer than storage that fails is waited for."""
+    """The lease of a study's queue, or of the study.
+
+    Its time-out is at least twice `storage_patience`, so that waiting for the storage does not lose it.
+    """
     timeout = max(options.lease_timeout, 2 * options.storage_patience)
     return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout)
 
@@ -36,15 +40,15 @@ def dispatch(
         lease.check()
         for job in jobs:
             if problem := queue.problem(job):
-                attempt = job["attempts"] + (job["state"] == "queued")
-                queue.record(job["job_id"], "failed", attempt=attempt, error=problem, term=lease.term)
+                attempt = job.attempts + (job.state == "queued")
+                queue.record(job.job_id, "failed", attempt=attempt, error=problem, term=lease.term)
         now = queue.clock()
-        states = {job["job_id"]: queue.state(job["job_id"], look=False) for job in jobs}
-        left = [job for job in jobs if states[job["job_id"]].state in ("queued", "running")]
-        due_at = {job["job_id"]: states[job["job_id"]].retry_at or 0.0 for job in left}
-        due = [job for job in left if due_at[job["job_id"]] <= now]
+        states = {job.job_id: queue.state(job.job_id, look=False) for job in jobs}
+        left = [job for job in jobs if states[job.job_id].state in ("queued", "running")]
+        due_at = {job.job_id: states[job.job_id].retry_at or 0.0 for job in left}
+        due = [job for job in left if due_at[job.job_id] <= now]
         if due:
-            run([job for job in due if job["stage"] == due[0]["stage"]])
+            run([job for job in due if job.stage == due[0].stage])
         elif left:
             pause = min(due_at.values()) - now
             say(f"{len(left)} failed jobs are tried again in {pause:.0f} s")

@@ -29,7 +29,7 @@ class FailureLog:
             self.record("storage", self.store.root.partition("?")[0], self.store.troubles.pop(0))
 
 
-def found_dead(log: FailureLog, lease: Lease) -> None:
+def record_dead_driver(log: FailureLog, lease: Lease) -> None:
     """Record a driver that died while it held the lease."""
     if lease.left_behind:
         log.record("driver", lease.left_behind.who, "it ended in the middle; this run goes on from what was stored")

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.files import join
+from analysis.records import RetrainJob
 from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
@@ -83,37 +85,38 @@ def where_to_look(root: str) -> str:
     )
 
 
-def queue(jobs: list[dict[str, Any]]) -> str:
-    """The queue as a table."""
+def queue(jobs: Sequence[RetrainJob], broken: Sequence[str] = ()) -> str:
+    """The queue as a table, and the events that could not be read."""
+    left_out = [f"left out a broken event: {event}\n" for event in broken]
     if not jobs:
-        return "The queue is empty: no search of this study has completed yet."
+        return "".join([*left_out, "The queue is empty: no search of this study has completed yet."])
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
     left = ("stage", "job", "state", "why")
     for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
         table.add_column(name, justify="left" if name in left else "right", no_wrap=name == "job")
     for job in jobs:
         table.add_row(
-            job["stage"] or "final",
-            str(job["rank"]),
-            job["job_id"],
-            job["state"],
-            str(job["attempts"]),
-            f"{_known(job.get('epochs_done'))}/{_known(job.get('epochs_planned'))}",
-            "-" if job.get("seconds_left") is None else str(timedelta(seconds=round(job["seconds_left"]))),
-            _known(job["network_parameters"]),
-            _known(job["network_macs"]),
+            job.stage or "final",
+            str(job.rank),
+            job.job_id,
+            job.state,
+            str(job.attempts),
+            f"{_known(job.epochs_done)}/{_known(job.epochs_planned)}",
+            "-" if job.seconds_left is None else str(timedelta(seconds=round(job.seconds_left))),
+            _known(job.network_parameters),
+            _known(job.network_macs),
             _why(job),
         )
-    return _text(table, width=150)
+    return "".join([_text(table, width=150), *left_out])
 
 
 def _known(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-def _why(job: dict[str, Any]) -> str:
-    retry = f" (again at {job['retry_at']})" if job.get("retry_at") else ""
-    return (job["error"] or job["reason"]) + retry
+def _why(job: RetrainJob) -> str:
+    retry = f" (again at {job.retry_at})" if job.retry_at else ""
+    return (job.error or job.reason) + retry
 
 
 def _mean_std(mean: float, std: float) -> str:

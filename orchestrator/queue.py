@@ -1,11 +1,11 @@
-"""The retraining queue of a study: one job a distinct cell and recipe.
+"""The retraining queue of a study: which jobs there are, one a distinct cell and recipe, and what becomes of them.
 
 With a proxy stage the best cells of the searches are first retrained in short, one job a cell and seed.  Once all of
 these have ended, those that come out best get a final job.
 
 What lasts are three kinds of files in the study's storage, on a local disk or an object store:
 
-    queue-requests/   one immutable file a job: the cell and how to retrain it, named by a hash of both
+    queue-requests/   the jobs: cells and how to retrain them, see `orchestrator.requests`
     queue-events/     what happened to the jobs, see `orchestrator.events`
     retrains/         results, by the job's name
 
@@ -14,18 +14,19 @@ The table `queue` is a view of these for people; `update` makes it anew where it
 
 import dataclasses
 import itertools
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from analysis.records import RetrainJob
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.events import EventLog, JobState, Kind, State, backoff, state_of
 from orchestrator.options import RunOptions
+from orchestrator.requests import Description, Request, RequestLog
 from orchestrator.selection import Candidate, rerank, select
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, digest, identity
@@ -45,13 +46,17 @@ class _Wish:
     stage: Stage
     recipe: RetrainConfig
 
-    def description(self) -> dict[str, Any]:
+    def description(self) -> Description:
         """What the table `queue` says of it; the candidate's sizes are those of the final network."""
-        described = asdict(self.candidate)
-        if self.stage == "proxy":
-            reason = f"proxy with seed {self.recipe.seed}: {self.candidate.reason}"
-            described |= {"reason": reason, "network_parameters": None, "network_macs": None}
-        return described
+        cells, proxy = self.candidate, self.stage == "proxy"
+        return Description(
+            genotype_digest=cells.genotype_digest,
+            origins=cells.origins,
+            valid_accuracy=cells.valid_accuracy,
+            reason=f"proxy with seed {self.recipe.seed}: {cells.reason}" if proxy else cells.reason,
+            network_parameters=None if proxy else cells.network_parameters,
+            network_macs=None if proxy else cells.network_macs,
+        )
 
 
 class RetrainQueue:
@@ -59,35 +64,43 @@ class RetrainQueue:
 
     def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self.study, self.store, self.clock = study, store, clock
-        self.requests = store.below("queue-requests")
+        self.requests = RequestLog(store.below("queue-requests"))
         self.events = EventLog(store.below("queue-events"), clock)
-        self._requests: dict[str, dict[str, Any]] = {}
         self._accuracies: dict[str, float] = {}
 
-    def jobs(self) -> list[dict[str, Any]]:
+    def jobs(self) -> list[RetrainJob]:
         """Rows of the table `queue`, from what lasts, by stage and rank, dropped ones last.  Nothing is written."""
-        requests, events = self._read_requests(), self.events.read()
+        requests, events = self.requests.read(), self.events.read()
         selected = self._selected()
-        by_hand = [job_id for job_id, request in requests.items() if request["by_hand"]]
-        order = dict.fromkeys([*sorted(by_hand, key=lambda j: (requests[j]["submitted_at"], j)), *selected, *requests])
-        rows = []
+        by_hand = [job_id for job_id, request in requests.items() if request.by_hand]
+        order = dict.fromkeys([*sorted(by_hand, key=lambda j: (requests[j].submitted_at, j)), *selected, *requests])
+        jobs = []
         ranks = {"proxy": itertools.count(1), "final": itertools.count(1)}
         for job_id in (job_id for job_id in order if job_id in requests):
             request = requests[job_id]
-            wish = selected[job_id].description() if job_id in selected else {}
-            described = request["description"] | wish | {"genotype": request["genotype"]}
-            if request["by_hand"]:
-                described["reason"] = request["description"]["reason"]
-            state = state_of(events.get(job_id, ()))
-            rows.append(self._row(job_id, next(ranks[request["stage"]]), request, described, state))
-        return sorted(rows, key=lambda r: (r["state"] == "dropped", r["stage"] == "final", r["rank"], r["job_id"]))
+            described = selected[job_id].description() if job_id in selected else request.description
+            if request.by_hand:
+                described = dataclasses.replace(described, reason=request.description.reason)
+            job = RetrainJob(
+                job_id=job_id,
+                study=self.study.name,
+                rank=next(ranks[request.stage]),
+                genotype=request.genotype,
+                submitted_at=request.submitted_at,
+                stage=request.stage,
+                **asdict(described),
+                **_progress(request, state_of(events.get(job_id, ()))),
+            )
+            jobs.append(job)
+        return sorted(jobs, key=lambda job: (job.state == "dropped", job.stage == "final", job.rank, job.job_id))
 
-    def update(self) -> list[dict[str, Any]]:
+    def update(self) -> list[RetrainJob]:
         """Queue the cells that the study's searches and proxies select now, and make the table `queue` anew.
 
         Jobs that were queued before keep their state; those that are selected no more and have not begun are dropped.
+        Jobs with other recipes than this configuration's are left alone.
         """
-        requests, events = self._read_requests(), self.events.read()
+        requests, events, asked_for = self.requests.read(), self.events.read(), self._asked_for()
         selected = self._selected()
         for job_id, wish in selected.items():
             if job_id not in requests:
@@ -97,30 +110,33 @@ class RetrainQueue:
                 self.events.append(job_id, "queued")
         for job_id, request in requests.items():
             waits = state_of(events.get(job_id, ())).state == "queued"
-            if waits and job_id not in selected and not request["by_hand"]:
+            if waits and job_id not in selected and job_id in asked_for and not request.by_hand:
                 self.events.append(job_id, "dropped", error=NOT_SELECTED)
         return self._show()
 
     def has_work(self, retry_failed: bool) -> bool:
         """Whether jobs wait, or would be queued; nothing is written."""
         wanted = ("queued", "running", "failed") if retry_failed else ("queued", "running")
-        return any(job["state"] in wanted for job in self.jobs()) or bool(self.unqueued())
+        asked_for = self._asked_for()
+        return any(job.state in wanted for job in self.jobs() if job.job_id in asked_for) or bool(self.unqueued())
 
     def unqueued(self) -> list[str]:
         """Ids of the jobs that `update` would queue for the first time.  Nothing is written."""
-        requests, _ = self._read_requests(), self.events.read()
+        requests, _ = self.requests.read(), self.events.read()
         return [job_id for job_id in self._selected() if job_id not in requests]
 
-    def waiting(self) -> list[dict[str, Any]]:
-        """Jobs to work off.  One that is `running` while nobody works on the queue was interrupted: it goes on.
+    def waiting(self) -> list[RetrainJob]:
+        """Jobs to work off, by this configuration's recipes or added by hand.
 
-        If it was interrupted between its result and its event, the event is made up for.
+        One that is `running` while nobody works on the queue was interrupted: it goes on.  If it was interrupted
+        between its result and its event, the event is made up for.
         """
-        for job_id in self._read_requests():
+        for job_id in self.requests.read():
             state, result = self.state(job_id, look=False), self.result(job_id)
             if result and state.state != "done":
                 self.record(job_id, "done", attempt=result["attempt"])
-        return [job for job in self.update() if job["state"] in ("queued", "running")]
+        jobs, asked_for = self.update(), self._asked_for()
+        return [job for job in jobs if job.state in ("queued", "running") and job.job_id in asked_for]
 
     def state(self, job_id: str, look: bool = True) -> JobState:
         """The state of a job, after a look for new events unless told otherwise."""
@@ -138,8 +154,8 @@ class RetrainQueue:
         self.events.append(job_id, kind, **content)
         rows = self.store.read_part(QUEUE, job_id)
         if rows:
-            request = self._request_of(job_id)
-            self._write(self._row(job_id, rows[0]["rank"], request, rows[0], self.state(job_id, look=False)))
+            progress = _progress(self.requests.get(job_id), self.state(job_id, look=False))
+            self._write(dataclasses.replace(RetrainJob(**rows[0]), **progress))
         else:
             self._show()
 
@@ -151,7 +167,7 @@ class RetrainQueue:
         genotype = read_genotype(text)
         job_id = self.job_id(genotype.digest)
         reason = f"added by hand ({text})" if text in PUBLISHED else "added by hand"
-        if job_id in self._read_requests():
+        if job_id in self.requests.read():
             state = self.state(job_id).state
             if state != "dropped":
                 raise ValueError(f"these cells are job {job_id} already, which is {state}")
@@ -161,14 +177,14 @@ class RetrainQueue:
             size = network_complexity(genotype, self.study.retrain)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"no network can be built from these cells: {_line(error)}") from None
-        description: dict[str, Any] = {
-            "genotype_digest": genotype.digest,
-            "origins": [],
-            "valid_accuracy": None,
-            "reason": reason,
-            "network_parameters": size.parameters,
-            "network_macs": size.macs,
-        }
+        description = Description(
+            genotype_digest=genotype.digest,
+            origins=(),
+            valid_accuracy=None,
+            reason=reason,
+            network_parameters=size.parameters,
+            network_macs=size.macs,
+        )
         self._request(job_id, str(genotype), description, by_hand=True)
         self._show()
         return job_id
@@ -185,22 +201,22 @@ class RetrainQueue:
         """Name of a job: the cells up to isomorphism, and a hash of recipe (or the final one), data set and seed."""
         return f"{genotype_digest}-{digest(recipe or self.study.retrain)}"
 
-    def problem(self, job: Mapping[str, Any]) -> str:
+    def problem(self, job: RetrainJob) -> str:
         """Why a job cannot be run at all; empty if it can."""
         try:
-            network_complexity(Genotype.parse(job["genotype"]), self.recipe(job["job_id"]))
+            network_complexity(Genotype.parse(job.genotype), self.recipe(job.job_id))
         except Exception as error:  # whatever it is, the other jobs must go on
             return f"{type(error).__name__}: {_line(error)}"
         return ""
 
     def recipe(self, job_id: str) -> RetrainConfig:
         """How a job is retrained: as it was requested, on this study's data folder and devices."""
-        asked = self._request_of(job_id)["recipe"]
-        return dataclasses.replace(self.study.recipe(self.stage(job_id)), **asked)
+        request = self.requests.get(job_id)
+        return dataclasses.replace(self.study.recipe(request.stage), **request.recipe)
 
     def stage(self, job_id: str) -> Stage:
         """The stage of a job that was requested."""
-        return self._request_of(job_id)["stage"]
+        return self.requests.get(job_id).stage
 
     def retry_time(self, job_id: str, options: RunOptions) -> float | None:
         """When an attempt that fails now is repeated, seconds since 1970; None if the job has had its attempts."""
@@ -210,7 +226,7 @@ class RetrainQueue:
         return self.clock() + backoff(tries, options.retry_delay, options.retry_delay_max)
 
     def _by_hand(self, name: str, kind: Kind, allowed: tuple[State, ...], **content: Any) -> str:
-        matches = [job_id for job_id in self._read_requests() if job_id.startswith(name)]
+        matches = [job_id for job_id in self.requests.read() if job_id.startswith(name)]
         if len(matches) != 1:
             found = "several jobs" if matches else "no job"
             raise ValueError(f"{name!r} names {found} of this queue; `pcdarts queue` lists them, a beginning is enough")
@@ -219,6 +235,13 @@ class RetrainQueue:
             raise ValueError(f"job {matches[0]} is {state}, but must be {' or '.join(allowed)} for this")
         self.record(matches[0], kind, **content)
         return matches[0]
+
+    def _asked_for(self) -> set[str]:
+        """The jobs by this configuration's recipes, or added by hand, of all that were requested."""
+        recipes = [self.study.retrain, *(self.study.proxy.recipes() if self.study.proxy.top else ())]
+        digests = {digest(recipe) for recipe in recipes}
+        requests = self.requests.read()
+        return {j for j, request in requests.items() if request.by_hand or j.rpartition("-")[2] in digests}
 
     def _taken_off(self, job_id: str) -> bool:
         """Whether a job was dropped because it was not among the best, not by hand."""
@@ -261,66 +284,56 @@ class RetrainQueue:
         self,
         job_id: str,
         genotype: str,
-        description: Mapping[str, Any],
+        description: Description,
         *,
         by_hand: bool = False,
         stage: Stage = "final",
         recipe: RetrainConfig | None = None,
     ) -> None:
-        kept = ("genotype_digest", "origins", "valid_accuracy", "reason", "network_parameters", "network_macs")
-        request = {
-            "job_id": job_id,
-            "genotype": genotype,
-            "stage": stage,
-            "recipe": identity(recipe or self.study.retrain),
-            "by_hand": by_hand,
-            "submitted_at": datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds"),
-            "description": {name: description[name] for name in kept},
-        }
-        self.requests.write_text(f"{job_id}.json", json.dumps(request))
+        request = Request(
+            job_id=job_id,
+            genotype=genotype,
+            stage=stage,
+            recipe=identity(recipe or self.study.retrain),
+            by_hand=by_hand,
+            submitted_at=_iso(self.clock()),
+            description=description,
+        )
+        self.requests.add(request)
         self.events.append(job_id, "queued")
 
-    def _request_of(self, job_id: str) -> dict[str, Any]:
-        return self._requests.get(job_id) or self._read_requests()[job_id]
-
-    def _read_requests(self) -> dict[str, dict[str, Any]]:
-        for name in self.requests.names():
-            job_id = name.removesuffix(".json")
-            if job_id not in self._requests:
-                try:
-                    request = json.loads(self.requests.read_text(name) or "")
-                    described = request["description"] | {"genotype": request["genotype"]}
-                    QUEUE.to_arrow([self._row(job_id, 0, request, described, JobState())])
-                    if (request["job_id"], type(request["by_hand"])) != (job_id, bool):
-                        raise ValueError
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    raise ValueError(f"request {self.requests.root}/{name} is broken; remove the file") from None
-                self._requests[job_id] = request
-        return self._requests
-
-    def _row(
-        self, job_id: str, rank: int, request: Mapping[str, Any], described: Mapping[str, Any], state: JobState
-    ) -> dict[str, Any]:
-        epochs = request["recipe"]["epochs"]
-        done = epochs if state.state == "done" else min(state.epochs, epochs)
-        seconds = (epochs - done) * state.epoch_seconds if state.state == "running" and state.epoch_seconds else None
-        at = state.retry_at and datetime.fromtimestamp(state.retry_at, UTC).isoformat(timespec="seconds")
-        fixed = {"job_id": job_id, "study": self.study.name, "rank": rank, "submitted_at": request["submitted_at"]}
-        fixed |= {"stage": request["stage"]}
-        live = {"state": state.state, "attempts": state.attempts, "error": state.error, "retry_at": at}
-        progress = {"epochs_done": done, "epochs_planned": epochs, "seconds_left": seconds}
-        return QUEUE.row({**described, **fixed, **live, **progress})
-
-    def _show(self) -> list[dict[str, Any]]:
+    def _show(self) -> list[RetrainJob]:
         jobs = self.jobs()
         for job in jobs:
             self._write(job)
         return jobs
 
-    def _write(self, job: Mapping[str, Any]) -> None:
+    def _write(self, job: RetrainJob) -> None:
         """Store a job in the table, unless it is stored like this."""
-        if self.store.read_part(QUEUE, job["job_id"]) != QUEUE.to_arrow([job]).to_pylist():
-            self.store.append(QUEUE, [job], job["job_id"])
+        row = QUEUE.row(job)
+        if self.store.read_part(QUEUE, job.job_id) != QUEUE.to_arrow([row]).to_pylist():
+            self.store.append(QUEUE, [row], job.job_id)
+
+
+def _progress(request: Request, state: JobState) -> dict[str, Any]:
+    """The columns of a job that change while it is worked off."""
+    epochs = request.recipe["epochs"]
+    done = epochs if state.state == "done" else min(state.epochs, epochs)
+    running = state.state == "running" and state.epoch_seconds
+    return {
+        "state": state.state,
+        "attempts": state.attempts,
+        "error": state.error,
+        "epochs_done": done,
+        "epochs_planned": epochs,
+        "seconds_left": (epochs - done) * state.epoch_seconds if running else None,
+        "retry_at": _iso(state.retry_at) if state.retry_at else None,
+    }
+
+
+def _iso(seconds: float) -> str:
+    """A time as the tables have it, of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def _line(error: Exception) -> str:

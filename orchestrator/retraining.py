@@ -9,12 +9,13 @@ from typing import Any
 from ray import tune
 
 from analysis.files import StudyFiles, join
+from analysis.records import RetrainJob
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.events import EventLog, Kind, State, state_of
-from orchestrator.failures import FailureLog, found_dead
+from orchestrator.failures import FailureLog, record_dead_driver
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.placement import memory_fraction, prepare_trials
@@ -23,12 +24,12 @@ from orchestrator.provenance import now, provenance
 from orchestrator.queue import RetrainQueue
 from orchestrator.sharing import SharedData, images_of, require_shared, share_data
 from orchestrator.storage import absolute, checkpoint
-from orchestrator.training import COORDINATOR, Team, jobs_at_once, make_team, train_team
+from orchestrator.team import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from orchestrator.trials import TrialSpec, error_line, report, run_trials
+from pcdarts.device import limit_gpu_memory
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain
-from pcdarts.training import limit_gpu_memory
 
 PROGRESS_SECONDS = 30.0
 """Least time between two events that tell a job's progress."""
@@ -47,10 +48,10 @@ def work_queue(
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on nobody else changes the queue but by hand
-        found_dead(FailureLog(study.name, store), lease)
+        record_dead_driver(FailureLog(study.name, store), lease)
         for job in queue.jobs() if options.retry_failed else ():
-            if job["state"] == "failed":
-                queue.retry(job["job_id"])
+            if job.state == "failed":
+                queue.retry(job.job_id)
         if not queue.waiting():  # another dispatcher has done them meanwhile
             return
         stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
@@ -63,17 +64,17 @@ def work_queue(
         for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
             say(note)
 
-        def run(due: Sequence[dict[str, Any]]) -> None:
-            stage: Stage = due[0]["stage"]
+        def run(due: Sequence[RetrainJob]) -> None:
+            stage = queue.stage(due[0].job_id)
             resources = all_resources[stage]
             what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
             say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
             specs = [
                 TrialSpec(
-                    key=job["job_id"],
+                    key=job.job_id,
                     root=absolute(store.root),
-                    config=queue.recipe(job["job_id"]),
-                    genotype=job["genotype"],
+                    config=queue.recipe(job.job_id),
+                    genotype=job.genotype,
                     memory_fraction=memory_fraction(resources),
                     patience=options.storage_patience,
                 )

@@ -25,10 +25,10 @@ from orchestrator.storage import absolute, checkpoint
 from orchestrator.trials import TrialSpec, error_line, last_failure, report, run_trials
 from pcdarts.complexity import network_complexity
 from pcdarts.config import SearchConfig
+from pcdarts.device import limit_gpu_memory
 from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord
 from pcdarts.search import search
-from pcdarts.training import limit_gpu_memory
 
 KILLED = "running low on memory"
 """How Ray explains that it ended a process for its node's sake."""
@@ -71,10 +71,8 @@ def run_searches(
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
     ) as progress:
-        trial, listener = (
-            tune.with_parameters(search_trial, shared=shared),
-            SearchListener(study, store, lease, progress),
-        )
+        trial = tune.with_parameters(search_trial, shared=shared)
+        listener = SearchListener(study, store, lease, progress)
         run = partial(run_trials, trial, listener=listener, max_failures=options.max_failures)
         run(specs, resources=resources, max_concurrent=options.max_concurrent)
         if listener.starved:

@@ -12,7 +12,7 @@ from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
 from orchestrator.config import StudyConfig
 from orchestrator.dispatch import open_lease
-from orchestrator.failures import FailureLog, found_dead
+from orchestrator.failures import FailureLog, record_dead_driver
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
@@ -42,7 +42,7 @@ def run_study(
     if options.wait:
         lease.wait(say=say)
     with lease:
-        found_dead(log, lease)
+        record_dead_driver(log, lease)
         failed = _run_missing(study, store, lease, options=options, retrain=retrain, say=say)
         log.flush()
     return failed
@@ -83,7 +83,7 @@ def _run_missing(
     write_report(store.root)
     if not missing and not to_retrain:
         say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
-    return failures(store, queue)
+    return count_failed(store, queue)
 
 
 def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:
@@ -95,10 +95,10 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
     return [config for config in wanted if config.search_id not in done]
 
 
-def failures(store: ResultStore, queue: RetrainQueue) -> int:
+def count_failed(store: ResultStore, queue: RetrainQueue) -> int:
     """Searches and retraining jobs that ended with an error."""
     searches = store.read(SEARCHES)
-    return int((searches["status"] == "failed").sum()) + sum(job["state"] == "failed" for job in queue.jobs())
+    return int((searches["status"] == "failed").sum()) + sum(job.state == "failed" for job in queue.jobs())
 
 
 def _counts(study: StudyConfig, store: ResultStore) -> str:

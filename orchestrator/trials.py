@@ -35,8 +35,8 @@ class TrialSpec:
     predicted_memory: int | None = None
     """Search: predicted peak memory, bytes; None: not predicted."""
     patience: float = 0.0
-    """Seconds for which the trial tries again what the storage refuses.  Then it fails, which the driver must store
-    before it is tried again: so storage that fails for both stops the study, and is not counted as failed searches."""
+    """Seconds for which the trial tries again what the storage refuses.  Then the trial fails.  The driver cannot
+    store that either while the storage is down, so the study stops, and no search is counted as failed."""
 
 
 class TrialListener(Protocol):

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from pcdarts.config import field_docs
+from pcdarts.fields import field_docs
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,15 +30,16 @@ def add_fields(
     several: bool = False,
     prefix: str = "",
     skip: Collection[str] = (),
+    only: Collection[str] = (),
 ) -> None:
-    """Add a flag for every field of a dataclass instance, or of a dataclass.
+    """Add a flag for every field of a dataclass instance, or of a dataclass, but for some, or for some alone.
 
     With `several` a flag takes a list of values.  Flags that are not given leave None behind.
     """
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     docs = field_docs(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
-        if field.name in skip:
+        if field.name in skip or (only and field.name not in only):
             continue
         default = field.default if isinstance(config, type) else getattr(config, field.name)
         parser.add_argument(

@@ -200,7 +200,7 @@ def test_queue_requests(data):
         except ValueError as error:
             assert str(Path(root, requests[0])) in str(error)
         else:
-            assert sorted(job["job_id"] for job in jobs) == [name.stem for name in requests]
+            assert sorted(job.job_id for job in jobs) == [name.stem for name in requests]
 
 
 @settings(max_examples=200)

@@ -279,6 +279,16 @@ def test_init_asks_on_a_terminal_for_what_no_flag_gives(tmp_path, monkeypatch):
     assert asked[-1].endswith("[/shared/studies]: ")
 
 
+def test_init_refuses_a_file_that_it_cannot_write(tmp_path, capsys):
+    path = tmp_path / "nowhere" / "cluster.yaml"
+    command = ["cluster", "init", "onprem", "--head", "10.1.1.1", "--workers", "10.1.1.2", "--user", "me"]
+    assert main([*command, "--output", str(path)]) == 2
+    assert capsys.readouterr().err == (
+        f"pcdarts: error: {path} cannot be written (No such file or directory); "
+        "give --output FILE in a folder that exists and is yours\n"
+    )
+
+
 def test_init_without_a_terminal_names_the_missing_flags(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["cluster", "init", "slurm"]) == 2

@@ -75,10 +75,7 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None):
     """
 
     def run(jobs):
-        specs = [
-            TrialSpec(key=j["job_id"], root=root, config=queue.recipe(j["job_id"]), genotype=j["genotype"])
-            for j in jobs
-        ]
+        specs = [TrialSpec(key=j.job_id, root=root, config=queue.recipe(j.job_id), genotype=j.genotype) for j in jobs]
         with Progress("", {spec.key: 2 for spec in specs}) as progress:
             listener = RetrainListener(queue, lease, progress, OPTIONS)
             for spec in specs:

@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster
 from orchestrator.cli import main
 from orchestrator.queue import RetrainQueue
 from orchestrator.storage import checkpoint, open_study
-from tests.orchestrator.test_training import in_double_precision
+from tests.orchestrator.test_team import in_double_precision
 
 
 def drive(root, address, workers):
@@ -25,7 +25,7 @@ def drive(root, address, workers):
 def wait_for_epochs(root, count, driver):
     """Until the job's checkpoint holds so many epochs; a driver that ended before is an error."""
     (job,) = RetrainQueue(*open_study(root)).jobs()
-    file, deadline = checkpoint(root, job["job_id"]), time.monotonic() + 400
+    file, deadline = checkpoint(root, job.job_id), time.monotonic() + 400
     while True:
         state = file.read()
         if state is not None and len(state["history"]) >= count:

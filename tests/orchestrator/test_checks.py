@@ -29,6 +29,15 @@ def test_a_study_that_can_run_passes_and_its_memory_is_told(tmp_path, ray_sessio
     assert f"for which {max(totals):.1f} GB of a node's memory are reserved" in said
 
 
+@pytest.mark.parametrize(("most", "at_once"), [(0, 4), (3, 3), (9, 4)])
+def test_no_more_searches_are_counted_at_once_than_are_allowed(most, at_once, monkeypatch, ray_session):
+    monkeypatch.setattr(checks, "slots", lambda wanted: 8)
+    monkeypatch.setattr(checks, "_seconds", lambda step, device: 1.0)
+    searches = smoke().searches()
+    told = checks._cost(smoke().search, searches, RunOptions(address="local", max_concurrent=most))
+    assert len(searches) == 4 and f" in all with {at_once} at once " in told
+
+
 def test_the_data_of_retraining_and_proxy_are_looked_for_too(tmp_path, ray_session):
     missing = str(tmp_path / "nowhere")
     study = smoke()

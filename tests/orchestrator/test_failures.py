@@ -5,7 +5,7 @@ import pytest
 from analysis.store import ResultStore
 from analysis.tables import FAILURES
 from orchestrator.dispatch import open_lease
-from orchestrator.failures import FailureLog, found_dead
+from orchestrator.failures import FailureLog, record_dead_driver
 from orchestrator.lease import Lease, LeaseHeldError
 from orchestrator.options import RunOptions
 from orchestrator.study import run_study
@@ -34,7 +34,7 @@ def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log, tmp_path)
     def drive(dies=False):
         lease = Lease(str(tmp_path / "study-lease"), what="study", is_dead=lambda claim: claim.id in ended)
         lease.acquire()
-        found_dead(log, lease)
+        record_dead_driver(log, lease)
         ended.add(lease.id)
         who = lease.claim.who
         if not dies:

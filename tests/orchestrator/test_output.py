@@ -23,4 +23,6 @@ def test_a_command_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
 
 
 def test_an_empty_queue_says_why():
-    assert queue([]) == "The queue is empty: no search of this study has completed yet."
+    why = "The queue is empty: no search of this study has completed yet."
+    assert queue([]) == why
+    assert queue([], ["e.json: why"]) == f"left out a broken event: e.json: why\n{why}"

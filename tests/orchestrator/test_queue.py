@@ -54,13 +54,24 @@ def work(queue, clock=None, counts=None, broken=(), accuracies=None):
 
 
 def states(queue):
-    return [job["state"] for job in queue.jobs()]
+    return [job.state for job in queue.jobs()]
+
+
+def test_jobs_of_another_recipe_are_left_alone(tmp_path):
+    queue = opened(tmp_path)
+    other_recipe = replace(queue.study.retrain, epochs=5)
+    other = RetrainQueue(replace(queue.study, retrain=other_recipe), queue.store)
+    assert [job.state for job in other.update()] == ["queued"] * 6
+    work(other)
+    assert Counter(states(queue)) == {"done": 3, "queued": 3}
+    assert queue.has_work(False) and not other.has_work(True)
+    assert {queue.recipe(job.job_id).epochs for job in queue.waiting()} == {queue.study.retrain.epochs}
 
 
 def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
     queue, counts = opened(tmp_path), Counter()
     before = queue.jobs()
-    assert states(queue) == ["queued"] * 3 and [job["rank"] for job in before] == [1, 2, 3]
+    assert states(queue) == ["queued"] * 3 and [job.rank for job in before] == [1, 2, 3]
     work(queue, counts=counts)
     work(queue, counts=counts)
     assert set(counts.values()) == {1} and states(queue) == ["done"] * 3
@@ -73,18 +84,18 @@ def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
 def test_a_job_that_fails_is_repeated_with_backoff_and_then_stays_failed_and_the_others_go_on(tmp_path):
     clock, counts = Clock(), Counter()
     queue = opened(tmp_path, clock)
-    poor = queue.jobs()[0]["job_id"]
+    poor = queue.jobs()[0].job_id
     began = clock.now
     work(queue, clock, counts, broken={poor})
     assert counts[poor] == 2 and 10 <= clock.now - began < 12
     assert states(queue) == ["failed", "done", "done"]
     job = queue.jobs()[0]
-    assert job["attempts"] == 2 and job["error"] == "RuntimeError: broken" and job["retry_at"] is None
+    assert job.attempts == 2 and job.error == "RuntimeError: broken" and job.retry_at is None
     retrains = pd.read_parquet(tmp_path / "retrains")
     assert sorted(retrains[retrains["job_id"] == poor]["attempt"]) == [1, 2]
     queue.retry(poor[:6])
     work(queue, clock, counts)
-    assert states(queue) == ["done"] * 3 and queue.jobs()[0]["attempts"] == 3
+    assert states(queue) == ["done"] * 3 and queue.jobs()[0].attempts == 3
 
 
 PROXY = ProxyConfig(top=3, seeds=2, recipe=replace(smoke().retrain, epochs=1, channels=2))
@@ -96,12 +107,12 @@ def staged(root, clock=None, top=1):
     study, store = study_with_searches(str(root), study)
     queue = RetrainQueue(study, store, clock or Clock())
     queue.update()
-    digests = [job["genotype_digest"] for job in queue.jobs()[::2]]
+    digests = [job.genotype_digest for job in queue.jobs()[::2]]
     return queue, digests, dict(zip(digests, (50.0, 70.0, 60.0), strict=True))
 
 
 def shown(queue):
-    return [(job["stage"], job["rank"], job["state"]) for job in queue.jobs()]
+    return [(job.stage, job.rank, job.state) for job in queue.jobs()]
 
 
 def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(tmp_path):
@@ -110,13 +121,13 @@ def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(t
     counts = Counter()
     work(queue, counts=counts, accuracies=accuracies)
     assert set(counts.values()) == {1} and len(counts) == 8
-    final = [job for job in queue.jobs() if job["stage"] == "final"]
-    assert [job["genotype_digest"] for job in final] == digests[1:] and [job["rank"] for job in final] == [1, 2]
-    assert final[0]["reason"].startswith("proxy validation accuracy 70.00 %, mean of 2 of 2")
-    assert final[0]["reason"].endswith("place 2 of 3 by the searches") and final[0]["network_macs"] > 0
-    assert final[0]["job_id"] == f"{digests[1]}-{digest(queue.study.retrain)}"
+    final = [job for job in queue.jobs() if job.stage == "final"]
+    assert [job.genotype_digest for job in final] == digests[1:] and [job.rank for job in final] == [1, 2]
+    assert final[0].reason.startswith("proxy validation accuracy 70.00 %, mean of 2 of 2")
+    assert final[0].reason.endswith("place 2 of 3 by the searches") and final[0].network_macs > 0
+    assert final[0].job_id == f"{digests[1]}-{digest(queue.study.retrain)}"
     retrains = pd.read_parquet(tmp_path / "retrains").set_index("job_id")
-    assert retrains["stage"].to_dict() == {job["job_id"]: job["stage"] for job in queue.jobs()}
+    assert retrains["stage"].to_dict() == {job.job_id: job.stage for job in queue.jobs()}
     assert retrains.groupby(["stage", "seed"]).size().to_dict() == {("final", 0): 2, ("proxy", 0): 3, ("proxy", 1): 3}
     assert retrains.groupby("stage")["channels"].first().to_dict() == {"final": 4, "proxy": 2}
 
@@ -124,40 +135,38 @@ def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(t
 def test_no_final_job_before_the_last_proxy_has_ended_and_failed_ones_count(tmp_path):
     clock = Clock()
     queue, digests, accuracies = staged(tmp_path, clock)
-    proxies = [job["job_id"] for job in queue.jobs()]
+    proxies = [job.job_id for job in queue.jobs()]
     queue.drop(proxies[-1])
     with open_lease(str(tmp_path), OPTIONS) as lease:
         run = executor(queue, lease, broken=set(proxies[2:4]), accuracies=accuracies)
         run(queue.waiting())
-        assert {job["stage"] for job in queue.waiting()} == {"proxy"}  # two are to be repeated
+        assert {job.stage for job in queue.waiting()} == {"proxy"}  # two are to be repeated
         clock.now += 60
         run(queue.waiting())
         (final,) = queue.waiting()
-    assert final["genotype_digest"] == digests[2] and "mean of 1 of 2 trainings" in final["reason"]
+    assert final.genotype_digest == digests[2] and "mean of 1 of 2 trainings" in final.reason
     # A proxy that runs again takes the final job back until it has ended.
     queue.retry(proxies[2])
-    assert [job["stage"] for job in queue.waiting()] == ["proxy"]
-    assert queue.jobs()[-1]["error"] == NOT_SELECTED
+    assert [job.stage for job in queue.waiting()] == ["proxy"]
+    assert queue.jobs()[-1].error == NOT_SELECTED
     work(queue, clock, accuracies=accuracies)
-    assert [job["genotype_digest"] for job in queue.jobs() if job["stage"] == "final" and job["state"] == "done"] == [
-        digests[1]
-    ]
+    assert [job.genotype_digest for job in queue.jobs() if job.stage == "final" and job.state == "done"] == [digests[1]]
 
 
 def test_proxies_that_all_fail_leave_the_order_of_the_searches(tmp_path):
     clock = Clock()
     queue, digests, accuracies = staged(tmp_path, clock)
-    work(queue, clock, broken={job["job_id"] for job in queue.jobs()})
-    (final,) = (job for job in queue.jobs() if job["stage"] == "final")
-    assert final["genotype_digest"] == digests[0] and final["state"] == "done"
-    assert final["reason"] == "no proxy retraining succeeded; place 1 of 3 by the searches"
+    work(queue, clock, broken={job.job_id for job in queue.jobs()})
+    (final,) = (job for job in queue.jobs() if job.stage == "final")
+    assert final.genotype_digest == digests[0] and final.state == "done"
+    assert final.reason == "no proxy retraining succeeded; place 1 of 3 by the searches"
 
 
 def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
     queue, digests, accuracies = staged(tmp_path)
     added = queue.add("AmoebaNet")
     work(queue, accuracies=accuracies)
-    assert [j["rank"] for j in queue.jobs() if j["stage"] == "final"] == [1, 2] and queue.jobs()[6]["job_id"] == added
+    assert [j.rank for j in queue.jobs() if j.stage == "final"] == [1, 2] and queue.jobs()[6].job_id == added
     before = shown(queue)
     shutil.rmtree(tmp_path / "queue")
     again = RetrainQueue(queue.study, ResultStore(str(tmp_path)))
@@ -170,7 +179,7 @@ def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
 
 def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
     queue, counts = opened(tmp_path), Counter()
-    poisoned = queue.jobs()[1]["job_id"]
+    poisoned = queue.jobs()[1].job_id
     path = tmp_path / "queue-requests" / f"{poisoned}.json"
     request = json.loads(path.read_text())
     request["recipe"]["channels"] = 0
@@ -178,7 +187,7 @@ def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
     queue = RetrainQueue(queue.study, queue.store, Clock())
     work(queue, counts=counts)
     assert states(queue) == ["done", "failed", "done"] and counts[poisoned] == 0
-    assert "channels is 0" in queue.jobs()[1]["error"]
+    assert "channels is 0" in queue.jobs()[1].error
 
 
 def test_a_result_that_is_delivered_twice_is_one_row(tmp_path):
@@ -249,7 +258,7 @@ def test_a_dispatcher_killed_at_25_moments_loses_and_doubles_nothing(tmp_path):
 
 def test_the_command_shows_and_mends(tmp_path, capsys):
     queue = opened(tmp_path)
-    first, second, third = (job["job_id"] for job in queue.jobs())
+    first, second, third = (job.job_id for job in queue.jobs())
 
     def said(*argv):
         code = main(["queue", str(tmp_path), *argv])
@@ -263,8 +272,8 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
     assert states(RetrainQueue(queue.study, queue.store))[-1] == "dropped"  # it stays so, though it is selected
     assert said("retry", first)[0] == 0
     assert said("add", "AmoebaNet")[0] == 0
-    (added,) = [job for job in queue.jobs() if "added by hand (AmoebaNet)" in job["reason"]]
-    assert added["rank"] == 1 and added["state"] == "queued"
+    (added,) = [job for job in queue.jobs() if "added by hand (AmoebaNet)" in job.reason]
+    assert added.rank == 1 and added.state == "queued"
     assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
     assert capsys.readouterr().out.count(" queued ") == 4
     for argv, message in (
@@ -278,6 +287,17 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
     ):
         code, _, error = said(*argv)
         assert code == 2 and message in error and len(error.strip().splitlines()) == 1
+
+
+def test_an_event_that_cannot_be_read_is_told(tmp_path, capsys):
+    queue = opened(tmp_path)
+    name = sorted(os.listdir(tmp_path / "queue-events"))[0]
+    (tmp_path / "queue-events" / name).write_text("{")
+    for argv in (["queue", str(tmp_path)], ["retrain", str(tmp_path), "--dry-run"]):
+        assert main(argv) == 0
+        text = capsys.readouterr().out
+        assert text.count(" queued ") == len(queue.jobs()) and text.count("left out a broken event: ") == 1
+        assert f"left out a broken event: {name}: Expecting property name" in text
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +322,7 @@ def bucket():
 
 def test_the_queue_in_an_object_store(bucket):
     queue, counts = opened(bucket), Counter()
-    poor = queue.jobs()[2]["job_id"]
+    poor = queue.jobs()[2].job_id
     leases = [open_lease(bucket, OPTIONS) for _ in range(2)]
     leases[1].settle = 0
     refused = []

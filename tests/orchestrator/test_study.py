@@ -267,13 +267,13 @@ def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, t
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
     study, store = open_study(str(root))
-    done = [job["job_id"] for job in RetrainQueue(study, store).jobs()]
+    done = [job.job_id for job in RetrainQueue(study, store).jobs()]
     wide = dataclasses.replace(study, selection=SelectionConfig(top=3))
-    states = {job["job_id"]: job["state"] for job in RetrainQueue(wide, store).update()}
+    states = {job.job_id: job.state for job in RetrainQueue(wide, store).update()}
     assert {states[job] for job in done} == {"done"}
     assert {state for job, state in states.items() if job not in done} == {"queued"}
     jobs = RetrainQueue(study, store).update()
-    assert [job["state"] for job in jobs] == ["done"] * len(done) + ["dropped"] * (len(jobs) - len(done))
+    assert [job.state for job in jobs] == ["done"] * len(done) + ["dropped"] * (len(jobs) - len(done))
 
 
 def forget(root, kind):
@@ -290,9 +290,9 @@ def test_a_retraining_that_was_interrupted_goes_on_as_the_same_attempt(finished,
     job = RetrainQueue(study, store).jobs()[-1]
     forget(root, "done")
     assert RetrainQueue(study, store).waiting() == []  # its result had been stored: only the state was late
-    (root / "retrains" / f"{job['job_id']}.parquet").unlink()
+    (root / "retrains" / f"{job.job_id}.parquet").unlink()
     forget(root, "done")
-    assert [(job["stage"], job["state"]) for job in RetrainQueue(study, store).waiting()] == [("final", "running")]
+    assert [(job.stage, job.state) for job in RetrainQueue(study, store).waiting()] == [("final", "running")]
     work_queue(study, store, options=LOCAL, say=lambda text: None)
     assert rows(root, "retrains") == rows(finished, "retrains") and rows(root, "queue") == rows(finished, "queue")
 

@@ -15,16 +15,17 @@ import ray.train
 import torch
 
 from cluster.connect import TrialResources
-from orchestrator import retraining, training
+from orchestrator import retraining
+from orchestrator import team as team_module
 from orchestrator.cli import main
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue import RetrainQueue
 from orchestrator.storage import create_or_open
-from orchestrator.training import Team, jobs_at_once, make_team
+from orchestrator.team import Team, jobs_at_once, make_team
 from pcdarts import presets
+from pcdarts.folder_batches import FolderBatches
 from pcdarts.genotype import PUBLISHED
-from pcdarts.imagenet import FolderBatches
 from pcdarts.retrain import retrain
 from tests.pcdarts.test_distributed import TOLERANCE, folder_tree
 
@@ -55,7 +56,7 @@ def in_double_precision(killed="", started=""):
     It does so in its second epoch, after it has trained on one of three batches.
     """
 
-    def work(job, work=training._work):
+    def work(job, work=team_module._work):
         rank, whole_epoch, epochs = torch.distributed.get_rank(), FolderBatches.epoch, []
 
         def epoch(self, batch_size, generator):
@@ -74,7 +75,7 @@ def in_double_precision(killed="", started=""):
         work(job)
 
     def trial(spec, team=None, shared=None):
-        training._work = work
+        team_module._work = work
         if team is None:
             torch.set_default_dtype(torch.float64)
         retraining.retrain_trial(spec, team, shared)
@@ -144,7 +145,7 @@ def options(**values):
 
 def test_teams(monkeypatch):
     one = TrialResources(cpus=1)
-    monkeypatch.setattr(training, "slots", lambda wanted: 5)
+    monkeypatch.setattr(team_module, "slots", lambda wanted: 5)
     assert make_team(one, options()) is None
     team = make_team(one, options(workers=2, max_failures=7))
     assert team == Team(workers=2, least=2, resources=one, max_failures=7)
@@ -155,7 +156,7 @@ def test_teams(monkeypatch):
 
 
 def test_workers_without_room_are_refused_with_numbers(monkeypatch):
-    monkeypatch.setattr(training, "slots", lambda wanted: 3)
+    monkeypatch.setattr(team_module, "slots", lambda wanted: 3)
     eight = TrialResources(cpus=8, gpus=1.0)
     with pytest.raises(ValueError, match="4 workers want 8 CPUs and 1 GPUs each, but the nodes have room for 3 of"):
         make_team(eight, options(workers=4))
@@ -179,10 +180,10 @@ def test_impossible_numbers_of_workers(values, rule):
 
 
 def test_a_definite_error_ends_the_run_and_is_told_as_it_was():
-    callback = training._EndAtDefiniteErrors()
+    callback = team_module._EndAtDefiniteErrors()
     callback.after_exception(None, {0: RuntimeError("Connection closed by peer"), 1: OSError()})
     with pytest.raises(FloatingPointError):
         callback.after_exception(None, {0: RuntimeError(), 1: FloatingPointError("loss is nan")})
     error, lost = ValueError("no data"), ray.train.ControllerError(RuntimeError())
-    assert training._cause(ray.train.ControllerError(ray.train.ControllerError(error))) is error
-    assert training._cause(lost) is lost
+    assert team_module._cause(ray.train.ControllerError(ray.train.ControllerError(error))) is error
+    assert team_module._cause(lost) is lost
