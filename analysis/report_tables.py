@@ -277,7 +277,7 @@ def _settings_row(s: SettingSummary, letter: str, agreement: Agreement | None) -
         Number(f"{number(a.q1)} to {number(a.q3)}" if a.n else MISSING, a.q1, a.q3),
         number(a.iqm),
         number(a.minimum),
-        MISSING if s.worst_seed is None else str(s.worst_seed),
+        MISSING if s.worst_seed is None or a.std == 0 else str(s.worst_seed),
         number(a.maximum),
         str(s.distinct_cells),
         _pair(measures[0], measures[1]),

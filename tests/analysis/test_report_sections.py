@@ -99,6 +99,14 @@ def test_the_profile_is_the_share_of_runs_above_a_score():
     assert figure.table.rows[0] == ("k=4", "0.83", "0.67", "0.50", "0.33", "0.17", "0.00")
 
 
+def test_equal_values_have_no_worst_seed_and_one_score_in_the_profile():
+    searches = frame(*(search_row(4, seed, 80.0) for seed in range(3)))
+    summaries = summarize_settings(searches)
+    table = report_tables.settings_table(summaries)
+    assert table.rows[0][table.headings.index("worst seed")] == "–"
+    assert report_figures.profile_figure(searches, summaries).table.headings == ("setting", "above 80.00 %")
+
+
 def test_costs_are_gpu_days_where_there_was_a_gpu():
     searches = frame(*(search_row(4, seed, 80.0) | {"gpu_days": 0.5} for seed in range(2)))
     assert report_figures.cost_figure(searches, summarize_settings(searches)).table.headings[2] == "GPU-days"
