@@ -17,6 +17,9 @@ from analysis.statistics import WITH_RESULT, natural_key
 
 FEWEST_SETTINGS, FEWEST_SEEDS = 3, 5
 """What a critical difference needs."""
+FEWEST_TO_RESAMPLE = 5
+"""Values on either side that an interval of the probability of improvement needs: of 2, 3 and 4 it would hold the
+probability in 66, 79 and 93 % of the cases where settings are equal, and in fewer where they are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +73,8 @@ def probability_of_improvement(
 
     The Mann-Whitney statistic over all pairs (n, m), as in Agarwal et al., 2021; percentile bootstrap, the two
     resampled apart, or where both have more than MANY values the normal interval of DeLong et al.: Comparing the Areas
-    under Two or More Correlated ROC Curves, 1988.  NaN without values; no interval where either has fewer than two.
-    Where every value of the first beats every one of the second, each resample does too, and the interval [1, 1] says
-    no more than that.
+    under Two or More Correlated ROC Curves, 1988.  NaN without values; no interval where either has fewer than
+    FEWEST_TO_RESAMPLE, and none where all pairs end alike: each resample would too, and [1, 1] would claim certainty.
     """
     a, b = finite(first), finite(second)
     if not len(a) or not len(b):
@@ -81,7 +83,7 @@ def probability_of_improvement(
         return _many_pairs(a, b)
     wins = (np.sign(a[:, None] - b[None, :]) + 1) / 2  # (n, m): 1, 0.5 or 0
     value = float(wins.mean())
-    if min(wins.shape) < 2:
+    if min(wins.shape) < FEWEST_TO_RESAMPLE or wins.min() == wins.max():
         return Estimate(value=value, low=math.nan, high=math.nan)
     drawn_a, drawn_b = (generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n for n in wins.shape)
     low, high = np.quantile(((drawn_a @ wins) * drawn_b).sum(axis=1), LEVEL)
@@ -210,6 +212,8 @@ def _many_pairs(a: Floats, b: Floats) -> Estimate:
     beating = 1 - (np.searchsorted(a, b, "left") + np.searchsorted(a, b, "right")) / (2 * len(a))
     value = min(1.0, float(beaten.mean()))  # a mean of ones may round up
     half = 1.959964 * math.sqrt(beaten.var(ddof=1) / len(a) + beating.var(ddof=1) / len(b))
+    if half == 0:
+        return Estimate(value=value, low=math.nan, high=math.nan)
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half))
 
 

@@ -42,9 +42,9 @@ class Summary:
     iqm: float
     """Interquartile mean: mean without the n // 4 smallest and the n // 4 largest values."""
     low: float
-    """Lower end of the 95 % interval of the mean; NaN below two values."""
+    """Lower end of the 95 % interval of the mean; NaN below two values, and where all are equal."""
     high: float
-    """Upper end of the 95 % interval of the mean; NaN below two values."""
+    """Upper end of the 95 % interval of the mean; NaN below two values, and where all are equal."""
     method: str
     """How the interval was made, and how far to trust it."""
 
@@ -88,8 +88,8 @@ class SettingSummary:
 def summarize(values: Iterable[float | None], generator: np.random.Generator | None = None) -> Summary:
     """Summary of values of shape (n,); missing ones are left out, no values give n = 0 and NaN.
 
-    The interval is a BCa bootstrap of the mean (Efron: Better Bootstrap Confidence Intervals,
-    1987); `Summary.method` says where it is not.  Without a generator the same values give the same interval.
+    The interval is Student's t or, of 20 to 500 values, a BCa bootstrap of the mean (Efron: Better Bootstrap Confidence
+    Intervals, 1987), as `Summary.method` says.  Without a generator the same values give the same interval.
     """
     numbers = finite(values)
     n = len(numbers)
