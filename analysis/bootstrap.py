@@ -91,14 +91,8 @@ def stratified_bootstrap(
     """The mean of the values of several settings pooled, with its 95 % percentile interval.
 
         Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
-    <<<<<<< HEAD
-        seeds of a setting is fixed and only their luck varies.  A setting with one value adds none of its uncertainty.  NaN
-        where no setting has a value; no interval below FEWEST_TO_RESAMPLE values together.
-    =======
-        seeds of a setting is fixed and only their luck varies.  `statistic` maps (..., n) to (...): `mean` or
-        `interquartile_mean`.  NaN where no setting has a value; no interval where one has fewer than FEWEST_TO_RESAMPLE:
-        resamples of few values vary too little, and those of a single one not at all.
-    >>>>>>> f0ad23de19c779997a7649c621a004086adcc97a
+    seeds of a setting is fixed and only their luck varies.  NaN where no setting has a value; no interval where one has
+    fewer than FEWEST_TO_RESAMPLE: resamples of few values vary too little, and those of a single one not at all.
     """
     strata = [numbers for numbers in map(finite, groups) if len(numbers)]
     if not strata:
