@@ -170,6 +170,13 @@ class StudyConfig:
             if before.get(name) != after.get(name)
         ]
 
+    def extends(self, before: "StudyConfig") -> bool:
+        """Whether this study is an earlier one with more searches, so that all that was found stays as it is."""
+        changed = {text.partition(".")[0] for text in before.differences(self)}
+        settings = {search.search_id: self.setting(search) for search in self.searches()}
+        kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
+        return changed <= {"sweep", "seeds"} and kept
+
     def _flat(self) -> dict[str, str]:
         fixed = {name: value for name, value in identity(self.search).items() if name not in self.sweep}
         parts = {
