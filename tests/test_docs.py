@@ -4,9 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from analysis.tables import column_reference
 from orchestrator.presets import STUDIES
+from pcdarts.genotype import PUBLISHED
+from pcdarts.network import CellNetwork
+from pcdarts.official import network_to_official
+from tests.analysis.synthetic import write_study
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,3 +30,32 @@ def test_links_and_pictures_exist(page):
 def test_the_readme_names_every_preset():
     table = (ROOT / "README.md").read_text()
     assert all(f"| `{name}` |" in table for name in STUDIES)
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/(\w+\.md)\)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in PAGES} - {"README.md"}
+
+
+def test_the_snippets_on_tables_run_on_a_study_where_nothing_failed(tmp_path, monkeypatch):
+    write_study(str(tmp_path / "studies" / "demo"))
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets("tables.md", without="s3://")
+    assert names["by_seed"].shape == (3, 3) and names["alphas"].shape == (10, 14, 8)
+
+
+def test_the_snippet_on_official_checkpoints_runs(tmp_path, monkeypatch):
+    network = CellNetwork(PUBLISHED["PC_DARTS_cifar"], channels=4, layers=3, classes=10, auxiliary=False)
+    torch.save(network_to_official(network), tmp_path / "weights.pt")
+    monkeypatch.chdir(tmp_path)
+    weights = run_snippets("networks.md")["network"].state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+
+
+def run_snippets(page, without=None):
+    """The names that the Python blocks of a page leave behind."""
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+        if without is None or without not in block:
+            exec(block, names)
+    return names
