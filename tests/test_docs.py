@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import torch
 
 from analysis.tables import column_reference
 from orchestrator.presets import STUDIES
+from orchestrator.study import run_study
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
 from pcdarts.official import network_to_official
@@ -50,6 +52,16 @@ def test_the_snippet_on_official_checkpoints_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = run_snippets("networks.md")["network"].state_dict()
     assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+
+
+def test_the_snippets_on_extending_run(tmp_path, monkeypatch, capsys):
+    """All but the Ray cluster: a call that does not fit `run_study` fails."""
+    called = create_autospec(run_study, side_effect=lambda study, root, **_: len(write_study(root).broken))
+    monkeypatch.setattr("orchestrator.study.run_study", called)
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets("extending.md")
+    assert called.call_args.args[0].name == "mine" and names["failed"] == 0
+    assert names["seen"] and names["trained"].test_accuracy >= 0
 
 
 def run_snippets(page, without=None):
