@@ -1,11 +1,13 @@
 """The docs say what the code does."""
 
 import re
+import tomllib
 from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
 import torch
+import yaml
 
 from analysis.tables import column_reference
 from orchestrator.presets import STUDIES
@@ -16,7 +18,7 @@ from pcdarts.official import network_to_official
 from tests.analysis.synthetic import write_study
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_column_reference_is_current():
@@ -36,7 +38,7 @@ def test_the_readme_names_every_preset():
 
 def test_every_page_is_linked_from_the_readme():
     linked = set(re.findall(r"\]\(docs/(\w+\.md)\)", (ROOT / "README.md").read_text()))
-    assert linked == {page.name for page in PAGES} - {"README.md"}
+    assert linked == {page.name for page in PAGES} - {"README.md", "CONTRIBUTING.md"}
 
 
 def test_the_snippets_on_tables_run_on_a_study_where_nothing_failed(tmp_path, monkeypatch):
@@ -71,3 +73,19 @@ def run_snippets(page, without=None):
         if without is None or without not in block:
             exec(block, names)
     return names
+
+
+def test_every_package_ships_its_types():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    shipped = {name for name, files in settings["setuptools"]["package-data"].items() if "py.typed" in files}
+    assert shipped == set(settings["mypy"]["packages"])
+    assert all((ROOT / name / "py.typed").exists() for name in shipped)
+
+
+def test_the_citation_is_of_this_version_and_prefers_the_journal_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert citation["preferred-citation"]["doi"] == "10.1109/TPAMI.2021.3059510"
+    papers = [citation["preferred-citation"], *citation["references"]]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert all(f"*{paper['title']}*" in readme for paper in papers)
