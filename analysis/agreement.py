@@ -1,4 +1,4 @@
-"""How far the seeds of a setting agree: on their cells, on alpha, and on which searches are the good ones.
+"""How far the seeds of a setting agree on their cells.
 
 A cell is compared as its set of (target node, input node, operation).  Node numbers are names that a search gives: the
 variants "up to isomorphism" match the intermediate nodes as well as they can be matched.
@@ -14,29 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.bootstrap import LEVEL, RESAMPLES, Estimate
+from analysis.bootstrap import Floats
 from pcdarts.genotype import INPUTS, Genotype
 
 CellType = Literal["normal", "reduce"]
 Triple = tuple[int, int, str]
-Floats = NDArray[np.float64]
 
 NOT_KEPT = "not kept"
 """Category of an edge that a cell does not have."""
-FEWEST_TO_CORRELATE = 5
-"""Fewer pairs give a rank correlation without a usable interval: it is -1 to 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgeAgreement:
-    """Agreement of several cells on every edge."""
-
-    kappa: float
-    """Fleiss' kappa over the edges: 1 full agreement, 0 what chance gives; NaN below two cells."""
-    edges: tuple[tuple[int, int], ...]
-    """(target, input) of every possible edge, in the order of the rows of alpha: 14 for four nodes."""
-    agreement: tuple[float, ...]
-    """Share of the pairs of cells that agree on this edge, operation or not kept; 0 to 1, NaN below two cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +85,8 @@ def summarize_agreement(genotypes: Sequence[Genotype]) -> Agreement:
         similarity_reduce=mean_similarity(genotypes, "reduce"),
         isomorphic_similarity_normal=mean_similarity(genotypes, "normal", up_to_isomorphism=True),
         isomorphic_similarity_reduce=mean_similarity(genotypes, "reduce", up_to_isomorphism=True),
-        kappa_normal=edge_agreement(genotypes, "normal").kappa,
-        kappa_reduce=edge_agreement(genotypes, "reduce").kappa,
+        kappa_normal=edge_kappa(genotypes, "normal"),
+        kappa_reduce=edge_kappa(genotypes, "reduce"),
     )
 
 
@@ -111,18 +96,13 @@ def triples(genotype: Genotype, cell: CellType) -> frozenset[Triple]:
     return frozenset((place // 2 + INPUTS, source, operation) for place, (operation, source) in enumerate(pairs))
 
 
-def similarity(a: Genotype, b: Genotype, cell: CellType, *, up_to_isomorphism: bool = False) -> float:
-    """Dice coefficient of the two sets of triples, 2 |A and B| / (|A| + |B|), 0 to 1.
+def similarity_matrix(genotypes: Sequence[Genotype], cell: CellType, *, up_to_isomorphism: bool = False) -> Floats:
+    """Dice coefficients of all pairs' sets of triples, 2 |A and B| / (|A| + |B|), (n, n): symmetric, 1 on the diagonal.
 
     For cells of eight different operations: the shared ones of eight.  1 only for equal cells.  Up to isomorphism: the
-    largest value over all ways to renumber the intermediate nodes of b, the inputs staying what they are; 1 for
-    isomorphic cells.  Which nodes are concatenated is not compared.
+    largest value over all ways to renumber the intermediate nodes of one cell, the inputs staying what they are; 1 for
+    isomorphic cells.  Which nodes are concatenated is not compared.  Memory and time grow with n squared.
     """
-    return float(similarity_matrix([a, b], cell, up_to_isomorphism=up_to_isomorphism)[0, 1])
-
-
-def similarity_matrix(genotypes: Sequence[Genotype], cell: CellType, *, up_to_isomorphism: bool = False) -> Floats:
-    """Similarities of all pairs, (n, n): symmetric, 1 on the diagonal.  Memory and time grow with n squared."""
     sets = [triples(genotype, cell) for genotype in genotypes]
     places = {triple: place for place, triple in enumerate(sorted(frozenset().union(*sets)))}
     sizes = np.array([len(each) for each in sets], dtype=float)
@@ -153,26 +133,25 @@ def distinct_cells(genotypes: Iterable[Genotype]) -> int:
     return len({genotype.digest for genotype in set(genotypes)})
 
 
-def edge_agreement(genotypes: Sequence[Genotype], cell: CellType) -> EdgeAgreement:
+def edge_kappa(genotypes: Sequence[Genotype], cell: CellType) -> float:
     """Fleiss' kappa (1971) of several cells: edges are the subjects, cells the raters, operations the categories.
 
-    A further category is NOT_KEPT.  Two operations on one edge count as a category of their own.  Kappa is 1 where all
-    cells agree on all edges, even if there is a single category and chance gives the same.  Raises ValueError for cells
-    of different sizes.
+    A further category is NOT_KEPT.  Two operations on one edge count as a category of their own.  Kappa is 0 where the
+    cells agree as chance has them, and 1 where all agree on all edges, even if there is a single category and chance
+    gives the same; NaN below two cells.  Raises ValueError for cells of different sizes.
     """
     nodes = _node_count(genotypes, cell)
-    edges = tuple((target, source) for target in range(INPUTS, INPUTS + nodes) for source in range(target))
+    edges = [(target, source) for target in range(INPUTS, INPUTS + nodes) for source in range(target)]
     n = len(genotypes)
     if n < 2:
-        return EdgeAgreement(kappa=math.nan, edges=edges, agreement=(math.nan,) * len(edges))
+        return math.nan
     kept = [_operations_by_edge(genotype, cell) for genotype in genotypes]
     counts = [Counter(" + ".join(sorted(operations.get(edge, (NOT_KEPT,)))) for operations in kept) for edge in edges]
     agreement = [sum(count * (count - 1) for count in counted.values()) / (n * (n - 1)) for counted in counts]
     totals: Counter[str] = sum(counts, Counter())
     chance = sum((total / (n * len(edges))) ** 2 for total in totals.values())
     observed = sum(agreement) / len(edges)
-    kappa = 1.0 if observed == 1 else (observed - chance) / (1 - chance)
-    return EdgeAgreement(kappa=kappa, edges=edges, agreement=tuple(agreement))
+    return 1.0 if observed == 1 else (observed - chance) / (1 - chance)
 
 
 def consensus(genotypes: Sequence[Genotype]) -> Consensus:
@@ -193,66 +172,6 @@ def consensus(genotypes: Sequence[Genotype]) -> Consensus:
         reduce_concat,
     )
     return Consensus(n=len(genotypes), genotype=genotype, normal=normal, reduce=reduce)
-
-
-def alpha_rank_correlation(alphas: Floats) -> float:
-    """Mean Kendall tau-b of the operations' order in alpha (seeds, edges, operations), over edges and pairs of seeds.
-
-    Alpha may be raw or after the softmax: only its order counts.  An edge whose alphas are all equal or hold NaN in a
-    seed has no order there: its pairs are left out.  NaN where no pair is left, as below two seeds.
-    """
-    if alphas.ndim != 3:
-        raise ValueError(f"alphas have the shape {alphas.shape}, but must be (seeds, edges, operations)")
-    first, second = np.triu_indices(alphas.shape[2], k=1)
-    order = np.sign(alphas[:, :, first] - alphas[:, :, second]).transpose(
-        1, 0, 2
-    )  # (edges, seeds, pairs of operations)
-    untied = (order**2).sum(axis=2)  # NaN where alpha holds NaN
-    with np.errstate(invalid="ignore", divide="ignore"):
-        tau = order @ order.transpose(0, 2, 1) / np.sqrt(untied[:, :, None] * untied[:, None, :])
-    pairs = tau[:, *np.triu_indices(alphas.shape[0], k=1)]
-    pairs = pairs[np.isfinite(pairs)]
-    return float(pairs.mean()) if pairs.size else math.nan
-
-
-def rank_correlation(
-    search: Sequence[float | None], retrained: Sequence[float | None], generator: np.random.Generator
-) -> Estimate:
-    """Spearman correlation of search and retrained accuracies, (n,) each and paired, with its 95 % interval.
-
-    Pairs with a missing value are left out.  Percentile bootstrap over the pairs; resamples of a single value, which
-    have no ranks, are left out.  NaN below two pairs or where one side is constant; the interval is -1 to 1, which says
-    nothing, below FEWEST_TO_CORRELATE pairs.  In a perfect order every resample is in order too: [1, 1] then says no
-    more than that.  Raises ValueError for sequences of different lengths.
-    """
-    if len(search) != len(retrained):
-        raise ValueError(f"there are {len(search)} search and {len(retrained)} retrained values; give them in pairs")
-    pairs = np.array([[math.nan if v is None else v for v in side] for side in (search, retrained)], dtype=float)
-    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
-    n = pairs.shape[1]
-    if n < 2:
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
-    value = float(_spearman(pairs[:, None, :])[0])
-    if math.isnan(value):
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
-    if n < FEWEST_TO_CORRELATE:
-        return Estimate(value=value, low=-1.0, high=1.0)
-    pairs = pairs[:, np.lexsort(pairs)]  # the result does not depend on the order of the searches
-    drawn = _spearman(pairs[:, generator.integers(n, size=(RESAMPLES, n))])
-    low, high = np.quantile(drawn[np.isfinite(drawn)], LEVEL)
-    return Estimate(value=value, low=float(low), high=float(high))
-
-
-def _spearman(pairs: Floats) -> Floats:
-    """Correlation of the ranks of (2, resamples, n) along the last axis, (resamples,); NaN where a side is constant."""
-    from scipy import stats
-
-    ranks = stats.rankdata(pairs, axis=-1)
-    ranks = ranks - ranks.mean(axis=-1, keepdims=True)
-    x, y = ranks
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = (x * y).sum(axis=-1) / np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
-    return np.asarray(np.clip(correlation, -1, 1))
 
 
 def _renumbered(members: NDArray[np.float32], places: dict[Triple, int], new: dict[int, int]) -> NDArray[np.float32]:

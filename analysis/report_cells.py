@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from analysis import cells
 from analysis.agreement import Agreement, CellType, Consensus, consensus, similarity_matrix, summarize_agreement
+from analysis.cell_layout import layout
 from analysis.figures import Row, heat_map
 from analysis.page import Card, Figure, Table
 from analysis.report_text import number, parsed, records
@@ -159,9 +160,9 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
     for cell, name in TYPES:
         pairs, concat = getattr(found.genotype, cell), getattr(found.genotype, f"{cell}_concat")
         kept = found.normal if cell == "normal" else found.reduce
-        layout = cells.layout(pairs, concat)
+        placed = layout(pairs, concat)
         shares = [(edge.edge_share, edge.operation_share) for edge in kept]
-        svg = cells.draw(layout, f"Consensus of the seeds of {cells_of.setting}, {name.lower()}", shares)
+        svg = cells.draw(placed, f"Consensus of the seeds of {cells_of.setting}, {name.lower()}", shares)
         figures.append(Figure(caption=name, svg=Markup(svg), table=_consensus_table(found, cell, name)))
     return Card(
         title=f"Consensus cell of the {found.n} seeds of {cells_of.setting}",
@@ -209,8 +210,8 @@ def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> Card:
         problem = str(error)
     else:
         for cell, kind in TYPES:
-            layout = cells.layout(getattr(genotype, cell), getattr(genotype, f"{cell}_concat"))
-            figures.append(Figure(caption=kind, svg=Markup(cells.draw(layout, f"{kind} of {row['genotype_digest']}"))))
+            placed = layout(getattr(genotype, cell), getattr(genotype, f"{cell}_concat"))
+            figures.append(Figure(caption=kind, svg=Markup(cells.draw(placed, f"{kind} of {row['genotype_digest']}"))))
     return Card(
         title=f"{name}: {row['genotype_digest']}",
         facts=tuple(facts),

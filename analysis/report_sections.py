@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from analysis import (
-    cells,
     report_cells,
     report_epochs,
     report_figures,
@@ -15,9 +14,10 @@ from analysis import (
     report_tables,
     report_text,
 )
-from analysis.agreement import alpha_rank_correlation
 from analysis.bootstrap import stratified_bootstrap
+from analysis.cell_layout import KINDS
 from analysis.comparison import compare_settings, critical_difference
+from analysis.correlation import alpha_rank_correlation
 from analysis.figures import MAX_DOTS
 from analysis.page import Block, Figure, Legend, Section, Text
 from analysis.report_cells import SettingCells
@@ -25,7 +25,7 @@ from analysis.report_text import number, records
 from analysis.statistics import WITH_RESULT, final_jobs, rank_searches
 from analysis.study_data import StudyData
 
-KINDS = tuple((name, f"var(--cell-{kind})") for kind, name in cells.KINDS.items())
+LEGEND = tuple((name, f"var(--cell-{kind})") for kind, name in KINDS.items())
 """Names and CSS colours of the kinds of operations, as a legend."""
 MAX_PAIRED = 5
 """Settings that are compared in all pairs; of more, each with the best."""
@@ -167,7 +167,7 @@ def _rates(data: StudyData) -> Section:
 
 def _cells(data: StudyData) -> Section:
     cards = report_cells.cell_cards(data.searches, data.queue)
-    blocks: list[Block] = [Legend(entries=KINDS), *cards] if cards else [Text(text="No cell has been found yet.")]
+    blocks: list[Block] = [Legend(entries=LEGEND), *cards] if cards else [Text(text="No cell has been found yet.")]
     if len(cards) == report_cells.MAX_CARDS:
         text = f"At most {number(len(cards), 0)} cells are drawn; the tables below name all."
         blocks.append(Text(text=text, style="note"))
@@ -182,7 +182,7 @@ def _agreement(data: StudyData, found: list[SettingCells], architectures: pd.Dat
         best = next(cells_of for cells_of in found if len(cells_of.genotypes) > 1)
         blocks += report_cells.similarity_figures(best)
         card = report_cells.consensus_card(best)
-        blocks += [Legend(entries=KINDS), card] if card else []
+        blocks += [Legend(entries=LEGEND), card] if card else []
     return Section(id="agreement", title="Do the seeds agree?", short="Agreement", blocks=tuple(blocks))
 
 

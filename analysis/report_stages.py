@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pandas as pd
 
-from analysis.agreement import rank_correlation
 from analysis.bootstrap import Estimate
+from analysis.correlation import rank_correlation
 from analysis.page import Table
 from analysis.report_text import estimate, number, spread
 from analysis.statistics import final_jobs

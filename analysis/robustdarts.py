@@ -8,20 +8,21 @@ except for what the publication says of all its runs (`PUBLISHED`).  Accuracies 
 validation used the training transform: they are not comparable between drop-path values.
 """
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.robustdarts_checks import EPOCHS_PLANNED, compare_lists, report_repeated, why_broken
 from analysis.robustdarts_logs import (
     FILE,
     FOLDER,
     Log,
     LogEpoch,
     Problem,
+    Problems,
+    Run,
     job_folders,
-    list_meaning,
     read_eigenvalues,
     read_genotype,
     read_lists,
@@ -34,9 +35,6 @@ from pcdarts.genotype import Genotype
 
 STUDY = "robustdarts"
 """Name of the imported study, and of its parts: a new import replaces an earlier one."""
-
-EPOCHS_PLANNED = 50
-"""Epochs of all published runs."""
 
 SHOWN = 5
 """Problems of one kind in one file that are printed; all are counted."""
@@ -109,30 +107,6 @@ class ImportSummary:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """One seed of one job: where its files lie, and what their names say."""
-
-    folder: Path
-    name: str
-    seed: int
-    space: str
-    dataset: str
-    drop_path: float | None
-    weight_decay: float | None
-
-    @property
-    def search_id(self) -> str:
-        return f"{self.space}-{self.dataset}-{self.folder.name}-seed{self.seed}"
-
-    def path(self, kind: str) -> Path:
-        suffix = {"log": ".txt", "arch": ""}.get(kind, ".json")
-        return self.folder / f"{kind}_{self.seed}{suffix}"
-
-    def file(self, kind: str) -> str:
-        return f"{self.name}/{self.path(kind).name}"
-
-
 def import_logs(logs_dir: str, out_dir: str) -> ImportSummary:
     """Write the searches and epochs of all logs below `logs_dir` into the study folder `out_dir`.
 
@@ -159,7 +133,7 @@ def import_logs(logs_dir: str, out_dir: str) -> ImportSummary:
 
 def read_logs(root: Path) -> ImportSummary:
     """The rows and problems of all logs below a folder; nothing is written."""
-    problems: list[Problem] = []
+    problems = Problems()
     meanings: Counter[str] = Counter()
     runs = [run for folder in job_folders(root) for run in _runs(root, folder, problems)]
     swept = [name for name in ("space", "dataset") if len({getattr(run, name) for run in runs}) > 1]
@@ -171,7 +145,7 @@ def read_logs(root: Path) -> ImportSummary:
         )
         searches.append(search)
         epochs += rows
-    problems += _repeated(searches)
+    report_repeated(searches, problems)
     return ImportSummary(
         searches=tuple(SEARCHES.row(row) for row in searches),
         epochs=tuple(EPOCHS.row(row) for row in epochs),
@@ -180,7 +154,7 @@ def read_logs(root: Path) -> ImportSummary:
     )
 
 
-def _runs(root: Path, folder: Path, problems: list[Problem]) -> list[_Run]:
+def _runs(root: Path, folder: Path, problems: Problems) -> list[Run]:
     """The seeds of a job's folder.  Missing and unknown files are added to `problems`."""
     relative = folder.relative_to(root).as_posix()
     name = folder.name if relative == "." else relative
@@ -191,15 +165,14 @@ def _runs(root: Path, folder: Path, problems: list[Problem]) -> list[_Run]:
             kind, number = (text for text in match.groups() if text)
             found[kind].add(int(number))
         elif path.is_file():
-            detail = "left out"
-            problems.append(Problem(kind="unknown file", path=f"{name}/{path.name}", detail=detail))
+            problems.add("unknown file", f"{name}/{path.name}", "left out")
     named = FOLDER.fullmatch(folder.name)
     if not named:
         detail = "the folder's name does not say drop path, L2 and job, such as 0.0_0.0003-2516843"
-        problems.append(Problem(kind="contradiction", path=name, detail=detail))
+        problems.add("contradiction", name, detail)
     runs = []
     for seed in sorted(set().union(*found.values())):
-        run = _Run(
+        run = Run(
             folder=folder,
             name=name,
             seed=seed,
@@ -210,14 +183,12 @@ def _runs(root: Path, folder: Path, problems: list[Problem]) -> list[_Run]:
         )
         wanted = ["log", "errors", "arch", *(["derivatives"] if found["derivatives"] else [])]
         for kind in (kind for kind in wanted if seed not in found[kind]):
-            problems.append(Problem(kind="missing file", path=run.file(kind), detail="not there"))
+            problems.add("missing file", run.file(kind), "not there")
         runs.append(run)
     return runs
 
 
-def _read_run(
-    run: _Run, problems: list[Problem], meanings: Counter[str]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_run(run: Run, problems: Problems, meanings: Counter[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The row of a search and the rows of its epochs."""
     paths = {kind: run.path(kind) for kind in ("log", "errors", "arch", "derivatives")}
     log = read_log(paths["log"], run.file("log"), problems) if paths["log"].is_file() else Log()
@@ -230,14 +201,14 @@ def _read_run(
     )
     believed = [] if log.contradiction else log.epochs
     if lists is not None and believed:
-        _compare_lists(run, believed, lists, problems, meanings)
+        compare_lists(run, believed, lists, problems, meanings)
     beyond = sorted(set(eigenvalues) - {epoch.epoch for epoch in believed})
     if beyond:
         detail = f"eigenvalues of epochs {beyond} that the log does not have"
-        problems.append(Problem(kind="contradiction", path=run.file("derivatives"), detail=detail))
+        problems.add("contradiction", run.file("derivatives"), detail)
         eigenvalues = {epoch: value for epoch, value in eigenvalues.items() if epoch not in beyond}
     rows = [_epoch_row(run, epoch, lists, eigenvalues) for epoch in believed]
-    reason = _why_broken(run, log, lists, final)
+    reason = why_broken(run, log, lists, final)
     planned = len(lists["train_acc"]) if lists is not None and not reason else EPOCHS_PLANNED
     search = {
         **(PUBLISHED if believed else {"k": PUBLISHED["k"]}),  # another kind of log tells of another method
@@ -255,78 +226,15 @@ def _read_run(
     for name in ("dataset", "space"):
         if search[name] is None:
             detail = f"{name} {getattr(run, name)!r} is none that the tables know; the column is empty"
-            problems.append(Problem(kind="contradiction", path=run.name, detail=f"seed {run.seed}: {detail}"))
+            problems.add("contradiction", run.name, f"seed {run.seed}: {detail}")
     if reason:
-        problems.append(Problem(kind="failed search", path=f"{run.name} seed {run.seed}", detail=reason))
+        problems.add("failed search", f"{run.name} seed {run.seed}", reason)
     else:
         search |= _result(log, rows, final, eigenvalues)
     return search, rows
 
 
-def _compare_lists(
-    run: _Run, epochs: list[LogEpoch], lists: dict[str, list[float]], problems: list[Problem], meanings: Counter[str]
-) -> None:
-    """Find out what the lists hold, and empty the accuracies on which log and list disagree."""
-    for name, attribute in (("train_acc", "train_accuracy"), ("valid_acc", "valid_accuracy")):
-        logged = {e.epoch: value for e in epochs if (value := getattr(e, attribute)) is not None}
-        meaning, wrong = list_meaning(logged, lists[name])
-        meanings[meaning] += 1
-        for epoch in epochs:
-            if epoch.epoch in wrong:
-                setattr(epoch, attribute, None)
-        if wrong:
-            what = "neither accuracy nor error" if meaning == "unknown" else f"otherwise {meaning}"
-            detail = f"{name} ({what}) contradicts the log in epochs {wrong}; these accuracies are left empty"
-            problems.append(Problem(kind="contradiction", path=run.file("errors"), detail=detail))
-
-
-def _why_broken(run: _Run, log: Log, lists: dict[str, list[float]] | None, final: Genotype | None) -> str:
-    """Why a search is not completed; empty if it is."""
-    if log.contradiction:
-        return f"the log contradicts itself: {log.contradiction}"
-    reasons = []
-    last = log.epochs[-1] if log.epochs else None
-    not_finite = next((epoch.not_finite for epoch in log.epochs if epoch.not_finite), "")
-    if not_finite:
-        reasons.append(not_finite)
-    missing = [kind for kind in ("log", "errors", "arch") if not run.path(kind).is_file()]
-    if missing:
-        reasons.append(f"no {', '.join(run.path(kind).name for kind in missing)}")
-        reasons += [f"the log ends in epoch {last.epoch} of 0 to {EPOCHS_PLANNED - 1}"] if last else []
-    if run.path("log").is_file() and last is None:
-        reasons.append("the log has no epoch")
-    if run.path("errors").is_file() and lists is None:
-        reasons.append(f"{run.path('errors').name} cannot be read")
-    if run.path("arch").is_file() and final is None:
-        reasons.append(f"{run.path('arch').name} cannot be read")
-    if run.drop_path is None:
-        reasons.append("the folder's name does not tell the setting")
-    if last and lists is not None and final is not None:
-        reasons += _disagreements(run, last, lists, final)
-    return "; ".join(reasons)
-
-
-def _disagreements(run: _Run, last: LogEpoch, lists: dict[str, list[float]], final: Genotype) -> list[str]:
-    """On what the files of a search that ended disagree."""
-    reasons, n = [], len(lists["train_acc"])
-    if n != last.epoch + 1:
-        reasons.append(f"the log has {last.epoch + 1} epochs, but {run.path('errors').name} has {n}")
-    absent = [name for name in ("train_accuracy", "valid_accuracy", "genotype") if getattr(last, name) is None]
-    if absent:
-        reasons.append(f"the last epoch has no {', '.join(absent)} that log and lists agree on")
-    if last.genotype is not None and last.genotype != final:
-        reasons.append(f"{run.path('arch').name} is not the last genotype of the log")
-    if not all(math.isfinite(lists[name][-1]) for name in ("train_loss", "valid_loss") if lists[name]):
-        reasons.append("the last loss is not finite")
-    # Drop path grows linearly from 0 to the value that names the folder, and is not printed where that is 0.
-    if run.drop_path is not None and (last.drop_path or 0.0) != run.drop_path:
-        reasons.append(
-            f"the last drop path of the log is {last.drop_path or 0.0:g}, but the folder says {run.drop_path:g}"
-        )
-    return reasons
-
-
-def _known(run: _Run) -> dict[str, Any]:
+def _known(run: Run) -> dict[str, Any]:
     """The configuration as far as names of folders tell it."""
     choices = {column.name: column.choices for column in SEARCHES.columns}
     space = "darts" if run.space == "s5" else run.space
@@ -340,7 +248,7 @@ def _known(run: _Run) -> dict[str, Any]:
 
 
 def _epoch_row(
-    run: _Run, epoch: LogEpoch, lists: dict[str, list[float]] | None, eigenvalues: dict[int, float]
+    run: Run, epoch: LogEpoch, lists: dict[str, list[float]] | None, eigenvalues: dict[int, float]
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         "search_id": run.search_id,
@@ -392,13 +300,3 @@ def _result(
 def _setting(drop_path: float | None, weight_decay: float | None) -> list[str]:
     values = {"drop_path": drop_path, "weight_decay": weight_decay}
     return [f"{name}={'unknown' if value is None else value}" for name, value in values.items()]
-
-
-def _repeated(searches: list[dict[str, Any]]) -> list[Problem]:
-    """Seeds that completed a setting more than once: statistics over seeds count them more than once."""
-    completed = Counter((row["setting"], row["seed"]) for row in searches if row["status"] == "completed")
-    return [
-        Problem(kind="contradiction", path=setting, detail=f"seed {seed} completed {count} times; all are kept")
-        for (setting, seed), count in sorted(completed.items())
-        if count > 1
-    ]

@@ -44,6 +44,48 @@ class Problem:
     """What is wrong."""
 
 
+class Problems(list[Problem]):
+    """Collects what is wrong while files are read."""
+
+    def add(self, kind: str, path: str, detail: str) -> None:
+        """Add one problem; for its fields see `Problem`."""
+        self.append(Problem(kind=kind, path=path, detail=detail))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One seed of one job: where its files lie, and what their names say."""
+
+    folder: Path
+    """Folder of the job."""
+    name: str
+    """The folder, relative to the one that is imported."""
+    seed: int
+    """Seed, the number in the files' names."""
+    space: str
+    """Name of the folder of the search space."""
+    dataset: str
+    """Name of the folder of the data set."""
+    drop_path: float | None
+    """Drop-path probability of the last epoch; None where the folder's name does not say it."""
+    weight_decay: float | None
+    """L2 of the weights; None where the folder's name does not say it."""
+
+    @property
+    def search_id(self) -> str:
+        """Name of the search in the tables."""
+        return f"{self.space}-{self.dataset}-{self.folder.name}-seed{self.seed}"
+
+    def path(self, kind: str) -> Path:
+        """Where its log, errors, arch or derivatives file lies."""
+        suffix = {"log": ".txt", "arch": ""}.get(kind, ".json")
+        return self.folder / f"{kind}_{self.seed}{suffix}"
+
+    def file(self, kind: str) -> str:
+        """The same, relative to the folder that is imported."""
+        return f"{self.name}/{self.path(kind).name}"
+
+
 @dataclass(kw_only=True)
 class LogEpoch:
     """What a log says about one epoch; None where it says nothing."""
@@ -80,7 +122,7 @@ class Log:
     """Why the file as a whole cannot be believed; empty if it can."""
 
 
-def read_log(path: Path, name: str, problems: list[Problem]) -> Log:
+def read_log(path: Path, name: str, problems: Problems) -> Log:
     """Read log_N.txt; lines that cannot be read are added to `problems` and left out."""
     log = Log()
     for number, line in enumerate(_text(path).splitlines(), start=1):
@@ -89,13 +131,13 @@ def read_log(path: Path, name: str, problems: list[Problem]) -> Log:
         stamped = _STAMPED.fullmatch(line.strip())
         reason = _read_line(log, stamped[1], stamped[2]) if stamped else "no time stamp"
         if reason:
-            problems.append(Problem(kind="malformed line", path=name, detail=f"line {number}: {reason}"))
+            problems.add("malformed line", name, f"line {number}: {reason}")
     for before, after in zip(log.epochs, log.epochs[1:], strict=False):
         if after.epoch <= before.epoch and not log.contradiction:
             log.contradiction = f"epoch {after.epoch} follows epoch {before.epoch}"
         elif after.epoch > before.epoch + 1:
             detail = f"epochs {before.epoch + 1} to {after.epoch - 1} are not in the log"
-            problems.append(Problem(kind="malformed file", path=name, detail=detail))
+            problems.add("malformed file", name, detail)
     if log.epochs and log.epochs[0].epoch:
         log.contradiction = log.contradiction or f"the log starts at epoch {log.epochs[0].epoch}"
     return log
@@ -153,28 +195,28 @@ def _set_genotype(epoch: LogEpoch, text: str) -> str:
     return ""
 
 
-def read_genotype(path: Path, name: str, problems: list[Problem]) -> Genotype | None:
+def read_genotype(path: Path, name: str, problems: Problems) -> Genotype | None:
     """Read arch_N; None where it cannot be read."""
     try:
         return Genotype.parse(_text(path))
     except ValueError as error:
-        problems.append(Problem(kind="malformed file", path=name, detail=str(error)))
+        problems.add("malformed file", name, str(error))
         return None
 
 
-def read_lists(path: Path, name: str, problems: list[Problem]) -> dict[str, list[float]] | None:
+def read_lists(path: Path, name: str, problems: Problems) -> dict[str, list[float]] | None:
     """Read errors_N.json: the four lists, of equal length; None where they are not."""
     try:
         found = json.loads(_text(path))
         lists = {key: [float(value) for value in found[key]] for key in LISTS}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"no list {error}" if isinstance(error, KeyError) else str(error)
-        problems.append(Problem(kind="malformed file", path=name, detail=reason))
+        problems.add("malformed file", name, reason)
         return None
     lengths = {key: len(values) for key, values in lists.items()}
     if len(set(lengths.values())) > 1:
         text = ", ".join(f"{key} {length}" for key, length in lengths.items())
-        problems.append(Problem(kind="contradiction", path=name, detail=f"lists of different lengths: {text}"))
+        problems.add("contradiction", name, f"lists of different lengths: {text}")
         return None
     return lists
 
@@ -194,7 +236,7 @@ def list_meaning(logged: dict[int, float], listed: list[float]) -> tuple[str, li
     return meaning, sorted(set(distances) - agreeing)
 
 
-def read_eigenvalues(path: Path, name: str, problems: list[Problem]) -> dict[int, float]:
+def read_eigenvalues(path: Path, name: str, problems: Problems) -> dict[int, float]:
     """Largest algebraic eigenvalue of the Hessians in derivatives_N.json, by epoch.
 
     Lines that cannot be read are left out, and so is an epoch that has two different Hessians.
@@ -208,13 +250,13 @@ def read_eigenvalues(path: Path, name: str, problems: list[Problem]) -> dict[int
             epoch, value = _eigenvalue(json.loads(line))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            problems.append(Problem(kind="malformed line", path=name, detail=f"line {number}: {reason}"))
+            problems.add("malformed line", name, f"line {number}: {reason}")
             continue
         if found.setdefault(epoch, value) != value:
             contradicted.add(epoch)
     for epoch in sorted(contradicted):
         del found[epoch]
-        problems.append(Problem(kind="contradiction", path=name, detail=f"epoch {epoch} has two different Hessians"))
+        problems.add("contradiction", name, f"epoch {epoch} has two different Hessians")
     return dict(sorted(found.items()))
 
 

@@ -26,7 +26,8 @@ from analysis.records import (
     SearchSetting,
     SettingSeeds,
 )
-from pcdarts.config import RetrainConfig, SearchConfig, field_docs
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.fields import field_docs
 from pcdarts.results import EpochRecord, RetrainResult, SearchResult
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pcdarts.config import RetrainConfig, SearchConfig, at_least, check_types, digest, identity
+from pcdarts.config import RetrainConfig, SearchConfig, digest, identity
+from pcdarts.fields import at_least, check_types
 from pcdarts.presets import retrain_proxy
 
 Stage = Literal["proxy", "final"]

@@ -98,8 +98,9 @@ class RetrainQueue:
         """Queue the cells that the study's searches and proxies select now, and make the table `queue` anew.
 
         Jobs that were queued before keep their state; those that are selected no more and have not begun are dropped.
+        Jobs with other recipes than this configuration's are left alone.
         """
-        requests, events = self.requests.read(), self.events.read()
+        requests, events, asked_for = self.requests.read(), self.events.read(), self._asked_for()
         selected = self._selected()
         for job_id, wish in selected.items():
             if job_id not in requests:
@@ -109,14 +110,15 @@ class RetrainQueue:
                 self.events.append(job_id, "queued")
         for job_id, request in requests.items():
             waits = state_of(events.get(job_id, ())).state == "queued"
-            if waits and job_id not in selected and not request.by_hand:
+            if waits and job_id not in selected and job_id in asked_for and not request.by_hand:
                 self.events.append(job_id, "dropped", error=NOT_SELECTED)
         return self._show()
 
     def has_work(self, retry_failed: bool) -> bool:
         """Whether jobs wait, or would be queued; nothing is written."""
         wanted = ("queued", "running", "failed") if retry_failed else ("queued", "running")
-        return any(job.state in wanted for job in self.jobs()) or bool(self.unqueued())
+        asked_for = self._asked_for()
+        return any(job.state in wanted for job in self.jobs() if job.job_id in asked_for) or bool(self.unqueued())
 
     def unqueued(self) -> list[str]:
         """Ids of the jobs that `update` would queue for the first time.  Nothing is written."""
@@ -124,15 +126,17 @@ class RetrainQueue:
         return [job_id for job_id in self._selected() if job_id not in requests]
 
     def waiting(self) -> list[RetrainJob]:
-        """Jobs to work off.  One that is `running` while nobody works on the queue was interrupted: it goes on.
+        """Jobs to work off, by this configuration's recipes or added by hand.
 
-        If it was interrupted between its result and its event, the event is made up for.
+        One that is `running` while nobody works on the queue was interrupted: it goes on.  If it was interrupted
+        between its result and its event, the event is made up for.
         """
         for job_id in self.requests.read():
             state, result = self.state(job_id, look=False), self.result(job_id)
             if result and state.state != "done":
                 self.record(job_id, "done", attempt=result["attempt"])
-        return [job for job in self.update() if job.state in ("queued", "running")]
+        jobs, asked_for = self.update(), self._asked_for()
+        return [job for job in jobs if job.state in ("queued", "running") and job.job_id in asked_for]
 
     def state(self, job_id: str, look: bool = True) -> JobState:
         """The state of a job, after a look for new events unless told otherwise."""
@@ -231,6 +235,13 @@ class RetrainQueue:
             raise ValueError(f"job {matches[0]} is {state}, but must be {' or '.join(allowed)} for this")
         self.record(matches[0], kind, **content)
         return matches[0]
+
+    def _asked_for(self) -> set[str]:
+        """The jobs by this configuration's recipes, or added by hand, of all that were requested."""
+        recipes = [self.study.retrain, *(self.study.proxy.recipes() if self.study.proxy.top else ())]
+        digests = {digest(recipe) for recipe in recipes}
+        requests = self.requests.read()
+        return {j for j, request in requests.items() if request.by_hand or j.rpartition("-")[2] in digests}
 
     def _taken_off(self, job_id: str) -> bool:
         """Whether a job was dropped because it was not among the best, not by hand."""

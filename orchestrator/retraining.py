@@ -26,10 +26,10 @@ from orchestrator.sharing import SharedData, images_of, require_shared, share_da
 from orchestrator.storage import absolute, checkpoint
 from orchestrator.team import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from orchestrator.trials import TrialSpec, error_line, report, run_trials
+from pcdarts.device import limit_gpu_memory
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain
-from pcdarts.training import limit_gpu_memory
 
 PROGRESS_SECONDS = 30.0
 """Least time between two events that tell a job's progress."""

@@ -25,10 +25,10 @@ from orchestrator.storage import absolute, checkpoint
 from orchestrator.trials import TrialSpec, error_line, last_failure, report, run_trials
 from pcdarts.complexity import network_complexity
 from pcdarts.config import SearchConfig
+from pcdarts.device import limit_gpu_memory
 from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord
 from pcdarts.search import search
-from pcdarts.training import limit_gpu_memory
 
 KILLED = "running low on memory"
 """How Ray explains that it ended a process for its node's sake."""

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import SearchConfig
 from pcdarts.flags import Parser, add_fields, given
-from pcdarts.imagenet import search_split, write_split
+from pcdarts.imagenet_split import search_split, write_split
 from pcdarts.presets import SEARCHES
 from pcdarts.results import EpochRecord
 from pcdarts.search import search

@@ -4,16 +4,13 @@ Frozen dataclasses, checked when made; presets are functions.  A field's docstri
 and its description in the tables.
 """
 
-import ast
 import dataclasses
 import hashlib
-import inspect
 import json
-import textwrap
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
+from pcdarts.fields import at_least, check_types, require
 from pcdarts.spaces import SpaceName
 
 Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
@@ -146,42 +143,42 @@ class SearchConfig:
         at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1, validate_every=1)
         at_least(self, eigenvalue_batch=1, frozen_epochs=1, cutout=0, max_images=0, alpha_gradient_clip=0)
         at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0)
-        _require(
+        require(
             0 <= self.warmup_epochs < self.epochs,
             self,
             "warmup_epochs",
             f"at least 0 and less than epochs ({self.epochs}), or alpha is never trained",
         )
-        _require(
+        require(
             0 <= self.learning_rate_warmup_epochs < self.epochs,
             self,
             "learning_rate_warmup_epochs",
             f"at least 0 and less than epochs ({self.epochs})",
         )
-        _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
-        _require(
+        require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
+        require(
             self.stem == "cifar" or self.channels % 2 == 0, self, "channels", "even, as the imagenet stem halves them"
         )
         divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
-        _require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
-        _require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
+        require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
+        require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
         reference = "with the fast implementation; --implementation reference allows another"
-        _require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")
-        _require(self.implementation == "reference" or not self.compile, self, "compile", f"False {reference}")
-        _require(
+        require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")
+        require(self.implementation == "reference" or not self.compile, self, "compile", f"False {reference}")
+        require(
             not (self.cuda_graphs and (self.channel_sampling == "random" or self.space == "s4" or self.drop_path)),
             self,
             "cuda_graphs",
             "False with channel_sampling random, space s4 or drop_path, which draw on the CPU in every step",
         )
         for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
-            _require(getattr(self, name) > 0, self, name, "above 0")
-        _require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
+            require(getattr(self, name) > 0, self, name, "above 0")
+        require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
         for name in ("momentum", "drop_path"):
-            _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
-        _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
-        _require(self.eigenvalue_every >= 0, self, "eigenvalue_every", "at least 0, where 0 turns the measurement off")
-        _require(0 <= self.max_skip_connections <= 8, self, "max_skip_connections", "between 0 and 8")
+            require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
+        require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+        require(self.eigenvalue_every >= 0, self, "eigenvalue_every", "at least 0, where 0 turns the measurement off")
+        require(0 <= self.max_skip_connections <= 8, self, "max_skip_connections", "between 0 and 8")
 
     @property
     def search_id(self) -> str:
@@ -260,21 +257,21 @@ class RetrainConfig:
         check_types(self)
         at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1)
         at_least(self, weight_decay=0, auxiliary_weight=0, cutout=0, learning_rate_batch=0)
-        _require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
-        _require(self.channels % 2 == 0, self, "channels", "even, as reductions halve them")
-        _require(
+        require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
+        require(self.channels % 2 == 0, self, "channels", "even, as reductions halve them")
+        require(
             0 <= self.learning_rate_warmup_epochs < self.epochs,
             self,
             "learning_rate_warmup_epochs",
             f"at least 0 and less than epochs ({self.epochs})",
         )
         for name in ("learning_rate", "gradient_clip"):
-            _require(getattr(self, name) > 0, self, name, "above 0")
+            require(getattr(self, name) > 0, self, name, "above 0")
         for name in ("momentum", "drop_path", "label_smoothing", "ema_decay"):
-            _require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
-        _require(0 < self.validation_portion < 1, self, "validation_portion", "between 0 and 1")
-        _require(not (self.compile and self.checkpoint_activations), self, "compile", "False to checkpoint activations")
-        _require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+            require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
+        require(0 < self.validation_portion < 1, self, "validation_portion", "between 0 and 1")
+        require(not (self.compile and self.checkpoint_activations), self, "compile", "False to checkpoint activations")
+        require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
 
     @property
     def scaled_learning_rate(self) -> float:
@@ -305,50 +302,3 @@ def digest(*parts: Any) -> str:
     """8 hex digits over configurations and JSON values: equal for equal parts, whatever machine computes it."""
     plain = [identity(part) if dataclasses.is_dataclass(part) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def check_types(config: Any) -> None:
-    """Raise ValueError where a field of a dataclass holds a value of another type, or one that its Literal lacks."""
-    for field in dataclasses.fields(config):
-        value, kind = getattr(config, field.name), field.type
-        choices = getattr(kind, "__args__", None)
-        if choices is not None:
-            if value not in choices or type(value) not in {type(choice) for choice in choices}:
-                _require(False, config, field.name, f"one of {', '.join(map(str, choices))}")
-        elif kind is float:
-            _require(type(value) in (int, float) and abs(value) < float("inf"), config, field.name, "a finite number")
-            object.__setattr__(config, field.name, float(value))
-        else:
-            _require(type(value) is kind, config, field.name, f"of type {getattr(kind, '__name__', kind)}")
-
-
-def at_least(config: Any, **bounds: float) -> None:
-    """Raise ValueError where a field is below its bound."""
-    for name, least in bounds.items():
-        _require(getattr(config, name) >= least, config, name, f"at least {least:g}")
-
-
-def _require(holds: bool, config: Any, name: str, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} is {getattr(config, name)!r}, but must be {rule}")
-
-
-@cache
-def field_docs(cls: type) -> dict[str, str]:
-    """The docstring under every field of a dataclass and of its bases, on one line each."""
-    docs: dict[str, str] = {}
-    for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
-        (body,) = (
-            node.body
-            for node in ast.parse(textwrap.dedent(inspect.getsource(base))).body
-            if isinstance(node, ast.ClassDef)
-        )
-        for field, doc in zip(body, body[1:], strict=False):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and isinstance(doc, ast.Expr)
-                and isinstance(doc.value, ast.Constant)
-            ):
-                docs[field.target.id] = " ".join(str(doc.value.value).split())
-    return docs

@@ -6,13 +6,14 @@ any number of workers sees the same images.  Batch norm averages over the whole 
 order, that is, rounding.
 """
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from pcdarts.genotype import Genotype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,14 @@ class SharedGenerator(torch.Generator):
     workers: Workers = ALONE
     images: int = 0
     """Images in the whole batch; set it before every step."""
+
+    @classmethod
+    def of(cls, generator: torch.Generator, workers: Workers) -> "SharedGenerator":
+        """One that goes on where a generator is."""
+        shared = cls()
+        shared.set_state(generator.get_state())
+        shared.workers = workers
+        return shared
 
 
 def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
@@ -131,29 +140,8 @@ def share_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
-class Averager(nn.Module):
-    """A copy of a network whose weights and running statistics are an exponential moving average of the network's.
-
-    The decay ramps up, min(decay, (1 + n) / (10 + n)) in the n-th update, so that the first steps are soon forgotten.
-    """
-
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__()
-        self.decay, self.updates = decay, 0
-        self.network = copy.deepcopy(network, {id(getattr(network, "generator", None)): None}).requires_grad_(False)
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network's weights after a step."""
-        self.updates += 1
-        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for mine, other in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(other, share)
-            else:
-                mine.copy_(other)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of the averaged network."""
-        logits: Tensor = self.network(images)
-        return logits
+def leaves_inputs_unused(genotype: Genotype) -> bool:
+    """Whether a cell reads only one of its inputs: the layers before the other then get no gradient in some cell."""
+    cells = ((genotype.normal, genotype.normal_concat), (genotype.reduce, genotype.reduce_concat))
+    states = [{source for _, source in pairs} | set(concat) for pairs, concat in cells]
+    return any(not used >= set(range(2 + len(pairs) // 2)) for used, (pairs, _) in zip(states, cells, strict=True))

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from pcdarts.config import field_docs
+from pcdarts.fields import field_docs
 
 
 class Parser(argparse.ArgumentParser):

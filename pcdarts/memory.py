@@ -22,11 +22,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
+from pcdarts.device import GPU_CONTEXT
 from pcdarts.fast_supernet import make_supernet
 from pcdarts.sources import DATASETS, DatasetInfo
 from pcdarts.stability import alpha_gradient, alphas_of
 from pcdarts.supernet import Supernet
-from pcdarts.training import GPU_CONTEXT
 
 PROBES = (2, 4)
 """Images in the steps that are counted; batch norm wants more than one."""

@@ -21,24 +21,15 @@ from pcdarts.checkpoint import CheckpointFile
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, identity
 from pcdarts.data import ImageBatches, retrain_batches
-from pcdarts.distributed import ALONE, Averager, SharedGenerator, Workers, current_workers, share_batch_norm
+from pcdarts.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
+from pcdarts.distributed import ALONE, SharedGenerator, Workers, current_workers, leaves_inputs_unused, share_batch_norm
+from pcdarts.evaluation import Meter, Score, evaluate
 from pcdarts.genotype import Genotype
+from pcdarts.kept_weights import Averager, Best
 from pcdarts.network import CellNetwork
 from pcdarts.results import RetrainEpoch, RetrainResult
+from pcdarts.schedules import cosine_rate, linear_rate, set_learning_rate, warmup_rate
 from pcdarts.sources import Parts
-from pcdarts.training import (
-    Meter,
-    Score,
-    cosine_rate,
-    device_name,
-    evaluate,
-    linear_rate,
-    peak_memory_bytes,
-    prepare_device,
-    seeded_generator,
-    set_learning_rate,
-    warmup_rate,
-)
 
 
 def retrain(
@@ -89,7 +80,7 @@ class RetrainState:
         self.device = prepare_device(config.device, config.threads)
         self.generators = {name: seeded_generator(config.seed, name) for name in ("network", "train")}
         if workers.count > 1:
-            self.generators["network"] = _shared(self.generators["network"], workers)
+            self.generators["network"] = SharedGenerator.of(self.generators["network"], workers)
         self.train, self.valid, self.test = retrain_batches(config, self.device, workers=workers, data=data)
         self.top5 = self.train.classes > 5
         self.network = CellNetwork(
@@ -179,21 +170,6 @@ class RetrainState:
             self.ema_best = Best(**saved["ema"]["best"])
 
 
-@dataclasses.dataclass
-class Best:
-    """The weights with the best validation accuracy so far."""
-
-    epoch: int = -1
-    accuracy: float = -math.inf
-    weights: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-
-    def offer(self, epoch: int, accuracy: float, network: nn.Module) -> None:
-        """Take over the network's weights where they are better; the earlier of equal ones stay."""
-        if accuracy > self.accuracy:
-            self.epoch, self.accuracy = epoch, accuracy
-            self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-
-
 class _WithAuxiliary(nn.Module):
     """The pass of a training step as a module's forward, which DistributedDataParallel wants."""
 
@@ -203,20 +179,6 @@ class _WithAuxiliary(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.network.forward_with_auxiliary(images)
-
-
-def _shared(generator: torch.Generator, workers: Workers) -> SharedGenerator:
-    shared = SharedGenerator()
-    shared.set_state(generator.get_state())
-    shared.workers = workers
-    return shared
-
-
-def leaves_inputs_unused(genotype: Genotype) -> bool:
-    """Whether a cell reads only one of its inputs: the layers before the other then get no gradient in some cell."""
-    cells = ((genotype.normal, genotype.normal_concat), (genotype.reduce, genotype.reduce_concat))
-    states = [{source for _, source in pairs} | set(concat) for pairs, concat in cells]
-    return any(not used >= set(range(2 + len(pairs) // 2)) for used, (pairs, _) in zip(states, cells, strict=True))
 
 
 def _run_epoch(state: RetrainState, epoch: int) -> RetrainEpoch:

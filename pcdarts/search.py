@@ -22,27 +22,17 @@ from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.cuda_graphs import CapturedStep, Step
 from pcdarts.data import search_batches
+from pcdarts.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
+from pcdarts.evaluation import Clock, Meter, Score, evaluate
 from pcdarts.fast_supernet import make_supernet
 from pcdarts.genotype import Genotype
 from pcdarts.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.results import EpochRecord, SearchResult
+from pcdarts.schedules import cosine_rate, set_learning_rate, warmup_rate
 from pcdarts.sources import Parts
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.stability import stability_columns
 from pcdarts.supernet import derive_genotype
-from pcdarts.training import (
-    Clock,
-    Meter,
-    Score,
-    cosine_rate,
-    device_name,
-    evaluate,
-    peak_memory_bytes,
-    prepare_device,
-    seeded_generator,
-    set_learning_rate,
-    warmup_rate,
-)
 
 
 def search(

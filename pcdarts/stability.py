@@ -19,11 +19,12 @@ from torch.nn import functional
 
 from pcdarts.config import SearchConfig
 from pcdarts.data import ImageBatches
+from pcdarts.device import seeded_generator
+from pcdarts.evaluation import evaluate
 from pcdarts.genotype import Genotype
 from pcdarts.measures import Pairs, kept_edges
 from pcdarts.spaces import EDGES_INTO, SPACES
 from pcdarts.supernet import Mixtures, Supernet
-from pcdarts.training import evaluate, seeded_generator
 
 TOLERANCE = 0.1
 """Of the eigenvalue in a search: a residual below a tenth of it leaves an error of a percent or so, as the error falls

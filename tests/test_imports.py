@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIGHT = ("pcdarts.genotype", "pcdarts.config", "pcdarts.results", "pcdarts.spaces", "pcdarts.early_stop")
+LIGHT = (
+    "pcdarts.genotype",
+    "pcdarts.config",
+    "pcdarts.fields",
+    "pcdarts.results",
+    "pcdarts.spaces",
+    "pcdarts.early_stop",
+)
 ALLOWED = {
     "pcdarts": ("pcdarts",),
     "analysis": ("analysis", *LIGHT),

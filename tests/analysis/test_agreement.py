@@ -2,21 +2,16 @@
 
 import itertools
 import math
-import warnings
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from analysis.agreement import (
     NOT_KEPT,
-    alpha_rank_correlation,
     consensus,
     distinct_cells,
-    edge_agreement,
+    edge_kappa,
     mean_similarity,
-    rank_correlation,
-    similarity,
     similarity_matrix,
     summarize_agreement,
     triples,
@@ -42,6 +37,10 @@ def genotype(normal, reduce=None):
     """A genotype from short texts; the reduction cell is the normal one where none is given."""
     concat = range(2, 2 + len(normal.split()) // 2)
     return Genotype(cell(normal), concat, cell(reduce or normal), concat)
+
+
+def similarity(a, b, kind, **options):
+    return similarity_matrix([a, b], kind, **options)[0, 1]
 
 
 @pytest.fixture
@@ -105,30 +104,27 @@ def test_mean_similarity_counts_every_pair():
 
 def test_kappa_of_known_counts():
     # edges (2,0) (2,1): both agree; (3,0): agree; (3,1) and (3,2): one keeps d3, the other does not
-    found = edge_agreement([CHAIN, PARALLEL], "normal")
-    assert found.edges == ((2, 0), (2, 1), (3, 0), (3, 1), (3, 2)) and found.agreement == (1, 1, 1, 0, 0)
     chance = (4**2 + 2**2 + 2**2 + 2**2) / 10**2  # s3, sk, d3 and not kept, of 2 x 5
-    assert found.kappa == pytest.approx((0.6 - chance) / (1 - chance))
-    assert len(edge_agreement([PUBLISHED["DARTS_V1"]] * 2, "reduce").edges) == 14
+    assert edge_kappa([CHAIN, PARALLEL], "normal") == pytest.approx((0.6 - chance) / (1 - chance))
 
 
 def test_kappa_of_agreement_and_of_too_little():
-    assert edge_agreement([CHAIN] * 3, "normal").kappa == 1
-    assert edge_agreement([genotype("sk,0 sk,1")] * 3, "normal").kappa == 1  # one category: chance agrees too
-    one = edge_agreement([CHAIN], "normal")
-    assert math.isnan(one.kappa) and len(one.agreement) == 5 and all(map(math.isnan, one.agreement))
-    assert math.isnan(edge_agreement([], "normal").kappa)
+    assert edge_kappa([CHAIN] * 3, "normal") == 1
+    assert edge_kappa([genotype("sk,0 sk,1")] * 3, "normal") == 1  # one category: chance agrees too
+    assert math.isnan(edge_kappa([CHAIN], "normal"))
+    assert math.isnan(edge_kappa([], "normal"))
 
 
 def test_two_operations_on_one_edge_are_a_category():
-    found = edge_agreement([genotype("sk,0 s3,0"), genotype("s3,0 sk,0"), genotype("sk,0 sk,1")], "normal")
-    assert found.agreement == (1 / 3, 1 / 3)
+    # edge (2,0): s3 + sk twice, sk once; edge (2,1): not kept twice, sk once; three categories of equal share
+    found = edge_kappa([genotype("sk,0 s3,0"), genotype("s3,0 sk,0"), genotype("sk,0 sk,1")], "normal")
+    assert found == pytest.approx(0, abs=1e-12)
     assert NOT_KEPT not in SHORT.values()
 
 
 def test_cells_of_different_sizes_are_not_mixed():
     with pytest.raises(ValueError, match="normal cells have 2 and 5 nodes; compare cells of one search space"):
-        edge_agreement([CHAIN, PUBLISHED["NASNet"]], "normal")
+        edge_kappa([CHAIN, PUBLISHED["NASNet"]], "normal")
     assert 0 <= similarity(CHAIN, PUBLISHED["DARTS_V1"], "normal", up_to_isomorphism=True) < 1
 
 
@@ -165,58 +161,6 @@ def test_summary_of_a_setting(s1):
     assert (found.n, found.distinct) == (3, 3)
     assert (round(found.similarity_normal, 3), round(found.similarity_reduce, 3)) == (0.667, 0.667)
     assert found.isomorphic_similarity_normal >= found.similarity_normal
-    assert found.kappa_reduce == edge_agreement(s1, "reduce").kappa
+    assert found.kappa_reduce == edge_kappa(s1, "reduce")
     for few in ([], s1[:1]):
         assert math.isnan(summarize_agreement(few).similarity_normal) and summarize_agreement(few).distinct == len(few)
-
-
-def test_alpha_rank_correlation_is_kendalls_tau():
-    alphas = np.random.default_rng(0).normal(size=(3, 4, 8)).round(1)  # rounded: some are tied
-    expected = np.mean(
-        [stats.kendalltau(alphas[a, e], alphas[b, e]).statistic for a, b in ((0, 1), (0, 2), (1, 2)) for e in range(4)]
-    )
-    assert alpha_rank_correlation(alphas) == pytest.approx(expected)
-
-
-def test_alpha_rank_correlation_of_order_alone():
-    order = np.arange(8.0)
-    assert alpha_rank_correlation(np.stack([[order], [np.exp(order)]])) == 1
-    assert alpha_rank_correlation(np.stack([[order], [-order]])) == -1
-
-
-def test_alphas_without_order_are_left_out():
-    order, missing = np.arange(8.0), np.full(8, math.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert alpha_rank_correlation(np.stack([[order, order], [order, np.zeros(8)], [missing, -order]])) == 0
-        assert math.isnan(alpha_rank_correlation(np.zeros((3, 14, 8))))
-        assert math.isnan(alpha_rank_correlation(np.zeros((1, 14, 8)))) and math.isnan(
-            alpha_rank_correlation(np.zeros((0, 14, 8)))
-        )
-    with pytest.raises(ValueError, match="shape"):
-        alpha_rank_correlation(np.zeros((14, 8)))
-
-
-def test_rank_correlation_is_spearmans():
-    rng = np.random.default_rng(0)
-    search, retrained = rng.normal(size=12).round(1), rng.normal(size=12).round(1)
-    estimate = rank_correlation(search, retrained, np.random.default_rng(0))
-    assert estimate.value == pytest.approx(stats.spearmanr(search, retrained).statistic)
-    assert -1 <= estimate.low < estimate.value < estimate.high <= 1
-    order = rng.permutation(12)
-    assert rank_correlation(search[order], retrained[order], np.random.default_rng(0)) == estimate
-
-
-def test_rank_correlation_of_little():
-    rng = np.random.default_rng(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        few = rank_correlation([1.0, 2.0, None, 3.0], [9.0, 8.0, 1.0, 7.0], rng)
-        assert (few.value, few.low, few.high) == (pytest.approx(-1), -1, 1)
-        perfect = rank_correlation(range(6), range(6), rng)
-        assert (perfect.value, perfect.low, perfect.high) == pytest.approx((1, 1, 1))
-        for search, retrained in (([], []), ([1.0, None], [1.0, 2.0]), ([1.0] * 6, range(6))):
-            nothing = rank_correlation(search, retrained, rng)
-            assert all(map(math.isnan, (nothing.value, nothing.low, nothing.high)))
-    with pytest.raises(ValueError, match="2 search and 1 retrained"):
-        rank_correlation([1.0, 2.0], [1.0], rng)

@@ -30,7 +30,8 @@ from torchvision.datasets import ImageFolder
 
 from pcdarts.augment import normalize
 from pcdarts.data import DATASETS
-from pcdarts.imagenet import FolderBatches, image_names
+from pcdarts.folder_batches import FolderBatches
+from pcdarts.imagenet_split import image_names
 from pcdarts.sources import load
 from tests.benchmarks.supernet import processor
 

@@ -10,10 +10,10 @@ from orchestrator.cli import main
 from orchestrator.presets import study_preset
 from orchestrator.provenance import now, provenance
 from orchestrator.storage import checkpoint, create_or_open
+from pcdarts.evaluation import evaluate
 from pcdarts.export import load_exported
 from pcdarts.genotype import PUBLISHED
 from pcdarts.retrain import RetrainState, retrain
-from pcdarts.training import evaluate
 
 CELLS = PUBLISHED["DARTS_V2"]
 

@@ -57,6 +57,17 @@ def states(queue):
     return [job.state for job in queue.jobs()]
 
 
+def test_jobs_of_another_recipe_are_left_alone(tmp_path):
+    queue = opened(tmp_path)
+    other_recipe = replace(queue.study.retrain, epochs=5)
+    other = RetrainQueue(replace(queue.study, retrain=other_recipe), queue.store)
+    assert [job.state for job in other.update()] == ["queued"] * 6
+    work(other)
+    assert Counter(states(queue)) == {"done": 3, "queued": 3}
+    assert queue.has_work(False) and not other.has_work(True)
+    assert {queue.recipe(job.job_id).epochs for job in queue.waiting()} == {queue.study.retrain.epochs}
+
+
 def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
     queue, counts = opened(tmp_path), Counter()
     before = queue.jobs()

@@ -24,8 +24,8 @@ from orchestrator.queue import RetrainQueue
 from orchestrator.storage import create_or_open
 from orchestrator.team import Team, jobs_at_once, make_team
 from pcdarts import presets
+from pcdarts.folder_batches import FolderBatches
 from pcdarts.genotype import PUBLISHED
-from pcdarts.imagenet import FolderBatches
 from pcdarts.retrain import retrain
 from tests.pcdarts.test_distributed import TOLERANCE, folder_tree
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import RetrainConfig
-from pcdarts.distributed import SharedGenerator, Workers, draw_per_image
+from pcdarts.distributed import SharedGenerator, Workers, draw_per_image, leaves_inputs_unused
 from pcdarts.genotype import PUBLISHED
-from pcdarts.retrain import leaves_inputs_unused, retrain
+from pcdarts.retrain import retrain
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES, TRAIN, VALIDATION = 3, 9, 3

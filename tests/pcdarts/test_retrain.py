@@ -10,12 +10,11 @@ from torch.nn import functional
 from pcdarts import retrain as module
 from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import RetrainConfig
-from pcdarts.distributed import Averager
+from pcdarts.evaluation import Score
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
 from pcdarts.presets import RECIPES
 from pcdarts.retrain import RetrainState, learning_rate, retrain
-from pcdarts.training import Score
 
 CELL = PUBLISHED["PC_DARTS_cifar"]
 MEASURED = ("seconds", "peak_memory_bytes")
@@ -228,17 +227,6 @@ def test_lower_precision_and_an_average_go_on_bit_for_bit(tmp_path, precision):
     assert expected.train_loss != retrain(CELL, make()).train_loss
     assert expected.valid_top5 is None  # three classes
     assert (expected.chosen_weights == "ema") == (expected.ema_valid_accuracy > expected.valid_accuracy)
-
-
-def test_the_moving_average_by_hand():
-    network = torch.nn.Linear(1, 1, bias=False)
-    torch.nn.init.zeros_(network.weight)
-    average = Averager(network, decay=0.25)
-    for value in (1.0, 2.0):
-        torch.nn.init.constant_(network.weight, value)
-        average.update(network)
-    first = 1 - 2 / 11  # the decay ramps up: 2/11, then 3/12
-    assert average.network.weight.item() == pytest.approx(0.25 * first + 0.75 * 2)
 
 
 def test_the_official_recipes():

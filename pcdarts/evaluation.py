@@ -1,16 +1,10 @@
-"""What a search and a retraining share: the device, learning-rate schedules, running means, evaluation."""
+"""What an epoch measures: loss and accuracy over images, and the time of its parts."""
 
 import contextlib
-import hashlib
 import math
-import os
-import platform
-import resource
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -20,105 +14,6 @@ from torch.nn import functional
 from pcdarts.distributed import ALONE, Workers
 
 T = TypeVar("T")
-GPU_CONTEXT = 500_000_000
-"""Bytes of a GPU that a process takes before its first tensor: CUDA context, cuBLAS and cuDNN.  The usual order of
-magnitude, not measured here."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that exists; raises ValueError otherwise."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA GPUs here; use auto or cpu"
-        )
-    return device
-
-
-def prepare_device(name: str, threads: int) -> torch.device:
-    """Resolve the device, and have this process compute on it reproducibly with so many CPU threads.
-
-    On a GPU deterministic kernels are asked for; an operation that has none warns and is named by PyTorch.
-    """
-    device = resolve_device(name)
-    torch.set_num_threads(threads)
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError):  # Linux: a process that runs several searches starts its peak anew
-            Path("/proc/self/clear_refs").write_text("5")
-    return device
-
-
-def limit_gpu_memory(fraction: float) -> None:
-    """Let this process take at most this share of its GPU's memory, so that it cannot take neighbours down.
-
-    Nothing happens without a GPU.  Not yet run on a GPU.
-    """
-    if fraction < 1 and torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(max(0.0, fraction - GPU_CONTEXT / total))
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or the processor architecture."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the allocated GPU memory, or of the process's resident size since `prepare_device`; bytes."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(kilobytes) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def seeded_generator(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator for one purpose; equal seeds and purposes give equal draws, all others independent ones."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def warmup_rate(epoch: int, warmup_epochs: int, end: float) -> float:
-    """Linear warm-up, for epochs below `warmup_epochs`: its last one has the rate `end`."""
-    return end * (epoch + 1) / warmup_epochs
-
-
-def cosine_rate(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
-    """Cosine schedule from `start` at epoch 0 towards `end` at epoch `epochs`."""
-    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-
-def linear_rate(epoch: int, epochs: int, start: float) -> float:
-    """Linear schedule from `start` at epoch 0 towards 0; gentler in the last five epochs, as in the official code.
-
-    It falls by start / (epochs - 5) an epoch, and by a fifth of that in the last five; with five epochs or fewer by
-    start / epochs.
-    """
-    left = epochs - epoch
-    if epochs <= 5:
-        return start * left / epochs
-    return start * (left - 5) / (epochs - 5) if left > 5 else start * left / (5 * (epochs - 5))
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 class Clock:

@@ -1,0 +1,56 @@
+"""The fields of a dataclass: checks of values, and the docstrings below them.  Needs the standard library alone."""
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from functools import cache
+from typing import Any
+
+
+def check_types(config: Any) -> None:
+    """Raise ValueError where a field of a dataclass holds a value of another type, or one that its Literal lacks."""
+    for field in dataclasses.fields(config):
+        value, kind = getattr(config, field.name), field.type
+        choices = getattr(kind, "__args__", None)
+        if choices is not None:
+            if value not in choices or type(value) not in {type(choice) for choice in choices}:
+                require(False, config, field.name, f"one of {', '.join(map(str, choices))}")
+        elif kind is float:
+            require(type(value) in (int, float) and abs(value) < float("inf"), config, field.name, "a finite number")
+            object.__setattr__(config, field.name, float(value))
+        else:
+            require(type(value) is kind, config, field.name, f"of type {getattr(kind, '__name__', kind)}")
+
+
+def at_least(config: Any, **bounds: float) -> None:
+    """Raise ValueError where a field is below its bound."""
+    for name, least in bounds.items():
+        require(getattr(config, name) >= least, config, name, f"at least {least:g}")
+
+
+def require(holds: bool, config: Any, name: str, rule: str) -> None:
+    """Raise ValueError, with the field's value and the rule, unless the rule holds."""
+    if not holds:
+        raise ValueError(f"{name} is {getattr(config, name)!r}, but must be {rule}")
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """The docstring under every field of a dataclass and of its bases, on one line each."""
+    docs: dict[str, str] = {}
+    for base in reversed([base for base in cls.__mro__ if dataclasses.is_dataclass(base)]):
+        (body,) = (
+            node.body
+            for node in ast.parse(textwrap.dedent(inspect.getsource(base))).body
+            if isinstance(node, ast.ClassDef)
+        )
+        for field, doc in zip(body, body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(doc, ast.Expr)
+                and isinstance(doc.value, ast.Constant)
+            ):
+                docs[field.target.id] = " ".join(str(doc.value.value).split())
+    return docs

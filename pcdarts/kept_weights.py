@@ -1,0 +1,51 @@
+"""Weights that a training keeps beside the current ones: those of the best epoch, and a moving average."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Best:
+    """The weights with the best validation accuracy so far."""
+
+    epoch: int = -1
+    accuracy: float = -math.inf
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, epoch: int, accuracy: float, network: nn.Module) -> None:
+        """Take over the network's weights where they are better; the earlier of equal ones stay."""
+        if accuracy > self.accuracy:
+            self.epoch, self.accuracy = epoch, accuracy
+            self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+class Averager(nn.Module):
+    """A copy of a network whose weights and running statistics are an exponential moving average of the network's.
+
+    The decay ramps up, min(decay, (1 + n) / (10 + n)) in the n-th update, so that the first steps are soon forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay, self.updates = decay, 0
+        self.network = copy.deepcopy(network, {id(getattr(network, "generator", None)): None}).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network's weights after a step."""
+        self.updates += 1
+        share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for mine, other in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, share)
+            else:
+                mine.copy_(other)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the averaged network."""
+        logits: Tensor = self.network(images)
+        return logits
