@@ -167,7 +167,7 @@ class RetrainJob:
     retry_at: str | None = None
     """When a failed attempt is repeated, ISO 8601 in UTC; empty where none is to come."""
     stage: Literal["proxy", "final"] | None = None
-    """proxy: a short retraining that ranks the cells; final, or missing in older tables: the retraining for good."""
+    """proxy: a short retraining that ranks the cells; final, or missing in older tables: the full training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,4 +189,4 @@ class RetrainIdentity:
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     stage: Literal["proxy", "final"] | None = None
-    """As in `queue`: a short retraining that ranks the cells, or one for good, which a missing value means too."""
+    """As in `queue`: a short retraining that ranks the cells, or a full one, which a missing value means too."""

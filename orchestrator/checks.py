@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from analysis.files import join
-from cluster.connect import gigabytes, slots
+from cluster.connect import counted, gigabytes, slots
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.placement import pack_searches, predicted_bytes, prepare_trials, searches_per_gpu, smallest_gpu
@@ -29,7 +29,7 @@ def check(
     """Print a line for every check of a study and the estimated cost; the number of checks that failed."""
     search = dataclasses.replace(study.search, data_dir=data_dir or study.search.data_dir)
     searches = study.searches()
-    say(f"{study.name}: {len(searches)} searches of {search.epochs} epochs on {search.dataset}")
+    say(f"{study.name}: {counted(len(searches), 'search')} of {counted(search.epochs, 'epoch')} on {search.dataset}")
     checks: dict[str, Callable[[], str]] = {
         **{what: partial(check_dataset, *where) for what, where in _data(study, data_dir).items()},
         "storage": lambda: _storage(join(storage, study.name)),
@@ -82,7 +82,7 @@ def _memory(searches: list[SearchConfig]) -> str:
 def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
     """Room for trials; raises ValueError where there is none."""
     wanted, predicted = pack_searches(searches, prepare_trials(config, options), options)
-    text = f"{slots(wanted)} searches at once, each with {wanted.cpus} CPUs and {wanted.gpus:g} GPUs"
+    text = f"{counted(slots(wanted), 'search')} at once, each with {wanted}"
     if wanted.memory:
         text += f", for which {gigabytes(wanted.memory)} of a node's memory are reserved"
     if wanted.gpus and options.gpus_per_trial < 0 and predicted and (memory := smallest_gpu()):

@@ -76,10 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_recipe(run.add_argument_group("how they are retrained"), "the preset's")
     run.set_defaults(command=_run)
 
-    queue = _study_command(commands, "queue", "print or mend the retraining queue of a study", _queue)
+    queue = _study_command(commands, "queue", "show or change the retraining queue of a study", _queue)
     queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
     queue.add_argument(
-        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or its beginning"
+        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or a prefix of it"
     )
     queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
 
@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "write the network of a retrained job: weights, cells, model card"
     exporting = _study_command(commands, "export", text, _export)
-    exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it")
+    exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it, or a prefix")
     exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
     exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
     exporting.add_argument(
