@@ -9,6 +9,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 from analysis.page import FORMATS
 from orchestrator import cluster_commands
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="pcdarts", description="PC-DARTS searches over seeds and sampling rates on a Ray cluster.")
+    parser.add_argument("--version", action="version", version=f"pcdarts {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     run = commands.add_parser("run", help="run a study, or go on with one")
@@ -66,13 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_fields(run.add_argument_group("how to run; no result depends on it"), RunOptions)
     swept = run.add_argument_group("the search; several values are searched in every combination")
-    add_fields(swept, SearchConfig, several=True, skip=("seed",))
-    add_fields(run.add_argument_group("seeds beyond the given ones"), SeedConfig)
+    add_fields(swept, SearchConfig, several=True, skip=("seed",), default="the preset's")
+    add_fields(run.add_argument_group("seeds beyond the given ones"), SeedConfig, default="the preset's")
     selection = run.add_argument_group("which cells are queued")
-    add_fields(selection, SelectionConfig)
+    add_fields(selection, SelectionConfig, default="the preset's")
     proxies = run.add_argument_group("the short retraining that ranks them before")
-    add_fields(proxies, ProxyConfig, prefix="proxy-", skip=("recipe",))
-    add_fields(proxies, RetrainConfig, prefix="proxy-", skip=("seed",))
+    add_fields(proxies, ProxyConfig, prefix="proxy-", skip=("recipe",), default="the preset's")
+    add_fields(proxies, RetrainConfig, prefix="proxy-", skip=("seed",), default="the preset's")
     _add_recipe(run.add_argument_group("how they are retrained"), "the preset's")
     run.set_defaults(command=_run)
 
@@ -122,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _version() -> str:
+    try:
+        return metadata.version("pcdarts-orchestrator")
+    except metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
 def _study_command(
     commands: "argparse._SubParsersAction[Parser]", name: str, text: str, command: Callable[..., int]
 ) -> Parser:
@@ -134,7 +143,7 @@ def _study_command(
 
 def _add_recipe(parser: argparse._ArgumentGroup, default: str) -> None:
     parser.add_argument("--recipe", choices=RECIPES, help=f"recipe of the retraining (default: {default})")
-    add_fields(parser, RetrainConfig, prefix="retrain-")
+    add_fields(parser, RetrainConfig, prefix="retrain-", default="the recipe's")
 
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
