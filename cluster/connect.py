@@ -205,7 +205,7 @@ def gigabytes(count: int) -> str:
 
 def counted(count: float, noun: str) -> str:
     """So many of a thing in words, in the singular for one: 1 GPU, 2 searches."""
-    return f"{count:g} {noun}" + ("" if count == 1 else "es" if noun.endswith("ch") else "s")
+    return f"{count:g} {noun}" + ("" if count == 1 else "es" if noun.endswith("search") else "s")
 
 
 def slots(wanted: TrialResources) -> int:

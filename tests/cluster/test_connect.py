@@ -27,6 +27,6 @@ def test_an_address_where_somebody_listens_is_accepted():
 
 def test_one_is_in_the_singular():
     assert [counted(number, "network") for number in (1, 2)] == ["1 network", "2 networks"]
-    assert counted(0, "search") == "0 searches"
+    assert counted(2, "epoch") == "2 epochs" and counted(0, "search") == "0 searches"
     assert str(TrialResources(cpus=1)) == "1 CPU and 0 GPUs"
     assert str(TrialResources(cpus=8, gpus=0.25)) == "8 CPUs and 0.25 GPUs"

@@ -121,3 +121,12 @@ def test_the_help_names_no_default_that_another_place_decides(command, capsys):
     text = " ".join(capsys.readouterr().out.split())
     recipes = [part for part in text.split(" --") if part.startswith(("retrain-epochs", "proxy-epochs", "top "))]
     assert recipes and all(part.endswith(("(default: the preset's)", "(default: the recipe's)")) for part in recipes)
+
+
+def test_check_looks_at_the_study_that_run_would_make(monkeypatch):
+    seen = []
+    monkeypatch.setattr("orchestrator.checks.check", lambda study, storage, options: seen.append(study) or 0)
+    assert main(["check", "smoke", "cifar10", "--k", "1", "--seeds", "5", "--data-dir", "/data"]) == 0
+    assert [(study.name, len(study.searches())) for study in seen] == [("smoke", 1), ("cifar10", 1)]
+    configs = [config for study in seen for config in (study.search, study.retrain, study.proxy.recipe)]
+    assert {config.data_dir for config in configs} == {"/data"} and seen[1].searches()[0].k == 1
