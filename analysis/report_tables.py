@@ -202,7 +202,7 @@ def failures_table(failures: pd.DataFrame) -> Table:
     """What went wrong while the study ran, the latest last."""
     return Table(
         id="failures",
-        caption="Failures while the study ran, those that were mended included",
+        caption="Failures while the study ran, including those that a further try got over",
         headings=("time", "kind", "subject", "what happened"),
         rows=tuple(
             (row["happened_at"], row["kind"], row["subject"], _shortened(row["error"]))
@@ -214,7 +214,7 @@ def failures_table(failures: pd.DataFrame) -> Table:
 
 
 def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
-    """One row a retraining for good, by rank: its last completed attempt, or else its last."""
+    """One row a full retraining, by rank: its last completed attempt, or else its last."""
     queue, retrains = final_jobs(queue), final_jobs(retrains)
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays

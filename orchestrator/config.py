@@ -34,11 +34,11 @@ class SelectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig:
-    """A short retraining of more cells than are retrained for good; its validation accuracy chooses these."""
+    """A short retraining of more cells than are trained in full; its validation accuracy chooses these."""
 
     top: int = 0
-    """Best distinct cells of the searches that are retrained in short, and as many random ones, at least as many as are
-    retrained for good; 0: no proxy stage, the searches alone rank the cells."""
+    """Best distinct cells of the searches that are trained briefly, and as many random ones, at least as many as are
+    trained in full; 0: no proxy stage, the searches alone rank the cells."""
     seeds: int = 3
     """Short retrainings of each cell, with the recipe's seed and those that follow it."""
     recipe: RetrainConfig = retrain_proxy()

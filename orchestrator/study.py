@@ -10,6 +10,7 @@ from collections.abc import Callable
 from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
+from cluster.connect import counted
 from orchestrator.config import StudyConfig
 from orchestrator.dispatch import open_lease
 from orchestrator.failures import FailureLog, record_dead_driver
@@ -72,7 +73,7 @@ def _run_missing(
         run_searches(study, store, lease, missing, options=options, say=say)
     while added := further_searches(study, store.read(SEARCHES)):
         missing += added
-        say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
+        say(f"{counted(len(added), 'more search')}, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
         run_searches(study, store, lease, added, options=options, say=say)
     if decisions := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, decisions, "settings")
