@@ -1,11 +1,11 @@
-"""Bootstrap intervals over seeds: pure functions on arrays, with a numpy Generator passed in.
+"""Intervals over seeds, by Student's t and by bootstrap: pure functions on arrays, with a numpy Generator passed in.
 
 scipy.stats is imported where it is used, as it takes longer to load than all the rest.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,9 @@ from scipy import special
 
 RESAMPLES = 2000
 """Bootstrap resamples: the ends of an interval then move by a few percent of its width between generators."""
-FEWEST_TO_RESAMPLE = 5
-"""Fewer values are not resampled: the interval is their range."""
+FEWEST_TO_RESAMPLE = 20
+"""Fewer values are not resampled: a BCa interval of 95 % of 5, 10 or 20 normal values holds the mean in 85, 90 or 92 %
+of the cases, Student's t in 95 %."""
 MANY = 500
 """More values are not resampled either: normal theory is as good there, and its cost grows with n and not with n^2."""
 LEVEL = (0.025, 0.975)
@@ -54,23 +55,16 @@ def interquartile_mean(values: Floats) -> Floats:
 
 def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[float, float, str]:
     """95 % interval of the mean of sorted values of shape (n,), n >= 1, and how it was made."""
-    n, low, high = len(numbers), float(numbers[0]), float(numbers[-1])
+    n = len(numbers)
     if n == 1:
         return math.nan, math.nan, "one value: no interval"
-    if low == high:
-        return low, high, f"all {n} values are equal: nothing to resample"
-    if n < FEWEST_TO_RESAMPLE:
-        # A resample of the smallest value alone has probability 1 / n^n: 1/4 and 1/27 are above 2.5 %, so the
-        # percentile interval starts there; with n = 4 it is 1/256, and the interval narrower than the range.
-        why = f"[min, max], as 1 resample in {n**n} holds the smallest value alone, more than 2.5 %"
-        if n == 4:
-            why = "a little inside of [min, max], which is shown as 4 values are too few to resample"
-        coverage = f"the range holds the median with probability {100 * (1 - 2.0 ** (1 - n)):g} %, not 95 %"
-        return low, high, f"{n} values: the percentile interval is {why}; {coverage}"
-    if n > MANY:
+    if numbers[0] == numbers[-1]:
+        return math.nan, math.nan, "all values are equal: no interval, as they do not show how far others may lie"
+    if n < FEWEST_TO_RESAMPLE or n > MANY:
         half = float(special.stdtrit(n - 1, LEVEL[1]) * numbers.std(ddof=1) / math.sqrt(n))
         middle = float(numbers.mean())
-        return middle - half, middle + half, f"Student's t interval of the mean, as n is above {MANY}"
+        why = f"below {FEWEST_TO_RESAMPLE}" if n < FEWEST_TO_RESAMPLE else f"above {MANY}"
+        return middle - half, middle + half, f"Student's t interval of the mean, as n is {why}"
     from scipy import stats
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -90,35 +84,28 @@ def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[flo
     return float(bounds[0]), float(bounds[1]), f"percentile bootstrap of the mean, {RESAMPLES} resamples"
 
 
-def mean(values: Floats) -> Floats:
-    """Mean over the last axis of (..., n)."""
-    return np.asarray(values.mean(axis=-1))
-
-
 def stratified_bootstrap(
     groups: Sequence[Iterable[float | None]],
     generator: np.random.Generator,
-    statistic: Callable[[Floats], Floats] = mean,
 ) -> Estimate:
-    """A statistic of the values of several settings pooled, with its 95 % percentile interval.
+    """The mean of the values of several settings pooled, with its 95 % percentile interval.
 
-    Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
-    seeds of a setting is fixed and only their luck varies.  `statistic` maps (..., n) to (...): `mean` or
-    `interquartile_mean`.  A setting with one value adds none of its uncertainty.  NaN where no setting has a value; no
-    interval below FEWEST_TO_RESAMPLE values together.
+        Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
+    seeds of a setting is fixed and only their luck varies.  NaN where no setting has a value; no interval where one has
+    fewer than FEWEST_TO_RESAMPLE: resamples of few values vary too little, and those of a single one not at all.
     """
     strata = [numbers for numbers in map(finite, groups) if len(numbers)]
     if not strata:
         return Estimate(value=math.nan, low=math.nan, high=math.nan)
     pooled = np.concatenate(strata)
-    value = float(statistic(pooled))
-    if len(pooled) < FEWEST_TO_RESAMPLE:
+    value = float(pooled.mean())
+    if min(map(len, strata)) < FEWEST_TO_RESAMPLE:
         return Estimate(value=value, low=math.nan, high=math.nan)
     starts = np.repeat(np.cumsum([0, *map(len, strata[:-1])]), list(map(len, strata)))
     sizes = np.repeat(list(map(len, strata)), list(map(len, strata)))
     rows = max(1, 2_000_000 // len(pooled))  # at most 16 MB at a time
     drawn = [
-        statistic(pooled[starts + generator.integers(sizes, size=(min(rows, RESAMPLES - first), len(pooled)))])
+        pooled[starts + generator.integers(sizes, size=(min(rows, RESAMPLES - first), len(pooled)))].mean(axis=-1)
         for first in range(0, RESAMPLES, rows)
     ]
     low, high = np.quantile(np.concatenate(drawn), LEVEL)

@@ -13,15 +13,13 @@ from typing import Literal
 import pandas as pd
 
 from analysis.page import Section, Table, Text
-from analysis.retrainings import OF_A_RECIPE
+from analysis.retrainings import RECIPE_COLUMNS
 from analysis.statistics import WITH_RESULT, final_jobs
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import NOT_PROTOCOL, RetrainConfig, SearchConfig
 
 Answer = Literal["met", "partly", "not met"]
 FEWEST_SEEDS = 3
 """Seeds that every setting needs; the verdict calls fewer preliminary too."""
-NO_PROTOCOL = frozenset({"seed", "data_dir", "threads", "device", "checkpoint_every"})
-"""Fields of a configuration that say nothing about what is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +180,7 @@ def _random_baselines(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered
     tested = random & set(retrained["genotype_digest"])
     if not tested:
         return "partly", f"{len(drawn)} random cells were drawn, but none was retrained."
-    recipes = [set(rows["genotype_digest"]) for _, rows in retrained.groupby(OF_A_RECIPE, dropna=False)]
+    recipes = [set(rows["genotype_digest"]) for _, rows in retrained.groupby(RECIPE_COLUMNS, dropna=False)]
     alike = max((len(cells & random) for cells in recipes if cells & found), default=0)
     if not alike:
         why = f"{len(tested)} random cells were retrained, but no found cell by the same recipe."
@@ -265,7 +263,7 @@ def _set_up(rows: pd.DataFrame, described: bool) -> _Answered:
 
 
 def _protocol(config: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(config) if field.name not in NO_PROTOCOL]
+    return [field.name for field in dataclasses.fields(config) if field.name not in NOT_PROTOCOL]
 
 
 def _distinct(rows: pd.DataFrame, name: str) -> list[str]:

@@ -79,7 +79,7 @@ def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) 
         return None
     lowest, highest = min(values[name][0] for name in shown), max(values[name][-1] for name in shown)
     margin = (highest - lowest) * 0.03 or 0.1
-    scores = np.linspace(lowest, highest, 6)
+    scores = np.unique(np.linspace(lowest, highest, 6).round(2))  # as the headings name them, each once
     for name in shown:
         kept = values[name]
         if len(kept) > 100:  # steps too small to be seen

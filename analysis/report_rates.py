@@ -79,7 +79,8 @@ def rate_table(found: list[RateSummary]) -> Table:
         note=(
             "Settings differ in more than the penalty: a smaller k also mixes more channels, so a difference here "
             "agrees with the theory but does not prove it. `python -m analysis theory` derives the penalty where "
-            "it is exact. Below 5 seeds the interval is the range of the seeds."
+            "it is exact. Intervals: "
+            "Student's t, or a BCa bootstrap of 20 to 500 seeds; none where all seeds have one value."
         ),
     )
 

@@ -124,7 +124,7 @@ def proxies_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
             for cell in cells
         ),
         note=(
-            "The cells are chosen by a lower confidence bound of the proxy mean, never by test accuracy."
+            "Ranked by mean - 1.645 standard errors of their proxies, which is no 95 % bound; never by test accuracy."
             + recipe_note(queue, retrains)
         ),
     )
@@ -156,7 +156,8 @@ def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]], note: 
         rows=tuple((first, second, str(n), estimate(value)) for first, second, n, value in entries),
         text_columns=frozenset({"with"}),
         note=(
-            "Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing. Only the "
+            "Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing. No "
+            "correlation is defined of one cell or of equal accuracies. Only the "
             "best cells of a stage reach the next: among these the correlation tends to be lower than among all." + note
         ),
     )

@@ -120,9 +120,11 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         text_columns=frozenset({"second"}),
         note=(
             "p: Wilcoxon signed-rank test, two-sided; it cannot be below 0.05 with fewer than 6 common seeds, however "
-            "large the difference. Holm: corrected for all comparisons in this table. Effect size: matched-pairs "
+            "large the difference. The interval of first - second is Student's t of the differences by seed, or a BCa "
+            "bootstrap of 20 to 500; t takes them as normal, so that with few seeds it can leave out 0 where the test "
+            "finds nothing. Holm: corrected for all comparisons in this table. Effect size: matched-pairs "
             "rank-biserial correlation, -1 to 1. P(first better): probability that a search of the first beats one of "
-            "the second, whatever their seeds."
+            "the second, whatever their seeds; without an interval below 5 seeds, and where all pairs end alike."
         ),
     )
 
@@ -231,7 +233,7 @@ def _settings_row(s: SettingSummary, letter: str, agreement: Agreement | None) -
         Number(f"{number(a.q1)} to {number(a.q3)}" if a.n else MISSING, a.q1, a.q3),
         number(a.iqm),
         number(a.minimum),
-        MISSING if s.worst_seed is None else str(s.worst_seed),
+        MISSING if s.worst_seed is None or a.std == 0 else str(s.worst_seed),
         number(a.maximum),
         str(s.distinct_cells),
         _pair(measures[0], measures[1]),

@@ -54,10 +54,10 @@ def parsed(genotype: str | None) -> Genotype | None:
         return None
 
 
-def estimate(value: Estimate, digits: int = 2) -> Number:
+def estimate(value: Estimate) -> Number:
     """A number with its 95 % interval, such as 0.67 [0.41, 0.90]."""
-    limits = "" if math.isnan(value.low) else f" {interval(value.low, value.high, digits)}"
-    return Number(f"{number(value.value, digits)}{limits}", value.value, value.low, value.high)
+    limits = "" if math.isnan(value.low) else f" {interval(value.low, value.high, 2)}"
+    return Number(f"{number(value.value, 2)}{limits}", value.value, value.low, value.high)
 
 
 def p_text(value: float) -> Number:
@@ -92,10 +92,19 @@ def verdict(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> list
         first = "No search of any setting has a validation accuracy that is a number."
         return [first, _agreement(summaries, None, searches), troubles]
     accuracy = best.valid_accuracy
+    tied = [s for s in others if math.isclose(s.valid_accuracy.mean, accuracy.mean, rel_tol=1e-9)]
+    if tied:
+        rest = [s for s in others if s not in tied]
+        separator = ", " if len(tied) == 2 else " and "
+        names = f"{best.setting}{separator}{_settings([s.setting for s in tied])}"
+        first = f"Best settings: {names} tie, with a mean one-shot validation accuracy of {number(accuracy.mean)} %"
+        return [f"{first}{_caveat([best, *tied], rest)}.", _agreement(summaries, best, searches), troubles]
     name = f"Best setting: {best.setting}, with" if others else f"The only setting, {best.setting}, has"
     over = f"on average over {accuracy.n:,} seeds" if accuracy.n > 1 else "with a single seed, so without an interval"
-    interval = f" (95 % interval {number(accuracy.low)} to {number(accuracy.high)})" if accuracy.n > 1 else ""
-    caveat = _caveat(best, others)
+    interval = f" (95 % interval {number(accuracy.low)} to {number(accuracy.high)})"
+    if math.isnan(accuracy.low):
+        interval = ", all with the same value" if accuracy.n > 1 else ""
+    caveat = _caveat([best], others)
     first = f"{name} a one-shot validation accuracy of {number(accuracy.mean)} % {over}{interval}{caveat}."
     return [first, _agreement(summaries, best, searches), troubles]
 
@@ -159,18 +168,19 @@ def _troubles(summaries: Sequence[SettingSummary], searches: pd.DataFrame) -> st
     return f"{of}, {failed or 'none'} failed, {collapses}, and {warnings}."
 
 
-def _caveat(best: SettingSummary, others: Sequence[SettingSummary]) -> str:
-    """How far to trust the lead of the best setting; to be added to its sentence."""
-    if best.valid_accuracy.n < 3:
+def _caveat(best: Sequence[SettingSummary], others: Sequence[SettingSummary]) -> str:
+    """How far to trust the lead of the best setting, or of those that tie; to be added to their sentence."""
+    if any(s.valid_accuracy.n < 3 for s in best):
         return "; fewer than 3 seeds are preliminary, as seeds differ by chance"
     scored = [s for s in others if s.valid_accuracy.n]
     few = [s.setting for s in scored if s.valid_accuracy.n < 3]
-    close = [s.setting for s in scored if intervals_overlap(best.valid_accuracy, s.valid_accuracy)]
+    close = [s.setting for s in scored if any(intervals_overlap(b.valid_accuracy, s.valid_accuracy) for b in best)]
     if few:
         have = "has" if len(few) == 1 else "have"
         return f"; the comparison is preliminary, as {_settings(few)} {have} fewer than 3 seeds"
     if close:
-        return f"; it is not told apart from {_settings(close)}, as t intervals of the means overlap"
+        name = "it is" if len(best) == 1 else "they are"
+        return f"; {name} not told apart from {_settings(close)}, as t intervals of the means overlap"
     return ""
 
 

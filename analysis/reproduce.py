@@ -27,7 +27,8 @@ def section(data: StudyData) -> Section:
         text = "There is no study.json; every row of the searches table holds its full configuration."
         blocks.append(Text(text=text, style="note"))
     folder = data.store.root.rstrip("/")
-    reads = [f"{t.name} = pd.read_parquet({json.dumps(f'{folder}/{t.name}')})  # {t.description}" for t in TABLES]
+    found = [table for table in TABLES if data.store.parts(table)]  # pandas cannot read those that are absent
+    reads = [f"{t.name} = pd.read_parquet({json.dumps(f'{folder}/{t.name}')})  # {t.description}" for t in found]
     code = "\n".join(["import pandas as pd", "", *reads])
     blocks.append(Code(title="Every number above comes from these tables:", text=code, language="python"))
     return Section(id="reproduce", title="How to reproduce", short="Reproduce", blocks=tuple(blocks))

@@ -8,13 +8,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.statistics import WITH_RESULT, final_jobs, natural_key
-from pcdarts.config import RetrainConfig
+from pcdarts.config import NOT_PROTOCOL, RetrainConfig
 
-OF_A_RECIPE = [
-    field.name
-    for field in fields(RetrainConfig)
-    if field.name not in {"seed", "data_dir", "device", "threads", "checkpoint_every"}
-]
+RECIPE_COLUMNS = [field.name for field in fields(RetrainConfig) if field.name not in NOT_PROTOCOL]
 """Columns in which the jobs of one recipe are equal."""
 
 
@@ -45,8 +41,8 @@ def is_average(retrains: pd.DataFrame) -> "pd.Series[bool]":
 
 def with_recipe(retrains: pd.DataFrame) -> pd.DataFrame:
     """The rows with a column `recipe`: data set and epochs, and what else tells apart recipes that share both."""
-    group = retrains.groupby(OF_A_RECIPE, dropna=False).ngroup()
-    first = retrains.assign(recipe=group).drop_duplicates("recipe").set_index("recipe")[OF_A_RECIPE]
+    group = retrains.groupby(RECIPE_COLUMNS, dropna=False).ngroup()
+    first = retrains.assign(recipe=group).drop_duplicates("recipe").set_index("recipe")[RECIPE_COLUMNS]
     short = {number: f"{row['dataset']}, {row['epochs']} epochs" for number, row in first.iterrows()}
     shared = Counter(short.values())
     names = {number: name + _details(first, short, number) * (shared[name] > 1) for number, name in short.items()}
@@ -65,5 +61,5 @@ def settings_of_cells(searches: pd.DataFrame, column: str = "setting") -> Mappin
 def _details(first: pd.DataFrame, short: Mapping[Any, str], number: Any) -> str:
     """The fields in which a recipe differs from those of equal data set and epochs."""
     alike = first.loc[[other for other, name in short.items() if name == short[number]]]
-    varied = [name for name in OF_A_RECIPE if alike[name].astype(str).nunique() > 1]
+    varied = [name for name in RECIPE_COLUMNS if alike[name].astype(str).nunique() > 1]
     return "".join(f", {name} {first.at[number, name]}" for name in varied)

@@ -30,13 +30,14 @@ class Candidate:
 
 
 CONFIDENCE = 1.645
-"""Standard errors below the mean: the normal quantile of a one-sided 95 % bound."""
+"""Standard errors below the mean at which cells are ranked.  A rule to rank by, no 95 % bound of the cells that it puts
+first: s comes from few trainings, and these cells were picked among many."""
 
 
 def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) -> list[Candidate]:
     """The best distinct cells within the limits.
 
-    Cells are ranked by a lower confidence bound of their validation accuracy: mean - 1.645 s / sqrt(n), over the n
+    Cells are ranked by their validation accuracy less 1.645 standard errors: mean - 1.645 s / sqrt(n), over the n
     searches that found the cell, with s the standard deviation between searches of one setting (`spread`).  Of cells
     found once, the highest accuracy is first; to be found again counts for a cell.  Cells that a collapse rule warned
     about in every search that found them come after all others: their accuracy is known to mislead.  Ties go by
@@ -143,16 +144,20 @@ def _within(row: Mapping[str, Any], selection: SelectionConfig) -> bool:
 def _searched_reason(group: list[Mapping[str, Any]], searches: int, deviation: float) -> str:
     accuracy, bound = fmean(row["valid_accuracy"] for row in group), lower_bound(group, deviation)
     mean = "mean validation accuracy" if len(group) > 1 else "validation accuracy"
-    text = f"{mean} {accuracy:.2f} %, at least {bound:.2f} % (95 %), found by {len(group)} of {searches} searches"
+    text = f"{mean} {accuracy:.2f} %{_ranked_by(bound, deviation)}, found by {len(group)} of {searches} searches"
     return f"{text}; demoted, as a collapse rule warned" if _warned(group) else text
 
 
 def _proxy_reason(values: Sequence[float], seeds: int, deviation: float) -> str:
     if not values:
         return "no proxy retraining succeeded"
-    bound = _bound(values, deviation)
-    counted = f"{len(values)} of {seeds} trainings"
-    return f"proxy validation accuracy {fmean(values):.2f} %, at least {bound:.2f} % (95 %), mean of {counted}"
+    bound = _ranked_by(_bound(values, deviation), deviation)
+    return f"proxy validation accuracy {fmean(values):.2f} %{bound}, mean of {len(values)} of {seeds} trainings"
+
+
+def _ranked_by(bound: float, deviation: float) -> str:
+    """Empty without a deviation, for want of repeats or as all are equal: the rank is then that of the mean."""
+    return f", ranked by {bound:.2f} % (mean - {CONFIDENCE} standard errors)" if deviation else ""
 
 
 def _candidate(group: list[Mapping[str, Any]], reason: str) -> Candidate:

@@ -105,7 +105,11 @@ def test_seeds_that_were_added_are_explained_and_all_settings_pooled(tmp_path):
     store.append(SETTINGS, [row], "settings")
     page = report(store)
     assert 'id="table-seeds-needed"' in page and "is within the target 0.2" in page and "is optimistic" in page
-    assert re.search(r"All settings together: \d+\.\d+ \[\d+\.\d+, \d+\.\d+\] %", page)
+    assert "All settings together" not in page  # too few seeds to resample within settings
+    rows = [search_row(k, seed, 80.0 + k + math.sin(seed)) for k in (2, 4) for seed in range(100, 120)]
+    many = ResultStore(str(tmp_path / "many"))
+    many.append(SEARCHES, rows, "many")
+    assert re.search(r"All settings together: \d+\.\d+ \[\d+\.\d+, \d+\.\d+\] %", report(many))
 
 
 def test_the_same_tables_give_the_same_file(tmp_path):
@@ -189,16 +193,36 @@ def test_the_verdict_names_the_best_setting_and_how_far_to_trust_it():
     apart = judged(*(search_row(k, seed, 80.0 + seed / 10 + k) for k in (2, 4) for seed in range(3)))
     assert apart == [
         "Best setting: k=4, with a one-shot validation accuracy of 84.10 % on average over 3 seeds (95 % interval "
-        "84.00 to 84.20).",
+        "83.85 to 84.35).",
         "All 3 seeds of k=4 agree on one cell; in all, 6 searches found 1 distinct cell.",
         "Of 6 searches, none failed, none was stopped by a collapse rule, and 2 more had warnings of one.",
     ]
     near = judged(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (2, 4) for seed in range(3)))
     assert near[0].endswith("; it is not told apart from k=2, as t intervals of the means overlap.")
-    many = judged(*(search_row(k, seed, 80.0 + seed) for k in (1, 2, 4, 8) for seed in range(3)))
+    many = judged(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (1, 2, 4, 8) for seed in range(3)))
     assert "not told apart from 3 other settings" in many[0]
+    alike = judged(*(search_row(4, seed, 80.0) for seed in range(3)))
+    assert alike[0].endswith("accuracy of 80.00 % on average over 3 seeds, all with the same value.")
     assert judged(search_row(4, 1, None)) == ["No search has a result.", "The only search failed."]
     assert verdict([], SEARCHES.to_arrow([]).to_pandas()) == ["No search has ended yet."]
+
+
+def test_settings_that_tie_are_named_together():
+    def tie(*ks, seeds=3):
+        return [search_row(k, seed, 80.0 + seed) for k in ks for seed in range(seeds)]
+
+    assert (
+        judged(*tie(1, 2))[0] == "Best settings: k=1 and k=2 tie, with a mean one-shot validation accuracy of 81.00 %."
+    )
+    assert judged(*tie(1, 2, 4))[0].startswith("Best settings: k=1, k=2 and k=4 tie, with")
+    assert judged(*tie(1, 2, 4, 8))[0].startswith("Best settings: k=1 and 3 other settings tie, with")
+    third = [search_row(4, seed, 79.0 + seed) for seed in range(3)]
+    assert judged(*tie(1, 2), *third)[0].endswith(
+        "81.00 %; they are not told apart from k=4, as t intervals of the means overlap."
+    )
+    assert judged(*tie(1, 2, seeds=1))[0].endswith(
+        "80.00 %; fewer than 3 seeds are preliminary, as seeds differ by chance."
+    )
 
 
 def test_the_verdict_counts_seeds_that_agree_and_collapses():

@@ -63,9 +63,9 @@ def test_a_row_of_settings_holds_all_statistics():
     assert (row["median"], row["quartiles"], row["IQM"]) == ("82.00", "81.00 to 83.00", "82.00")
     assert (row["worst"], row["worst seed"], row["best"], row["distinct cells"]) == ("80.00", "0", "84.00", "1")
     assert row["similarity normal / reduction"] == "1.00 / 1.00" and row["made by"] == "(a)"
-    assert "(a) BCa bootstrap of the mean" in table.note
+    assert "(a) Student's t interval of the mean, as n is below 20." in table.note
     low, high = row["95 % interval of the mean"].values
-    assert 80 < low < 82 < high < 84
+    assert (low, high) == pytest.approx((80.04, 83.96), abs=0.01)  # t(0.975, 4) = 2.776 times 1.58 / sqrt(5)
 
 
 def test_settings_without_a_value_have_dashes():
@@ -89,7 +89,7 @@ def test_comparisons_stand_by_their_p_value():
         "0.0312",
         "0.0938",
     )
-    assert first["P(first better) [95 %]"] == "0.00 [0.00, 0.00]"
+    assert first["P(first better) [95 %]"] == "0.00"  # of all pairs: 1 or 0 for certain it is not
 
 
 def test_the_profile_is_the_share_of_runs_above_a_score():
@@ -97,6 +97,14 @@ def test_the_profile_is_the_share_of_runs_above_a_score():
     figure = report_figures.profile_figure(searches, summarize_settings(searches))
     assert figure.table.headings == ("setting", *(f"above {80 + i}.00 %" for i in range(6)))
     assert figure.table.rows[0] == ("k=4", "0.83", "0.67", "0.50", "0.33", "0.17", "0.00")
+
+
+def test_equal_values_have_no_worst_seed_and_one_score_in_the_profile():
+    searches = frame(*(search_row(4, seed, 80.0) for seed in range(3)))
+    summaries = summarize_settings(searches)
+    table = report_tables.settings_table(summaries)
+    assert table.rows[0][table.headings.index("worst seed")] == "–"
+    assert report_figures.profile_figure(searches, summaries).table.headings == ("setting", "above 80.00 %")
 
 
 def test_costs_are_gpu_days_where_there_was_a_gpu():
@@ -120,7 +128,7 @@ def test_rates_are_compared_where_only_k_differs():
     assert [(s.others, s.k, s.n) for s in found] == [("space=s2", 1, 2), ("space=s2", 4, 2)]
     assert found[0].measures["weight_norm"].mean == pytest.approx(70.5)
     table = report_rates.rate_table(found)
-    assert table.rows[0][:4] == ("space=s2, k=1", "1", "2", "70.5 [70.0, 71.0]")
+    assert table.rows[0][:4] == ("space=s2, k=1", "1", "2", "70.5 [64.1, 76.9]")
     assert len(report_rates.rate_figures(found)) == len(MEASURES)
     unmeasured = frame(*(row | dict.fromkeys(MEASURES) for row in rows))
     assert report_rates.rate_summaries(unmeasured) == []
@@ -248,5 +256,5 @@ def test_everything_of_a_whole_study_has_something_to_show(tmp_path):
 
 def test_numbers_as_text():
     assert (number(-0.0001), number(None), number(math.nan, 3)) == ("0.00", "–", "–")
-    assert interval_text(summarize([1.0, 3.0])) == "2.00 [1.00, 3.00]"
+    assert interval_text(summarize([1.0, 3.0])) == "2.00 [-10.71, 14.71]"
     assert interval_text(summarize([1.0])) == "1.00" and interval_text(summarize([])) == "–"

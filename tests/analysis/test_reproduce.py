@@ -47,6 +47,13 @@ def test_seeds_versions_and_devices(tmp_path):
     assert not of_type(blocks, Text)
 
 
+def test_the_code_reads_the_tables_that_there_are(tmp_path):
+    code = of_type(study(tmp_path, DESCRIPTION), Code)[-1].text
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert len(names["searches"]) == 1 and "failures" not in names and "settings" not in names
+
+
 def test_changed_code_is_warned_of(tmp_path):
     (warning,) = of_type(study(tmp_path, DESCRIPTION | {"git_revision": "0123abc+"}), Text)
     assert warning.style == "warn" and "not committed" in warning.text
