@@ -15,6 +15,7 @@ from rich.table import Table
 
 from analysis.files import join
 from analysis.records import RetrainJob
+from analysis.retrainings import completed
 from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
@@ -45,16 +46,21 @@ def summary(store: ResultStore) -> str:
             Genotype.parse(row.best_genotype).digest if row.best_genotype else "-",
         )
     text = _text(settings)
-    completed = retrains[(retrains["status"] == "completed") & (retrains["stage"] != "proxy")]
-    if len(completed):
+    done = completed(retrains).sort_values(
+        ["recipe", "valid_accuracy", "job_id"], ascending=[True, False, True], na_position="last"
+    )
+    if len(done):
         retrained = Table(title="Retrained cells: accuracy in percent", box=box.SIMPLE_HEAD)
-        for name in ("cell", "validation", "test", "parameters", "multiply-adds", "minutes"):
-            retrained.add_column(name, justify="left" if name == "cell" else "right")
-        for row in completed.sort_values("test_accuracy", ascending=False).to_dict("records"):
+        for name in ("cell", "recipe", "seed", "validation", "test", "parameters", "multiply-adds", "minutes"):
+            retrained.add_column(name, justify="left" if name in {"cell", "recipe"} else "right")
+        for row in done.to_dict("records"):
+            average = " (EMA)" if row["chosen_weights"] == "ema" else ""
             retrained.add_row(
                 row["genotype_digest"],
-                f"{row['valid_accuracy']:.2f}",
-                f"{row['test_accuracy']:.2f}",
+                row["recipe"],
+                str(row["seed"]),
+                f"{_percent(row['valid_accuracy'])}{average}",
+                f"{_percent(row['test_accuracy'])}{average}",
                 f"{int(row['network_parameters']):,}",
                 f"{int(row['network_macs']):,}",
                 f"{row['seconds'] / 60:.1f}",
@@ -120,6 +126,10 @@ def _known(number: int | None) -> str:
 def _why(job: RetrainJob) -> str:
     retry = f" (again at {job.retry_at})" if job.retry_at else ""
     return (job.error or job.reason) + retry
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _mean_std(mean: float, std: float) -> str:

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from analysis.records import RetrainJob
-from orchestrator.output import program, queue, where_to_look
-from tests.analysis.synthetic import queue_row, search_row
+from analysis.store import ResultStore
+from analysis.tables import RETRAINS
+from orchestrator.output import program, queue, summary, where_to_look
+from tests.analysis.synthetic import queue_row, retrain_row, search_row
 
 
 def test_a_command_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
@@ -43,3 +45,21 @@ def test_the_queue_is_as_wide_as_the_terminal(monkeypatch, terminal, width):
     lines = re.sub(r"\x1b\[\d*m", "", queue([RetrainJob(**row)])).splitlines()
     assert max(map(len, lines)) == width
     assert " queued " in lines[4] and " 556,670,592 " in lines[4]  # only the reason is wrapped
+
+
+def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
+    store = ResultStore(str(tmp_path))
+    job = queue_row(search_row(4, 0, 80.0), 1)
+    rows = [
+        retrain_row(job, 99.0, valid_accuracy=95.0) | {"job_id": "a"},
+        retrain_row(job, 94.0, valid_accuracy=96.0) | {"job_id": "b", "seed": 1},
+        retrain_row(job, 59.0, valid_accuracy=60.0) | {"job_id": "c", "dataset": "imagenet", "epochs": 250},
+    ]
+    rows[2] |= {"chosen_weights": "ema", "ema_valid_accuracy": 75.0, "ema_test_accuracy": 74.0}
+    store.append(RETRAINS, rows, "a")
+    lines = [" ".join(line.split()) for line in summary(store).splitlines() if job["genotype_digest"] in line]
+    assert [line.split(" ", 1)[1].rsplit(" ", 3)[0] for line in lines] == [
+        "cifar10, 600 epochs 1 96.00 94.00",
+        "cifar10, 600 epochs 0 95.00 99.00",
+        "imagenet, 250 epochs 0 75.00 (EMA) 74.00 (EMA)",
+    ]
