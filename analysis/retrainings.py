@@ -22,10 +22,7 @@ def completed(retrains: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen(retrains: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the accuracies of the weights that validation chose, which can be their moving average.
-
-    Tables can be older than the average: then the weights themselves count.
-    """
+    """The rows with the accuracies of the weights that validation chose, which can be their moving average."""
     average = is_average(retrains)
     accuracies = {
         name: retrains[name].mask(average, retrains[f"ema_{name}"]).astype(float)
