@@ -5,7 +5,7 @@ scipy.stats is imported where it is used, as it takes longer to load than all th
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,35 +84,28 @@ def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[flo
     return float(bounds[0]), float(bounds[1]), f"percentile bootstrap of the mean, {RESAMPLES} resamples"
 
 
-def mean(values: Floats) -> Floats:
-    """Mean over the last axis of (..., n)."""
-    return np.asarray(values.mean(axis=-1))
-
-
 def stratified_bootstrap(
     groups: Sequence[Iterable[float | None]],
     generator: np.random.Generator,
-    statistic: Callable[[Floats], Floats] = mean,
 ) -> Estimate:
-    """A statistic of the values of several settings pooled, with its 95 % percentile interval.
+    """The mean of the values of several settings pooled, with its 95 % percentile interval.
 
-    Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
-    seeds of a setting is fixed and only their luck varies.  `statistic` maps (..., n) to (...): `mean` or
-    `interquartile_mean`.  NaN where no setting has a value; no interval where one has fewer than FEWEST_TO_RESAMPLE:
-    resamples of few values vary too little, and those of a single one not at all.
+        Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
+    seeds of a setting is fixed and only their luck varies.  NaN where no setting has a value; no interval where one has
+    fewer than FEWEST_TO_RESAMPLE: resamples of few values vary too little, and those of a single one not at all.
     """
     strata = [numbers for numbers in map(finite, groups) if len(numbers)]
     if not strata:
         return Estimate(value=math.nan, low=math.nan, high=math.nan)
     pooled = np.concatenate(strata)
-    value = float(statistic(pooled))
+    value = float(pooled.mean())
     if min(map(len, strata)) < FEWEST_TO_RESAMPLE:
         return Estimate(value=value, low=math.nan, high=math.nan)
     starts = np.repeat(np.cumsum([0, *map(len, strata[:-1])]), list(map(len, strata)))
     sizes = np.repeat(list(map(len, strata)), list(map(len, strata)))
     rows = max(1, 2_000_000 // len(pooled))  # at most 16 MB at a time
     drawn = [
-        statistic(pooled[starts + generator.integers(sizes, size=(min(rows, RESAMPLES - first), len(pooled)))])
+        pooled[starts + generator.integers(sizes, size=(min(rows, RESAMPLES - first), len(pooled)))].mean(axis=-1)
         for first in range(0, RESAMPLES, rows)
     ]
     low, high = np.quantile(np.concatenate(drawn), LEVEL)

@@ -92,14 +92,13 @@ def chart(
     bands: Sequence[Band] = (),
     dots: Sequence[Dot] = (),
     frozen: int = 0,
-    width: float = 460.0,
 ) -> str:
     """A chart of lines, bands and dots; without a number in it, its empty axes.
 
-    It is `width` pixels wide and 280 high.  The first `frozen` units of x are shaded as those in which alpha is not
+    It is 460 pixels wide and 280 high.  The first `frozen` units of x are shaded as those in which alpha is not
     trained.
     """
-    height, right, top, bottom = 280.0, 22.0, 22.0, 232.0
+    width, height, right, top, bottom = 460.0, 280.0, 22.0, 22.0, 232.0
     everything = [(x, y) for line in lines for x, y in line.points]
     everything += [(x, y) for band in bands for x, low, high in band.points for y in (low, high)]
     everything += [(dot.x, y) for dot in dots for y in (dot.y, dot.low, dot.high)]

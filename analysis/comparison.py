@@ -94,18 +94,15 @@ def compare_settings(
     searches: pd.DataFrame,
     generator: np.random.Generator,
     reference: str | None = None,
-    column: str = "valid_accuracy",
-    larger_is_better: bool = True,
 ) -> list[Comparison]:
-    """Paired comparisons of the settings of a searches table by common seeds, in the natural order of their names.
+    """Paired comparisons of the settings' validation accuracies by common seeds, in the natural order of their names.
 
     All pairs of settings, or with a `reference` each other setting (first) against it (second): fewer comparisons cost
     less by Holm's correction, but a reference picked for being best in the same data makes its lead look larger.
-    `improvement` and `effect_size` are in favour of the first where `larger_is_better`, and of the smaller otherwise;
-    `difference` is never turned around.  Several searches of one setting and seed count with their mean.  A comparison
+    Several searches of one setting and seed count with their mean.  A comparison
     of some 30 seeds takes about 10 ms: give a reference where there are more than some 30 settings.
     """
-    table = seed_table(searches, column)
+    table = seed_table(searches)
     names = list(table.columns)
     if reference is not None and reference not in names:
         raise ValueError(
@@ -115,8 +112,7 @@ def compare_settings(
     if reference is not None:
         pairs = [(name, reference) for name in names if name != reference]
     values = {name: table[name].to_numpy(dtype=float) for name in names}
-    sign = 1.0 if larger_is_better else -1.0
-    tests = [signed_rank(sign * _rounded_differences(values[first], values[second])) for first, second in pairs]
+    tests = [signed_rank(_rounded_differences(values[first], values[second])) for first, second in pairs]
     adjusted = holm([p_value for p_value, _ in tests])
     comparisons = []
     for (first, second), (p_value, effect_size), p_adjusted in zip(pairs, tests, adjusted, strict=True):
@@ -127,7 +123,7 @@ def compare_settings(
                 second=second,
                 n=len(differences),
                 difference=_mean_difference(differences, generator),
-                improvement=probability_of_improvement(sign * values[first], sign * values[second], generator),
+                improvement=probability_of_improvement(values[first], values[second], generator),
                 effect_size=effect_size,
                 p_value=p_value,
                 p_adjusted=p_adjusted,
@@ -136,13 +132,13 @@ def compare_settings(
     return comparisons
 
 
-def seed_table(searches: pd.DataFrame, column: str = "valid_accuracy") -> pd.DataFrame:
-    """Values by seed (rows) and setting (columns, in natural order); NaN where a seed has none.
+def seed_table(searches: pd.DataFrame) -> pd.DataFrame:
+    """Validation accuracies by seed (rows) and setting (columns, in natural order); NaN where a seed has none.
 
     Searches without a result are left out, and so are seeds and settings of which nothing is left.
     """
     ended = searches[searches["status"].isin(WITH_RESULT)]
-    values = ended.assign(value=ended[column].astype(float).replace([math.inf, -math.inf], math.nan))
+    values = ended.assign(value=ended["valid_accuracy"].astype(float).replace([math.inf, -math.inf], math.nan))
     table = values.dropna(subset=["value"]).groupby(["seed", "setting"])["value"].mean().unstack()
     return table[sorted(table.columns, key=natural_key)]
 
@@ -177,15 +173,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def critical_difference(
-    searches: pd.DataFrame, column: str = "valid_accuracy", larger_is_better: bool = True
-) -> CriticalDifference | None:
-    """Friedman test and Nemenyi's critical difference at 5 % over the seeds that all settings have.
+def critical_difference(searches: pd.DataFrame) -> CriticalDifference | None:
+    """Friedman test and Nemenyi's critical difference at 5 % of accuracies, over the seeds that all settings have.
 
     Settings with fewer than FEWEST_SEEDS values are left out and named.  None below FEWEST_SETTINGS settings or below
     FEWEST_SEEDS common seeds: there the test says nothing.
     """
-    table = seed_table(searches, column)
+    table = seed_table(searches)
     enough = table.columns[table.notna().sum() >= FEWEST_SEEDS]
     left_out = tuple(str(name) for name in table.columns if name not in set(enough))
     common = table[enough].dropna()
@@ -195,7 +189,7 @@ def critical_difference(
     from scipy import stats
 
     values = common.to_numpy(dtype=float)
-    ranks = stats.rankdata(-values if larger_is_better else values, axis=1).mean(axis=0)
+    ranks = stats.rankdata(-values, axis=1).mean(axis=0)
     equal = bool((values == values[:, :1]).all())
     order = sorted(range(count), key=lambda i: (ranks[i], natural_key(str(enough[i]))))
     difference = float(stats.studentized_range.ppf(0.95, count, np.inf)) / math.sqrt(2)

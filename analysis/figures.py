@@ -244,12 +244,12 @@ def _without_dots(strip: Strip) -> Strip:
     return Strip(name=strip.name, points=(), summary=strip.summary, series=strip.series)
 
 
-def _offsets(places: Sequence[float], distance: float = 9.0) -> list[float]:
-    """How far each dot moves up or down so that dots nearer than `distance` stay apart; three levels."""
+def _offsets(places: Sequence[float]) -> list[float]:
+    """How far each dot moves up or down so that dots nearer than 9 pixels stay apart; three levels."""
     levels, taken = (0.0, -8.0, 8.0), [-math.inf] * 3
     offsets = [0.0] * len(places)
     for index in sorted((i for i, place in enumerate(places) if math.isfinite(place)), key=lambda i: places[i]):
-        free = [level for level in range(3) if places[index] - taken[level] >= distance]
+        free = [level for level in range(3) if places[index] - taken[level] >= 9]
         level = free[0] if free else min(range(3), key=lambda level: taken[level])
         taken[level] = places[index]
         offsets[index] = levels[level]

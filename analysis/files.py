@@ -20,16 +20,15 @@ T = TypeVar("T")
 class StudyFiles:
     """The text files of one folder; what is below it is for subclasses.
 
-    `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo.  What the storage
-    refuses is tried again for `patience` seconds.  Raises ValueError for a URI of an unknown kind, and for one that
-    holds credentials.
+    `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo; of a file:// URI
+    it is the path.  What the storage refuses is tried again for `patience` seconds.  Raises ValueError for a URI of an
+    unknown kind, and for one that holds credentials.
     """
 
     def __init__(self, root: str, patience: float = 0.0) -> None:
-        self.root, self.patience = str(root), patience
+        self.root, self.patience = checked_root(str(root)), patience
         self.troubles: list[str] = []
-        """What failed for a while, with `patience` seconds to wait for the storage; emptied by who records it."""
-        refuse_credentials(self.root)
+        """Storage errors that a retry survived; `FailureLog.flush` records and clears them."""
         try:
             self._files, path = (
                 self._patiently(lambda: fs.FileSystem.from_uri(self.root))
@@ -163,7 +162,23 @@ def join(root: str, *parts: str) -> str:
     return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
-def refuse_credentials(uri: str) -> None:
+def checked_root(root: str) -> str:
+    """A study folder as it was given, but for a file:// URI the path that it names: what holds for folders must hold.
+
+    Raises ValueError for a file:// URI that names no path, and for a URI that holds credentials.
+    """
+    _refuse_credentials(root)
+    if not root.startswith("file://"):
+        return root
+    try:
+        return str(fs.FileSystem.from_uri(root)[1])
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"study folder {root!r} names no path ({error}); give a path, or file:///absolute/path"
+        ) from None
+
+
+def _refuse_credentials(uri: str) -> None:
     """Raise ValueError for a URI with a password, a key or a token: commands and reports say where a study lies."""
     if "://" not in uri:
         return

@@ -9,7 +9,8 @@ never changes, and this makes moving parts safe without locks:
 - Between these steps a file named `MARKER` lies in the folder.  Readers that know nothing of packs, such as
   pd.read_parquet, would see rows twice then; they fail instead, as it is no Parquet file, and its name says why.
 - A pack is broken where its bytes, once read, are damaged, or its metadata do not fit its rows; storage that fails is
-  no damage.  A broken pack is left out and named, never moved; another pack or file with its parts counts instead.
+  no damage.  A broken pack is left out and named; another pack or file with its parts counts instead.  The process
+  that writes the table renames it at once, so that all readers skip it, and deletes nothing (`ResultStore.set_aside`).
 """
 
 import json

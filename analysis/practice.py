@@ -14,13 +14,11 @@ import pandas as pd
 
 from analysis.page import Section, Table, Text
 from analysis.statistics import WITH_RESULT, final_jobs
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import NOT_PROTOCOL, RetrainConfig, SearchConfig
 
 Answer = Literal["met", "partly", "not met"]
 FEWEST_SEEDS = 3
 """Seeds that every setting needs; the verdict calls fewer preliminary too."""
-NO_PROTOCOL = frozenset({"seed", "data_dir", "threads", "device", "checkpoint_every"})
-"""Fields of a configuration that say nothing about what is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +255,7 @@ def _set_up(rows: pd.DataFrame, described: bool) -> _Answered:
 
 
 def _protocol(config: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(config) if field.name not in NO_PROTOCOL]
+    return [field.name for field in dataclasses.fields(config) if field.name not in NOT_PROTOCOL]
 
 
 def _distinct(rows: pd.DataFrame, name: str) -> list[str]:

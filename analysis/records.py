@@ -89,9 +89,10 @@ class Failure:
     """When it was recorded, ISO 8601 in UTC: a trouble of the storage once it was over, a driver's death at the next
     start."""
     kind: Literal["trial", "storage", "driver"]
-    """A search failed, for good or to be tried again; storage failed for a while; a driver died."""
+    """A search failed, for good or to be tried again; storage failed for a while, or a file in it is broken; a driver
+    died."""
     subject: str
-    """The search, the storage, or the driver's process."""
+    """The search, the storage or the new name of its broken file, or the driver's process."""
     error: str
     """What happened, one line."""
 
@@ -167,7 +168,7 @@ class RetrainJob:
     retry_at: str | None = None
     """When a failed attempt is repeated, ISO 8601 in UTC; empty where none is to come."""
     stage: Literal["proxy", "final"] | None = None
-    """proxy: a short retraining that ranks the cells; final, or missing in older tables: the retraining for good."""
+    """proxy: a short retraining that ranks the cells; final: the retraining for good."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,4 +190,4 @@ class RetrainIdentity:
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     stage: Literal["proxy", "final"] | None = None
-    """As in `queue`: a short retraining that ranks the cells, or one for good, which a missing value means too."""
+    """As in `queue`: a short retraining that ranks the cells, or one for good."""

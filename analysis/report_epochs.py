@@ -88,7 +88,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
     for cell, name in (("normal", "normal"), ("reduce", "reduction")):
         pairs = getattr(genotype, cell)
         kept = rows[rows[f"alphas_{cell}"].notna()]
-        space = SPACES.get(search["space"], SPACES["darts"])  # older studies do not name it
+        space = SPACES.get(search["space"], SPACES["darts"])  # an import may not know it
         operations = space.primitives(cell == "reduce")
         places = [_place(operations, node // 2 + INPUTS, source, op) for node, (op, source) in enumerate(pairs)]
         if not len(kept) or None in places:

@@ -15,7 +15,7 @@ from analysis.correlation import rank_correlation
 from analysis.page import Table
 from analysis.report_text import estimate, number, spread
 from analysis.statistics import final_jobs
-from pcdarts.config import RetrainConfig
+from pcdarts.config import NOT_PROTOCOL, RetrainConfig
 
 STAGES = {
     "search": "search validation",
@@ -26,11 +26,7 @@ STAGES = {
 """Accuracies of a cell, fields of CellStages, with their names in the tables."""
 PAIRS = (("search", "proxy"), ("search", "retrained"), ("search", "test"), ("proxy", "retrained"), ("proxy", "test"))
 """Which of them are correlated."""
-OF_A_RECIPE = [
-    field.name
-    for field in fields(RetrainConfig)
-    if field.name not in {"seed", "data_dir", "device", "threads", "checkpoint_every"}
-]
+RECIPE_COLUMNS = [field.name for field in fields(RetrainConfig) if field.name not in NOT_PROTOCOL]
 """Columns in which the jobs of one recipe are equal."""
 
 
@@ -83,10 +79,10 @@ def one_recipe(queue: pd.DataFrame, retrains: pd.DataFrame) -> tuple[pd.DataFram
     """The completed final jobs of the recipe that most cells were retrained by, and how many there are of others.
 
     Accuracies of two recipes, or data sets, rank no cells.  Of equally many cells the first recipe counts, sorted by
-    OF_A_RECIPE.
+    RECIPE_COLUMNS.
     """
     done = final_jobs(_completed(queue, retrains)).dropna(subset=["valid_accuracy"])
-    recipe = done.groupby(OF_A_RECIPE, dropna=False).ngroup()
+    recipe = done.groupby(RECIPE_COLUMNS, dropna=False).ngroup()
     kept = done[recipe == done.groupby(recipe)["genotype_digest"].nunique().idxmax()] if len(done) else done
     return kept, len(done) - len(kept)
 

@@ -53,10 +53,10 @@ def parsed(genotype: str | None) -> Genotype | None:
         return None
 
 
-def estimate(value: Estimate, digits: int = 2) -> Number:
+def estimate(value: Estimate) -> Number:
     """A number with its 95 % interval, such as 0.67 [0.41, 0.90]."""
-    limits = "" if math.isnan(value.low) else f" {interval(value.low, value.high, digits)}"
-    return Number(f"{number(value.value, digits)}{limits}", value.value, value.low, value.high)
+    limits = "" if math.isnan(value.low) else f" {interval(value.low, value.high, 2)}"
+    return Number(f"{number(value.value, 2)}{limits}", value.value, value.low, value.high)
 
 
 def p_text(value: float) -> Number:

@@ -1,4 +1,4 @@
-"""Rules that tell from its records whether a search collapsed."""
+"""The published name of `pcdarts.early_stop.early_stop_epoch`."""
 
 from pcdarts.early_stop import early_stop_epoch
 

@@ -67,16 +67,12 @@ class SettingSummary:
     """Mean wall-clock time of a search with a result; seconds, NaN where there is none."""
     cells: tuple[str, ...]
     """Digests of the different cells that were found, sorted; isomorphic ones count once."""
-    best_search_id: str | None
-    """Search with the best validation accuracy, of equal ones the first by name; None where there is none."""
     best_genotype: str | None
-    """Cells of that search, in the official notation."""
-    best_accuracy: float
-    """Validation accuracy of that search; percent, NaN where there is none."""
-    worst_search_id: str | None
-    """Search with the worst validation accuracy, of equal ones the last by name; None where there is none."""
+    """Cells of the search with the best validation accuracy, of equal ones the first by name, in the official notation;
+    None where there is none."""
     worst_seed: int | None
-    """Seed of that search; its accuracy is the minimum of valid_accuracy."""
+    """Seed of the search with the worst validation accuracy, of equal ones the last by name; None where there is
+    none."""
 
     @property
     def ended(self) -> int:
@@ -129,9 +125,9 @@ def mean_interval(summary: Summary, level: float = 0.95) -> tuple[float, float]:
     return summary.mean - half, summary.mean + half
 
 
-def intervals_overlap(first: Summary, second: Summary, level: float = 0.95) -> bool:
-    """Whether the t intervals of two means overlap; true where one is not defined, as nothing tells them apart."""
-    (low, high), (other_low, other_high) = mean_interval(first, level), mean_interval(second, level)
+def intervals_overlap(first: Summary, second: Summary) -> bool:
+    """Whether the 95 % t intervals of two means overlap; true where one is not defined, as nothing tells them apart."""
+    (low, high), (other_low, other_high) = mean_interval(first), mean_interval(second)
     return not (high < other_low or other_high < low)
 
 
@@ -171,16 +167,16 @@ def stopping_level(max_seeds: int) -> float:
     return 1 - 0.05 / (max_seeds - 1)
 
 
-def summarize_settings(searches: pd.DataFrame, generator: np.random.Generator | None = None) -> list[SettingSummary]:
+def summarize_settings(searches: pd.DataFrame) -> list[SettingSummary]:
     """One summary for every setting of a searches table, by mean validation accuracy, best first.
 
-    Settings without a result stand last; equal ones are in the order of their names.  Without a generator the interval
-    of a setting depends on its own values alone.
+    Settings without a result stand last; equal ones are in the order of their names.  The interval of a setting depends
+    on its own values alone.
     """
     ranked = dict(list(rank_searches(searches).groupby("setting")))
     nothing = searches.iloc[:0]
     summaries = [
-        _summarize_setting(str(setting), rows["status"], ranked.get(setting, nothing), generator)
+        _summarize_setting(str(setting), rows["status"], ranked.get(setting, nothing))
         for setting, rows in searches.groupby("setting")
     ]
     return sorted(summaries, key=_best_first)
@@ -193,7 +189,7 @@ def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
 
 
 def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `queue` or `retrains` that are about retraining for good: no proxies.  Older rows name no stage."""
+    """The rows of `queue` or `retrains` that are about retraining for good: no proxies."""
     return rows[rows["stage"] != "proxy"]
 
 
@@ -202,9 +198,7 @@ def natural_key(text: str) -> list[Any]:
     return [(0, int(n), "") if n else (1, 0, other) for n, other in re.findall(r"([0-9]+)|([^0-9]+)", text)]
 
 
-def _summarize_setting(
-    setting: str, statuses: "pd.Series[str]", ranked: pd.DataFrame, generator: np.random.Generator | None
-) -> SettingSummary:
+def _summarize_setting(setting: str, statuses: "pd.Series[str]", ranked: pd.DataFrame) -> SettingSummary:
     counts = statuses.value_counts()
     scored = ranked[np.isfinite(ranked["valid_accuracy"].astype(float))]
     best, worst = (scored.iloc[0], scored.iloc[-1]) if len(scored) else (None, None)
@@ -214,13 +208,10 @@ def _summarize_setting(
         completed=int(counts.get("completed", 0)),
         failed=int(counts.get("failed", 0)),
         stopped=int(counts.get("stopped", 0)),
-        valid_accuracy=summarize(ranked["valid_accuracy"], generator),
+        valid_accuracy=summarize(ranked["valid_accuracy"]),
         seconds=float(seconds.mean()) if len(seconds) else math.nan,
         cells=tuple(sorted(ranked["genotype_digest"].dropna().unique())),
-        best_search_id=None if best is None else str(best["search_id"]),
         best_genotype=None if best is None else str(best["genotype"]),
-        best_accuracy=math.nan if best is None else float(best["valid_accuracy"]),
-        worst_search_id=None if worst is None else str(worst["search_id"]),
         worst_seed=None if worst is None else int(worst["seed"]),
     )
 

@@ -8,9 +8,11 @@ A part is written whole and then put in place, and its name is the id of what it
 `compact` moves parts of large studies into few files, see `analysis.packs`; all methods work as before.
 """
 
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -25,6 +27,8 @@ from analysis.files import StudyFiles, checked
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
+ASIDE = "_damaged-"
+"""Begins the names of broken files that were set aside; all readers skip what begins with _."""
 LOOKS = 100
 """How often a table is read anew because a file vanished: files do so when their parts are packed."""
 T = TypeVar("T")
@@ -114,6 +118,31 @@ class ResultStore(StudyFiles):
                 self._replace(table, movable[start : start + packs.SIZE], {})
         loose, packed = self._settled(lambda: self._list(table))
         return before - len(loose) - len(packed)
+
+    def set_aside(self, table: Table) -> dict[str, str]:
+        """Rename the broken files of a table that were met with, so that all readers skip them: new names and reasons.
+
+        Only the process that writes the table may call this.  Every file is read once more before; none is deleted.
+        """
+        moved, folder = {}, f"{self._path}/{table.name}"
+        for path in [path for path in self._broken if path.startswith(f"{folder}/")]:
+            name = path.removeprefix(f"{folder}/").removesuffix(SUFFIX)
+            aside = f"{ASIDE}{uuid.uuid4().hex[:8]}-{name}{SUFFIX}"  # new: a part that was written anew may break again
+            try:
+                if not self._is_broken(table, name):
+                    continue
+                self._patiently(partial(self._files.move, path, f"{folder}/{aside}"))
+                moved[f"{table.name}/{aside}"] = self._broken[path]
+            except FileNotFoundError:  # taken out by hand meanwhile
+                pass
+            self._broken.pop(path, None)
+            self._packs.get(table.name, set()).discard(name)
+        return moved
+
+    def _is_broken(self, table: Table, name: str) -> bool:
+        """Whether a file, read anew, is broken.  Raises FileNotFoundError where it is absent."""
+        self._lengths.pop(self._file_path(table, name), None)
+        return self._load(table, name) is None or (packs.is_pack(name) and not self._pack_lengths(table, name))
 
     def _part_path(self, table: Table, part: str) -> str:
         if part.startswith(packs.PREFIX):
@@ -225,8 +254,17 @@ class ResultStore(StudyFiles):
         """The packs that hold a part; none but this process packs, so they are listed once."""
         if table.name not in self._packs:
             self._settled(lambda: self._list(table))
-        held = {name: self._pack_lengths(table, name) for name in self._packs[table.name]}
-        return {name: lengths for name, lengths in held.items() if part in lengths}
+        held = {}
+        for name in sorted(self._packs[table.name]):
+            if self._file_path(table, name) in self._broken:  # cannot be replaced; not read again for every part
+                continue
+            try:
+                lengths = self._pack_lengths(table, name)
+            except FileNotFoundError:  # taken out by hand
+                continue
+            if part in lengths:
+                held[name] = lengths
+        return held
 
     def _replace(
         self,

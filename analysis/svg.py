@@ -62,12 +62,12 @@ def left_margin(names: Iterable[str], most: float = 300.0) -> float:
     return 18.0 + min(most, LETTER * max((len(name) for name in names), default=0))
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers that cover low to high, steps of 1, 2 or 5 times a power of ten."""
+def ticks(low: float, high: float) -> list[float]:
+    """About five round numbers that cover low to high, steps of 1, 2 or 5 times a power of ten."""
     if not low < high:
         margin = abs(low) * 0.01 or 1.0
         low, high = low - margin, high + margin
-    rough = (high - low) / count
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

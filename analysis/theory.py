@@ -23,9 +23,8 @@ regularizes the weights and, through softmax(alpha), the architecture parameters
 """
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,16 +119,6 @@ def penalty_gradient(net: LinearSupernet, k: int) -> Array:
     p = softmax(net.alpha, axis=-1)
     gradient: Array = p * (by_mixture - (p * by_mixture).sum(axis=1, keepdims=True))
     return gradient
-
-
-def every_mask(edges: int, channels: int, k: int) -> Iterator[Array]:
-    """All masks of shape (E, C) that sample C / k channels of each edge; there are binomial(C, C / k) ** E."""
-    subsets = list(itertools.combinations(range(channels), _sampled(channels, k)))
-    for chosen in itertools.product(subsets, repeat=edges):
-        mask = np.zeros((edges, channels))
-        for edge, subset in enumerate(chosen):
-            mask[edge, list(subset)] = 1
-        yield mask
 
 
 def draw_masks(generator: np.random.Generator, shape: tuple[int, int, int], k: int) -> Array:

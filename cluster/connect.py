@@ -133,14 +133,14 @@ def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tri
     stay Ray's.
     """
 
-    def attempt() -> tuple[str | None, Any]:
+    def attempt(argument: Any) -> tuple[str | None, Any]:
         try:
             return None, function(argument)
         except ValueError as error:
             return str(error), None
 
     remote: Any = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus)(attempt)
-    problem, result = remote.options(num_returns=2).remote()
+    problem, result = remote.options(num_returns=2).remote(argument)
     # Of the two the small one is fetched: the other would be copied to this node.
     if (message := ray.get(problem)) is not None:
         raise ValueError(message)

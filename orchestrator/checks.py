@@ -87,7 +87,8 @@ def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOpt
         text += f", for which {gigabytes(wanted.memory)} of a node's memory are reserved"
     if wanted.gpus and options.gpus_per_trial < 0 and predicted and (memory := smallest_gpu()):
         need = max(predicted.values())
-        text += f"; about {gigabytes(need)} a search: {searches_per_gpu(need, memory)} to a GPU of {gigabytes(memory)}"
+        most = searches_per_gpu(need, memory)
+        text += f"; about {gigabytes(need)} a search, of which a GPU of {gigabytes(memory)} holds {most}"
     return text
 
 

@@ -36,7 +36,7 @@ def pack_searches(
 ) -> tuple[TrialResources, dict[str, int]]:
     """What searches reserve that share GPUs and nodes by their predicted memory; and that, by search id."""
     predicted = predicted_bytes(configs, gpu=resources.gpus > 0)
-    return pack(resources, max(predicted.values(), default=0), options), predicted
+    return pack(resources, max(predicted.values(), default=0), len(configs), options), predicted
 
 
 def with_fewer_neighbours(resources: TrialResources, options: RunOptions, trials: int) -> tuple[TrialResources, int]:
@@ -64,14 +64,19 @@ def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, 
     return {key: prediction.total for key, prediction in predictions.items() if prediction}
 
 
-def pack(resources: TrialResources, wanted: int, options: RunOptions) -> TrialResources:
-    """What a search of `wanted` predicted bytes reserves: a part of a GPU, or memory of a node.
+def pack(resources: TrialResources, wanted: int, searches: int, options: RunOptions) -> TrialResources:
+    """What each of so many searches of `wanted` predicted bytes reserves: a part of a GPU, or memory of a node.
 
+    No more share a GPU than have to: Ray would fill one before it opens the next, and neighbours take turns on it.
     --gpus-per-trial and --memory-per-trial replace the prediction.  Raises ValueError where a search fits nowhere.
     """
     if resources.gpus:
         memory = smallest_gpu() if wanted and options.gpus_per_trial < 0 else 0
-        return dataclasses.replace(resources, gpus=gpu_share(wanted, memory)) if memory else resources
+        if not memory:
+            return resources
+        at_once = min(searches, options.max_concurrent or searches)
+        needed = math.ceil(at_once / max(1, slots(dataclasses.replace(resources, gpus=1.0))))
+        return dataclasses.replace(resources, gpus=gpu_share(min(needed, searches_per_gpu(wanted, memory))))
     if options.memory_per_trial >= 0:
         wanted = round(options.memory_per_trial * 1e9)
     elif options.autoscaling:  # node types may not tell their memory, and would never be started
@@ -94,10 +99,10 @@ def searches_per_gpu(wanted: int, memory: int) -> int:
     return max(1, math.floor(MARGIN * memory / wanted))
 
 
-def gpu_share(wanted: int, memory: int) -> float:
-    """Part of a GPU that one of `searches_per_gpu` reserves."""
+def gpu_share(searches: int) -> float:
+    """Part of a GPU that each of so many searches reserves."""
     # Ray counts in ten-thousandths and rounds: six sixths must not be more than one.
-    return math.floor(10_000 / searches_per_gpu(wanted, memory)) / 10_000
+    return math.floor(10_000 / searches) / 10_000
 
 
 def smallest_gpu() -> int:

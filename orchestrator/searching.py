@@ -112,7 +112,7 @@ def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> Non
 
 def out_of_memory(said: str) -> bool:
     """Whether a traceback, or Ray's word on a process that it killed, ends in a lack of memory of a GPU or a node."""
-    texts = ("MemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED")
+    texts = ("MemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED", "unable to find an engine")
     return _killed(said) or any(text in error_line(said) for text in texts)
 
 
@@ -202,6 +202,8 @@ class SearchListener:
         if result:
             complexity = network_complexity(Genotype.parse(result["genotype"]), self.study.retrain)
             size = {"network_parameters": complexity.parameters, "network_macs": complexity.macs}
+        if result.get("gpu_days"):
+            result = result | {"gpu_days": result["gpu_days"] * spec.memory_fraction}
         return SEARCHES.row(
             spec.config,
             result,

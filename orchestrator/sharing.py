@@ -29,10 +29,15 @@ SharedData = dict[tuple[str, str], Any]
 """References to arrays in the object store, by data set and data folder."""
 PATIENCE = 60.0
 """Seconds in which the images must have come to a node; a node that was lost may never send them."""
+_kept: dict[tuple[str, str], SharedData] = {}
+"""What was read in a session of Ray, by this driver's node and job there.
+
+Functions with such references stay with Ray until the driver ends, and so do the images: they are read once.
+"""
 
 
 def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedData:
-    """Read the images of some trials where they will run.
+    """Read the images of some trials where they will run, once a session.
 
     What trials would refuse, such as a missing file, raises ValueError here, and stops the study instead of each.
     """
@@ -40,7 +45,17 @@ def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedDa
     for config in configs:
         if _reads(config):
             groups.setdefault(_key(config), []).append(config)
-    return {key: keep_on_worker(_arrays, group, resources) for key, group in groups.items()}
+    context = ray.get_runtime_context()
+    kept = _kept.setdefault((context.get_node_id(), context.get_job_id()), {})
+    for key, group in groups.items():
+        if key in kept:
+            try:
+                keep_on_worker(_check_kept, (group, [kept[key]]), resources)
+                continue
+            except ray.exceptions.RayError:  # lost for good: they are read again
+                pass
+        kept[key] = keep_on_worker(_arrays, group, resources)
+    return {key: kept[key] for key in groups}
 
 
 def images_of(config: Config, shared: SharedData) -> Parts | None:
@@ -66,13 +81,26 @@ def _reads(config: Config) -> bool:
 def _arrays(configs: Sequence[Config]) -> list[Any] | None:
     """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None of ImageNet."""
     dataset, data_dir = _key(configs[0])
-    data, cpu = None if dataset == "imagenet" else load(dataset, data_dir), torch.device("cpu")
+    data = None if dataset == "imagenet" else load(dataset, data_dir)
+    _check(configs, data)
+    return data and [tuple(tensor.contiguous().numpy() for tensor in part) for part in data]
+
+
+def _check_kept(given: tuple[Sequence[Config], list[Any]]) -> None:
+    """Check with images that were read before, by a reference that a list hides, or else Ray would wait for it."""
+    configs, (reference,) = given
+    arrays = ray.get(reference, timeout=PATIENCE)
+    _check(configs, None if arrays is None else _tensors(arrays))
+
+
+def _check(configs: Sequence[Config], data: Parts | None) -> None:
+    """Raise ValueError for what trials would refuse."""
+    cpu = torch.device("cpu")
     for config in configs if data else configs[:1]:  # to list a tree of files takes long
         if isinstance(config, SearchConfig):
             search_batches(config, cpu, data=data)
         else:
             retrain_batches(config, cpu, data=data)
-    return data and [tuple(tensor.contiguous().numpy() for tensor in part) for part in data]
 
 
 def _tensors(arrays: list[Any]) -> Parts:

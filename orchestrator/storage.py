@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs
 
-from analysis.files import StudyFiles, join, refuse_credentials
+from analysis.files import StudyFiles, checked_root, join
 from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
@@ -62,6 +62,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str], patience:
 
     Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
     """
+    root = checked_root(root)
     if "://" in root or not os.path.isdir(root):
         check_writable(root)  # at once: a bucket's name that is misspelt is not waited for
     store = ResultStore(root, patience)
@@ -94,7 +95,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str], patience:
 
 def check_writable(root: str) -> None:
     """Write and remove a file in the folder; raises ValueError where that fails."""
-    refuse_credentials(root)
+    root = checked_root(root)
     name = f".writable-{uuid.uuid4().hex}"
     try:
         if "://" in root:

@@ -59,6 +59,8 @@ def _run_missing(
 ) -> int:
     for table in (SEARCHES, EPOCHS):
         store.compact(table, ())  # finishes a move that an earlier run died in
+    store.read(SEARCHES)  # shows what is broken
+    _set_aside(study, store, say)
     queue = RetrainQueue(study, store)
     missing = missing_searches(study, store, retry_failed=options.retry_failed)
     if missing:
@@ -80,10 +82,19 @@ def _run_missing(
         work_queue(study, store, options=options, say=say)
     for table in (SEARCHES, EPOCHS):
         store.compact(table)
+    _set_aside(study, store, say)
     write_report(store.root)
     if not missing and not to_retrain:
         say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
     return count_failed(store, queue)
+
+
+def _set_aside(study: StudyConfig, store: ResultStore, say: Callable[[str], None]) -> None:
+    """Take broken files out of every reader's way, and record them.  Epochs are many, and not read for this alone."""
+    for table in (SEARCHES, EPOCHS):
+        for name, reason in store.set_aside(table).items():
+            say(f"A broken file of the tables was set aside as {name}: {reason}")
+            FailureLog(study.name, store).record("storage", name, f"broken, set aside under this name: {reason}")
 
 
 def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:

@@ -14,7 +14,7 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     """Crops of the images' own size (B, C, H, W) out of images with `padding` black pixels added on every side."""
     batch, _, height, width = images.shape
     offsets = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator)
-    top, left = offsets.to(images.device)
+    top, left = moved(offsets, images.device)
     return crop(functional.pad(images, [padding] * 4), top, left, height, width)
 
 
@@ -33,7 +33,7 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images (B, C, H, W), each mirrored left to right with probability 1/2."""
-    flipped = torch.randint(2, (len(images), 1, 1, 1), generator=generator).to(images.device)
+    flipped = moved(torch.randint(2, (len(images), 1, 1, 1), generator=generator), images.device)
     return torch.where(flipped.bool(), images.flip(-1), images)
 
 
@@ -50,8 +50,8 @@ def cutout(
     that are only a part of a batch of `total` ones say which rows: draws are for the whole batch.
     """
     batch, _, height, width = images.shape
-    row = torch.randint(height, (batch if total is None else total, 1), generator=generator)[part].to(images.device)
-    column = torch.randint(width, (batch if total is None else total, 1), generator=generator)[part].to(images.device)
+    draws = [torch.randint(n, (batch if total is None else total, 1), generator=generator) for n in (height, width)]
+    row, column = (moved(draw[part], images.device) for draw in draws)
     rows, columns = _interval(row, size, height), _interval(column, size, width)
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
@@ -64,6 +64,11 @@ def _interval(centre: Tensor, size: int, length: int) -> Tensor:
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Float images (B, C, H, W) of about zero mean and unit variance, from uint8 ones; statistics on a scale 0 to 1."""
-    statistics = torch.tensor([list(mean), list(std)], device=images.device)
+    statistics = moved(torch.tensor([list(mean), list(std)]), images.device)
     means, stds = statistics.view(2, 1, -1, 1, 1)
     return (images / 255 - means) / stds
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on this device; the host does not wait for a GPU, and can prepare the next batch meanwhile."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)

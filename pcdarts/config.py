@@ -20,6 +20,8 @@ Rule = Literal["off", "warn", "stop"]
 
 NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
 """Fields that say where data sets lie or how often a run is saved: they never change a result."""
+NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"}
+"""Fields that say nothing about what is measured: searches or jobs of one protocol may differ in them."""
 
 
 @dataclass(frozen=True, kw_only=True)

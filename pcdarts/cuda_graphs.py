@@ -4,6 +4,8 @@ Not yet run on a GPU.  A step can be captured if it never waits for the host and
 """
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ class CapturedStep:
 
     What a step reads beside tensors, such as a learning rate, is fixed by the capture: where it changes, make a new
     one.  Inputs of other shapes than the first ones, such as a smaller last batch, are run eagerly.  A replay
-    overwrites the results of the one before.
+    overwrites the results of the one before, of this step and of others.
     """
 
     def __init__(
@@ -53,16 +55,27 @@ class CapturedStep:
 
 def _capture(step: Step, inputs: Tensors) -> tuple[Callable[[], None], Tensors]:
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=_pool()):
         results = step(*inputs)
     return graph.replay, results
+
+
+@cache
+def _pool() -> Any:
+    """The memory that all graphs of a process share: they are replayed in turn, and their results read at once."""
+    return torch.cuda.graph_pool_handle()
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    return torch.cuda.Stream()  # always the same: the allocator keeps memory for every stream
 
 
 def _on_side_stream(step: Step, inputs: Tensors) -> Tensors:
     """As PyTorch asks of calls before a capture."""
     if not inputs[0].is_cuda:
         return step(*inputs)
-    stream = torch.cuda.Stream()
+    stream = _stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         results = step(*inputs)

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pcdarts.augment import cutout, normalize, random_crop, random_flip
+from pcdarts.augment import cutout, moved, normalize, random_crop, random_flip
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.distributed import ALONE, Workers
 from pcdarts.sources import DATASETS, DatasetInfo, Parts, describe_files, load, stratified_order
@@ -74,8 +74,9 @@ class TensorBatches:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over all images, augmented, in an order drawn from the generator."""
-        for indices in torch.randperm(len(self), generator=generator).split(batch_size):
-            chosen, rows = self._chosen[indices].to(self._images.device), self._workers.rows(len(indices))
+        order = moved(self._chosen[torch.randperm(len(self), generator=generator)], self._images.device)
+        for chosen in order.split(batch_size):
+            rows = self._workers.rows(len(chosen))
             # The whole batch is augmented, so that all workers draw the same; that is cheap beside the network.
             yield self._augmented(self._images[chosen], generator)[rows], self._labels[chosen][rows]
 
@@ -86,8 +87,8 @@ class TensorBatches:
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass in stored order, not augmented: for evaluation."""
-        for indices in self._chosen.split(batch_size):
-            chosen = indices[self._workers.rows(len(indices))].to(self._images.device)
+        for indices in moved(self._chosen, self._images.device).split(batch_size):
+            chosen = indices[self._workers.rows(len(indices))]
             yield normalize(self._images[chosen], self._info.mean, self._info.std), self._labels[chosen]
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:

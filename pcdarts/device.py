@@ -35,14 +35,19 @@ def resolve_device(name: str) -> torch.device:
 def prepare_device(name: str, threads: int) -> torch.device:
     """Resolve the device, and have this process compute on it reproducibly with so many CPU threads.
 
-    On a GPU deterministic kernels are asked for; an operation that has none warns and is named by PyTorch.
+    On a GPU deterministic kernels are asked for, in single precision proper: an operation that has none warns, in the
+    log of its process, and makes results differ in their last digits.
     """
     device = resolve_device(name)
     torch.set_num_threads(threads)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # finds bugs, slowly
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23, and products all of them
+        if device.index is not None:
+            torch.cuda.set_device(device)  # for streams and graphs too, which are opened on the current device
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with contextlib.suppress(OSError):  # Linux: a process that runs several searches starts its peak anew

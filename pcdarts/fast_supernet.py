@@ -75,8 +75,9 @@ class FastCell(SearchCell):
         if not isinstance(edges[0].side, nn.Identity):
             side = _stack([[edge.side[1] for edge in edges]]).flatten(2)
             side = side.unflatten(2, (-1, edges[0].side[1].in_channels))
-        betas = betas[BY_SOURCE]
-        weights = _gather(edges, (betas[:, None] * alphas[BY_SOURCE]).t()[list(OPERATIONS)])
+        betas = _pick(betas, BY_SOURCE)
+        mixture = _pick((betas[:, None] * _pick(alphas, BY_SOURCE)).t(), OPERATIONS)
+        weights = _gather(edges, mixture)
         out: Tensor = CellFunction.apply(plan, before_previous, previous, *self._convolutions(), betas, side, *weights)
         if self.training:
             self._update_running_statistics(edges, plan, previous, out)
@@ -169,6 +170,12 @@ def make_supernet(config: SearchConfig, classes: int, image_channels: int, *, ge
     """The super-network of a search: the fast one where `config.implementation` says so and the space is darts."""
     fast = config.implementation == "fast" and config.space == "darts"
     return (FastSupernet if fast else Supernet)(config, classes, image_channels, generator=generator)
+
+
+def _pick(x: Tensor, order: Sequence[int]) -> Tensor:
+    """Rows of x in a fixed order: indexing with a list would copy that to a GPU each time, and wait for it."""
+    rows = x.unbind()
+    return torch.stack([rows[i] for i in order])
 
 
 def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:

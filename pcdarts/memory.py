@@ -34,7 +34,7 @@ CPU_PROCESS = 400_000_000
 """Bytes that a worker process has to itself before its first tensor, with Python, PyTorch and Ray: 374 MB were measured
 on Linux.  Another 300 MB of its resident size are libraries, which the processes of a node share."""
 
-NO_MATTER = frozenset(
+IRRELEVANT_FIELDS = frozenset(
     "data_dir split_file train_portion epochs warmup_epochs learning_rate learning_rate_min "
     "learning_rate_warmup_epochs weight_decay gradient_clip alpha_gradient_clip alpha_learning_rate "
     "alpha_weight_decay cutout compile cuda_graphs validate_every eigenvalue_rule skip_rule frozen_rule "
@@ -72,13 +72,13 @@ class MemoryPrediction:
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
     """Peak memory of a search on the CPU, or on a GPU; seconds, on the CPU.  None with the method random.
 
-    What was predicted once is remembered, whatever the fields NO_MATTER say.  What a GPU keeps is taken to be what the
-    CPU keeps; never compared with a GPU yet.
+    What was predicted once is remembered, whatever IRRELEVANT_FIELDS say.  What a GPU keeps is taken to be what the CPU
+    keeps; never compared with a GPU yet.
     """
     if config.method == "random":
         return None
     defaults: dict[str, Any] = {
-        field.name: field.default for field in dataclasses.fields(config) if field.name in NO_MATTER
+        field.name: field.default for field in dataclasses.fields(config) if field.name in IRRELEVANT_FIELDS
     }
     plain = dataclasses.replace(config, **defaults)
     with torch.random.fork_rng(devices=[]):  # the draws of others stay as they are

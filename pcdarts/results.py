@@ -173,7 +173,7 @@ class SearchOutcome:
     early_stop_epoch: int | None = None
     """Epoch that the eigenvalue rule names, whether or not it was obeyed; empty where it names none."""
     gpu_days: float | None = None
-    """seconds / 86400, for the one GPU that a search uses; empty on a CPU."""
+    """seconds / 86400 times the part of a GPU that the search had; empty on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

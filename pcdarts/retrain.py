@@ -44,7 +44,8 @@ def retrain(
     """Train, pick the best epoch by validation accuracy, test it.  `data` is as for a search.
 
     With a checkpoint the training goes on where the checkpoint was written, and ends bit for bit where it would have
-    ended uninterrupted; epochs done before are reported to `on_epoch` once more.  Of several workers the first one
+    ended uninterrupted (on a GPU as far as its kernels are deterministic); epochs done before are reported to
+    `on_epoch` once more.  Of several workers the first one
     reads and writes the checkpoint, which another number of them can go on from, with other rounding; all of them call
     `on_epoch` and get the result.  Raises ValueError for data or checkpoints that cannot be read, FloatingPointError
     where the loss is not finite.

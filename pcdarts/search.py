@@ -46,7 +46,8 @@ def search(
     """Search a cell.
 
     With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
-    ended uninterrupted; epochs done before are reported to `on_epoch` once more, so that a listener needs no memory.
+    ended uninterrupted (on a GPU as far as its kernels are deterministic); epochs done before are reported to
+    `on_epoch` once more, so that a listener needs no memory.
     With `data`, the images that `pcdarts.sources.load` gives, none are read from files; they are never written to.
     Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where loss, alpha or beta are not
     finite and nonfinite_rule finds no sound cell to return.  With the method `random` nothing is read, trained or

@@ -278,6 +278,81 @@ def test_a_damaged_pack_hides_no_row_that_was_written_anew(tmp_path, monkeypatch
     assert len(store.broken) == 1 and str(path) in store.broken[0]
 
 
+def base(name):
+    return name.removeprefix("searches/")
+
+
+def change_metadata(path):
+    pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata(None), path)
+
+
+DAMAGES = {
+    "end": lambda path: path.write_bytes(path.read_bytes()[:-8] + b"xxxxxxxx"),
+    "rows": lambda path: path.write_bytes(b"PAR1" + bytes(2000) + path.read_bytes()[2004:]),
+    "metadata": change_metadata,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.filterwarnings("ignore:left out the broken part")
+def test_broken_files_are_set_aside_where_no_reader_looks(tmp_path, damage):
+    filled(tmp_path, 8).compact(SEARCHES, [f"s{number:02}" for number in range(4)])
+    pack, part = next((tmp_path / "searches").glob("pack-*")), tmp_path / "searches" / "s05.parquet"
+    whole = pack.read_bytes()
+    DAMAGES[damage](pack)
+    part.write_bytes(b"")
+    store = ResultStore(str(tmp_path))
+    assert store.read(SEARCHES)["search_id"].tolist() == ["s04", "s06", "s07"]
+    reasons = sorted(entry.partition(": ")[2] for entry in store.broken)
+    assert store.set_aside(EPOCHS) == {}
+    moved = store.set_aside(SEARCHES)
+    assert sorted(moved.values()) == reasons and store.broken == []
+    assert sorted(files(tmp_path)) == sorted(["s04.parquet", "s06.parquet", "s07.parquet", *map(base, moved)])
+    assert sorted(name[len("_damaged-12345678-") :] for name in map(base, moved)) == [pack.name, part.name]
+    assert plain(store) == [("s04", 80.0), ("s06", 80.0), ("s07", 80.0)]
+    store.append(SEARCHES, [row(1, 90.0)], "s01")
+    assert plain(store)[0] == ("s01", 90.0) and store.read(SEARCHES)["search_id"].tolist()[0] == "s01"
+    pack.write_bytes(whole)  # as if it had been whole, and were named back
+    assert ResultStore(store.root).read(SEARCHES)["valid_accuracy"].tolist() == [80.0, 90.0, *[80.0] * 5]
+
+
+@pytest.mark.filterwarnings("ignore:left out the broken part")
+def test_a_file_that_is_whole_when_read_again_or_gone_is_not_set_aside(tmp_path):
+    filled(tmp_path, 8).compact(SEARCHES, [f"s{number:02}" for number in range(4)])
+    pack, part = next((tmp_path / "searches").glob("pack-*")), tmp_path / "searches" / "s05.parquet"
+    whole = pack.read_bytes()
+    pack.write_bytes(b"")
+    part.write_bytes(b"")
+    store = ResultStore(str(tmp_path))
+    store.read(SEARCHES)
+    assert len(store.broken) == 2
+    pack.write_bytes(whole)
+    part.unlink()
+    assert store.set_aside(SEARCHES) == {} and store.broken == []
+    assert len(store.read(SEARCHES)) == 7
+
+
+@pytest.mark.filterwarnings("ignore:left out the broken part")
+def test_a_broken_pack_is_not_read_for_every_part_and_may_be_taken_out_by_hand(tmp_path, monkeypatch):
+    filled(tmp_path, 4).compact(SEARCHES)
+    pack = next((tmp_path / "searches").glob("pack-*"))
+    DAMAGES["end"](pack)
+    store, read = ResultStore(str(tmp_path)), []
+    monkeypatch.setattr(store, "_read", lambda path: read.append(path) or ResultStore._read(store, path))
+    for number in range(4, 8):
+        store.append(SEARCHES, [row(number)], f"s{number:02}")
+    assert read == [str(pack)]
+    pack.unlink()
+    store.append(SEARCHES, [row(8)], "s08")
+    other = filled(tmp_path, 9)
+    other.compact(SEARCHES)
+    for pack in (tmp_path / "searches").glob("pack-*"):
+        pack.unlink()
+    for writer in (other, ResultStore(store.root)):
+        writer.append(SEARCHES, [row(8)], "s08")
+    assert plain(store) == [("s08", 80.0)]
+
+
 def test_packs_without_atomic_renames():
     store = filled("mock:///bucket/demo")
     before = store.read(SEARCHES).to_json()

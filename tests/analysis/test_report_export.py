@@ -124,9 +124,13 @@ def test_unknown_formats_are_refused(tmp_path):
         main(["report", str(tmp_path), "--format", "pdf"])
 
 
-@pytest.mark.parametrize("form", ["md", "csv"])
-def test_an_empty_study_and_one_that_failed(tmp_path, form):
-    write_report(str(tmp_path / "empty"), form)
-    store = ResultStore(str(tmp_path / "failed"))
-    store.append(SEARCHES, [search_row(4, 0, None)], "a")
-    write_report(store.root, form)
+def test_an_empty_study_and_one_that_failed(tmp_path):
+    empty, failed = tmp_path / "empty", tmp_path / "failed"
+    ResultStore(str(failed)).append(SEARCHES, [search_row(4, 0, None)], "a")
+    for folder in (empty, failed):
+        for form in ("md", "csv"):
+            write_report(str(folder), form)
+    assert "\n\nNo search has ended yet.\n" in (empty / "report.md").read_text()
+    assert [path.name for path in (empty / "report-csv").iterdir()] == ["practice.csv"]
+    assert "\n\nNo search has a result. The only search failed.\n" in (failed / "report.md").read_text()
+    assert (failed / "report-csv" / "errors.csv").exists()

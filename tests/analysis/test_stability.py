@@ -4,15 +4,9 @@ import math
 
 import pytest
 
-from analysis import stability
 from analysis.stability import early_stop_epoch
-from pcdarts import early_stop
 
 EPOCHS = range(0, 50, 2)
-
-
-def test_there_is_one_rule():
-    assert stability.early_stop_epoch is early_stop.early_stop_epoch
 
 
 @pytest.mark.parametrize("values", [[], [1.0] * 4, [1.0] * 25, [0.0] * 25, [1 / (1 + i) for i in range(25)]])

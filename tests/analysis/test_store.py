@@ -175,7 +175,10 @@ def test_other_file_systems():
 def test_file_uris_are_local(tmp_path):
     store = ResultStore((tmp_path / "demo").as_uri())
     store.append(SEARCHES, [search_row(4, 0, 80.0)], "a")
-    assert (tmp_path / "demo" / "searches" / "a.parquet").is_file()
+    assert (tmp_path / "demo" / "searches" / "a.parquet").is_file() and store.root == str(tmp_path / "demo")
+    assert ResultStore((tmp_path / "with space").as_uri()).below("x").root == str(tmp_path / "with space" / "x")
+    with pytest.raises(ValueError, match="file://studies' names no path .*give a path"):
+        ResultStore("file://studies")
 
 
 def test_some_columns_of_some_rows(tmp_path):

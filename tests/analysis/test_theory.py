@@ -1,6 +1,7 @@
 """Tests of analysis.theory: the closed form against every mask, sampling and finite differences."""
 
 import dataclasses
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,6 @@ from analysis.theory import (
     LinearSupernet,
     compare,
     draw_masks,
-    every_mask,
     example,
     losses,
     mean_mask_loss,
@@ -31,6 +31,16 @@ def tiny(seed=0, edges=2, channels=4, features=2):
         weights=rng.normal(size=(edges, 3, channels, features)),
         bypass=rng.normal(size=(edges, channels, features)),
     )
+
+
+def every_mask(edges, channels, k):
+    """All masks of shape (E, C) that sample C / k channels of each edge; there are binomial(C, C / k) ** E."""
+    subsets = list(itertools.combinations(range(channels), channels // k))
+    for chosen in itertools.product(subsets, repeat=edges):
+        mask = np.zeros((edges, channels))
+        for edge, subset in enumerate(chosen):
+            mask[edge, list(subset)] = 1
+        yield mask
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])

@@ -145,13 +145,13 @@ def test_the_study_is_brought_home(head, tmp_path):
 
 
 def test_changed_code_and_arguments_with_spaces_arrive_by_pcdarts_cluster_submit(head, tmp_path):
-    source = head.project / "pcdarts" / "training.py"
+    source = head.project / "pcdarts" / "device.py"
     source.write_text(source.read_text().replace('f"cpu (', 'f"changed cpu ('))
     storage = tmp_path / "two  words; $HOME 'quoted'"
     head.succeed(*PCDARTS, "cluster", "submit", "cluster.yaml", *ONE_SEARCH, "--no-retrain", "--storage", str(storage))
     (row,) = searches(storage).itertuples()
     assert row.device_name.startswith("changed cpu")
-    there = head.folder / WORKER / "pcdarts-orchestrator" / "pcdarts" / "training.py"
+    there = head.folder / WORKER / "pcdarts-orchestrator" / "pcdarts" / "device.py"
     assert (
         "changed cpu" not in there.read_text()
     )  # it came with the study, the worker's checkout is as `ray up` left it

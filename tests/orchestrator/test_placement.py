@@ -31,33 +31,44 @@ def test_a_search_that_no_gpu_holds_is_refused_with_both_numbers():
 
 def test_as_many_shares_as_were_chosen_fit_on_a_gpu_as_ray_counts_them():
     for searches in range(1, 100):
-        share = gpu_share(8 * GB, searches * 10 * GB)
+        share = gpu_share(searches)
         assert round(share * 10_000) * searches <= 10_000 < round(share * 10_000) * (searches + 1)
 
 
 def test_searches_share_the_smallest_gpu(monkeypatch):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [80 * GB, 24 * GB, 0])
-    assert pack(ON_GPU, 8 * GB, RunOptions()) == TrialResources(cpus=1, gpus=0.5)
-    assert pack(ON_GPU, 0, RunOptions()) == ON_GPU  # nothing was predicted
+    monkeypatch.setattr(placement, "slots", lambda wanted: 2)
+    assert pack(ON_GPU, 8 * GB, 9, RunOptions()) == TrialResources(cpus=1, gpus=0.5)
+    assert pack(ON_GPU, 0, 9, RunOptions()) == ON_GPU  # nothing was predicted
+
+
+@pytest.mark.parametrize(
+    ("searches", "max_concurrent", "share"),
+    [(10, 0, 0.5), (8, 0, 1), (1, 0, 1), (17, 0, 0.3333), (200, 0, 0.125), (200, 8, 1)],
+)
+def test_searches_spread_over_all_gpus_before_they_share_one(monkeypatch, searches, max_concurrent, share):
+    monkeypatch.setattr(placement, "on_gpus", lambda function: [80 * GB] * 8)
+    monkeypatch.setattr(placement, "slots", lambda wanted: {1.0: 8}[wanted.gpus])
+    assert pack(ON_GPU, 8 * GB, searches, RunOptions(max_concurrent=max_concurrent)).gpus == share
 
 
 def test_a_given_share_replaces_the_prediction(monkeypatch):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [24 * GB])
     quarter = TrialResources(cpus=1, gpus=0.25)
-    assert pack(quarter, 30 * GB, RunOptions(gpus_per_trial=0.25)) == quarter
+    assert pack(quarter, 30 * GB, 9, RunOptions(gpus_per_trial=0.25)) == quarter
 
 
 def test_gpus_that_pytorch_does_not_know_are_not_shared(monkeypatch):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [0, 0])
-    assert pack(ON_GPU, 8 * GB, RunOptions()) == ON_GPU
+    assert pack(ON_GPU, 8 * GB, 9, RunOptions()) == ON_GPU
 
 
 def test_memory_of_a_node_is_reserved_as_predicted_or_as_given(ray_session):
     predicted = 10**6
-    assert pack(ON_CPU, predicted, RunOptions()).memory == predicted
-    assert pack(ON_CPU, predicted, RunOptions(memory_per_trial=0)).memory == 0
-    assert pack(ON_CPU, predicted, RunOptions(memory_per_trial=0.002)).memory == 2 * 10**6
-    assert pack(ON_CPU, predicted, RunOptions(autoscaling=True)).memory == 0
+    assert pack(ON_CPU, predicted, 9, RunOptions()).memory == predicted
+    assert pack(ON_CPU, predicted, 9, RunOptions(memory_per_trial=0)).memory == 0
+    assert pack(ON_CPU, predicted, 9, RunOptions(memory_per_trial=0.002)).memory == 2 * 10**6
+    assert pack(ON_CPU, predicted, 9, RunOptions(autoscaling=True)).memory == 0
 
 
 def test_what_no_node_has_memory_for_is_refused_with_both_numbers(ray_session):

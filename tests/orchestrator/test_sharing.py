@@ -80,6 +80,28 @@ def test_every_data_set_is_read_once_and_random_cells_need_none(ray_session):
     assert images_of(random, shared) is None
 
 
+def test_images_are_kept_for_later_trials_whose_configuration_is_checked_with_them(ray_session, tmp_path):
+    write_fashion(tmp_path / "fashion-mnist", train=200)
+    config = SearchConfig(dataset="fashion-mnist", data_dir=str(tmp_path))
+    first = share_data([config], ONE)
+    shutil.rmtree(tmp_path / "fashion-mnist")  # whoever reads again finds nothing
+    assert share_data([dataclasses.replace(config, seed=1)], ONE) == first
+    with pytest.raises(ValueError, match="train_portion is 1e-05"):
+        share_data([dataclasses.replace(config, train_portion=1e-5)], ONE)
+
+
+def test_kept_images_that_were_lost_are_read_again(ray_session, tmp_path, monkeypatch):
+    config = SearchConfig(dataset="synthetic", data_dir=str(tmp_path))
+    first = share_data([config], ONE)
+
+    def lost(given):
+        raise ray.exceptions.ObjectLostError("", None, "")
+
+    monkeypatch.setattr(sharing, "_check_kept", lost)
+    again = share_data([config], ONE)
+    assert again != first and len(images_of(config, again)[0].labels) == 320
+
+
 def test_what_trials_would_refuse_is_refused_before(ray_session):
     with pytest.raises(ValueError, match="train_portion is 1e-05"):
         share_data([SearchConfig(dataset="synthetic", train_portion=1e-5)], ONE)

@@ -28,6 +28,7 @@ from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
 from pcdarts.memory import predict_memory
 from pcdarts.search import search
+from tests.orchestrator.killing import study_with_searches
 
 LOCAL = RunOptions(address="local")
 TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in ("data", "weights", "alpha", "validation", "metrics")))
@@ -263,6 +264,18 @@ def test_storage_that_cannot_be_written_to_is_named(tmp_path):
         create_or_open(smoke(), str(tmp_path / "file" / "smoke"), [])
 
 
+def test_a_file_uri_is_the_path_it_names(tmp_path):
+    store = create_or_open(smoke(), (tmp_path / "new" / "smoke").as_uri(), [])
+    assert store.root == str(tmp_path / "new" / "smoke") and (tmp_path / "new" / "smoke" / "study.json").exists()
+    checkpoint((tmp_path / "other").as_uri(), "x").save({"config": {}})
+    assert (tmp_path / "other" / "checkpoints" / "x.pt").exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    with pytest.raises(ValueError, match="holds files that are no study"):
+        create_or_open(smoke(), foreign.as_uri(), [])
+
+
 def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, tmp_path):
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
@@ -306,6 +319,28 @@ def test_a_broken_part_is_named_and_the_rest_is_read(finished, tmp_path):
     with pytest.warns(UserWarning, match="left out the broken part"):
         assert len(store.read(QUEUE)) == len(list((root / "queue").iterdir())) - 1
     assert part.name in store.broken[0]
+
+
+@pytest.mark.filterwarnings("ignore:left out the broken part")
+def test_broken_files_are_set_aside_and_recorded_and_their_searches_run_again(tmp_path, monkeypatch):
+    study, _ = study_with_searches(str(tmp_path))
+    before, later, _ = (f"{config.search_id}.parquet" for config in study.searches())
+    (tmp_path / "searches" / before).write_bytes(b"PAR1 broken")
+    asked = []
+
+    def instead(study, store, lease, configs, **others):
+        asked.extend(f"{config.search_id}.parquet" for config in configs)
+        (tmp_path / "searches" / later).write_bytes(b"PAR1 broken")
+
+    monkeypatch.setattr(orchestrator.study, "run_searches", instead)
+    _, said = run(study, tmp_path, retrain=False)
+    assert asked == [before]
+    moved = [path.name for path in (tmp_path / "searches").glob("_damaged-*")]
+    assert sorted(name[len("_damaged-12345678-") :] for name in moved) == sorted([before, later])
+    assert sorted(pd.read_parquet(tmp_path / "failures")["subject"]) == sorted(f"searches/{name}" for name in moved)
+    assert sum("set aside as searches/_damaged-" in text for text in said) == 2
+    assert len(pd.read_parquet(tmp_path / "searches")) == 1
+    assert all(name in (tmp_path / "report.html").read_text() for name in moved)
 
 
 def test_remote_storage_holds_checkpoints(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcdarts import cuda_graphs, depthwise, edge_group, fan, folding, presets
 from pcdarts.architect import Architect
@@ -113,6 +114,39 @@ def test_no_step_waits_for_the_host_nor_depends_on_values(no_cached_matrices, op
             step()  # with optimizer states
         with pytest.raises(DataDependentOutputException):
             weight_step(state, images, labels)[0].item()
+
+
+class Copies(TorchDispatchMode):
+    """Notes where tensors go from the host to a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        given = [x for x in args if isinstance(x, torch.Tensor) and x.device.type == "cpu"]
+        if given and "copy" in str(function) and result.device.type == "cuda":
+            self.found.append(str(function))
+        return result
+
+
+@pytest.mark.parametrize("options", [{}, {"k": 1}, {"side_operation": "conv_1x1", "spatial_stride": 2}], ids=str)
+def test_the_fast_supernet_copies_nothing_to_a_gpu(no_cached_matrices, options):
+    """Neither does a capture allow that, nor is it quick.  The GPU is one that has shapes, but no values."""
+    state = SearchState(dataclasses.replace(presets.smoke(), device="cpu", **options))
+    with FakeTensorMode(), torch.no_grad():
+        for module in state.supernet.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    module._parameters[name] = nn.Parameter(torch.empty(parameter.shape, device="cuda"))
+            for name, buffer in module._buffers.items():
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device="cuda")
+        images = torch.empty(4, 3, 8, 8, device="cuda")
+        state.supernet(images)  # makes what is kept
+        with Copies() as copies:
+            assert state.supernet(images).device.type == "cuda"
+    assert not copies.found
 
 
 def test_needs_a_gpu():

@@ -7,7 +7,7 @@ import torch
 
 from pcdarts import depthwise, edge_group, fan, folding, memory, stability
 from pcdarts.config import SearchConfig
-from pcdarts.memory import NO_MATTER, MemoryPrediction, predict_memory, step_bytes
+from pcdarts.memory import IRRELEVANT_FIELDS, MemoryPrediction, predict_memory, step_bytes
 from pcdarts.search import SearchState
 from tests.benchmarks.memory import measure_steps
 
@@ -116,7 +116,7 @@ def test_what_changes_no_byte_is_predicted_once(changes):
 
 
 def test_only_fields_of_a_configuration_are_said_not_to_matter():
-    assert NO_MATTER < {field.name for field in dataclasses.fields(SearchConfig)}
+    assert IRRELEVANT_FIELDS < {field.name for field in dataclasses.fields(SearchConfig)}
 
 
 def test_the_data_set_counts_on_a_gpu_as_far_as_it_is_used():
