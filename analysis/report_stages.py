@@ -40,7 +40,7 @@ class CellStages:
     failed: int
     """Proxy jobs that were given up."""
     retrained: float
-    """Validation accuracy of the retrainings for good by one recipe, mean over their seeds."""
+    """Validation accuracy of the full retrainings by one recipe, mean over their seeds."""
     test: float
     """Their test accuracy."""
 

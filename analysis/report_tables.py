@@ -201,7 +201,7 @@ def failures_table(failures: pd.DataFrame) -> Table:
     """What went wrong while the study ran, the latest last."""
     return Table(
         id="failures",
-        caption="Failures while the study ran, those that were mended included",
+        caption="Failures while the study ran, including those that a further try got over",
         headings=("time", "kind", "subject", "what happened"),
         rows=tuple(
             (row["happened_at"], row["kind"], row["subject"], shortened(row["error"]))

@@ -21,6 +21,9 @@ from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
 from pcdarts.genotype import Genotype
 
+LEAST_WIDTH = 120
+"""Columns of text below which tables grow illegible, however narrow the terminal."""
+
 
 def summary(store: ResultStore) -> str:
     """Settings with mean +- std over seeds, and the retrained cells."""
@@ -99,7 +102,7 @@ def queue(jobs: Sequence[RetrainJob], broken: Sequence[str] = ()) -> str:
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
     left = ("stage", "job", "state", "why")
     for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=name == "job")
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why")
     for job in jobs:
         table.add_row(
             job.stage or "final",
@@ -141,7 +144,10 @@ def _errors(frame: Any, key: str) -> list[str]:
 
 
 def _text(table: Table, width: int = 120) -> str:
+    """The table, as wide as the terminal; of the given width where the text goes elsewhere."""
     table.title_justify = "left"
+    if sys.stdout.isatty():
+        width = max(LEAST_WIDTH, shutil.get_terminal_size().columns)
     console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
