@@ -156,8 +156,8 @@ def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]], note: 
         rows=tuple((first, second, str(n), estimate(value)) for first, second, n, value in entries),
         text_columns=frozenset({"with"}),
         note=(
-            "Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing. No "
-            "correlation is defined of one cell or of equal accuracies. Only the "
+            "Percentile bootstrap over the cells; below 6 cells the interval is -1 to 1, which says nothing, and in "
+            "a perfect order there is none. No correlation is defined of one cell or of equal accuracies. Only the "
             "best cells of a stage reach the next: among these the correlation tends to be lower than among all." + note
         ),
     )

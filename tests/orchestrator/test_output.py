@@ -37,6 +37,16 @@ def test_an_empty_queue_says_why():
     assert queue([], ["e.json: why"]) == f"left out a broken event: e.json: why\n{why}"
 
 
+@pytest.mark.parametrize(("terminal", "width"), [(None, 150), (200, 200), (40, 120)])
+def test_the_queue_is_as_wide_as_the_terminal(monkeypatch, terminal, width):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal is not None, raising=False)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((terminal, 24)))
+    row = queue_row(search_row(2, 0, 80.0), 1) | {"reason": "found twice, " * 30}
+    lines = re.sub(r"\x1b\[\d*m", "", queue([RetrainJob(**row)])).splitlines()
+    assert max(map(len, lines)) == width
+    assert " queued " in lines[4] and " 556,670,592 " in lines[4]  # only the reason is wrapped
+
+
 def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
     store = ResultStore(str(tmp_path))
     job = queue_row(search_row(4, 0, 80.0), 1)
@@ -53,13 +63,3 @@ def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
         "cifar10, 600 epochs 0 95.00 99.00",
         "imagenet, 250 epochs 0 75.00 (EMA) 74.00 (EMA)",
     ]
-
-
-@pytest.mark.parametrize(("terminal", "width"), [(None, 150), (200, 200), (40, 120)])
-def test_the_queue_is_as_wide_as_the_terminal(monkeypatch, terminal, width):
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal is not None, raising=False)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((terminal, 24)))
-    row = queue_row(search_row(2, 0, 80.0), 1) | {"reason": "found twice, " * 30}
-    lines = re.sub(r"\x1b\[\d*m", "", queue([RetrainJob(**row)])).splitlines()
-    assert max(map(len, lines)) == width
-    assert " queued " in lines[4] and " 556,670,592 " in lines[4]  # only the reason is wrapped
