@@ -37,6 +37,7 @@ class FolderBatches:
         *,
         device: torch.device,
         cutout: int = 0,
+        jitter: bool = False,
         workers: int = 0,
         part: Workers = ALONE,
     ) -> None:
@@ -45,7 +46,7 @@ class FolderBatches:
         self.image_size = info.image_size
         self._info, self._images, self._device, self._cutout = info, images, device, cutout
         self._workers, self._part = workers, part
-        self._decoder = Decoder(folder, info.image_size)
+        self._decoder = Decoder(folder, info.image_size, jitter)
         self._loader: tuple[_PassSampler, DataLoader[Any]] | None = None
         self._busy = False
 
@@ -150,17 +151,16 @@ def _seeds(count: int, generator: torch.Generator) -> Tensor:
 
 
 class Decoder(Dataset[tuple[Tensor, int]]):
-    """Decodes and augments an image.  It is handed whole items, so that workers need no copy of a million paths."""
+    """Decodes and augments an image: crop, mirror and, if asked for, colour jitter.
 
-    def __init__(self, folder: Path, size: int) -> None:
+    It is handed whole items, so that workers need no copy of a million paths.
+    """
+
+    def __init__(self, folder: Path, size: int, jitter: bool = False) -> None:
         self.folder = folder
+        colours = [v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)] if jitter else []
         self.train_transform = v2.Compose(
-            [
-                v2.RandomResizedCrop(size),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
-                v2.PILToTensor(),
-            ]
+            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colours, v2.PILToTensor()]
         )
         self.test_transform = v2.Compose([v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size), v2.PILToTensor()])
 

@@ -19,7 +19,8 @@ from pcdarts.sources import DATASETS
 def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBatches, FolderBatches]:
     """Images for the weights and for alpha: those that `split_file` lists, or the built-in 10 % and 2.5 %.
 
-    Classes are those of the split.  `threads` - 1 processes decode images, for weights and for alpha each.
+    Training images are cropped and mirrored, as in the official search; their colours are jittered in a retraining
+    alone.  Classes are those of the split.  `threads` - 1 processes decode images, for weights and for alpha each.
     Raises ValueError for a tree or a split file that cannot be read, and for images that are missing.
     """
     folder = _tree(config.data_dir) / "train"
@@ -63,7 +64,7 @@ def retrain_batches(
     test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
     classes = list(names)
     return (
-        _batches(tree / "train", train, classes, device, config.cutout, config.threads, workers),
+        _batches(tree / "train", train, classes, device, config.cutout, config.threads, workers, jitter=True),
         _batches(tree / "train", valid, classes, device, 0, config.threads, workers),
         _batches(tree / "val", test, classes, device, 0, config.threads, workers),
     )
@@ -106,6 +107,8 @@ def _batches(
     cutout: int,
     threads: int,
     part: Workers = ALONE,
+    *,
+    jitter: bool = False,
 ) -> FolderBatches:
     labels = {name: label for label, name in enumerate(classes)}
     return FolderBatches(
@@ -114,6 +117,7 @@ def _batches(
         dataclasses.replace(DATASETS["imagenet"], classes=len(classes)),
         device=device,
         cutout=cutout,
+        jitter=jitter,
         workers=threads - 1,
         part=part,
     )

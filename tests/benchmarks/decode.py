@@ -6,9 +6,10 @@ The images are Fashion-MNIST's, enlarged to 500 x 375 pixels, as JPEG files of q
 for the purpose.  They are smoother than photographs: their files are smaller, so that reading and the first step of
 decoding cost less than they would on ImageNet.  They come from the page cache, not from the disk.
 
-Both loaders crop, mirror and jitter alike for training, in the given number of processes and 0 for this one; the
-baseline also normalizes there, as the official code does, and hands over floats.  Ours hands over bytes, and normalizes
-on the device, which is the CPU of this process here.  Their passes take turns; medians.
+Both loaders crop, mirror and jitter alike, as for a retraining (a search does not jitter), in the given number of
+processes and 0 for this one; the baseline also normalizes there, as the official code does, and hands over floats.
+Ours hands over bytes, and normalizes on the device, which is the CPU of this process here.  Their passes take turns;
+medians.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def our_loader(folder: Path, batch: int, workers: int) -> Callable[[], Iterable[
     names = image_names(folder)
     images = [(f"{name}/{image}", label) for label, name in enumerate(names) for image in names[name]]
     info = replace(DATASETS["imagenet"], classes=len(names))
-    batches = FolderBatches(folder, images, info, device=torch.device("cpu"), workers=workers)
+    batches = FolderBatches(folder, images, info, device=torch.device("cpu"), jitter=True, workers=workers)
     generator = torch.Generator().manual_seed(0)
     return lambda: batches.epoch(batch, generator)
 
@@ -91,7 +92,7 @@ def rates(passes: dict[Any, Callable[[], Iterable[Any]]], images: int, repetitio
 
 def parts(folder: Path, batch: int) -> dict[str, float]:
     """Milliseconds per image of every step of our loader in this process, medians over the images or batches."""
-    loader = FolderBatches(folder, [], DATASETS["imagenet"], device=torch.device("cpu"))
+    loader = FolderBatches(folder, [], DATASETS["imagenet"], device=torch.device("cpu"), jitter=True)
     steps = {type(step).__name__: step for step in loader._decoder.train_transform.transforms}
     seconds, images = defaultdict(list), list[Any]()
     for path in sorted(folder.glob("*/*")):

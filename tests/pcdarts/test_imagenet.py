@@ -39,6 +39,14 @@ def test_retrain_batches_hold_validation_images_that_no_search_saw(tree):
     assert [label for _, label in valid._images] == [0, 0, 1, 1, 2, 2]
 
 
+def test_colours_are_jittered_in_a_retraining_alone(tree):
+    search = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree)), CPU)
+    retraining = retrain_batches(RetrainConfig(dataset="imagenet", data_dir=str(tree), validation_portion=0.2), CPU)
+    for batches, jitter in ((search[0], []), (search[1], []), (retraining[0], ["ColorJitter"])):
+        steps = [type(step).__name__ for step in batches._decoder.train_transform.transforms]
+        assert steps == ["RandomResizedCrop", "RandomHorizontalFlip", *jitter, "PILToTensor"]
+
+
 def test_check_dataset(tree):
     expected = f"imagenet: 3 classes, 3 x 224 x 224 pixels, in {tree}"
     assert check_dataset("imagenet", str(tree)) == expected
