@@ -13,6 +13,7 @@ from typing import Literal
 import pandas as pd
 
 from analysis.page import Section, Table, Text
+from analysis.retrainings import RECIPE_COLUMNS
 from analysis.statistics import WITH_RESULT, final_jobs
 from pcdarts.config import NOT_PROTOCOL, RetrainConfig, SearchConfig
 
@@ -174,10 +175,17 @@ def _random_baselines(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered
     drawn = ended[ended["method"] == "random"]
     if not len(drawn):
         return "not met", "No random cell is part of the study; add searches with method=random."
-    tested = set(retrained["genotype_digest"]) & set(drawn["genotype_digest"])
+    random = set(drawn["genotype_digest"])
+    found = set(ended["genotype_digest"]) - random
+    tested = random & set(retrained["genotype_digest"])
     if not tested:
         return "partly", f"{len(drawn)} random cells were drawn, but none was retrained."
-    return "met", f"{len(drawn)} random cells were drawn, of which {len(tested)} were retrained as the found ones were."
+    recipes = [set(rows["genotype_digest"]) for _, rows in retrained.groupby(RECIPE_COLUMNS, dropna=False)]
+    alike = max((len(cells & random) for cells in recipes if cells & found), default=0)
+    if not alike:
+        why = f"{len(tested)} random cells were retrained, but no found cell by the same recipe."
+        return "partly", why
+    return "met", f"{len(drawn)} random cells were drawn, of which {alike} were retrained as the found ones were."
 
 
 def _several_runs(ended: pd.DataFrame) -> _Answered:

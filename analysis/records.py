@@ -168,7 +168,7 @@ class RetrainJob:
     retry_at: str | None = None
     """When a failed attempt is repeated, ISO 8601 in UTC; empty where none is to come."""
     stage: Literal["proxy", "final"] | None = None
-    """proxy: a short retraining that ranks the cells; final: the retraining for good."""
+    """proxy: a short retraining that ranks the cells; final: the full training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,4 +190,4 @@ class RetrainIdentity:
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     stage: Literal["proxy", "final"] | None = None
-    """As in `queue`: a short retraining that ranks the cells, or one for good."""
+    """As in `queue`: a short retraining that ranks the cells, or a full one."""

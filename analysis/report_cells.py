@@ -57,7 +57,7 @@ class SettingCells:
 def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
     """The queued cells by rank; where nothing is queued, the distinct cells of the searches, best first.
 
-    Cells that are retrained for good, or, while none is, those of the proxy stage in the order of the searches.
+    Cells that are trained in full, or, while none is, those of the proxy stage in the order of the searches.
     """
     if len(queue):
         final = final_jobs(queue)

@@ -10,6 +10,7 @@ from analysis import (
     report_epochs,
     report_figures,
     report_rates,
+    report_retrains,
     report_stages,
     report_tables,
     report_text,
@@ -98,6 +99,9 @@ def _comparisons(data: StudyData) -> Section:
         elif len(shown) > 2:
             text = "A critical-difference diagram needs 3 settings with 5 common seeds; this study has fewer."
             blocks.append(Text(text=text, style="note"))
+    if searches["method"].nunique() > 1:
+        text = "One-shot accuracies of different methods do not compare; those of retrained cells do (see Retrained)."
+        blocks.append(Text(text=text, style="note"))
     return Section(id="comparisons", title="Are the settings different?", short="Comparisons", blocks=tuple(blocks))
 
 
@@ -190,10 +194,13 @@ def _retrained(data: StudyData) -> Section:
     blocks: list[Block] = []
     if not len(final_jobs(data.retrains)):
         blocks.append(Text(text="No retraining has ended yet, so this study has no test accuracy."))
-    table = report_tables.retrains_table(data.queue, data.retrains)
+    table = report_retrains.retrains_table(data.searches, data.queue, data.retrains)
     if table.rows:
         note = "Retrained validation accuracy picked the epoch; the test set was measured once, at the end."
         blocks += [table, Text(text=note, style="note")]
+    over_seeds = report_retrains.seeds_of_cells_table(data.retrains)
+    methods = report_retrains.methods_table(data.searches, data.queue, data.retrains)
+    blocks += [table for table in (over_seeds, methods) if table.rows]
     proxies = report_stages.proxies_table(data.queue, data.retrains)
     blocks += [proxies] if proxies.rows else []
     stages = report_stages.cell_stages(data.queue, data.retrains)

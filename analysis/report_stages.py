@@ -5,7 +5,7 @@ Only validation accuracies choose the cells of the next stage; test accuracy is 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,7 @@ from analysis.bootstrap import Estimate
 from analysis.correlation import rank_correlation
 from analysis.page import Table
 from analysis.report_text import estimate, number, spread
-from analysis.statistics import final_jobs
-from pcdarts.config import NOT_PROTOCOL, RetrainConfig
+from analysis.retrainings import completed
 
 STAGES = {
     "search": "search validation",
@@ -26,8 +25,6 @@ STAGES = {
 """Accuracies of a cell, fields of CellStages, with their names in the tables."""
 PAIRS = (("search", "proxy"), ("search", "retrained"), ("search", "test"), ("proxy", "retrained"), ("proxy", "test"))
 """Which of them are correlated."""
-RECIPE_COLUMNS = [field.name for field in fields(RetrainConfig) if field.name not in NOT_PROTOCOL]
-"""Columns in which the jobs of one recipe are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +40,7 @@ class CellStages:
     failed: int
     """Proxy jobs that were given up."""
     retrained: float
-    """Validation accuracy of the retrainings for good by one recipe, mean over their seeds."""
+    """Validation accuracy of the full retrainings by one recipe, mean over their seeds."""
     test: float
     """Their test accuracy."""
 
@@ -58,7 +55,7 @@ def cell_stages(queue: pd.DataFrame, retrains: pd.DataFrame) -> list[CellStages]
     done = _completed(queue, retrains)
     joined = queue.merge(done, on="job_id", how="left", suffixes=("", "_after")).sort_values("job_id")
     kept, _ = one_recipe(queue, retrains)
-    final = kept.astype({"test_accuracy": float}).groupby("genotype_digest")[["valid_accuracy", "test_accuracy"]].mean()
+    final = kept.groupby("genotype_digest")[["valid_accuracy", "test_accuracy"]].mean()
     found = []
     for digest, jobs in joined.groupby("genotype_digest", sort=True):
         proxies = jobs[jobs["stage"] == "proxy"]
@@ -78,12 +75,11 @@ def cell_stages(queue: pd.DataFrame, retrains: pd.DataFrame) -> list[CellStages]
 def one_recipe(queue: pd.DataFrame, retrains: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     """The completed final jobs of the recipe that most cells were retrained by, and how many there are of others.
 
-    Accuracies of two recipes, or data sets, rank no cells.  Of equally many cells the first recipe counts, sorted by
-    RECIPE_COLUMNS.
+    Accuracies of two recipes, or data sets, rank no cells.  Of equally many cells the first recipe counts, by name.
     """
-    done = final_jobs(_completed(queue, retrains)).dropna(subset=["valid_accuracy"])
-    recipe = done.groupby(RECIPE_COLUMNS, dropna=False).ngroup()
-    kept = done[recipe == done.groupby(recipe)["genotype_digest"].nunique().idxmax()] if len(done) else done
+    done = completed(retrains)
+    done = done[done["job_id"].isin(queue["job_id"])].dropna(subset=["valid_accuracy", "test_accuracy"], how="all")
+    kept = done[done["recipe"] == done.groupby("recipe")["genotype_digest"].nunique().idxmax()] if len(done) else done
     return kept, len(done) - len(kept)
 
 
@@ -160,8 +156,8 @@ def correlations_table(entries: Sequence[tuple[str, str, int, Estimate]], note: 
         rows=tuple((first, second, str(n), estimate(value)) for first, second, n, value in entries),
         text_columns=frozenset({"with"}),
         note=(
-            "Percentile bootstrap over the cells; below 5 cells the interval is -1 to 1, which says nothing. No "
-            "correlation is defined of one cell or of equal accuracies. Only the "
+            "Percentile bootstrap over the cells; below 6 cells the interval is -1 to 1, which says nothing, and in "
+            "a perfect order there is none. No correlation is defined of one cell or of equal accuracies. Only the "
             "best cells of a stage reach the next: among these the correlation tends to be lower than among all." + note
         ),
     )

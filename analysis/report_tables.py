@@ -1,7 +1,6 @@
 """Tables of the report; analysis.page says what a table is."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ from analysis.agreement import Agreement
 from analysis.comparison import Comparison
 from analysis.page import Number, Table
 from analysis.report_cells import SettingCells
-from analysis.report_text import MISSING, estimate, interval, number, p_text, plain, records, spread
-from analysis.statistics import WITH_RESULT, SettingSummary, final_jobs, natural_key, rank_searches
+from analysis.report_text import MISSING, estimate, interval, number, p_text, plain, records, shortened, spread
+from analysis.statistics import WITH_RESULT, SettingSummary, natural_key, rank_searches
 
 
 def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> Table:
@@ -175,7 +174,7 @@ def searches_table(searches: pd.DataFrame) -> Table:
                 number(row["dominant_eigenvalue"], 3),
                 number(row["epochs_trained"], 0),
                 number(row["seconds"], 1),
-                _shortened(plain(row["stop_reason"]) or plain(row["warnings"])),
+                shortened(plain(row["stop_reason"]) or plain(row["warnings"])),
             )
             for row in [*records(rank_searches(searches)), *records(_incomplete(searches))]
         ),
@@ -191,7 +190,7 @@ def errors_table(searches: pd.DataFrame) -> Table:
         caption="Searches without a result",
         headings=("search", "status", "error"),
         rows=tuple(
-            (row["search_id"], row["status"], _shortened(plain(row["error"])) or MISSING)
+            (row["search_id"], row["status"], shortened(plain(row["error"])) or MISSING)
             for row in records(_incomplete(searches))
         ),
         text_columns=frozenset({"status", "error"}),
@@ -202,57 +201,14 @@ def failures_table(failures: pd.DataFrame) -> Table:
     """What went wrong while the study ran, the latest last."""
     return Table(
         id="failures",
-        caption="Failures while the study ran, those that were mended included",
+        caption="Failures while the study ran, including those that a further try got over",
         headings=("time", "kind", "subject", "what happened"),
         rows=tuple(
-            (row["happened_at"], row["kind"], row["subject"], _shortened(row["error"]))
+            (row["happened_at"], row["kind"], row["subject"], shortened(row["error"]))
             for row in records(failures.sort_values(["happened_at", "failure_id"]))
         ),
         text_columns=frozenset({"kind", "subject", "what happened"}),
         wide_columns=frozenset({"what happened"}),
-    )
-
-
-def retrains_table(queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
-    """One row a retraining for good, by rank: its last completed attempt, or else its last."""
-    queue, retrains = final_jobs(queue), final_jobs(retrains)
-    order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
-    attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
-    jobs = records(queue.sort_values(["rank", "job_id"]))
-    known = {job["job_id"] for job in jobs}
-    jobs += [{**row, "state": row["status"]} for job, row in sorted(attempts.items()) if job not in known]
-    rows = []
-    for job in jobs:
-        result = attempts.get(job["job_id"], {})
-        size = result if not pd.isna(result.get("network_macs")) else job
-        error = "" if job["state"] == "done" else plain(job.get("error")) or plain(result.get("error"))
-        rows.append(
-            (
-                number(job.get("rank"), 0),
-                job["genotype_digest"],
-                number(job.get("valid_accuracy") if job["job_id"] in known else None),
-                number(result.get("valid_accuracy")),
-                number(result.get("test_accuracy")),
-                number(size["network_parameters"], 0),
-                number(size["network_macs"], 0),
-                f"{job['state']}: {_shortened(error)}" if error else job["state"],
-            )
-        )
-    return Table(
-        id="retrains",
-        caption="Retrained cells; accuracies in percent. Multiply-adds: convolutions + linear layers, one image",
-        headings=(
-            "rank",
-            "cell",
-            "search validation",
-            "retrained validation",
-            "test",
-            "parameters",
-            "multiply-adds",
-            "state",
-        ),
-        rows=tuple(rows),
-        text_columns=frozenset({"cell", "state"}),
     )
 
 
@@ -303,7 +259,3 @@ def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
 def _counts(first: Any, second: Any) -> Number:
     a, b = number(first, 0), number(second, 0)
     return Number(f"{a} / {b}", *a.values, *b.values)
-
-
-def _shortened(error: str) -> str:
-    return textwrap.shorten(error, 400, placeholder=" …")  # the tables hold all of it

@@ -1,6 +1,7 @@
 """Words of the report: numbers as text, the verdict, and where the results come from."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -67,6 +68,11 @@ def p_text(value: float) -> Number:
 def plain(value: Any) -> str:
     """A value as text; empty where it is missing."""
     return "" if value is None or pd.isna(value) else str(value)
+
+
+def shortened(error: str) -> str:
+    """The beginning of an error; the tables hold all of it."""
+    return textwrap.shorten(error, 400, placeholder=" …")
 
 
 def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -189,7 +189,7 @@ def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
 
 
 def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `queue` or `retrains` that are about retraining for good: no proxies."""
+    """The rows of `queue` or `retrains` of full retrainings: no proxies."""
     return rows[rows["stage"] != "proxy"]
 
 

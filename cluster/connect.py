@@ -30,6 +30,10 @@ class TrialResources:
     memory: int = 0
     """Memory of the node, bytes; 0: none is reserved."""
 
+    def __str__(self) -> str:
+        """CPUs and GPUs in words."""
+        return f"{counted(self.cpus, 'CPU')} and {counted(self.gpus, 'GPU')}"
+
 
 def connect(address: str = "") -> None:
     """Connect this process to Ray, once.
@@ -120,9 +124,9 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
         )
     largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
     raise ValueError(
-        f"a trial wants {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, but the largest of {len(nodes)} nodes has "
-        f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs; lower --gpus-per-trial, or --threads "
-        "(of a retraining --retrain-threads)"
+        f"a trial wants {wanted}, but the largest of {counted(len(nodes), 'node')} has "
+        f"{counted(largest.get('CPU', 0), 'CPU')} and {counted(largest.get('GPU', 0), 'GPU')}; lower "
+        "--gpus-per-trial, or --threads (of a retraining --retrain-threads)"
     )
 
 
@@ -197,6 +201,11 @@ def largest_memory() -> int:
 def gigabytes(count: int) -> str:
     """Bytes as people read them."""
     return f"{count / 1e9:.1f} GB"
+
+
+def counted(count: float, noun: str) -> str:
+    """So many of a thing in words, in the singular for one: 1 GPU, 2 searches."""
+    return f"{count:g} {noun}" + ("" if count == 1 else "es" if noun.endswith("search") else "s")
 
 
 def slots(wanted: TrialResources) -> int:

@@ -1,16 +1,17 @@
 """`pcdarts check`: find out before a long run whether it can work, and what it will cost."""
 
 import dataclasses
+import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 
 import torch
 
 from analysis.files import join
-from cluster.connect import gigabytes, slots
+from cluster.connect import counted, gigabytes, slots
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.placement import pack_searches, predicted_bytes, prepare_trials, searches_per_gpu, smallest_gpu
@@ -23,15 +24,12 @@ PROBES = (4, 16)
 """Images in the steps that the cost is estimated from: a step takes a fixed time and a time per image."""
 
 
-def check(
-    study: StudyConfig, storage: str, data_dir: str | None, options: RunOptions, say: Callable[[str], None] = print
-) -> int:
+def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[str], None] = print) -> int:
     """Print a line for every check of a study and the estimated cost; the number of checks that failed."""
-    search = dataclasses.replace(study.search, data_dir=data_dir or study.search.data_dir)
-    searches = study.searches()
-    say(f"{study.name}: {len(searches)} searches of {search.epochs} epochs on {search.dataset}")
+    search, searches = study.search, study.searches()
+    say(f"{study.name}: {counted(len(searches), 'search')} of {counted(search.epochs, 'epoch')} on {search.dataset}")
     checks: dict[str, Callable[[], str]] = {
-        **{what: partial(check_dataset, *where) for what, where in _data(study, data_dir).items()},
+        **{what: partial(check_dataset, *where) for what, where in _data(study).items()},
         "storage": lambda: _storage(join(storage, study.name)),
         "memory": lambda: _memory(searches),
         "cluster": lambda: _cluster(search, searches, options),
@@ -47,8 +45,7 @@ def check(
     if failed:
         say("  cost: not estimated before the failed checks pass")
     else:
-        trained = any(config.method != "random" for config in searches)
-        say(f"  cost: {_cost(search, searches, options) if trained else 'random cells cost nothing'}")
+        say(f"  cost: {_cost(study, options)}; searches only{_trainings(study)}")
     return len(failed)
 
 
@@ -57,14 +54,14 @@ def _storage(root: str) -> str:
     return f"{root} can be written to"
 
 
-def _data(study: StudyConfig, data_dir: str | None) -> dict[str, tuple[str, str]]:
+def _data(study: StudyConfig) -> dict[str, tuple[str, str]]:
     """Data sets, and where they lie, of all that a study trains; each once."""
     users: dict[str, SearchConfig | RetrainConfig] = {"data": study.search, "data of the retraining": study.retrain}
     if study.proxy.top:
         users["data of the proxy retraining"] = study.proxy.recipe
     wanted: dict[str, tuple[str, str]] = {}
     for what, config in users.items():
-        where = (config.dataset, data_dir or config.data_dir)
+        where = (config.dataset, config.data_dir)
         if where not in wanted.values():
             wanted[what] = where
     return wanted
@@ -82,7 +79,7 @@ def _memory(searches: list[SearchConfig]) -> str:
 def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
     """Room for trials; raises ValueError where there is none."""
     wanted, predicted = pack_searches(searches, prepare_trials(config, options), options)
-    text = f"{slots(wanted)} searches at once, each with {wanted.cpus} CPUs and {wanted.gpus:g} GPUs"
+    text = f"{counted(slots(wanted), 'search')} at once, each with {wanted}"
     if wanted.memory:
         text += f", for which {gigabytes(wanted.memory)} of a node's memory are reserved"
     if wanted.gpus and options.gpus_per_trial < 0 and predicted and (memory := smallest_gpu()):
@@ -92,8 +89,26 @@ def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOpt
     return text
 
 
-def _cost(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
-    """Time of all searches, from a few steps on this machine; other machines differ."""
+def _cost(study: StudyConfig, options: RunOptions) -> str:
+    """Time of all searches, from a few steps of every setting on this machine; other machines differ."""
+    searches = [config for config in study.searches() if config.method != "random"]
+    if not searches:
+        return "random cells cost nothing"
+    settings = {dataclasses.replace(config, seed=0): study.setting(config) for config in searches}
+    seconds = {config: _search_seconds(config) for config in settings}
+    wanted, _ = pack_searches(study.searches(), prepare_trials(study.search, options), options)
+    at_once = max(1, min(len(searches), slots(wanted), options.max_concurrent or len(searches)))
+    total = _makespan([seconds[dataclasses.replace(config, seed=0)] for config in searches], at_once)
+    each = ", ".join(f"{_span(seconds[config])} ({setting})" for config, setting in settings.items())
+    one = each if len(settings) > 1 else _span(*seconds.values())
+    return (
+        f"about {one} a search, {_span(total)} in all with {at_once} at once "
+        f"(extrapolated from steps of {PROBES[0]} and {PROBES[1]} images on this machine; validation comes on top)"
+    )
+
+
+def _search_seconds(config: SearchConfig) -> float:
+    """Time of all steps of a search."""
     state = SearchState(config)
     weights: list[float] = []
     alpha: list[float] = []
@@ -104,15 +119,26 @@ def _cost(config: SearchConfig, searches: list[SearchConfig], options: RunOption
     steps = math.ceil(len(state.train) / config.batch_size)
     epochs_with_alpha = config.epochs - config.warmup_epochs
     weight_step_seconds, alpha_step_seconds = (_extrapolated(times, config.batch_size) for times in (weights, alpha))
-    one = steps * (weight_step_seconds * config.epochs + alpha_step_seconds * epochs_with_alpha)
-    trained = sum(config.method != "random" for config in searches)
-    wanted, _ = pack_searches(searches, prepare_trials(config, options), options)
-    at_once = max(1, min(trained, slots(wanted), options.max_concurrent or trained))
-    total = one * math.ceil(trained / at_once)
-    return (
-        f"about {_span(one)} a search, {_span(total)} in all with {at_once} at once "
-        f"(extrapolated from steps of {PROBES[0]} and {PROBES[1]} images on {state.device}; validation comes on top)"
-    )
+    return steps * (weight_step_seconds * config.epochs + alpha_step_seconds * epochs_with_alpha)
+
+
+def _makespan(seconds: Sequence[float], at_once: int) -> float:
+    """When the last of some jobs ends that start in this order, each as soon as there is room."""
+    ends = [0.0] * at_once
+    for duration in seconds:
+        heapq.heappush(ends, heapq.heappop(ends) + duration)
+    return max(ends)
+
+
+def _trainings(study: StudyConfig) -> str:
+    """How many trainings the queue adds at most: random cells have as many places as searched ones."""
+    random = [config.method == "random" for config in study.searches()]
+    full = study.selection.top
+    places = {"proxy training": max(study.proxy.top, full) if study.proxy.top and full else 0, "full training": full}
+    cells = {stage: sum(min(top, random.count(kind)) for kind in (True, False)) for stage, top in places.items()}
+    cells["proxy training"] *= study.proxy.seeds
+    told = [counted(number, stage) for stage, number in cells.items() if number]
+    return f"; then up to {' and '.join(told)}" if told else ""
 
 
 def _extrapolated(seconds: list[float], images: int) -> float:

@@ -9,13 +9,14 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 from analysis.page import FORMATS
 from orchestrator import cluster_commands
 from orchestrator.arguments import retrained_otherwise, study_from_arguments
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig
 from orchestrator.options import RunOptions
-from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES, study_preset
+from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.flags import Parser, add_fields, given
 from pcdarts.presets import RECIPES
@@ -49,15 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="pcdarts", description="PC-DARTS searches over seeds and sampling rates on a Ray cluster.")
+    parser.add_argument("--version", action="version", version=f"pcdarts {_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     run = commands.add_parser("run", help="run a study, or go on with one")
     run.add_argument("preset", help=f"what to run: {', '.join(STUDIES)}")
-    run.add_argument("--study", metavar="NAME", help="name of the study (default: the preset's name)")
     _add_storage(run)
-    run.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="seeds to search with (default: the preset's)"
-    )
     run.add_argument(
         "--retrain",
         action=argparse.BooleanOptionalAction,
@@ -65,21 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         "else `pcdarts retrain` does it)",
     )
     add_fields(run.add_argument_group("how to run; no result depends on it"), RunOptions)
-    swept = run.add_argument_group("the search; several values are searched in every combination")
-    add_fields(swept, SearchConfig, several=True, skip=("seed",))
-    add_fields(run.add_argument_group("seeds beyond the given ones"), SeedConfig)
-    selection = run.add_argument_group("which cells are queued")
-    add_fields(selection, SelectionConfig)
-    proxies = run.add_argument_group("the short retraining that ranks them before")
-    add_fields(proxies, ProxyConfig, prefix="proxy-", skip=("recipe",))
-    add_fields(proxies, RetrainConfig, prefix="proxy-", skip=("seed",))
-    _add_recipe(run.add_argument_group("how they are retrained"), "the preset's")
+    _add_study(run)
     run.set_defaults(command=_run)
 
-    queue = _study_command(commands, "queue", "print or mend the retraining queue of a study", _queue)
+    queue = _study_command(commands, "queue", "show or change the retraining queue of a study", _queue)
     queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
     queue.add_argument(
-        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or its beginning"
+        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or a prefix of it"
     )
     queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
 
@@ -96,9 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     checking = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
     checking.add_argument("presets", nargs="*", metavar="PRESET", help="default: cifar10")
     _add_storage(checking)
-    checking.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
     looked_at = ("address", "gpus_per_trial", "memory_per_trial", "max_concurrent", "autoscaling")
     add_fields(checking, RunOptions, only=looked_at)
+    _add_study(checking)
     checking.set_defaults(command=_check)
 
     counting = commands.add_parser("complexity", help="count weights, multiply-adds and activations of a network")
@@ -112,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "write the network of a retrained job: weights, cells, model card"
     exporting = _study_command(commands, "export", text, _export)
-    exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it")
+    exporting.add_argument("job", metavar="JOB", help="job of the queue, as `pcdarts queue` prints it, or a prefix")
     exporting.add_argument("out_dir", metavar="OUT_DIR", help="folder to write to, new or empty")
     exporting.add_argument("--onnx", action="store_true", help="also model.onnx, checked against PyTorch")
     exporting.add_argument(
@@ -120,6 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     cluster_commands.add_parser(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("pcdarts-orchestrator")
+    except metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
 
 
 def _study_command(
@@ -132,9 +129,26 @@ def _study_command(
     return parser
 
 
+def _add_study(parser: Parser) -> None:
+    """What changes a preset: see `study_from_arguments`."""
+    parser.add_argument("--study", metavar="NAME", help="name of the study (default: the preset's name)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="seeds to search with (default: the preset's)"
+    )
+    swept = parser.add_argument_group("the search; several values are searched in every combination")
+    add_fields(swept, SearchConfig, several=True, skip=("seed",), default="the preset's")
+    add_fields(parser.add_argument_group("seeds beyond the given ones"), SeedConfig, default="the preset's")
+    selection = parser.add_argument_group("which cells are queued")
+    add_fields(selection, SelectionConfig, default="the preset's")
+    proxies = parser.add_argument_group("the short retraining that ranks them before")
+    add_fields(proxies, ProxyConfig, prefix="proxy-", skip=("recipe",), default="the preset's")
+    add_fields(proxies, RetrainConfig, prefix="proxy-", skip=("seed",), default="the preset's")
+    _add_recipe(parser.add_argument_group("how they are retrained"), "the preset's")
+
+
 def _add_recipe(parser: argparse._ArgumentGroup, default: str) -> None:
     parser.add_argument("--recipe", choices=RECIPES, help=f"recipe of the retraining (default: {default})")
-    add_fields(parser, RetrainConfig, prefix="retrain-")
+    add_fields(parser, RetrainConfig, prefix="retrain-", default="the recipe's")
 
 
 def _add_storage(parser: argparse.ArgumentParser) -> None:
@@ -223,8 +237,11 @@ def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.checks import check
 
     options = RunOptions(**given(arguments, RunOptions))
-    presets = [study_preset(name) for name in arguments.presets or ["cifar10"]]
-    problems = [check(study, arguments.storage, arguments.data_dir, options) for study in presets]
+    studies = [
+        study_from_arguments(argparse.Namespace(**vars(arguments), preset=preset))
+        for preset in arguments.presets or ["cifar10"]
+    ]
+    problems = [check(study, arguments.storage, options) for study in studies]
     return 1 if any(problems) else 0
 
 

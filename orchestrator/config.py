@@ -34,11 +34,11 @@ class SelectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig:
-    """A short retraining of more cells than are retrained for good; its validation accuracy chooses these."""
+    """A short retraining of more cells than are trained in full; its validation accuracy chooses these."""
 
     top: int = 0
-    """Best distinct cells of the searches that are retrained in short, and as many random ones, at least as many as are
-    retrained for good; 0: no proxy stage, the searches alone rank the cells."""
+    """Best distinct cells of the searches that are trained briefly, and as many random ones, at least as many as are
+    trained in full; 0: no proxy stage, the searches alone rank the cells."""
     seeds: int = 3
     """Short retrainings of each cell, with the recipe's seed and those that follow it."""
     recipe: RetrainConfig = retrain_proxy()
@@ -169,6 +169,13 @@ class StudyConfig:
             for name in dict.fromkeys([*before, *after])
             if before.get(name) != after.get(name)
         ]
+
+    def extends(self, before: "StudyConfig") -> bool:
+        """Whether this study is an earlier one with more searches, so that all that was found stays as it is."""
+        changed = {text.partition(".")[0] for text in before.differences(self)}
+        settings = {search.search_id: self.setting(search) for search in self.searches()}
+        kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
+        return changed <= {"sweep", "seeds"} and kept
 
     def _flat(self) -> dict[str, str]:
         fixed = {name: value for name, value in identity(self.search).items() if name not in self.sweep}

@@ -6,6 +6,7 @@ from typing import Literal
 
 from analysis.files import join
 from analysis.records import RetrainJob
+from cluster.connect import counted
 from orchestrator.lease import Lease
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
@@ -51,5 +52,5 @@ def dispatch(
             run([job for job in due if job.stage == due[0].stage])
         elif left:
             pause = min(due_at.values()) - now
-            say(f"{len(left)} failed jobs are tried again in {pause:.0f} s")
+            say(f"{counted(len(left), 'failed job')} to be tried again in {pause:.0f} s")
             sleep(pause)

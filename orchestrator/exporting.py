@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
+from orchestrator.queue import find_job
 from orchestrator.storage import checkpoint, open_study
 from pcdarts.config import RetrainConfig
 from pcdarts.export import export_network, export_onnx, model_card, network_from_weights
@@ -25,6 +26,7 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
     """
     study, store = open_study(root)
     row = _result(store, job)
+    job = row["job_id"]
     saved = checkpoint(root, job).read()
     if saved is None:
         raise ValueError(f"the checkpoint of job {job} is missing from {root!r}; its weights are lost")
@@ -61,11 +63,11 @@ def _searches(store: ResultStore, digest: str) -> str | None:
 
 
 def _result(store: ResultStore, job: str) -> dict[str, Any]:
-    """The row of a job's last completed attempt."""
-    rows = store.rows(RETRAINS)
-    completed = [row for row in rows if row["status"] == "completed"]
-    found = [row for row in completed if row["job_id"] == job]
-    if not found:
-        known = ", ".join(sorted({row["job_id"] for row in completed})) or "none yet; `pcdarts retrain` trains them"
-        raise ValueError(f"job is {job!r}, but must be a retrained one of this study: {known}")
-    return max(found, key=lambda row: row["attempt"])
+    """The row of a job's last completed attempt; the job may be named by an unambiguous prefix."""
+    completed = [row for row in store.rows(RETRAINS) if row["status"] == "completed"]
+    known = sorted({row["job_id"] for row in completed})
+    if not any(job_id.startswith(job) for job_id in known):
+        names = ", ".join(known) or "none yet; `pcdarts retrain` trains them"
+        raise ValueError(f"job is {job!r}, but must be a retrained one of this study: {names}")
+    job = find_job(job, known)
+    return max((row for row in completed if row["job_id"] == job), key=lambda row: row["attempt"])

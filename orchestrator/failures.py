@@ -1,4 +1,4 @@
-"""The table `failures`: what went wrong while a study ran, whether or not it was mended."""
+"""The table `failures`: what went wrong while a study ran, whether or not a further try got over it."""
 
 import uuid
 from typing import Literal

@@ -31,7 +31,7 @@ class RunOptions:
     """Retraining: seconds before a failed job is tried again; twice as long after every further failure."""
     retry_delay_max: float = 600.0
     """Retraining: longest of these delays, seconds."""
-    lease_timeout: float = 60.0
+    lease_timeout: float = 120.0
     """Seconds after which another driver or dispatcher may take over from one that died or lost the storage; at least
     twice storage_patience."""
     workers: int = 1

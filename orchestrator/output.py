@@ -15,10 +15,14 @@ from rich.table import Table
 
 from analysis.files import join
 from analysis.records import RetrainJob
+from analysis.retrainings import completed
 from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
 from pcdarts.genotype import Genotype
+
+LEAST_WIDTH = 120
+"""Columns of text below which tables grow illegible, however narrow the terminal."""
 
 
 def summary(store: ResultStore) -> str:
@@ -42,16 +46,21 @@ def summary(store: ResultStore) -> str:
             Genotype.parse(row.best_genotype).digest if row.best_genotype else "-",
         )
     text = _text(settings)
-    completed = retrains[(retrains["status"] == "completed") & (retrains["stage"] != "proxy")]
-    if len(completed):
+    done = completed(retrains).sort_values(
+        ["recipe", "valid_accuracy", "job_id"], ascending=[True, False, True], na_position="last"
+    )
+    if len(done):
         retrained = Table(title="Retrained cells: accuracy in percent", box=box.SIMPLE_HEAD)
-        for name in ("cell", "validation", "test", "parameters", "multiply-adds", "minutes"):
-            retrained.add_column(name, justify="left" if name == "cell" else "right")
-        for row in completed.sort_values("test_accuracy", ascending=False).to_dict("records"):
+        for name in ("cell", "recipe", "seed", "validation", "test", "parameters", "multiply-adds", "minutes"):
+            retrained.add_column(name, justify="left" if name in {"cell", "recipe"} else "right")
+        for row in done.to_dict("records"):
+            average = " (EMA)" if row["chosen_weights"] == "ema" else ""
             retrained.add_row(
                 row["genotype_digest"],
-                f"{row['valid_accuracy']:.2f}",
-                f"{row['test_accuracy']:.2f}",
+                row["recipe"],
+                str(row["seed"]),
+                f"{_percent(row['valid_accuracy'])}{average}",
+                f"{_percent(row['test_accuracy'])}{average}",
                 f"{int(row['network_parameters']):,}",
                 f"{int(row['network_macs']):,}",
                 f"{row['seconds'] / 60:.1f}",
@@ -93,7 +102,7 @@ def queue(jobs: Sequence[RetrainJob], broken: Sequence[str] = ()) -> str:
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
     left = ("stage", "job", "state", "why")
     for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=name == "job")
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why")
     for job in jobs:
         table.add_row(
             job.stage or "final",
@@ -119,6 +128,10 @@ def _why(job: RetrainJob) -> str:
     return (job.error or job.reason) + retry
 
 
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
 def _mean_std(mean: float, std: float) -> str:
     if math.isnan(mean):
         return "-"
@@ -131,7 +144,10 @@ def _errors(frame: Any, key: str) -> list[str]:
 
 
 def _text(table: Table, width: int = 120) -> str:
+    """The table, as wide as the terminal; of the given width where the text goes elsewhere."""
     table.title_justify = "left"
+    if sys.stdout.isatty():
+        width = max(LEAST_WIDTH, shutil.get_terminal_size().columns)
     console = Console(width=width)
     with console.capture() as capture:
         console.print(table)

@@ -13,7 +13,7 @@ DIGITS_PROXY = replace(presets.retrain_digits(), channels=8, epochs=3)
 
 
 def demo() -> StudyConfig:
-    """Scikit-learn's digits: 3 seeds x 2 sampling rates, the best cells trained in short, two for good; minutes."""
+    """Scikit-learn's digits: 3 seeds x 2 sampling rates, the best cells trained briefly, two in full; minutes."""
     return StudyConfig(
         name="demo",
         search=presets.digits(),
@@ -46,7 +46,7 @@ def fashion() -> StudyConfig:
 
 
 def cifar10() -> StudyConfig:
-    """The official CIFAR-10 search with 5 seeds and K = 4 and 8; the ten best cells trained in short, five for good."""
+    """The official CIFAR-10 search with 5 seeds and K = 4 and 8; the ten best cells trained briefly, five in full."""
     return StudyConfig(
         name="cifar10",
         search=presets.cifar10(),

@@ -1,6 +1,6 @@
 """The retraining queue of a study: which jobs there are, one a distinct cell and recipe, and what becomes of them.
 
-With a proxy stage the best cells of the searches are first retrained in short, one job a cell and seed.  Once all of
+With a proxy stage the best cells of the searches are first trained briefly, one job a cell and seed.  Once all of
 these have ended, those that come out best get a final job.
 
 What lasts are three kinds of files in the study's storage, on a local disk or an object store:
@@ -57,6 +57,19 @@ class _Wish:
             network_parameters=None if proxy else cells.network_parameters,
             network_macs=None if proxy else cells.network_macs,
         )
+
+
+def find_job(name: str, job_ids: Iterable[str]) -> str:
+    """The job that a name, or an unambiguous prefix of it, stands for; raises ValueError for anything else."""
+    matches = {job_id for job_id in job_ids if job_id.startswith(name)}
+    if name in matches:
+        return name
+    if len(matches) != 1:
+        found = "several jobs" if matches else "no job"
+        raise ValueError(
+            f"{name!r} names {found} of this queue; `pcdarts queue` lists them, and any unambiguous prefix will do"
+        )
+    return matches.pop()
 
 
 class RetrainQueue:
@@ -226,15 +239,12 @@ class RetrainQueue:
         return self.clock() + backoff(tries, options.retry_delay, options.retry_delay_max)
 
     def _by_hand(self, name: str, kind: Kind, allowed: tuple[State, ...], **content: Any) -> str:
-        matches = [job_id for job_id in self.requests.read() if job_id.startswith(name)]
-        if len(matches) != 1:
-            found = "several jobs" if matches else "no job"
-            raise ValueError(f"{name!r} names {found} of this queue; `pcdarts queue` lists them, a beginning is enough")
-        state = self.state(matches[0]).state
+        job_id = find_job(name, self.requests.read())
+        state = self.state(job_id).state
         if state not in allowed:
-            raise ValueError(f"job {matches[0]} is {state}, but must be {' or '.join(allowed)} for this")
-        self.record(matches[0], kind, **content)
-        return matches[0]
+            raise ValueError(f"job {job_id} is {state}, but must be {' or '.join(allowed)} for this")
+        self.record(job_id, kind, **content)
+        return job_id
 
     def _asked_for(self) -> set[str]:
         """The jobs by this configuration's recipes, or added by hand, of all that were requested."""

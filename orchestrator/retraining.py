@@ -12,6 +12,7 @@ from analysis.files import StudyFiles, join
 from analysis.records import RetrainJob
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS
+from cluster.connect import counted
 from orchestrator.config import Stage, StudyConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.events import EventLog, Kind, State, state_of
@@ -67,8 +68,9 @@ def work_queue(
         def run(due: Sequence[RetrainJob]) -> None:
             stage = queue.stage(due[0].job_id)
             resources = all_resources[stage]
-            what = "Retraining" if stage == "final" else "Retraining in short, as a proxy,"
-            say(f"{what} {len(due)} networks on {study.recipe(stage).dataset}")
+            networks, on = counted(len(due), "network"), study.recipe(stage).dataset
+            proxy = f"Proxy stage: training {networks} briefly on {on}"
+            say(proxy if stage == "proxy" else f"Retraining {networks} on {on}")
             specs = [
                 TrialSpec(
                     key=job.job_id,

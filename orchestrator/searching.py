@@ -158,7 +158,7 @@ class SearchListener:
         self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
 
     def retried(self, spec: TrialSpec, traceback: str) -> None:
-        """Record a failure that is mended by another try."""
+        """Record a failure that another try may get over."""
         self.failures.record("trial", spec.key, f"tried again: {error_line(traceback)}")
         self.progress.note(f"search {spec.key} failed and is tried again: {error_line(traceback)}")
 

@@ -14,6 +14,8 @@ from orchestrator.config import StudyConfig
 from orchestrator.provenance import git_revision, now
 from pcdarts.checkpoint import CheckpointFile
 
+LEASE_FOLDER = "study-lease"
+"""Who works on a study; it can be there before the study is."""
 STUDY_FILE = "study.json"
 
 
@@ -57,31 +59,43 @@ def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultSto
         raise ValueError(f"{join(root, STUDY_FILE)} is broken ({error}); restore it or name another study") from None
 
 
-def create_or_open(config: StudyConfig, root: str, command: list[str], patience: float = 0.0) -> ResultStore:
-    """The study at `root`: made if the folder is new, gone on with if the same configuration made it.
+def require_place(config: StudyConfig, root: str, patience: float = 0.0) -> bool:
+    """Find out whether a study can begin or go on at `root`; whether what is described there is this configuration.
 
     Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
+    Configurations may differ in what adds searches, and in all before there are results.
     """
     root = checked_root(root)
     if "://" in root or not os.path.isdir(root):
         check_writable(root)  # at once: a bucket's name that is misspelt is not waited for
     store = ResultStore(root, patience)
+    same = False
     if store.read_text(STUDY_FILE) is not None:
-        differences = open_study(root)[0].differences(config)
-        if differences and any(store.parts(table) for table in TABLES):
+        before = open_study(root)[0]
+        differences = before.differences(config)
+        same = not differences
+        if differences and any(store.parts(table) for table in TABLES) and not config.extends(before):
             raise ValueError(
                 f"study {config.name!r} at {root} has another configuration ({'; '.join(differences)}); "
                 "run it with the old values, or give --study another name"
             )
-        check_writable(root)
-        if not differences:
-            return store
     elif _holds_something(root):
         raise ValueError(
             f"{root!r} holds files that are no study; give --study another name or --storage another folder"
         )
     check_writable(root)
-    # A study that was refused before its first result may be described anew.
+    return same
+
+
+def create_or_open(config: StudyConfig, root: str, command: list[str], patience: float = 0.0) -> ResultStore:
+    """The study at `root`: made if the folder is new, gone on with if it is there, described anew if it changed.
+
+    Raises ValueError where it has no place there, as `require_place` does.
+    """
+    same = require_place(config, root, patience)
+    store = ResultStore(root, patience)
+    if same:
+        return store
     description = {
         "name": config.name,
         "config": config.to_dict(),
@@ -117,6 +131,7 @@ def check_writable(root: str) -> None:
 def _holds_something(root: str) -> bool:
     if "://" not in root:
         path = Path(root)
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
+        return path.is_file() or (path.is_dir() and any(child.name != LEASE_FOLDER for child in path.iterdir()))
     files, path = fs.FileSystem.from_uri(root)
-    return bool(files.get_file_info(fs.FileSelector(path, allow_not_found=True)))
+    found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return any(info.base_name != LEASE_FOLDER for info in found)

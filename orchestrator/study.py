@@ -10,16 +10,17 @@ from collections.abc import Callable
 from analysis.report import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
+from cluster.connect import counted
 from orchestrator.config import StudyConfig
 from orchestrator.dispatch import open_lease
 from orchestrator.failures import FailureLog, record_dead_driver
-from orchestrator.lease import Lease
+from orchestrator.lease import Lease, LeaseHeldError
 from orchestrator.options import RunOptions
 from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import work_queue
 from orchestrator.searching import run_searches
 from orchestrator.sequential import added_searches, further_searches, setting_rows
-from orchestrator.storage import create_or_open
+from orchestrator.storage import create_or_open, require_place
 from pcdarts.config import SearchConfig
 from pcdarts.search import notes
 
@@ -37,11 +38,13 @@ def run_study(
 
     Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
     """
-    store = create_or_open(study, root, command, options.storage_patience)
-    lease, log = open_lease(root, options, "study"), FailureLog(study.name, store)
+    require_place(study, root, options.storage_patience)
+    lease = open_lease(root, options, "study")
     if options.wait:
         lease.wait(say=say)
-    with lease:
+    with lease:  # from here on nobody else changes the study
+        store = create_or_open(study, root, command, options.storage_patience)
+        log = FailureLog(study.name, store)
         record_dead_driver(log, lease)
         failed = _run_missing(study, store, lease, options=options, retrain=retrain, say=say)
         log.flush()
@@ -70,7 +73,7 @@ def _run_missing(
         run_searches(study, store, lease, missing, options=options, say=say)
     while added := further_searches(study, store.read(SEARCHES)):
         missing += added
-        say(f"{len(added)} more searches, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
+        say(f"{counted(len(added), 'more search')}, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
         run_searches(study, store, lease, added, options=options, say=say)
     if decisions := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, decisions, "settings")
@@ -79,7 +82,10 @@ def _run_missing(
     queue.update()
     to_retrain = retrain and queue.has_work(options.retry_failed)
     if to_retrain:
-        work_queue(study, store, options=options, say=say)
+        try:
+            work_queue(study, store, options=options, say=say)
+        except LeaseHeldError as error:  # `pcdarts retrain` is at it
+            say(f"Retraining is left to others: {error}")
     for table in (SEARCHES, EPOCHS):
         store.compact(table)
     _set_aside(study, store, say)

@@ -57,7 +57,7 @@ def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
     least = options.min_workers or options.workers
     if not options.autoscaling and (room := slots(resources)) < least:
         raise ValueError(
-            f"{least} workers want {resources.cpus} CPUs and {resources.gpus:g} GPUs each, but the nodes have room for "
+            f"{least} workers want {resources} each, but the nodes have room for "
             f"{room} of them; lower --workers or --min-workers, --retrain-threads or --gpus-per-trial"
         )
     return Team(workers=options.workers, least=least, resources=resources, max_failures=options.max_failures)

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     one = commands.add_parser("search", help="search a cell")
     one.add_argument("--preset", default="demo", choices=SEARCHES, help="where the other fields come from")
     one.add_argument("--checkpoint", metavar="FILE", help="save the search here, and go on from here if it exists")
-    add_fields(one, SearchConfig)
+    add_fields(one, SearchConfig, default="the preset's")
     one.set_defaults(command=_search)
     split = commands.add_parser("split", help="write the ImageNet search lists (10 %% and 2.5 %% of every class)")
     split.add_argument("--data-dir", default="data", metavar="DIR", help="folder that holds train/<class>/<image>")

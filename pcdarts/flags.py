@@ -5,8 +5,9 @@ Plain argparse: a field of a search may be given several values, and errors must
 
 import argparse
 import dataclasses
+import difflib
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from pcdarts.fields import field_docs
@@ -17,6 +18,22 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse what is not known: a sub-command's parser then names its own flags, and points to its own help."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(unknown)}")
+        return parsed, unknown
+
+    def _hint(self, unknown: Sequence[str]) -> str:
+        for flag in unknown:
+            if flag.startswith("--") and (close := difflib.get_close_matches(flag.split("=")[0], self._flags(), n=1)):
+                return f"; did you mean {close[0]}?"
+        return ""
+
+    def _flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit."""
@@ -31,24 +48,26 @@ def add_fields(
     prefix: str = "",
     skip: Collection[str] = (),
     only: Collection[str] = (),
+    default: str | None = None,
 ) -> None:
     """Add a flag for every field of a dataclass instance, or of a dataclass, but for some, or for some alone.
 
-    With `several` a flag takes a list of values.  Flags that are not given leave None behind.
+    With `several` a flag takes a list of values.  Flags that are not given leave None behind.  `default` says in words
+    what holds then, where that is not the value here.
     """
     hints = typing.get_type_hints(config if isinstance(config, type) else type(config))
     docs = field_docs(config if isinstance(config, type) else type(config))
     for field in dataclasses.fields(config):
         if field.name in skip or (only and field.name not in only):
             continue
-        default = field.default if isinstance(config, type) else getattr(config, field.name)
+        value = field.default if isinstance(config, type) else getattr(config, field.name)
         parser.add_argument(
             f"--{prefix}{field.name}".replace("_", "-"),
             dest=f"{prefix}{field.name}".replace("-", "_"),
             type=_reader(hints[field.name]),
             nargs="+" if several else None,
             metavar=_metavar(hints[field.name]),
-            help=f"{docs[field.name]} (default: {default})".replace("%", "%%"),
+            help=f"{docs[field.name]} (default: {default or value})".replace("%", "%%"),
         )
 
 

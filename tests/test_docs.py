@@ -1,15 +1,24 @@
 """The docs say what the code does."""
 
 import re
+import tomllib
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
+import torch
+import yaml
 
 from analysis.tables import column_reference
 from orchestrator.presets import STUDIES
+from orchestrator.study import run_study
+from pcdarts.genotype import PUBLISHED
+from pcdarts.network import CellNetwork
+from pcdarts.official import network_to_official
+from tests.analysis.synthetic import write_study
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_column_reference_is_current():
@@ -25,3 +34,58 @@ def test_links_and_pictures_exist(page):
 def test_the_readme_names_every_preset():
     table = (ROOT / "README.md").read_text()
     assert all(f"| `{name}` |" in table for name in STUDIES)
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/(\w+\.md)\)", (ROOT / "README.md").read_text()))
+    assert linked == {page.name for page in PAGES} - {"README.md", "CONTRIBUTING.md"}
+
+
+def test_the_snippets_on_tables_run_on_a_study_where_nothing_failed(tmp_path, monkeypatch):
+    write_study(str(tmp_path / "studies" / "demo"))
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets("tables.md", without="s3://")
+    assert names["by_seed"].shape == (3, 3) and names["alphas"].shape == (10, 14, 8)
+
+
+def test_the_snippet_on_official_checkpoints_runs(tmp_path, monkeypatch):
+    network = CellNetwork(PUBLISHED["PC_DARTS_cifar"], channels=4, layers=3, classes=10, auxiliary=False)
+    torch.save(network_to_official(network), tmp_path / "weights.pt")
+    monkeypatch.chdir(tmp_path)
+    weights = run_snippets("networks.md")["network"].state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+
+
+def test_the_snippets_on_extending_run(tmp_path, monkeypatch, capsys):
+    """All but the Ray cluster: a call that does not fit `run_study` fails."""
+    called = create_autospec(run_study, side_effect=lambda study, root, **_: len(write_study(root).broken))
+    monkeypatch.setattr("orchestrator.study.run_study", called)
+    monkeypatch.chdir(tmp_path)
+    names = run_snippets("extending.md")
+    assert called.call_args.args[0].name == "mine" and names["failed"] == 0
+    assert names["seen"] and names["trained"].test_accuracy >= 0
+
+
+def run_snippets(page, without=None):
+    """The names that the Python blocks of a page leave behind."""
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+        if without is None or without not in block:
+            exec(block, names)
+    return names
+
+
+def test_every_package_ships_its_types():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    shipped = {name for name, files in settings["setuptools"]["package-data"].items() if "py.typed" in files}
+    assert shipped == set(settings["mypy"]["packages"])
+    assert all((ROOT / name / "py.typed").exists() for name in shipped)
+
+
+def test_the_citation_is_of_this_version_and_prefers_the_journal_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert citation["preferred-citation"]["doi"] == "10.1109/TPAMI.2021.3059510"
+    papers = [citation["preferred-citation"], *citation["references"]]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert all(f"*{paper['title']}*" in readme for paper in papers)

@@ -92,8 +92,18 @@ def test_random_cells_count_once_retrained():
         "partly",
         "1 random cells were drawn, but none was retrained.",
     )
-    retrained = [retrain_row(queue_row(GRID[0], 1), 96.0)]
-    assert points(GRID, retrains=retrained, method=method)[8][0] == "met"
+    grid = [search_row(4, 9, 80.0, cell="DARTS_V1"), *GRID]
+    random, found = RETRAINED[0], retrain_row(queue_row(GRID[0], 1), 96.0)
+    method.append("pcdarts")
+    assert points(grid, retrains=[random, found], method=method)[8] == (
+        "met",
+        "1 random cells were drawn, of which 1 were retrained as the found ones were.",
+    )
+    for retrained in ([random], [random, found | {"epochs": 10}], [random, RETRAINED[1]]):
+        assert points(grid, retrains=retrained, method=method)[8] == (
+            "partly",
+            "1 random cells were retrained, but no found cell by the same recipe.",
+        )
 
 
 def test_seeds_are_counted_by_setting():

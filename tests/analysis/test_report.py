@@ -13,13 +13,11 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.report import write_report
-from analysis.report_tables import retrains_table
 from analysis.report_text import verdict
 from analysis.statistics import summarize_settings
 from analysis.store import ResultStore
-from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES, SETTINGS
-from pcdarts.genotype import PUBLISHED
-from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
+from analysis.tables import EPOCHS, QUEUE, SEARCHES, SETTINGS
+from tests.analysis.synthetic import epoch_rows, queue_row, search_row, write_study
 
 SECTIONS = "settings comparisons seeds epochs rates cells agreement retrained searches reproduce".split()
 
@@ -243,16 +241,6 @@ def test_the_verdict_does_not_speak_for_rules_that_were_not_recorded():
     )
 
 
-def test_a_completed_attempt_counts_before_a_later_failed_one():
-    job = queue_row(search_row(4, 0, 80.0), 1, "done")
-    rows = [retrain_row(job, 97.5, attempt=1), retrain_row(job, None, attempt=2)]
-    lone = retrain_row(queue_row(search_row(4, 1, 80.0, cell="DARTS_V2"), 2), None)
-    table = retrains_table(QUEUE.to_arrow([job]).to_pandas(), RETRAINS.to_arrow([*rows, lone]).to_pandas())
-    assert [row[4] for row in table.rows] == ["97.50", "–"]
-    assert [row[-1] for row in table.rows] == ["done", "failed: node lost"]
-    assert table.rows[1][:2] == ("–", PUBLISHED["DARTS_V2"].digest)
-
-
 def test_command_line(tmp_path, capsys):
     assert main(["columns"]) == 0
     assert capsys.readouterr().out.startswith("# What every column means")
@@ -267,7 +255,7 @@ def test_command_line(tmp_path, capsys):
 def test_neither_torch_nor_ray_is_needed():
     modules = (
         "__main__ agreement cells charts comparison figures records report report_cells report_epochs report_figures "
-        "report_rates report_sections report_tables report_text statistics store svg tables".split()
+        "report_rates report_retrains report_sections report_tables report_text statistics store svg tables".split()
     )
     code = f"import sys, {', '.join(f'analysis.{m}' for m in modules)}; print({{'torch', 'ray'}} & set(sys.modules))"
     root = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from cluster.connect import _require_answer
+from cluster.connect import TrialResources, _require_answer, counted
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once():
@@ -23,3 +23,10 @@ def test_other_addresses_are_left_to_ray():
 def test_an_address_where_somebody_listens_is_accepted():
     with socket.create_server(("127.0.0.1", 0)) as server:
         _require_answer(f"127.0.0.1:{server.getsockname()[1]}")
+
+
+def test_one_is_in_the_singular():
+    assert [counted(number, "network") for number in (1, 2)] == ["1 network", "2 networks"]
+    assert counted(2, "epoch") == "2 epochs" and counted(0, "search") == "0 searches"
+    assert str(TrialResources(cpus=1)) == "1 CPU and 0 GPUs"
+    assert str(TrialResources(cpus=8, gpus=0.25)) == "8 CPUs and 0.25 GPUs"

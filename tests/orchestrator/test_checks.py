@@ -8,7 +8,7 @@ from cluster.connect import TrialResources
 from orchestrator import checks
 from orchestrator.checks import check
 from orchestrator.options import RunOptions
-from orchestrator.presets import smoke
+from orchestrator.presets import baselines, cifar10, fashion, smoke
 from pcdarts.memory import predict_memory
 
 LOCAL = RunOptions(address="local")
@@ -16,7 +16,7 @@ LOCAL = RunOptions(address="local")
 
 def printed(study, tmp_path, options=LOCAL):
     said = []
-    failed = check(study, str(tmp_path), None, options, say=said.append)
+    failed = check(study, str(tmp_path), options, say=said.append)
     return failed, "\n".join(said)
 
 
@@ -33,9 +33,8 @@ def test_a_study_that_can_run_passes_and_its_memory_is_told(tmp_path, ray_sessio
 def test_no_more_searches_are_counted_at_once_than_are_allowed(most, at_once, monkeypatch, ray_session):
     monkeypatch.setattr(checks, "slots", lambda wanted: 8)
     monkeypatch.setattr(checks, "_seconds", lambda step, device: 1.0)
-    searches = smoke().searches()
-    told = checks._cost(smoke().search, searches, RunOptions(address="local", max_concurrent=most))
-    assert len(searches) == 4 and f" in all with {at_once} at once " in told
+    told = checks._cost(smoke(), RunOptions(address="local", max_concurrent=most))
+    assert len(smoke().searches()) == 4 and f" in all with {at_once} at once " in told
 
 
 def test_the_data_of_retraining_and_proxy_are_looked_for_too(tmp_path, ray_session):
@@ -75,3 +74,25 @@ def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkey
 def test_a_given_memory_replaces_the_prediction(memory, reserved, tmp_path, ray_session):
     told = checks._cluster(smoke().search, smoke().searches(), RunOptions(address="local", memory_per_trial=memory))
     assert told.endswith(reserved) and ("reserved" in told) == bool(reserved)
+
+
+def test_every_setting_is_priced_by_itself(monkeypatch, ray_session):
+    monkeypatch.setattr(checks, "slots", lambda wanted: 2)
+    monkeypatch.setattr(checks, "_search_seconds", lambda config: {1: 100.0, 2: 40.0}[config.k])
+    told = checks._cost(smoke(), LOCAL)  # seed 0 of k=1 and k=2, then seed 1 of both: 100 + 40 and 40 + 100 seconds
+    assert told.startswith("about 0:01:40 (k=1), 0:00:40 (k=2) a search, 0:02:20 in all with 2 at once ")
+    one = dataclasses.replace(smoke(), sweep={"seed": (0, 1, 2)}, search=dataclasses.replace(smoke().search, k=2))
+    assert checks._cost(one, LOCAL).startswith("about 0:00:40 a search, 0:01:20 in all with 2 at once ")
+
+
+def test_searches_start_in_their_order_as_soon_as_there_is_room():
+    assert checks._makespan([3.0, 1.0, 1.0, 2.0], 2) == 4.0
+    assert checks._makespan([3.0, 1.0], 1) == 4.0
+
+
+def test_the_trainings_that_follow_are_counted():
+    assert checks._trainings(cifar10()) == "; then up to 30 proxy trainings and 5 full trainings"
+    assert checks._trainings(baselines()) == "; then up to 4 full trainings"  # two searched cells, two random ones
+    assert checks._trainings(fashion()) == "; then up to 2 full trainings"
+    none = dataclasses.replace(fashion(), selection=dataclasses.replace(fashion().selection, top=0))
+    assert checks._trainings(none) == ""

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
         (["run", "smoke", "--k", "3"], "k is 3, but must be one of [1, 2, 4]"),
         (["run", "smoke", "--dataset", "mnist"], "'mnist' is not one of digits"),
         (["run", "smoke", "--colour", "3"], "unrecognized arguments: --colour 3"),
+        (["run", "smoke", "--epoch", "3"], "did you mean --epochs? (see pcdarts run --help)"),
         (["run", "smoke", "--epochs", "3", "--warmup-epochs", "3"], "less than epochs (3)"),
         (["run", "smoke", "--study", "../x"], "study name is '../x'"),
         (["run", "smoke", "--seeds", "0", "0"], "each once"),
@@ -95,3 +97,36 @@ def test_data_that_is_missing_where_trials_run_is_said_once_and_without_a_traceb
     )
     assert done.returncode == 2 and done.stderr.startswith("pcdarts: error: imagenet not found: looked for train/")
     assert "Unhandled" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.metadata.version", {"pcdarts-orchestrator": "1.2.3"}.__getitem__)
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out == "pcdarts 1.2.3\n"
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", absent)
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and "not installed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["run", "retrain"])
+def test_the_help_names_no_default_that_another_place_decides(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    recipes = [part for part in text.split(" --") if part.startswith(("retrain-epochs", "proxy-epochs", "top "))]
+    assert recipes and all(part.endswith(("(default: the preset's)", "(default: the recipe's)")) for part in recipes)
+
+
+def test_check_looks_at_the_study_that_run_would_make(monkeypatch):
+    seen = []
+    monkeypatch.setattr("orchestrator.checks.check", lambda study, storage, options: seen.append(study) or 0)
+    assert main(["check", "smoke", "cifar10", "--k", "1", "--seeds", "5", "--data-dir", "/data"]) == 0
+    assert [(study.name, len(study.searches())) for study in seen] == [("smoke", 1), ("cifar10", 1)]
+    configs = [config for study in seen for config in (study.search, study.retrain, study.proxy.recipe)]
+    assert {config.data_dir for config in configs} == {"/data"} and seen[1].searches()[0].k == 1

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.dispatch import open_lease
 from orchestrator.lease import Lease, LeaseHeldError, LeaseLostError, machine, process, process_is_dead
+from orchestrator.options import RunOptions
 
 
 class Clock:
@@ -154,3 +156,8 @@ def test_it_is_renewed_while_it_is_held(tmp_path):
         assert renewed.wait(10)
         mine.check()
     assert mine.claim is None and '"released"' in next(tmp_path.iterdir()).read_text()
+
+
+def test_the_time_out_that_the_help_names_is_the_one_that_holds(tmp_path):
+    assert open_lease(str(tmp_path), RunOptions()).timeout == RunOptions().lease_timeout
+    assert open_lease(str(tmp_path), RunOptions(storage_patience=90.0)).timeout == 180.0

@@ -22,7 +22,7 @@ from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.dispatch import dispatch, open_lease
 from orchestrator.lease import LeaseHeldError
 from orchestrator.presets import smoke
-from orchestrator.queue import NOT_SELECTED, RetrainQueue
+from orchestrator.queue import NOT_SELECTED, RetrainQueue, find_job
 from pcdarts.config import digest
 from tests.orchestrator import killing
 from tests.orchestrator.killing import OPTIONS, executor, make_study, study_with_searches
@@ -349,3 +349,11 @@ def test_the_queue_in_an_object_store(bucket):
 def test_paths_below_a_uri_with_options():
     assert join("s3://b/s/?region=x", "queue") == "s3://b/s/queue?region=x"
     assert join("/a?b/", "queue") == "/a?b/queue"
+
+
+def test_a_job_is_found_by_any_unambiguous_prefix():
+    jobs = ["1f2e-a", "1f2e-ab", "77-c"]
+    assert [find_job(name, jobs) for name in ("7", "1f2e-ab", "1f2e-a")] == ["77-c", "1f2e-ab", "1f2e-a"]
+    for name, message in (("1f", "'1f' names several jobs"), ("x", "'x' names no job")):
+        with pytest.raises(ValueError, match=message):
+            find_job(name, jobs)

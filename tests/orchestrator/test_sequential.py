@@ -127,4 +127,4 @@ def test_a_study_adds_seeds_up_to_the_most_and_records_why_it_stopped(tmp_path, 
     assert sorted(store.read(SEARCHES)["seed"]) == [0, 1, 2]
     (row,) = store.read(SETTINGS).to_dict("records")
     assert (row["setting"], row["seeds_run"]) == ("k=2", 3) and "all 3 seeds are used" in row["reason"]
-    assert sum("1 more searches" in line for line in said) == 1
+    assert sum("1 more search, as" in line for line in said) == 1

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import orchestrator
 from analysis.store import ResultStore
 from analysis.tables import QUEUE
 from orchestrator.cli import main
-from orchestrator.config import SelectionConfig
+from orchestrator.config import SeedConfig, SelectionConfig
+from orchestrator.dispatch import open_lease
+from orchestrator.lease import LeaseHeldError
 from orchestrator.options import RunOptions
 from orchestrator.output import summary
 from orchestrator.presets import smoke
@@ -94,6 +97,42 @@ def test_another_configuration_is_refused_with_the_differences(finished):
     changed = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (1, 4)})
     with pytest.raises(ValueError, match=r"sweep\.k: \[1, 2\] -> \[1, 4\]"):
         run(changed, finished)
+
+
+def test_a_finished_study_may_get_more_searches(finished, tmp_path):
+    root = shutil.copytree(finished, tmp_path / "smoke")
+    more = dataclasses.replace(smoke(), sweep={"seed": (0, 1, 2), "k": (2, 1)}, seeds=SeedConfig(max_seeds=9))
+    store = create_or_open(more, str(root), ["again"])
+    assert {search.seed for search in missing_searches(more, store)} == {2} and open_study(str(root))[0] == more
+    with pytest.raises(ValueError, match=r"sweep.seed: \[0, 1, 2\] -> \[0, 1\]"):  # fewer ones would be left over
+        create_or_open(smoke(), str(root), [])
+
+
+def test_names_of_settings_must_stay_when_searches_are_added():
+    one = dataclasses.replace(smoke(), sweep={"seed": (0,), "order": (1,)})
+    two = dataclasses.replace(one, sweep={"seed": (0,), "order": (1, 2)})
+    assert not two.extends(one) and dataclasses.replace(one, sweep={"seed": (0, 1), "order": (1,)}).extends(one)
+    assert not dataclasses.replace(one, selection=SelectionConfig(top=9)).extends(one)
+
+
+def test_a_second_run_that_is_refused_does_not_touch_the_study(tmp_path):
+    root = str(tmp_path / "smoke")
+    store = create_or_open(smoke(), root, ["first"])
+    described = store.read_text("study.json")
+    with open_lease(root, LOCAL, "study"), pytest.raises(LeaseHeldError, match="works on this study"):
+        run(dataclasses.replace(smoke(), selection=SelectionConfig(top=9)), root)
+    assert store.read_text("study.json") == described
+
+
+def test_where_others_retrain_the_report_is_written(finished, tmp_path, monkeypatch):
+    root = shutil.copytree(finished, tmp_path / "smoke")
+    shutil.rmtree(root / "retrains")
+    shutil.rmtree(root / "queue-events")
+    (root / "report.html").unlink()
+    with open_lease(str(root), LOCAL):
+        _, said = run(smoke(), root)
+    assert any("Retraining is left to others: another process" in line for line in said)
+    assert (root / "report.html").exists()
 
 
 def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monkeypatch):

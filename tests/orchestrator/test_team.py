@@ -158,7 +158,7 @@ def test_teams(monkeypatch):
 def test_workers_without_room_are_refused_with_numbers(monkeypatch):
     monkeypatch.setattr(team_module, "slots", lambda wanted: 3)
     eight = TrialResources(cpus=8, gpus=1.0)
-    with pytest.raises(ValueError, match="4 workers want 8 CPUs and 1 GPUs each, but the nodes have room for 3 of"):
+    with pytest.raises(ValueError, match="4 workers want 8 CPUs and 1 GPU each, but the nodes have room for 3 of"):
         make_team(eight, options(workers=4))
     assert make_team(eight, options(workers=4, min_workers=3)).least == 3
     assert make_team(eight, options(workers=4, autoscaling=True)).workers == 4

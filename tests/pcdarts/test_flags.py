@@ -33,8 +33,9 @@ def test_several_values():
     [
         (["--k", "a"], "argument --k: invalid int value: 'a'"),
         (["--order", "3"], "argument --order: '3' is not one of 1, 2"),
+        (["--batchsize=3"], "unrecognized arguments: --batchsize=3; did you mean --batch-size?"),
         (["--edge", "true"], "unrecognized arguments: --edge true"),
-        (["--epoch", "3"], "unrecognized arguments"),
+        (["--epoch", "3"], "unrecognized arguments: --epoch 3; did you mean --epochs?"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(argv, message, capsys):
@@ -52,3 +53,20 @@ def test_help_shows_meaning_and_default(capsys):
         parser.parse_args(["--help"])
     text = capsys.readouterr().out
     assert "Partial channel connection" in text and "(default: 8)" in text
+
+
+def test_a_default_that_is_decided_elsewhere_is_told_in_words(capsys):
+    parser = Parser(prog="test")
+    add_fields(parser, SearchConfig, default="the preset's")
+    text = " ".join(parser.format_help().split())
+    assert "--k INT" in text and "(default: the preset's)" in text
+    assert text.count("(default: ") == text.count("(default: the preset's)")
+
+
+def test_a_sub_command_names_its_own_flags(capsys):
+    parser = Parser(prog="all")
+    add_fields(parser.add_subparsers(parser_class=Parser).add_parser("one"), SearchConfig)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["one", "--epoch", "3"])
+    error = "all one: error: unrecognized arguments: --epoch 3; did you mean --epochs? (see all one --help)\n"
+    assert capsys.readouterr().err == error
