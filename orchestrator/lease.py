@@ -144,7 +144,7 @@ class Lease:
             claim = dataclasses.replace(claim, renewed_at=self.clock())
             self.folder.write_text(name, _text(claim))
         self.claim, self._name, self._lost = claim, name, ""
-        dead = (other for other in claims.values() if other.state == "held")
+        dead = (other for other in claims.values() if other.state == "held" and other.id != self.id)
         self.left_behind = max(dead, key=lambda other: other.term, default=None)
         for old, other in after.items():
             if other.term < term:
@@ -175,7 +175,7 @@ class Lease:
         assert self.claim, "acquire comes first"
         now = self.clock()
         if self.claim.seconds_left(now) <= 0:
-            later = [claim for claim in self._claims().values() if claim.term > self.claim.term]
+            later = [claim for claim in self._claims().values() if claim.term > self.term and claim.id != self.id]
             if later:
                 self._lose(f"{later[0].who} took over")
             try:

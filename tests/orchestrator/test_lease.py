@@ -112,6 +112,25 @@ def test_a_lease_that_lapsed_while_the_computer_slept_is_taken_anew_unless_anoth
         wake(first)
 
 
+def test_a_lease_taken_anew_is_not_taken_for_that_of_another(tmp_path):
+    clock = Clock()
+    mine = lease(tmp_path, clock)
+    mine.acquire()
+    clock.now += 3600
+    names, looks = mine.folder.names, iter([True, True, False])
+
+    def away_at_third_look():
+        if not next(looks, True):
+            raise OSError("no storage")
+        return names()
+
+    mine.folder.names = away_at_third_look
+    with pytest.raises(OSError, match="no storage"):
+        mine.renew()  # the claim of term 2 is written, its success not seen
+    mine.renew()
+    assert mine.term == 3 and mine.left_behind is None
+
+
 def test_terms_go_on_where_the_lease_was_removed(tmp_path):
     again = lease(tmp_path, Clock(), least_term=7)
     again.acquire()
