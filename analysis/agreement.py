@@ -4,6 +4,7 @@ A cell is compared as its set of (target node, input node, operation).  Node num
 variants "up to isomorphism" match the intermediate nodes as well as they can be matched.
 """
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 
 from analysis.bootstrap import Floats
 from pcdarts.genotype import INPUTS, Genotype
+from pcdarts.spaces import SPACES, SpaceName, random_genotype
 
 CellType = Literal["normal", "reduce"]
 Triple = tuple[int, int, str]
 
 NOT_KEPT = "not kept"
 """Category of an edge that a cell does not have."""
+RANDOM_CELLS = 100
+"""Random cells whose agreement is what a search space gives without any search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,16 @@ def summarize_agreement(genotypes: Sequence[Genotype]) -> Agreement:
     )
 
 
+@functools.cache
+def random_agreement(space: SpaceName) -> Agreement:
+    """Agreement of independent random cells of the space, always the same ones: more than 0, by every measure.
+
+    The space makes cells alike: every node keeps two edges, the first node all that it has, and edges with few
+    operations have little to disagree on.
+    """
+    return summarize_agreement([random_genotype(SPACES[space], seed) for seed in range(RANDOM_CELLS)])
+
+
 def triples(genotype: Genotype, cell: CellType) -> frozenset[Triple]:
     """The cell as its set of (target, input, operation); an operation that a node has twice on an input counts once."""
     pairs = genotype.normal if cell == "normal" else genotype.reduce
@@ -136,9 +150,10 @@ def distinct_cells(genotypes: Iterable[Genotype]) -> int:
 def edge_kappa(genotypes: Sequence[Genotype], cell: CellType) -> float:
     """Fleiss' kappa (1971) of several cells: edges are the subjects, cells the raters, operations the categories.
 
-    A further category is NOT_KEPT.  Two operations on one edge count as a category of their own.  Kappa is 0 where the
-    cells agree as chance has them, and 1 where all agree on all edges, even if there is a single category and chance
-    gives the same; NaN below two cells.  Raises ValueError for cells of different sizes.
+    A further category is NOT_KEPT.  Two operations on one edge count as a category of their own.  Chance draws the
+    categories of all edges by one distribution.  A cell cannot: it keeps two edges into every node, so random cells
+    have a kappa above 0, that of `random_agreement`.  Kappa is 1 where all agree on all edges, even if there is a
+    single category and chance gives the same; NaN below two cells.  Raises ValueError for cells of different sizes.
     """
     nodes = _node_count(genotypes, cell)
     edges = [(target, source) for target in range(INPUTS, INPUTS + nodes) for source in range(target)]

@@ -9,13 +9,23 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis import cells
-from analysis.agreement import Agreement, CellType, Consensus, consensus, similarity_matrix, summarize_agreement
+from analysis.agreement import (
+    RANDOM_CELLS,
+    Agreement,
+    CellType,
+    Consensus,
+    consensus,
+    random_agreement,
+    similarity_matrix,
+    summarize_agreement,
+)
 from analysis.cell_layout import layout
 from analysis.figures import Row, heat_map
 from analysis.page import Card, Figure, Table
 from analysis.report_text import number, parsed, records
 from analysis.statistics import SettingSummary, final_jobs, rank_searches
 from pcdarts.genotype import Genotype
+from pcdarts.spaces import SPACES, SpaceName
 
 MAX_CARDS = 12
 """Cells that are drawn; the tables name all."""
@@ -40,6 +50,8 @@ class SettingCells:
     """What they found, in the same order; searches whose cells cannot be read are left out."""
     agreement: Agreement | None
     """How far they agree; None where cells of different sizes cannot be compared."""
+    space: SpaceName | None
+    """Their search space; None where an import does not know it."""
 
 
 def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
@@ -79,27 +91,39 @@ def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -
         names, genotypes = zip(*read, strict=True)
         sizes = {(len(g.normal), len(g.reduce)) for g in genotypes}
         agreement = summarize_agreement(genotypes) if len(sizes) == 1 else None
-        found.append(SettingCells(setting=summary.setting, names=names, genotypes=genotypes, agreement=agreement))
+        spaces = [space for space in SPACES if set(rows["space"]) == {space}]
+        found.append(
+            SettingCells(
+                setting=summary.setting,
+                names=names,
+                genotypes=genotypes,
+                agreement=agreement,
+                space=spaces[0] if spaces else None,
+            )
+        )
     return found
 
 
 def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> Table:
-    """One row a setting: similarity, Fleiss' kappa, and Kendall's tau of alpha where it is known."""
-    rows = []
-    for cells_of in found:
-        a = cells_of.agreement
-        if a is None:
-            continue
-        measures = (
-            a.similarity_normal,
-            a.similarity_reduce,
-            a.isomorphic_similarity_normal,
-            a.isomorphic_similarity_reduce,
-            a.kappa_normal,
-            a.kappa_reduce,
-            tau.get(cells_of.setting, math.nan),
+    """One row a setting: similarity, Fleiss' kappa, and Kendall's tau of alpha where it is known.
+
+    Below them what random cells have, a row for each search space.
+    """
+    rows = [
+        (
+            cells_of.setting,
+            str(cells_of.agreement.n),
+            *_measures(cells_of.agreement, tau.get(cells_of.setting, math.nan)),
         )
-        rows.append((cells_of.setting, str(a.n), str(a.distinct), *(number(v, 3) for v in measures)))
+        for cells_of in found
+        if cells_of.agreement is not None
+    ]
+    compared = {cells_of.space for cells_of in found if cells_of.agreement is not None and cells_of.agreement.n > 1}
+    rows += [
+        (f"random cells of {space}", number(None), *_measures(random_agreement(space), math.nan))
+        for space in SPACES
+        if space in compared
+    ]
     return Table(
         id="agreement",
         caption="Agreement of the seeds of a setting on their cells",
@@ -118,9 +142,10 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
         rows=tuple(rows),
         note=(
             "Similarity: share of equal (node, input, operation) over all pairs of seeds, 0 to 1; up to isomorphism: "
-            "with nodes matched as well as they can be. Kappa: Fleiss' kappa over the edges, 1 full agreement and 0 "
-            "what chance gives. Tau: Kendall's tau of the operations' order in alpha, mean over edges and pairs of "
-            f"seeds. At most {MAX_CELLS} searches of a setting are compared."
+            "with nodes matched as well as they can be. Kappa: Fleiss' kappa over the edges, 1 full agreement. The "
+            "search space alone makes cells alike, so compare with the random cells of the space: "
+            f"{RANDOM_CELLS} independent ones, none of them a result. Tau: Kendall's tau of the operations' order in "
+            f"alpha, mean over edges and pairs of seeds. At most {MAX_CELLS} searches of a setting are compared."
         ),
     )
 
@@ -174,6 +199,19 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
         figures=tuple(figures),
         code=str(found.genotype),
     )
+
+
+def _measures(agreement: Agreement, tau: float) -> tuple[str, ...]:
+    measures = (
+        agreement.similarity_normal,
+        agreement.similarity_reduce,
+        agreement.isomorphic_similarity_normal,
+        agreement.isomorphic_similarity_reduce,
+        agreement.kappa_normal,
+        agreement.kappa_reduce,
+        tau,
+    )
+    return (str(agreement.distinct), *(number(value, 3) for value in measures))
 
 
 def _consensus_table(found: Consensus, cell: CellType, name: str) -> Table:

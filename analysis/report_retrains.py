@@ -1,4 +1,4 @@
-"""The report's tables of the cells that were retrained for good: one by one, over their seeds, and by method."""
+"""The report's tables of the cells that were retrained in full: one by one, over their seeds, and by method."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ AVERAGE = "(EMA): of the moving average of the weights, which the validation acc
 
 
 def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
-    """One row a retraining for good, by rank: its last completed attempt, or else its last."""
+    """One row a full retraining, by rank: its last completed attempt, or else its last."""
     queue, retrains = final_jobs(queue), with_recipe(chosen(final_jobs(retrains)))
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays

@@ -1,4 +1,4 @@
-"""Retrainings for good: which accuracies count, and which of them are of one recipe."""
+"""Full retrainings: which accuracies count, and which of them are of one recipe."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ RECIPE_COLUMNS = [field.name for field in fields(RetrainConfig) if field.name no
 
 
 def completed(retrains: pd.DataFrame) -> pd.DataFrame:
-    """The last completed attempt of every retraining for good, with `chosen` accuracies and the `recipe` by name."""
+    """The last completed attempt of every full retraining, with `chosen` accuracies and the `recipe` by name."""
     ended = with_recipe(chosen(final_jobs(retrains)))
     done = ended[ended["status"] == "completed"].sort_values(["job_id", "attempt"])
     return done.drop_duplicates("job_id", keep="last")

@@ -14,13 +14,13 @@ from orchestrator.queue import RetrainQueue
 Run = Callable[[Sequence[RetrainJob]], None]
 
 
-def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue") -> Lease:
-    """The lease of a study's queue, or of the study.
+def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue", least_term: int = 0) -> Lease:
+    """The lease of a study's queue, or of the study; `least_term` is one that events are known from.
 
     Its time-out is at least twice `storage_patience`, so that waiting for the storage does not lose it.
     """
     timeout = max(options.lease_timeout, 2 * options.storage_patience)
-    return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout)
+    return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout, least_term=least_term)
 
 
 def dispatch(

@@ -141,6 +141,10 @@ class EventLog:
                 self.broken.append(f"{name}: {error}")
         return {job_id: list(events.values()) for job_id, events in self._known.items()}
 
+    def last_term(self) -> int:
+        """The highest term of a dispatcher that has spoken, of the events read; 0: none has."""
+        return max((event.term for events in self._known.values() for event in events.values()), default=0)
+
     def known(self, job_id: str) -> list[Event]:
         """The events of a job, without a look for new ones."""
         return list(self._known.get(job_id, {}).values())

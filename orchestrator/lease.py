@@ -86,11 +86,14 @@ class Lease:
         what: str = "queue",
         timeout: float = 60.0,
         settle: float = 2.0,
+        least_term: int = 0,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         is_dead: "Callable[[Claim], bool] | None" = None,
     ) -> None:
         self.folder, self.what, self.timeout, self.settle = StudyFiles(root), what, timeout, settle
+        self.least_term = least_term
+        """A term that was used, whatever claims are left: the next one is higher."""
         self.clock, self.sleep, self.is_dead = clock, sleep, is_dead or process_is_dead
         self.id = uuid.uuid4().hex
         self.claim: Claim | None = None
@@ -98,6 +101,7 @@ class Lease:
         """What an earlier holder left, who did not give the lease back: it died."""
         self._name = ""
         self._lost = ""
+        self._lock = threading.RLock()  # the thread that renews and the one that checks may find it lapsed at once
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -110,7 +114,7 @@ class Lease:
         """Take the lease; raises LeaseHeldError, with who has it, where another dispatcher holds it."""
         claims = self._claims()
         self._refuse(holder(claims.values(), self.clock(), self.is_dead))
-        term = max((claim.term for claim in claims.values()), default=0) + 1
+        term = max(self.least_term, *(claim.term for claim in claims.values()), 0) + 1
         now = self.clock()
         claim = Claim(
             term=term,
@@ -160,11 +164,25 @@ class Lease:
                 self.sleep(poll)
 
     def renew(self) -> None:
-        """Keep the lease; raises LeaseLostError where it lapsed or another dispatcher has a later one."""
+        """Keep the lease; raises LeaseLostError where another dispatcher has a later one.
+
+        A lease that lapsed, as on a computer that slept, and that nobody took meanwhile, is taken anew.
+        """
+        with self._lock:
+            self._renew()
+
+    def _renew(self) -> None:
         assert self.claim, "acquire comes first"
         now = self.clock()
         if self.claim.seconds_left(now) <= 0:
-            self._lose("it could not be renewed in time")
+            later = [claim for claim in self._claims().values() if claim.term > self.claim.term]
+            if later:
+                self._lose(f"{later[0].who} took over")
+            try:
+                self.acquire()
+            except LeaseHeldError as error:
+                self._lose(str(error))
+            return
         renewed = dataclasses.replace(self.claim, renewed_at=now)
         winner = holder([*(c for c in self._claims().values() if c.id != self.id), renewed], now, self.is_dead)
         if winner is None or winner.id != self.id:
@@ -174,10 +192,14 @@ class Lease:
 
     def check(self) -> None:
         """Raise LeaseLostError where the lease is lost: work must stop."""
-        if self.claim and self.claim.seconds_left(self.clock()) <= 0:
-            self._lost = self._lost or "it could not be renewed in time"
-        if self._lost:
-            self._lose(self._lost)
+        with self._lock:
+            if self._lost:
+                self._lose(self._lost)
+            if self.claim and self.claim.seconds_left(self.clock()) <= 0:
+                try:
+                    self._renew()
+                except OSError:
+                    self._lose("it could not be renewed in time")
 
     def release(self) -> None:
         """Give the lease back, so that the next dispatcher need not wait."""

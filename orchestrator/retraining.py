@@ -45,7 +45,7 @@ def work_queue(
     queue = RetrainQueue(study, store)
     if not queue.has_work(options.retry_failed):
         return
-    lease = open_lease(store.root, options)
+    lease = open_lease(store.root, options, least_term=queue.events.last_term())
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on nobody else changes the queue but by hand

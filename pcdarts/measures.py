@@ -138,7 +138,7 @@ def kept_edges(pairs: Pairs) -> list[int]:
 
 
 def depth(pairs: Pairs) -> int:
-    """Operations on the longest path from an input of the cell to a node."""
+    """Operations on the longest path from an input of the cell to a node, without the edge to the cell's output."""
     depths = [0] * INPUTS
     for first, second in zip(pairs[::2], pairs[1::2], strict=True):
         depths.append(1 + max(depths[source] for _, source in (first, second)))

@@ -47,9 +47,11 @@ class Measures:
     parameter_free_share_reduce: float | None = None
     """Share of skip connections and pools among the 8 operations of the derived reduction cell, 0 to 1."""
     depth_normal: int | None = None
-    """Operations on the longest path from an input to a node of the derived normal cell, 1 to 4."""
+    """Operations on the longest path from an input to a node of the derived normal cell, 1 to 4; one less than where
+    the edge to the output of the cell is counted."""
     depth_reduce: int | None = None
-    """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4."""
+    """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4; one less than where
+    the edge to the output of the cell is counted."""
     width_normal: float | None = None
     """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al.
     2020)."""

@@ -12,6 +12,7 @@ from analysis.agreement import (
     distinct_cells,
     edge_kappa,
     mean_similarity,
+    random_agreement,
     similarity_matrix,
     summarize_agreement,
     triples,
@@ -164,3 +165,11 @@ def test_summary_of_a_setting(s1):
     assert found.kappa_reduce == edge_kappa(s1, "reduce")
     for few in ([], s1[:1]):
         assert math.isnan(summarize_agreement(few).similarity_normal) and summarize_agreement(few).distinct == len(few)
+
+
+@pytest.mark.parametrize(("space", "similarity", "isomorphic", "kappa"), [("darts", 9, 22, 6), ("s1", 33, 42, 17)])
+def test_random_cells_agree_as_their_space_makes_them(space, similarity, isomorphic, kappa):
+    found = random_agreement(space)
+    assert found.n == found.distinct == 100
+    values = (found.similarity_normal, found.isomorphic_similarity_normal, found.kappa_normal)
+    assert [round(100 * value) for value in values] == [similarity, isomorphic, kappa]

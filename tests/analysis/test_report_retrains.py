@@ -1,4 +1,4 @@
-"""The report's tables of the cells that were retrained for good."""
+"""The report's tables of the cells that were retrained in full."""
 
 import math
 

@@ -184,6 +184,21 @@ def test_agreement_and_consensus_of_the_seeds():
     assert report_cells.consensus_card(found) is None and report_cells.similarity_figures(found) == []
 
 
+def test_agreement_stands_beside_that_of_random_cells_of_the_space():
+    def shown(*rows):
+        searches = frame(*rows)
+        return report_cells.agreement_table(report_cells.setting_cells(searches, summarize_settings(searches)), {}).rows
+
+    rows = [search_row(4, seed, 80.0) for seed in range(2)]
+    assert shown(*rows) == (
+        ("k=4", "2", "1", *["1.000"] * 6, "–"),
+        ("random cells of darts", "–", "100", "0.091", "0.092", "0.225", "0.224", "0.059", "0.059", "–"),
+    )
+    assert shown(*(row | {"space": "s2"} for row in rows))[1][:3] == ("random cells of s2", "–", "100")
+    assert len(shown(*(row | {"space": None} for row in rows))) == 1  # an import that does not know it
+    assert len(shown(rows[0])) == 1  # nothing to compare
+
+
 def test_cells_that_cannot_be_read_or_compared_are_left_out(store):
     small = str(Genotype([("noise", 0), ("noise", 1)], [2], [("noise", 0), ("noise", 1)], [2]))
     rows = [

@@ -1,4 +1,4 @@
-"""Retrainings for good: the accuracies that count, and their recipes."""
+"""Full retrainings: the accuracies that count, and their recipes."""
 
 import math
 

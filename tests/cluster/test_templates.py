@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -34,6 +35,32 @@ def test_a_filled_template_is_accepted_and_has_nothing_left_to_edit(kind):
     text = fill(kind, given(kind))
     check(kind, text)
     assert not [line for line in text.splitlines() if "EDIT" in line and not line.lstrip().startswith("#")]
+
+
+def forbid_unknown(schema):
+    """Let an OpenAPI schema refuse fields that it does not name; numbers with units may be text."""
+    if isinstance(schema, dict):
+        if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            schema.setdefault("additionalProperties", False)
+        if schema.get("x-kubernetes-int-or-string"):
+            schema.pop("type", None)
+    for value in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        forbid_unknown(value)
+
+
+def test_the_kubernetes_file_keeps_the_published_schema(pytestconfig):
+    folder = pytestconfig.getoption("kuberay")
+    if not folder:
+        pytest.skip("needs --kuberay DIR, a checkout of KubeRay")
+    published = yaml.safe_load(Path(folder, "ray-operator/config/crd/bases/ray.io_rayjobs.yaml").read_text())
+    (schema,) = [v["schema"]["openAPIV3Schema"] for v in published["spec"]["versions"] if v["name"] == "v1"]
+    schema["properties"]["metadata"] = {"type": "object"}
+    forbid_unknown(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.validate(filled("kuberay"))
+    wrong = filled("kuberay")
+    wrong["spec"]["rayClusterSpec"]["authOption"] = wrong["spec"]["rayClusterSpec"].pop("authOptions")
+    assert not validator.is_valid(wrong)
 
 
 @pytest.mark.parametrize("kind", TEMPLATES)

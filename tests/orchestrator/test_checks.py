@@ -60,7 +60,7 @@ def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
     monkeypatch.setattr(checks, "pack_searches", lambda *_: (wanted, {"a": need}))
     monkeypatch.setattr(checks, "smallest_gpu", lambda: 3 * need)
     told = checks._cluster(smoke().search, searches, RunOptions())
-    assert told.endswith(f"; about {need / 1e9:.1f} GB a search: 2 to a GPU of {3 * need / 1e9:.1f} GB")
+    assert told.endswith(f"; about {need / 1e9:.1f} GB a search, of which a GPU of {3 * need / 1e9:.1f} GB holds 2")
 
 
 def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkeypatch, ray_session):

@@ -95,6 +95,29 @@ def test_of_many_threads_at_once_one_gets_the_lease(tmp_path):
     assert len(held) == 1
 
 
+@pytest.mark.parametrize("wake", [Lease.check, Lease.renew])
+def test_a_lease_that_lapsed_while_the_computer_slept_is_taken_anew_unless_another_had_it(tmp_path, wake):
+    clock = Clock()
+    first, second = lease(tmp_path, clock), lease(tmp_path, clock)
+    first.acquire()
+    clock.now += 3600
+    wake(first)
+    assert first.term == 2
+    with pytest.raises(LeaseHeldError):
+        second.acquire()
+    clock.now += 3600
+    second.acquire()
+    second.release()  # what it wrote, the first does not know
+    with pytest.raises(LeaseLostError, match="took over"):
+        wake(first)
+
+
+def test_terms_go_on_where_the_lease_was_removed(tmp_path):
+    again = lease(tmp_path, Clock(), least_term=7)
+    again.acquire()
+    assert again.term == 8
+
+
 @pytest.mark.parametrize("ids", [("a", "b"), ("b", "a")])
 def test_without_conditional_creation_the_lowest_claim_wins_whoever_wrote_first(tmp_path, ids):
     clock, refused = Clock(), []

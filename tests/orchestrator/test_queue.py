@@ -48,13 +48,26 @@ def work(queue, clock=None, counts=None, broken=(), accuracies=None):
     def sleep(seconds):
         clock.now += seconds
 
-    with open_lease(queue.store.root, OPTIONS) as lease:
+    with open_lease(queue.store.root, OPTIONS, least_term=queue.events.last_term()) as lease:
         run = executor(queue, lease, counts, broken, accuracies=accuracies)
         dispatch(queue, lease, run, sleep=sleep, say=lambda text: None)
 
 
 def states(queue):
     return [job.state for job in queue.jobs()]
+
+
+def test_attempts_count_though_the_lease_was_removed(tmp_path):
+    clock = Clock()
+    queue = opened(tmp_path, clock)
+    broken = [job.job_id for job in queue.jobs()]
+    work(queue, clock, broken=broken)
+    assert queue.events.last_term() == 1
+    shutil.rmtree(tmp_path / "queue-lease")
+    for job_id in broken:
+        queue.retry(job_id)
+    work(queue, clock, broken=broken)
+    assert queue.events.last_term() == 2 and states(queue) == ["failed"] * 3
 
 
 def test_jobs_of_another_recipe_are_left_alone(tmp_path):
