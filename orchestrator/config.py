@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pcdarts.config import RetrainConfig, SearchConfig, digest, identity
-from pcdarts.fields import at_least, check_types
+from pcdarts.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
 
 Stage = Literal["proxy", "final"]
@@ -47,6 +47,12 @@ class ProxyConfig:
     def __post_init__(self) -> None:
         check_types(self)
         at_least(self, top=0, seeds=1)
+        require(
+            self.recipe.validation_portion > 0,
+            self.recipe,
+            "validation_portion",
+            "above 0, as validation ranks proxies",
+        )
 
     def recipes(self) -> list[RetrainConfig]:
         """The recipe with each of the seeds."""

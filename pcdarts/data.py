@@ -131,12 +131,12 @@ def retrain_batches(
     *,
     workers: Workers = ALONE,
     data: Parts | None = None,
-) -> tuple[ImageBatches, ImageBatches, ImageBatches]:
+) -> tuple[ImageBatches, ImageBatches | None, ImageBatches]:
     """Training, validation and test images: of every batch the rows that are this worker's.
 
-    Validation images pick the epoch: a share of the training images that is stratified, and the same for every seed.
-    Test images are the official test set.  `data` is as for a search.  Raises ValueError for data that is missing or
-    cannot be read.
+    Validation images pick the epoch: a share of the training images that is stratified, and the same for every seed;
+    None where `validation_portion` is 0.  Test images are the official test set.  `data` is as for a search.  Raises
+    ValueError for data that is missing or cannot be read.
     """
     if config.dataset == "imagenet":
         from pcdarts import imagenet  # imports torchvision, which takes a second
@@ -144,13 +144,14 @@ def retrain_batches(
         return imagenet.retrain_batches(config, device, workers)
     info = DATASETS[config.dataset]
     (images, labels), test = data or load(config.dataset, config.data_dir)
-    count = _part("validation_portion", config.validation_portion, len(labels))
+    portion = config.validation_portion
+    count = _part("validation_portion", portion, len(labels)) if portion else 0
     order = stratified_order(labels)
     valid, train = order[:count], order[count:]
     images, labels = images.to(device), labels.to(device)  # once for both
     return (
         TensorBatches(images, labels, info, device=device, chosen=train, cutout=config.cutout, workers=workers),
-        TensorBatches(images, labels, info, device=device, chosen=valid, workers=workers),
+        TensorBatches(images, labels, info, device=device, chosen=valid, workers=workers) if portion else None,
         TensorBatches(*test, info, device=device, workers=workers),
     )
 

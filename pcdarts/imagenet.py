@@ -43,29 +43,31 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
 
 def retrain_batches(
     config: RetrainConfig, device: torch.device, workers: Workers = ALONE
-) -> tuple[FolderBatches, FolderBatches, FolderBatches]:
+) -> tuple[FolderBatches, FolderBatches | None, FolderBatches]:
     """Training, validation and test images: `validation_portion` of the images of every class in `train`, the others,
     and `val`, whose labels are public while those of the official test images are not.
 
-    Validation images are the same for every seed, and are none of a search that used the built-in split.
+    Validation images are the same for every seed, and are none of a search that used the built-in split.  With a
+    portion of 0 there are None.
     """
     tree = _tree(config.data_dir)
     names, test_names = image_names(tree / "train"), image_names(tree / "val")
     _check_same_classes(tree, names, test_names)
     train: list[str] = []
     valid: list[str] = []
+    portion = config.validation_portion
     for name, images in names.items():
-        count = max(1, round(config.validation_portion * len(images)))
+        count = max(1, round(portion * len(images))) if portion else 0
         if count >= len(images):
             raise ValueError(f"class {name} has {len(images)} images, but {count} are for validation; add some to it")
         order = hash_order(name, images)  # the built-in search split takes its images from the front
-        train += order[:-count]
-        valid += order[-count:]
+        train += order[: len(order) - count]
+        valid += order[len(order) - count :]
     test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
     classes = list(names)
     return (
         _batches(tree / "train", train, classes, device, config.cutout, config.threads, workers, jitter=True),
-        _batches(tree / "train", valid, classes, device, 0, config.threads, workers),
+        _batches(tree / "train", valid, classes, device, 0, config.threads, workers) if portion else None,
         _batches(tree / "val", test, classes, device, 0, config.threads, workers),
     )
 

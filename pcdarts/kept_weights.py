@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 @dataclass
 class Best:
-    """The weights with the best validation accuracy so far."""
+    """The weights with the best validation accuracy so far; without validation the latest ones."""
 
     epoch: int = -1
     accuracy: float = -math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def offer(self, epoch: int, accuracy: float, network: nn.Module) -> None:
+    def offer(self, epoch: int, accuracy: float | None, network: nn.Module) -> None:
         """Take over the network's weights where they are better; the earlier of equal ones stay."""
-        if accuracy > self.accuracy:
-            self.epoch, self.accuracy = epoch, accuracy
+        if accuracy is None or accuracy > self.accuracy:
+            self.epoch, self.accuracy = epoch, -math.inf if accuracy is None else accuracy
             self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 

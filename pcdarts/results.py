@@ -198,10 +198,10 @@ class RetrainEpoch:
     """Mean training loss, with label smoothing, without the auxiliary head's part."""
     train_accuracy: float
     """Training accuracy; percent."""
-    valid_loss: float
-    """Mean cross-entropy on the validation part after the epoch."""
-    valid_accuracy: float
-    """Accuracy on the validation part after the epoch; percent."""
+    valid_loss: float | None
+    """Mean cross-entropy on the validation part after the epoch; empty with validation_portion 0."""
+    valid_accuracy: float | None
+    """Accuracy on the validation part after the epoch; percent; empty with validation_portion 0."""
     seconds: float
     """Wall-clock time of the epoch, validation included; seconds."""
     train_top5: float | None = None
@@ -221,13 +221,14 @@ class RetrainResult:
     """The outcome of a retraining."""
 
     best_epoch: int
-    """Epoch with the best validation accuracy, counted from 0: its weights are tested."""
+    """Epoch with the best validation accuracy, counted from 0: its weights are tested; with validation_portion 0 the
+    last one."""
     train_loss: float
     """Mean training loss in the last epoch, without the auxiliary head's part."""
     train_accuracy: float
     """Training accuracy in the last epoch; percent."""
-    valid_accuracy: float
-    """Validation accuracy of the best epoch; percent."""
+    valid_accuracy: float | None
+    """Validation accuracy of the best epoch; percent; empty with validation_portion 0."""
     test_loss: float
     """Mean cross-entropy on the test set, measured once; for data sets without test labels on the official
     validation set, which picked nothing."""
@@ -251,7 +252,8 @@ class RetrainResult:
     test_top5: float | None = None
     """As valid_top5, on the test set; percent."""
     ema_best_epoch: int | None = None
-    """Epoch whose moving average of the weights has the best validation accuracy; empty where there is none."""
+    """Epoch whose moving average of the weights has the best validation accuracy, or, with validation_portion 0, the
+    last one; empty where there is none."""
     ema_valid_accuracy: float | None = None
     """Validation accuracy of the averaged weights of ema_best_epoch; percent."""
     ema_valid_top5: float | None = None
@@ -263,6 +265,7 @@ class RetrainResult:
     ema_test_top5: float | None = None
     """As test_top5, with the averaged weights of ema_best_epoch; percent."""
     chosen_weights: str = "raw"
-    """Weights that the validation accuracy speaks for: raw, or ema, the moving average, where it is better."""
+    """Weights that the validation accuracy speaks for: raw, or ema, the moving average, where it is better; raw with
+    validation_portion 0."""
     workers: int | None = None
     """Processes that trained together when the training ended."""

@@ -1,8 +1,8 @@
 """Train the network of a genotype from scratch: `retrain(genotype, config) -> RetrainResult`.
 
-Validation images pick the epoch; the test set is touched once, at the end, with that epoch's weights.  In a process
-group of `torch.distributed` all workers call it together: they share every batch, and end as one worker would but for
-rounding.
+Validation images pick the epoch; the test set is touched once, at the end, with that epoch's weights.  Without
+validation images (`validation_portion` 0) it is the last epoch.  In a process group of `torch.distributed` all workers
+call it together: they share every batch, and end as one worker would but for rounding.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def retrain(
     on_epoch: Callable[[RetrainEpoch], None] = lambda record: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> RetrainResult:
-    """Train, pick the best epoch by validation accuracy, test it.  `data` is as for a search.
+    """Train, pick the best epoch by validation accuracy, or else the last, and test it.  `data` is as for a search.
 
     With a checkpoint the training goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted (on a GPU as far as its kernels are deterministic); epochs done before are reported to
@@ -115,7 +115,7 @@ class RetrainState:
     def keep_best(self, record: RetrainEpoch) -> None:
         """Remember the weights after this epoch, and their moving average, where they are the best so far."""
         self.best.offer(record.epoch, record.valid_accuracy, self.network)
-        if self.average is not None and record.ema_valid_accuracy is not None:
+        if self.average is not None:
             self.ema_best.offer(record.epoch, record.ema_valid_accuracy, self.average.network)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -190,18 +190,20 @@ def _run_epoch(state: RetrainState, epoch: int) -> RetrainEpoch:
     train = _train_epoch(state)
     if not math.isfinite(train.loss):
         raise FloatingPointError(f"training loss is {train.loss} in epoch {epoch}; lower learning_rate ({rate:.3g})")
-    valid = state.score(state.network, state.valid)
-    averaged = None if state.average is None else state.score(state.average, state.valid)
+    valid = averaged = None
+    if state.valid is not None:
+        valid = state.score(state.network, state.valid)
+        averaged = None if state.average is None else state.score(state.average, state.valid)
     return RetrainEpoch(
         epoch=epoch,
         learning_rate=rate,
         train_loss=train.loss,
         train_accuracy=train.accuracy,
-        valid_loss=valid.loss,
-        valid_accuracy=valid.accuracy,
+        valid_loss=valid and valid.loss,
+        valid_accuracy=valid and valid.accuracy,
         seconds=time.perf_counter() - started,
         train_top5=train.top5,
-        valid_top5=valid.top5,
+        valid_top5=valid and valid.top5,
         ema_valid_loss=averaged and averaged.loss,
         ema_valid_accuracy=averaged and averaged.accuracy,
         ema_valid_top5=averaged and averaged.top5,
@@ -261,6 +263,8 @@ def notes(config: RetrainConfig) -> list[str]:
             f"a moving average of the weights (decay {config.ema_decay:g}) is evaluated beside them; the official "
             "recipes have none"
         )
+    if not config.validation_portion:
+        lines.append("validation_portion 0: all training images are trained on, and the last epoch is tested")
     if config.precision != "fp32":
         lines.append(f"precision {config.precision}: results differ from those of fp32 by more than rounding")
     return lines

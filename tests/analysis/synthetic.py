@@ -117,7 +117,7 @@ def queue_row(search: dict[str, Any], rank: int, state: str = "queued", proxy: i
 
 
 def retrain_row(
-    job: dict[str, Any], test_accuracy: float | None, attempt: int = 1, valid_accuracy: float = 97.0
+    job: dict[str, Any], test_accuracy: float | None, attempt: int = 1, valid_accuracy: float | None = 97.0
 ) -> dict[str, Any]:
     """A completed retraining of a job, or a failed one where the test accuracy is None."""
     names = ("job_id", "study", "genotype", "genotype_digest", "stage")

@@ -6,6 +6,7 @@ import pytest
 
 from analysis.report_retrains import methods_table, retrains_table, seeds_of_cells_table
 from analysis.report_stages import cell_stages
+from analysis.report_text import MISSING
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED
@@ -105,6 +106,16 @@ def test_stages_count_the_chosen_weights_and_test_accuracy_without_validation(ro
     assert (cell.retrained, cell.test) == (75.0, 74.0)
     (cell,) = cell_stages(*frames((searches, queue[:1], [retrains[0] | {"valid_accuracy": None}]))[1:])
     assert math.isnan(cell.retrained) and cell.test == 96.0
+
+
+def test_retrainings_without_validation_are_reported(rows, tmp_path):
+    for row in rows[2]:
+        row |= {"validation_portion": 0.0, "valid_accuracy": None, "valid_top5": None}
+    assert texts(retrains_table(*frames(rows)))[0][6:8] == (MISSING, "96.00")
+    store = ResultStore(str(tmp_path / "demo"))
+    for table, some in zip((SEARCHES, QUEUE, RETRAINS), rows, strict=True):
+        store.append(table, some, "a")
+    assert any(getattr(block, "id", "") == "retrains" for block in built(store)["retrained"].blocks)
 
 
 def test_the_report_shows_them_and_warns_of_comparing_methods_by_the_super_network(rows, tmp_path):

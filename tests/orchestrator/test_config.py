@@ -125,6 +125,11 @@ def test_bad_proxies_are_refused(values):
         ProxyConfig(**values)
 
 
+def test_a_proxy_needs_validation():
+    with pytest.raises(ValueError, match=r"validation_portion is 0.0, but must be above 0, as validation ranks"):
+        ProxyConfig(recipe=dataclasses.replace(smoke().retrain, validation_portion=0.0))
+
+
 def test_an_unknown_preset_gets_a_suggestion():
     with pytest.raises(ValueError, match="did you mean cifar10"):
         study_preset("cifar")

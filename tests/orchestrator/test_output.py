@@ -63,3 +63,10 @@ def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
         "cifar10, 600 epochs 0 95.00 99.00",
         "imagenet, 250 epochs 0 75.00 (EMA) 74.00 (EMA)",
     ]
+
+
+def test_a_retraining_without_validation_is_shown(tmp_path):
+    store = ResultStore(str(tmp_path))
+    job = queue_row(search_row(4, 0, 80.0), 1)
+    store.append(RETRAINS, [retrain_row(job, 99.0, valid_accuracy=None)], "a")
+    assert "cifar10, 600 epochs 0 - 99.00" in " ".join(summary(store).split())

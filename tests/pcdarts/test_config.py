@@ -54,7 +54,7 @@ def test_bad_search_settings_name_value_and_rule(values, message):
         ({"drop_path": 1.0}, "less than 1"),
         ({"learning_rate_warmup_epochs": 600}, "less than epochs"),
         ({"schedule": "step"}, "one of cosine, linear"),
-        ({"validation_portion": 0.0}, "between 0 and 1"),
+        ({"validation_portion": 1.0}, "at least 0 and less than 1"),
     ],
 )
 def test_bad_retraining_settings_name_value_and_rule(values, message):

@@ -107,6 +107,11 @@ def test_digits_are_stratified_and_normalized():
     assert abs(float(values.mean())) < 0.02 and abs(float(values.std()) - 1) < 0.02
 
 
+def test_without_a_validation_portion_all_images_are_trained_on():
+    train, valid, test = retrain_batches(RetrainConfig(dataset="digits", validation_portion=0.0), CPU)
+    assert (len(train), valid, len(test)) == (1437, None, 360)
+
+
 def test_the_seed_changes_no_split():
     parts = [retrain_batches(RetrainConfig(dataset="digits", seed=seed), CPU) for seed in (0, 1)]
     for first, second in zip(*parts, strict=True):

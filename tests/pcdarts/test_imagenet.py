@@ -1,5 +1,7 @@
 """ImageNet: the images of a search and of a retraining, and trees that cannot be used."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,6 +39,8 @@ def test_retrain_batches_hold_validation_images_that_no_search_saw(tree):
     assert not validation & {path for path, _ in train._images}
     assert not validation & {path for _, path in search_split(tree / "train")}
     assert [label for _, label in valid._images] == [0, 0, 1, 1, 2, 2]
+    train, valid, test = retrain_batches(replace(config, validation_portion=0.0), CPU)
+    assert (len(train), valid, len(test)) == (29, None, 6)
 
 
 def test_colours_are_jittered_in_a_retraining_alone(tree):

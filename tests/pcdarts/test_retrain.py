@@ -157,6 +157,30 @@ def test_the_best_validation_epoch_is_tested_and_the_test_set_is_used_once(monke
     assert (result.best_epoch, result.valid_accuracy, result.test_accuracy) == (1, 90.0, 33.0)
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_without_validation_the_last_epoch_is_tested(monkeypatch, tmp_path, ema_decay):
+    def without_validation(config, device, **options):
+        return FakeBatches(0, 12, 8), None, FakeBatches(2, 12, 8)
+
+    monkeypatch.setattr(module, "retrain_batches", without_validation)
+    config, epochs = make(validation_portion=0.0, ema_decay=ema_decay), []
+    file = CheckpointFile(tmp_path / "job.pt")
+    result = retrain(CELL, config, checkpoint=file, on_epoch=epochs.append)
+    state = saved(tmp_path / "job.pt", config)
+    assert plain(state["best"]["weights"]) == plain(state["network"])
+    assert (result.best_epoch, result.valid_accuracy, result.valid_top5, result.chosen_weights) == (
+        2,
+        None,
+        None,
+        "raw",
+    )
+    assert {(record.valid_loss, record.valid_accuracy, record.ema_valid_accuracy) for record in epochs} == {(None,) * 3}
+    assert result.ema_best_epoch == (2 if ema_decay else None) and result.ema_valid_accuracy is None
+    assert (result.ema_test_accuracy is not None) == (ema_decay > 0)
+    assert without(retrain(CELL, config, checkpoint=file), *MEASURED) == without(result, *MEASURED)
+    assert module.notes(config)[-1].startswith("validation_portion 0: all training images")
+
+
 def test_the_best_weights_are_in_the_checkpoint(tmp_path):
     config = make()
     result = retrain(CELL, config, checkpoint=CheckpointFile(tmp_path / "job.pt"))
