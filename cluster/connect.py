@@ -205,7 +205,8 @@ def gigabytes(count: int) -> str:
 
 def counted(count: float, noun: str) -> str:
     """So many of a thing in words, in the singular for one: 1 GPU, 2 searches."""
-    return f"{count:g} {noun}" + ("" if count == 1 else "es" if noun.endswith("search") else "s")
+    number = str(int(count)) if count == int(count) else f"{count:g}"
+    return f"{number} {noun}" + ("" if count == 1 else "es" if noun.endswith("search") else "s")
 
 
 def slots(wanted: TrialResources) -> int:

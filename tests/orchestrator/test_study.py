@@ -278,7 +278,7 @@ def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_sessi
 
 def test_a_search_that_nodes_cannot_hold_is_refused_at_once(ray_session, tmp_path):
     study = dataclasses.replace(smoke(), search=dataclasses.replace(smoke().search, threads=4096))
-    with pytest.raises(ValueError, match="a trial wants 4096 CPUs and 0 GPUs, but the largest of 1 nodes has"):
+    with pytest.raises(ValueError, match="a trial wants 4096 CPUs and 0 GPUs, but the largest of 1 node has"):
         run(study, tmp_path / "smoke")
 
 
