@@ -17,7 +17,7 @@ from analysis.statistics import WITH_RESULT, natural_key
 
 FEWEST_SETTINGS, FEWEST_SEEDS = 3, 5
 """What a critical difference needs."""
-FEWEST_TO_RESAMPLE = 5
+FEWEST_FOR_IMPROVEMENT = 5
 """Values on either side that an interval of the probability of improvement needs: of 2, 3 and 4 it would hold the
 probability in 66, 79 and 93 % of the cases where settings are equal, and in fewer where they are not."""
 
@@ -74,7 +74,8 @@ def probability_of_improvement(
     The Mann-Whitney statistic over all pairs (n, m), as in Agarwal et al., 2021; percentile bootstrap, the two
     resampled apart, or where both have more than MANY values the normal interval of DeLong et al.: Comparing the Areas
     under Two or More Correlated ROC Curves, 1988.  NaN without values; no interval where either has fewer than
-    FEWEST_TO_RESAMPLE, and none where all pairs end alike: each resample would too, and [1, 1] would claim certainty.
+    FEWEST_FOR_IMPROVEMENT, and none where all pairs end alike: each resample would too, and [1, 1] would claim
+    certainty.
     """
     a, b = finite(first), finite(second)
     if not len(a) or not len(b):
@@ -83,7 +84,7 @@ def probability_of_improvement(
         return _many_pairs(a, b)
     wins = (np.sign(a[:, None] - b[None, :]) + 1) / 2  # (n, m): 1, 0.5 or 0
     value = float(wins.mean())
-    if min(wins.shape) < FEWEST_TO_RESAMPLE or wins.min() == wins.max():
+    if min(wins.shape) < FEWEST_FOR_IMPROVEMENT or wins.min() == wins.max():
         return Estimate(value=value, low=math.nan, high=math.nan)
     drawn_a, drawn_b = (generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n for n in wins.shape)
     low, high = np.quantile(((drawn_a @ wins) * drawn_b).sum(axis=1), LEVEL)

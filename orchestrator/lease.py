@@ -114,7 +114,7 @@ class Lease:
         """Take the lease; raises LeaseHeldError, with who has it, where another dispatcher holds it."""
         claims = self._claims()
         self._refuse(holder(claims.values(), self.clock(), self.is_dead))
-        term = max(self.least_term, *(claim.term for claim in claims.values()), 0) + 1
+        term = max([self.least_term, *(claim.term for claim in claims.values())]) + 1
         now = self.clock()
         claim = Claim(
             term=term,

@@ -93,7 +93,7 @@ def work_queue(
                     at_once = jobs_at_once(team, options)
                     once(partial(retrain_trial, team=team), resources=COORDINATOR, max_concurrent=at_once)
 
-        dispatch(queue, lease, run, say=say)
+        dispatch(queue, lease, run)
 
 
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
@@ -197,7 +197,8 @@ class RetrainListener:
         self._record(spec, "failed", error=error, retry_at=retry_at)
         del self.started_at[spec.key]
         self.failures.record("trial", spec.key, f"{'given up' if retry_at is None else 'tried again later'}: {error}")
-        self.progress.note(f"retraining {spec.key} failed: {error}")
+        again = "for good" if retry_at is None else f"and is tried again in {retry_at - self.queue.clock():.0f} s"
+        self.progress.note(f"retraining {spec.key} failed {again}: {error}")
 
     def tick(self) -> None:
         """Stop if the lease is lost; record what the storage met with; redraw the progress."""

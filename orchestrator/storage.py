@@ -66,7 +66,8 @@ def require_place(config: StudyConfig, root: str, patience: float = 0.0) -> bool
     Configurations may differ in what adds searches, and in all before there are results.
     """
     root = checked_root(root)
-    if "://" in root or not os.path.isdir(root):
+    is_folder = "://" not in root and os.path.isdir(root)
+    if not is_folder:
         check_writable(root)  # at once: a bucket's name that is misspelt is not waited for
     store = ResultStore(root, patience)
     same = False
@@ -83,7 +84,8 @@ def require_place(config: StudyConfig, root: str, patience: float = 0.0) -> bool
         raise ValueError(
             f"{root!r} holds files that are no study; give --study another name or --storage another folder"
         )
-    check_writable(root)
+    if is_folder:
+        check_writable(root)
     return same
 
 

@@ -6,6 +6,7 @@ python killing.py ROOT MOMENT...   works off the queue of ROOT, killed at each m
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 
 from analysis.files import StudyFiles
@@ -68,8 +69,8 @@ def study_with_searches(root, study=None):
     return study, store
 
 
-def executor(queue, lease, counts=None, broken=(), root="", accuracies=None):
-    """Runs jobs in this process: every one reports an epoch, and then its result, or fails.
+def executor(queue, lease, counts=None, broken=(), root="", accuracies=None, sleep=time.sleep):
+    """Runs jobs in this process: every one waits for its time, reports an epoch, and then its result, or fails.
 
     `accuracies`: validation accuracy by the cell's digest.
     """
@@ -80,6 +81,8 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None):
             listener = RetrainListener(queue, lease, progress, OPTIONS)
             for spec in specs:
                 listener.started(spec)
+                if (pause := (queue.state(spec.key).retry_at or 0.0) - queue.clock()) > 0:
+                    sleep(pause)
                 listener.reported(spec, {"kind": "began", "content": {}})
                 if counts is not None:
                     counts[spec.key] += 1

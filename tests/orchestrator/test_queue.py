@@ -49,8 +49,7 @@ def work(queue, clock=None, counts=None, broken=(), accuracies=None):
         clock.now += seconds
 
     with open_lease(queue.store.root, OPTIONS, least_term=queue.events.last_term()) as lease:
-        run = executor(queue, lease, counts, broken, accuracies=accuracies)
-        dispatch(queue, lease, run, sleep=sleep, say=lambda text: None)
+        dispatch(queue, lease, executor(queue, lease, counts, broken, accuracies=accuracies, sleep=sleep))
 
 
 def states(queue):
@@ -68,6 +67,18 @@ def test_attempts_count_though_the_lease_was_removed(tmp_path):
         queue.retry(job_id)
     work(queue, clock, broken=broken)
     assert queue.events.last_term() == 2 and states(queue) == ["failed"] * 3
+
+
+def test_a_job_that_has_to_wait_is_given_to_the_round_that_begins_now_as_its_last(tmp_path):
+    clock, rounds = Clock(), []
+    queue = opened(tmp_path, clock)
+    first, *others = [job.job_id for job in queue.jobs()]
+    queue.record(first, "started", attempt=1, term=1)  # by a run that was ended since
+    queue.record(first, "failed", attempt=1, term=1, error="once", retry_at=clock.now + 60)
+    with open_lease(queue.store.root, OPTIONS, least_term=1) as lease:
+        run = executor(queue, lease, sleep=lambda seconds: setattr(clock, "now", clock.now + seconds))
+        dispatch(queue, lease, lambda jobs: rounds.append([job.job_id for job in jobs]) or run(jobs))
+    assert rounds == [[*others, first]] and states(queue) == ["done"] * 3
 
 
 def test_jobs_of_another_recipe_are_left_alone(tmp_path):
@@ -351,8 +362,8 @@ def test_the_queue_in_an_object_store(bucket):
         with pytest.raises(LeaseHeldError):
             leases[1].acquire()
         clock = queue.clock
-        run = executor(queue, lease, counts, broken={poor})
-        dispatch(queue, lease, run, sleep=lambda s: setattr(clock, "now", clock.now + s), say=lambda text: None)
+        sleep = lambda s: setattr(clock, "now", clock.now + s)  # noqa: E731
+        dispatch(queue, lease, executor(queue, lease, counts, broken={poor}, sleep=sleep))
     assert len(refused) == 1 and sorted(counts.values()) == [1, 1, 2]
     again = RetrainQueue(queue.study, ResultStore(bucket))
     assert states(again) == ["done", "done", "failed"]

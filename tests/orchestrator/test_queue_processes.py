@@ -120,7 +120,7 @@ def test_a_deposed_dispatcher_stops_in_one_line_and_the_next_one_finishes(tmp_pa
     wait_for(lambda: counted(tmp_path, "started"), [first])
     second = Lease(join(str(tmp_path), "queue-lease"), is_dead=lambda claim: claim.id != second.id)
     with second:  # as a dispatcher on another machine takes over, to which the first one seems dead
-        dispatch(queue, second, executor(queue, second), say=lambda text: None)
+        dispatch(queue, second, executor(queue, second))
         _, errors = first.communicate(timeout=200)
     assert first.returncode == 2 and "this process lost the queue: process " in errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
