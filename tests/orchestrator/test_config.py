@@ -139,3 +139,14 @@ def test_an_unknown_preset_gets_a_suggestion():
 def test_a_broken_description_is_a_value_error(plain):
     with pytest.raises(ValueError):
         StudyConfig.from_dict(plain)
+
+
+def test_names_of_settings_must_stay_when_searches_are_added():
+    one = dataclasses.replace(smoke(), sweep={"seed": (0,), "order": (1,)})
+    two = dataclasses.replace(one, sweep={"seed": (0,), "order": (1, 2)})
+    assert not two.extends(one) and dataclasses.replace(one, sweep={"seed": (0, 1), "order": (1,)}).extends(one)
+    assert not dataclasses.replace(one, selection=SelectionConfig(top=9)).extends(one)
+
+
+def test_search_ids_are_stable():
+    assert SearchConfig().search_id == SearchConfig(data_dir="elsewhere").search_id

@@ -25,9 +25,8 @@ from orchestrator.output import summary
 from orchestrator.presets import smoke
 from orchestrator.queue import RetrainQueue
 from orchestrator.retraining import work_queue
-from orchestrator.storage import checkpoint, create_or_open, open_study
+from orchestrator.storage import create_or_open, open_study
 from orchestrator.study import missing_searches, run_study
-from pcdarts.config import SearchConfig
 from pcdarts.genotype import Genotype
 from pcdarts.memory import predict_memory
 from pcdarts.search import search
@@ -108,13 +107,6 @@ def test_a_finished_study_may_get_more_searches(finished, tmp_path):
         create_or_open(smoke(), str(root), [])
 
 
-def test_names_of_settings_must_stay_when_searches_are_added():
-    one = dataclasses.replace(smoke(), sweep={"seed": (0,), "order": (1,)})
-    two = dataclasses.replace(one, sweep={"seed": (0,), "order": (1, 2)})
-    assert not two.extends(one) and dataclasses.replace(one, sweep={"seed": (0, 1), "order": (1,)}).extends(one)
-    assert not dataclasses.replace(one, selection=SelectionConfig(top=9)).extends(one)
-
-
 def test_a_second_run_that_is_refused_does_not_touch_the_study(tmp_path):
     root = str(tmp_path / "smoke")
     store = create_or_open(smoke(), root, ["first"])
@@ -142,13 +134,6 @@ def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monke
         f"Study 'smoke': 4 of 4 searches to run, in {tmp_path / 'smoke'}",
         "alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change",
     ]
-
-
-def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
-    create_or_open(smoke(), str(tmp_path / "smoke"), [])
-    changed = dataclasses.replace(smoke(), sweep={"seed": (5,)})
-    create_or_open(changed, str(tmp_path / "smoke"), [])
-    assert open_study(str(tmp_path / "smoke"))[0] == changed
 
 
 def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
@@ -282,39 +267,6 @@ def test_a_search_that_nodes_cannot_hold_is_refused_at_once(ray_session, tmp_pat
         run(study, tmp_path / "smoke")
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds files that are no study"):
-        create_or_open(smoke(), str(tmp_path), [])
-    assert os.listdir(tmp_path) == ["notes.txt"]
-
-
-def test_a_broken_study_file_and_a_missing_study_are_named(tmp_path):
-    with pytest.raises(ValueError, match="holds no study"):
-        open_study(str(tmp_path))
-    (tmp_path / "study.json").write_text('{"config": {')
-    with pytest.raises(ValueError, match=r"study\.json is broken"):
-        open_study(str(tmp_path))
-
-
-def test_storage_that_cannot_be_written_to_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot be written to"):
-        create_or_open(smoke(), str(tmp_path / "file" / "smoke"), [])
-
-
-def test_a_file_uri_is_the_path_it_names(tmp_path):
-    store = create_or_open(smoke(), (tmp_path / "new" / "smoke").as_uri(), [])
-    assert store.root == str(tmp_path / "new" / "smoke") and (tmp_path / "new" / "smoke" / "study.json").exists()
-    checkpoint((tmp_path / "other").as_uri(), "x").save({"config": {}})
-    assert (tmp_path / "other" / "checkpoints" / "x.pt").exists()
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "notes.txt").touch()
-    with pytest.raises(ValueError, match="holds files that are no study"):
-        create_or_open(smoke(), foreign.as_uri(), [])
-
-
 def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, tmp_path):
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
@@ -382,15 +334,6 @@ def test_broken_files_are_set_aside_and_recorded_and_their_searches_run_again(tm
     assert all(name in (tmp_path / "report.html").read_text() for name in moved)
 
 
-def test_remote_storage_holds_checkpoints(tmp_path):
-    file = checkpoint(f"file://{tmp_path}", "x")
-    (tmp_path / "checkpoints").mkdir()
-    assert file.load({"k": 1}) is None
-    file.save({"config": {"k": 1}, "step": 3})
-    assert file.load({"k": 1})["step"] == 3
-    assert os.listdir(tmp_path / "checkpoints") == ["x.pt"]
-
-
 SCRIPT = Path(orchestrator.__file__).parent / "run.py"
 ARGUMENTS = ["smoke", "--address", "local"]
 
@@ -447,7 +390,3 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert re.search(r"go on with:  \S*pcdarts run smoke --address local", output) and "Traceback" not in output
     assert not (tmp_path / "studies" / "smoke" / "queue").exists()
-
-
-def test_search_ids_are_stable():
-    assert SearchConfig().search_id == SearchConfig(data_dir="elsewhere").search_id
