@@ -196,7 +196,10 @@ def _retrained(data: StudyData) -> Section:
         blocks.append(Text(text="No retraining has ended yet, so this study has no test accuracy."))
     table = report_retrains.retrains_table(data.searches, data.queue, data.retrains)
     if table.rows:
-        note = "Retrained validation accuracy picked the epoch; the test set was measured once, at the end."
+        note = (
+            "Retrained validation accuracy picked the epoch, or, where there is none, it was the last one; the test "
+            "set was measured once, at the end."
+        )
         blocks += [table, Text(text=note, style="note")]
     over_seeds = report_retrains.seeds_of_cells_table(data.retrains)
     methods = report_retrains.methods_table(data.searches, data.queue, data.retrains)
