@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from analysis.page import FORMATS
+from analysis.report.blocks import FORMATS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(theory_report(), end="")
         elif options.command == "import":
-            from analysis.robustdarts import import_logs
+            from analysis.robustdarts.importer import import_logs
 
             print(import_logs(options.logs_dir, options.out_dir).text())
             print(
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if parts := store.parts(table):
                     print(f"{table.name}: {len(parts)} parts, {store.compact(table)} files fewer")
         else:
-            from analysis.report import write_report
+            from analysis.report.build import write_report
 
             _existing(options.study_dir)
             with warnings.catch_warnings(record=True) as caught:

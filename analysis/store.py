@@ -5,7 +5,7 @@
     searches = store.read(SEARCHES)      # or, without this project: pd.read_parquet("studies/demo/searches")
 
 A part is written whole and then put in place, and its name is the id of what it holds: writing it again replaces it.
-`compact` moves parts of large studies into few files, see `analysis.packs`; all methods work as before.
+`compact` moves parts of large studies into few files, see `analysis.storage.compaction`; all methods work as before.
 """
 
 import uuid
@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis import packs
-from analysis.files import StudyFiles, checked
+from analysis.storage import compaction as packs
+from analysis.storage.study_files import StudyFiles, checked
 from analysis.tables import Table
 
 SUFFIX = ".parquet"

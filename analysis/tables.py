@@ -27,7 +27,7 @@ from analysis.records import (
     SettingSeeds,
 )
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.fields import field_docs
+from pcdarts.config.fields import field_docs
 from pcdarts.results import EpochRecord, RetrainResult, SearchResult
 
 

@@ -11,14 +11,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from analysis.page import FORMATS
-from orchestrator import cluster_commands
-from orchestrator.arguments import retrained_otherwise, study_from_arguments
+from analysis.report.blocks import FORMATS
+from orchestrator.commands import cluster_files as cluster_commands
+from orchestrator.commands.arguments import retrained_otherwise, study_from_arguments
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.flags import Parser, add_fields, given
+from pcdarts.config.flags import Parser, add_fields, given
 from pcdarts.presets import RECIPES
 
 STORAGE_FAILED, INTERRUPTED = 3, 130
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcdarts: error: {error}; what is done is stored, the same command goes on", file=sys.stderr)
         return STORAGE_FAILED
     except KeyboardInterrupt:
-        from orchestrator import output
+        from orchestrator.commands import terminal as output
 
         print(
             f"\nInterrupted. What is done is stored; go on with:  {output.program()} {shlex.join(argv)}",
@@ -159,9 +159,9 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from analysis.files import join
-    from orchestrator import output
-    from orchestrator.storage import open_study
+    from analysis.storage.study_files import join
+    from orchestrator.commands import terminal as output
+    from orchestrator.storage.study_folder import open_study
     from orchestrator.study import run_study
 
     study = study_from_arguments(arguments)
@@ -176,9 +176,9 @@ def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from orchestrator import output
-    from orchestrator.queue import RetrainQueue
-    from orchestrator.storage import open_study
+    from orchestrator.commands import terminal as output
+    from orchestrator.queue.retrain_queue import RetrainQueue
+    from orchestrator.storage.study_folder import open_study
 
     if arguments.action and arguments.target is None:
         raise ValueError(f"queue {arguments.action} needs a genotype or a job, as in `pcdarts queue STUDY drop 1f2e`")
@@ -195,12 +195,12 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from analysis.report import write_report
-    from orchestrator import output
-    from orchestrator.queue import RetrainQueue
-    from orchestrator.retraining import work_queue
-    from orchestrator.storage import open_study
+    from analysis.report.build import write_report
+    from orchestrator.commands import terminal as output
+    from orchestrator.queue.retrain_queue import RetrainQueue
+    from orchestrator.storage.study_folder import open_study
     from orchestrator.study import count_failed
+    from orchestrator.trials.retrain_trials import work_queue
 
     options = RunOptions(**given(arguments, RunOptions))
     study, store = open_study(arguments.study_dir, options.storage_patience)
@@ -219,7 +219,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from analysis.report import write_report
+    from analysis.report.build import write_report
     from analysis.store import ResultStore
     from analysis.tables import TABLES
 
@@ -234,7 +234,7 @@ def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from orchestrator.checks import check
+    from orchestrator.commands.check import check
 
     options = RunOptions(**given(arguments, RunOptions))
     studies = [
@@ -246,7 +246,7 @@ def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from orchestrator.costs import complexity_text
+    from orchestrator.commands.network_cost import complexity_text
     from pcdarts.genotype import read_genotype
 
     names = ("channels", "layers", "classes", "stem", "input")
@@ -256,7 +256,7 @@ def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _export(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from orchestrator.exporting import export_job
+    from orchestrator.commands.export_job import export_job
 
     options = {"onnx": arguments.onnx, "ema": arguments.ema}
     for path in export_job(arguments.study_dir, arguments.job, arguments.out_dir, **options):

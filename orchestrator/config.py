@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pcdarts.config import RetrainConfig, SearchConfig, digest, identity
-from pcdarts.fields import at_least, check_types, require
+from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
 
 Stage = Literal["proxy", "final"]

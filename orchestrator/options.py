@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pcdarts.fields import at_least, check_types
+from pcdarts.config.fields import at_least, check_types
 
 
 @dataclass(frozen=True, kw_only=True)

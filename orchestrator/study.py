@@ -7,20 +7,20 @@ What is done is read off the tables, so a second run does what is missing, and n
 
 from collections.abc import Callable
 
-from analysis.report import write_report
+from analysis.report.build import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
 from cluster.connect import counted
 from orchestrator.config import StudyConfig
-from orchestrator.dispatch import open_lease
-from orchestrator.failures import FailureLog, record_dead_driver
-from orchestrator.lease import Lease, LeaseHeldError
+from orchestrator.more_seeds import added_searches, further_searches, setting_rows
 from orchestrator.options import RunOptions
-from orchestrator.queue import RetrainQueue
-from orchestrator.retraining import work_queue
-from orchestrator.searching import run_searches
-from orchestrator.sequential import added_searches, further_searches, setting_rows
-from orchestrator.storage import create_or_open, require_place
+from orchestrator.queue.dispatch import open_lease
+from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.storage.failure_log import FailureLog, record_dead_driver
+from orchestrator.storage.lease import Lease, LeaseHeldError
+from orchestrator.storage.study_folder import create_or_open, require_place
+from orchestrator.trials.retrain_trials import work_queue
+from orchestrator.trials.search_trials import run_searches
 from pcdarts.config import SearchConfig
 from pcdarts.search import notes
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import SearchConfig
-from pcdarts.flags import Parser, add_fields, given
-from pcdarts.imagenet_split import search_split, write_split
+from pcdarts.config.flags import Parser, add_fields, given
+from pcdarts.data.imagenet_split import search_split, write_split
 from pcdarts.presets import SEARCHES
 from pcdarts.results import EpochRecord
 from pcdarts.search import search
+from pcdarts.training.checkpoint import CheckpointFile
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdarts.distributed import draw_per_image
+from pcdarts.training.distributed import draw_per_image
 
 
 class ConvBatchNorm(nn.Sequential):

@@ -16,23 +16,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.architect import Architect
-from pcdarts.checkpoint import CheckpointFile
-from pcdarts.collapse import named_epoch, stopping, verdicts
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
-from pcdarts.cuda_graphs import CapturedStep, Step
-from pcdarts.data import search_batches
-from pcdarts.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
-from pcdarts.evaluation import Clock, Meter, Score, evaluate
-from pcdarts.fast_supernet import make_supernet
+from pcdarts.data.batches import search_batches
+from pcdarts.data.sources import Parts
+from pcdarts.diagnostics.collapse import named_epoch, stopping, verdicts
+from pcdarts.diagnostics.eigenvalue import stability_columns
+from pcdarts.diagnostics.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
+from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.genotype import Genotype
-from pcdarts.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.results import EpochRecord, SearchResult
-from pcdarts.schedules import cosine_rate, set_learning_rate, warmup_rate
-from pcdarts.sources import Parts
 from pcdarts.spaces import SPACES, random_genotype
-from pcdarts.stability import stability_columns
 from pcdarts.supernet import derive_genotype
+from pcdarts.training.checkpoint import CheckpointFile
+from pcdarts.training.cuda_graphs import CapturedStep, Step
+from pcdarts.training.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
+from pcdarts.training.evaluation import Clock, Meter, Score, evaluate
+from pcdarts.training.schedules import cosine_rate, set_learning_rate, warmup_rate
 
 
 def search(
@@ -48,7 +48,7 @@ def search(
     With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
     ended uninterrupted (on a GPU as far as its kernels are deterministic); epochs done before are reported to
     `on_epoch` once more, so that a listener needs no memory.
-    With `data`, the images that `pcdarts.sources.load` gives, none are read from files; they are never written to.
+    With `data`, the images that `pcdarts.data.sources.load` gives, none are read from files; they are never written to.
     Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where loss, alpha or beta are not
     finite and nonfinite_rule finds no sound cell to return.  With the method `random` nothing is read, trained or
     saved, and there are no epochs.

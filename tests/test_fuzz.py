@@ -16,16 +16,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import packs
+from analysis.storage import compaction as packs
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
-from orchestrator.queue import RetrainQueue
-from pcdarts.checkpoint import CheckpointFile
+from orchestrator.queue.retrain_queue import RetrainQueue
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.genotype import PUBLISHED, Genotype
+from pcdarts.training.checkpoint import CheckpointFile
 from tests.analysis.synthetic import search_row
 
 PLAIN = st.recursive(

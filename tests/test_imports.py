@@ -12,10 +12,10 @@ ROOT = Path(__file__).parent.parent
 LIGHT = (
     "pcdarts.genotype",
     "pcdarts.config",
-    "pcdarts.fields",
+    "pcdarts.config.fields",
     "pcdarts.results",
     "pcdarts.spaces",
-    "pcdarts.early_stop",
+    "pcdarts.diagnostics.early_stop",
 )
 ALLOWED = {
     "pcdarts": ("pcdarts",),

@@ -10,8 +10,8 @@ from analysis.store import ResultStore
 from orchestrator.cli import main
 from orchestrator.config import StudyConfig
 from orchestrator.presets import smoke
-from orchestrator.queue import RetrainQueue
-from orchestrator.storage import check_writable, checkpoint, create_or_open
+from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.storage.study_folder import check_writable, checkpoint, create_or_open
 from pcdarts.genotype import Genotype, read_genotype
 
 SECRET = "WdkPq81xvS3cr3t"

@@ -1,4 +1,4 @@
-"""Tests of analysis.stability: the eigenvalue rule of pcdarts.early_stop."""
+"""Tests of analysis.stability: the eigenvalue rule of pcdarts.diagnostics.early_stop."""
 
 import math
 

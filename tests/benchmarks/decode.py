@@ -29,11 +29,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from pcdarts.augment import normalize
-from pcdarts.data import DATASETS
-from pcdarts.folder_batches import FolderBatches
-from pcdarts.imagenet_split import image_names
-from pcdarts.sources import load
+from pcdarts.data.augment import normalize
+from pcdarts.data.batches import DATASETS
+from pcdarts.data.folder_batches import FolderBatches
+from pcdarts.data.imagenet_split import image_names
+from pcdarts.data.sources import load
 from tests.benchmarks.supernet import processor
 
 SIZE = (500, 375)

@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 
-from pcdarts import stability
 from pcdarts.config import SearchConfig
-from pcdarts.device import peak_memory_bytes
-from pcdarts.memory import predict_memory, step_bytes
+from pcdarts.diagnostics import eigenvalue as stability
+from pcdarts.diagnostics.eigenvalue import dominant_eigenvalue
+from pcdarts.diagnostics.memory import predict_memory, step_bytes
 from pcdarts.search import SearchState, weight_step
-from pcdarts.stability import dominant_eigenvalue
+from pcdarts.training.device import peak_memory_bytes
 from tests.benchmarks.epoch import write_cifar10
 from tests.benchmarks.supernet import processor
 

@@ -30,11 +30,11 @@ from ray.cluster_utils import Cluster
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from cluster.connect import TrialResources, connect
-from orchestrator.lease import Lease
 from orchestrator.presets import smoke
-from orchestrator.progress import Progress
-from orchestrator.searching import SearchListener
-from orchestrator.trials import TrialSpec, report, run_trials
+from orchestrator.storage.lease import Lease
+from orchestrator.trials.progress import Progress
+from orchestrator.trials.search_trials import SearchListener
+from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
 from pcdarts.config import SearchConfig
 from pcdarts.presets import digits
 from pcdarts.results import EpochRecord, SearchResult

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from orchestrator.trials import report
+from orchestrator.trials.tune_trials import report
 
 
 def sleeping_trial(trial: dict[str, Any]) -> None:

@@ -32,8 +32,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from pcdarts.config import SearchConfig
-from pcdarts.fast_supernet import FastSupernet
-from pcdarts.memory import step_bytes
+from pcdarts.diagnostics.memory import step_bytes
+from pcdarts.fast.fast_supernet import FastSupernet
 from pcdarts.supernet import Supernet
 
 CLASSES = 10

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.queue import RetrainQueue
+from orchestrator.queue.retrain_queue import RetrainQueue
 from pcdarts.presets import RECIPES
 from tests.analysis.synthetic import write_study
-from tests.orchestrator.killing import CELLS, study_with_searches
+from tests.orchestrator.queue.killing import CELLS, study_with_searches
 
 
 def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys):
     made, store = study_with_searches(str(tmp_path))
     RetrainQueue(made, store).update()
     seen = []
-    monkeypatch.setattr("orchestrator.retraining.work_queue", lambda study, *a, **k: seen.append(study.retrain))
+    monkeypatch.setattr(
+        "orchestrator.trials.retrain_trials.work_queue", lambda study, *a, **k: seen.append(study.retrain)
+    )
     other = ["--recipe", "digits", "--retrain-seed", "1"]
     assert main(["retrain", str(tmp_path), *other, "--data-dir", "/data"]) == 0
     assert main(["retrain", str(tmp_path)]) == 0
@@ -125,7 +127,7 @@ def test_the_help_names_no_default_that_another_place_decides(command, capsys):
 
 def test_check_looks_at_the_study_that_run_would_make(monkeypatch):
     seen = []
-    monkeypatch.setattr("orchestrator.checks.check", lambda study, storage, options: seen.append(study) or 0)
+    monkeypatch.setattr("orchestrator.commands.check.check", lambda study, storage, options: seen.append(study) or 0)
     assert main(["check", "smoke", "cifar10", "--k", "1", "--seeds", "5", "--data-dir", "/data"]) == 0
     assert [(study.name, len(study.searches())) for study in seen] == [("smoke", 1), ("cifar10", 1)]
     configs = [config for study in seen for config in (study.search, study.retrain, study.proxy.recipe)]

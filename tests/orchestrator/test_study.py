@@ -17,20 +17,20 @@ import orchestrator
 from analysis.store import ResultStore
 from analysis.tables import QUEUE
 from orchestrator.cli import main
+from orchestrator.commands.terminal import summary
 from orchestrator.config import SeedConfig, SelectionConfig
-from orchestrator.dispatch import open_lease
-from orchestrator.lease import LeaseHeldError
 from orchestrator.options import RunOptions
-from orchestrator.output import summary
 from orchestrator.presets import smoke
-from orchestrator.queue import RetrainQueue
-from orchestrator.retraining import work_queue
-from orchestrator.storage import create_or_open, open_study
+from orchestrator.queue.dispatch import open_lease
+from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.storage.lease import LeaseHeldError
+from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.study import missing_searches, run_study
+from orchestrator.trials.retrain_trials import work_queue
+from pcdarts.diagnostics.memory import predict_memory
 from pcdarts.genotype import Genotype
-from pcdarts.memory import predict_memory
 from pcdarts.search import search
-from tests.orchestrator.killing import study_with_searches
+from tests.orchestrator.queue.killing import study_with_searches
 
 LOCAL = RunOptions(address="local")
 TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in ("data", "weights", "alpha", "validation", "metrics")))
@@ -139,7 +139,7 @@ def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monke
 def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "orchestrator.retraining.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir)
+        "orchestrator.trials.retrain_trials.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir)
     )
     assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
     assert main(["retrain", str(finished)]) == 0
@@ -236,7 +236,7 @@ def broken_search(config, **arguments):
 
 @pytest.mark.slow
 def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_session, tmp_path, monkeypatch):
-    import orchestrator.searching as searching
+    import orchestrator.trials.search_trials as searching
 
     study = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (2,)})
 
@@ -247,7 +247,7 @@ def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_sessi
         finally:
             searching.search = search
 
-    monkeypatch.setattr("orchestrator.searching.search_trial", trial)
+    monkeypatch.setattr("orchestrator.trials.search_trials.search_trial", trial)
     failed, _ = run(study, tmp_path / "smoke", RunOptions(address="local", max_failures=1))
     assert failed == 1
     searches = pd.read_parquet(tmp_path / "smoke" / "searches").set_index("seed")

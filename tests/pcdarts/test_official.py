@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from pcdarts.config import SearchConfig
-from pcdarts.fast_supernet import FastSupernet
+from pcdarts.fast.fast_supernet import FastSupernet
 from pcdarts.genotype import PUBLISHED, Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.official import (

@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional
 
 from pcdarts import retrain as module
-from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import RetrainConfig
-from pcdarts.evaluation import Score
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
 from pcdarts.presets import RECIPES
 from pcdarts.retrain import RetrainState, learning_rate, retrain
+from pcdarts.training.checkpoint import CheckpointFile
+from pcdarts.training.evaluation import Score
 
 CELL = PUBLISHED["PC_DARTS_cifar"]
 MEASURED = ("seconds", "peak_memory_bytes")

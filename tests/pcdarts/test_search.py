@@ -10,13 +10,13 @@ import sys
 import pytest
 import torch
 
-from pcdarts.checkpoint import CheckpointFile
 from pcdarts.config import SearchConfig, identity
 from pcdarts.genotype import Genotype
 from pcdarts.presets import smoke
 from pcdarts.search import SearchState, drop_path, learning_rate, notes, search, weight_step
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
+from pcdarts.training.checkpoint import CheckpointFile
 
 CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80, eigenvalue_every=2)
 
@@ -201,7 +201,7 @@ def test_a_search_killed_by_the_system_goes_on_from_its_checkpoint(whole, tmp_pa
     """SIGKILL right after the second epoch's checkpoint, in a process of its own."""
     script = f"""
 import os, signal
-from pcdarts.checkpoint import CheckpointFile
+from pcdarts.training.checkpoint import CheckpointFile
 from pcdarts.config import SearchConfig
 from pcdarts.search import search
 

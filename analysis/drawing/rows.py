@@ -1,0 +1,256 @@
+"""Figures of the report as inline SVG that are not charts of numbers over numbers: rows of settings, and heat maps."""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.drawing.svg import GRID, LETTER, colour, finite, left_margin, shortened, start, text, ticks
+from analysis.statistics.comparison import CriticalDifference
+from analysis.statistics.summaries import Summary
+
+MAX_DOTS = 60
+"""Dots that a row shows at most; a row with more values is drawn as its summary alone."""
+LONGEST_NAME = 40
+"""Letters of a setting's name that a row shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """The values of one setting."""
+
+    name: str
+    """Name of the setting."""
+    points: tuple[tuple[str, float], ...]
+    """Label and value of every dot; NaN is not drawn."""
+    summary: Summary
+    """Their summary, drawn as a bar from mean - std to mean + std with a tick at the mean."""
+    series: int
+    """Number of its colour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a heat map."""
+
+    name: str
+    """Name, to its left."""
+    values: tuple[float, ...]
+    """Its values; NaN is an empty place."""
+    shown: str = ""
+    """Text to its right, such as its last value."""
+
+
+def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
+    """One row of dots for every setting, over a common axis of values; crowded rows show mean and deviation alone."""
+    strips = [strip if len(strip.points) <= MAX_DOTS else _without_dots(strip) for strip in strips]
+    values = [value for strip in strips for _, value in strip.points]
+    values += [s.summary.mean + sign * s.summary.std for s in strips for sign in (-1, 1)]
+    values += [s.summary.mean for s in strips]
+    described = "; ".join(f"{s.name}: mean {s.summary.mean:.2f}, n = {s.summary.n}" for s in strips if s.summary.n)
+    rows = _Rows([s.name for s in strips], values, title, axis, f"Bars are mean and standard deviation. {described}.")
+    lines, x = rows.lines, rows.x
+    for index, strip in enumerate(strips):
+        y, shade = rows.y(index), colour(strip.series)
+        mean, std = strip.summary.mean, strip.summary.std
+        if math.isfinite(mean):
+            spread_bar = f"M{x(mean - std):.1f} {y}H{x(mean + std):.1f}" if math.isfinite(std) else ""
+            tick = f"M{x(mean):.1f} {y - 11}V{y + 11}"
+            lines.append(
+                f'<path d="{spread_bar}{tick}" fill="none" stroke-width="2" style="stroke:{shade}">'
+                f"<title>{html.escape(strip.name)}: {mean:.2f} ± {std:.2f}, n = {strip.summary.n}</title></path>"
+                if math.isfinite(std)
+                else f'<path d="{tick}" fill="none" stroke-width="2" style="stroke:{shade}"/>'
+            )
+        for (label, value), offset in zip(strip.points, _offsets([x(v) for _, v in strip.points]), strict=True):
+            if math.isfinite(value):
+                lines.append(
+                    f'<circle cx="{x(value):.1f}" cy="{y + offset:.1f}" r="4.5" fill-opacity=".6" '
+                    f'style="fill:{shade};stroke:{shade}"><title>{html.escape(label)}: {value:.2f}</title></circle>'
+                )
+    return rows.end()
+
+
+def box_plot(summaries: Sequence[tuple[str, Summary, int]], title: str, axis: str) -> str:
+    """Distribution of every (setting, summary, series): range, quartiles, median, and the interval of the mean below.
+
+    Below two values a row holds its median alone.
+    """
+    values = [v for _, s, _ in summaries for v in (s.minimum, s.maximum, s.low, s.high)]
+    described = "; ".join(f"{name}: median {s.median:.2f}" for name, s, _ in summaries if s.n)
+    rows = _Rows([name for name, _, _ in summaries], values, title, axis, f"Boxes span the quartiles. {described}.")
+    x = rows.x
+    for index, (name, s, series) in enumerate(summaries):
+        if not s.n:
+            continue
+        y, shade = rows.y(index) - 3, colour(series)
+        label = (
+            f"{name}: n = {s.n}, min {s.minimum:.2f}, quartiles {s.q1:.2f} and {s.q3:.2f}, median {s.median:.2f}, "
+            f"max {s.maximum:.2f}, mean {s.mean:.2f}"
+        )
+        label += f" [{s.low:.2f}, {s.high:.2f}]" if math.isfinite(s.low) else ""
+        whiskers = f"M{x(s.minimum):.1f} {y}H{x(s.q1):.1f}M{x(s.q3):.1f} {y}H{x(s.maximum):.1f}"
+        ends = f"M{x(s.minimum):.1f} {y - 5}v10M{x(s.maximum):.1f} {y - 5}v10"
+        mean = f"M{x(s.low):.1f} {y + 13}H{x(s.high):.1f}" if math.isfinite(s.low) else ""
+        rows.lines.append(
+            f'<g style="stroke:{shade}" stroke-width="1.6"><title>{html.escape(label)}</title>'
+            f'<rect x="{x(s.q1):.1f}" y="{y - 8}" width="{max(0.1, x(s.q3) - x(s.q1)):.1f}" height="16" '
+            f'fill-opacity=".18" style="fill:{shade}"/>'
+            f'<path d="{whiskers}{ends}M{x(s.median):.1f} {y - 8}v16" fill="none"/>'
+            f'<path d="{mean}" stroke-width="4" stroke-opacity=".55" fill="none"/>'
+            f'<circle cx="{x(s.mean):.1f}" cy="{y + 13}" r="3" style="fill:{shade}"/></g>'
+        )
+    return rows.end()
+
+
+def heat_map(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    title: str,
+    axis: str,
+    *,
+    low: float,
+    high: float,
+    cell: tuple[float, float] = (24.0, 24.0),
+    numbers: bool = False,
+) -> str:
+    """Values as shades of one colour from `low` (blank) to `high` (full), with a scale below.
+
+    `columns` name the columns, an empty name for those without; `cell` is the width and height of a place, in pixels;
+    `numbers` writes the values into the places.
+    """
+    width, height = cell
+    left = left_margin(row.name for row in rows)
+    right = 12 + LETTER * max((len(row.shown) for row in rows), default=0)
+    top = 20.0
+    bottom = top + height * len(rows)
+    total = max(left + width * len(columns) + right, left + 220)
+    values = finite(value for row in rows for value in row.values)
+    ends = f"; values from {min(values):.3g} to {max(values):.3g}" if values else ""
+    parts = [start(total, bottom + 62, title, f"{len(rows)} rows of {len(columns)} places{ends}.")]
+    parts += [text(left + width * (i + 0.5), top - 7, name) for i, name in enumerate(columns) if name]
+    shade = "fill:var(--series-0,#2563a8)"
+    for index, row in enumerate(rows):
+        y = top + height * index
+        parts.append(text(left - 10, y + height / 2 + 4, shortened(row.name, LONGEST_NAME), "end"))
+        if row.shown:
+            parts.append(text(left + width * len(row.values) + 6, y + height / 2 + 4, row.shown, "start"))
+        for place, value in enumerate(row.values):
+            if not math.isfinite(value):
+                continue
+            x = left + width * place
+            opacity = min(1.0, max(0.0, (value - low) / (high - low)))
+            name = f"{row.name}, {columns[place]}" if columns[place] else f"{row.name}, {place}"
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:g}" height="{height:g}" fill-opacity="{opacity:.2f}" '
+                f'style="{shade}"><title>{html.escape(name)}: {value:.3f}</title></rect>'
+            )
+            if numbers:
+                # The colour of the paper on full places and of the ink on blank ones can be read in light and in dark.
+                ink = "currentColor" if opacity < 0.55 else "var(--paper,#ffffff)"
+                parts.append(
+                    f'<text x="{x + width / 2:.1f}" y="{y + height / 2 + 4:.1f}" text-anchor="middle" font-size="11" '
+                    f'style="fill:{ink}" pointer-events="none">{value:.2f}</text>'
+                )
+    parts.append(
+        f'<rect x="{left}" y="{top}" width="{width * len(columns):.1f}" height="{bottom - top:.1f}" fill="none" '
+        f"{GRID}/>"
+    )
+    parts.append(text(left + width * len(columns) / 2, bottom + 18, axis))
+    parts.append(text(left, bottom + 50, f"{low:.3g}", "start"))
+    for step in range(10):
+        parts.append(
+            f'<rect x="{left + 40 + step * 10:.1f}" y="{bottom + 40:.1f}" width="10" height="12" '
+            f'fill-opacity="{(step + 0.5) / 10:.2f}" style="{shade}"/>'
+        )
+    parts.append(text(left + 148, bottom + 50, f"{high:.3g}", "start"))
+    return "\n".join([*parts, "</svg>"])
+
+
+def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
+    """Settings on an axis of mean ranks, best to the left; bars join those that are not told apart (Demsar, 2006)."""
+    count = len(found.settings)
+    side = left_margin(found.settings, 190)
+    width, top = 2 * side + 340.0, 62.0
+    half = (count + 1) // 2
+    names_top = top + 22 + 9.0 * len(found.groups)
+    height = names_top + 20 * half + 6
+
+    def x(rank: float) -> float:
+        return side + 20 + (rank - 1) / (count - 1) * 300
+
+    ranks = dict(zip(found.settings, found.mean_ranks, strict=True))
+    told = "; ".join(f"{name}: {rank:.2f}" for name, rank in ranks.items())
+    description = f"Mean ranks over {found.n} seeds: {told}. Critical difference {found.difference:.2f}."
+    ink = 'fill="none" stroke="currentColor"'
+    parts = [start(width, height, title, description)]
+    end = min(1 + found.difference, float(count))
+    parts.append(f'<path d="M{x(1):.1f} 20H{x(end):.1f}M{x(1):.1f} 16v8M{x(end):.1f} 16v8" {ink} stroke-width="1.4"/>')
+    cut = "" if end == 1 + found.difference else ", wider than the axis"
+    parts.append(text(x(1), 11, f"critical difference {found.difference:.2f}{cut}", "start", 11))
+    parts.append(f'<path d="M{x(1):.1f} {top}H{x(count):.1f}" {ink} stroke-width="1.4"/>')
+    for mark in range(1, count + 1):
+        parts.append(f'<path d="M{x(mark):.1f} {top - 5}v5" {ink}/>')
+        parts.append(text(x(mark), top - 10, str(mark)))
+    for index, (name, rank) in enumerate(ranks.items()):
+        on_left = index < half
+        level = names_top + 20 * (index if on_left else count - 1 - index) + 6
+        edge = x(1) - 10 if on_left else x(count) + 10
+        parts.append(
+            f'<path d="M{x(rank):.1f} {top}V{level:.1f}H{edge:.1f}" {ink} stroke-opacity=".7">'
+            f"<title>{html.escape(name)}: mean rank {rank:.2f}</title></path>"
+        )
+        anchor = "end" if on_left else "start"
+        parts.append(text(edge + (-6 if on_left else 6), level + 4, shortened(name, 28), anchor))
+    for index, group in enumerate(found.groups):
+        bar = top + 10 + 9 * index
+        parts.append(
+            f'<path d="M{x(ranks[group[0]]) - 4:.1f} {bar}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
+            f'fill="none" style="stroke:{colour(0)}">'
+            f"<title>not told apart: {html.escape(', '.join(group))}</title></path>"
+        )
+    return "\n".join([*parts, "</svg>"])
+
+
+class _Rows:
+    """A figure of one row for every setting over a common axis."""
+
+    def __init__(self, names: Sequence[str], values: Sequence[float], title: str, axis: str, description: str) -> None:
+        self._top, self._height, width, right = 6.0, 36.0, 700.0, 20.0
+        self._left, bottom = left_margin(names), self._top + self._height * len(names)
+        shown = finite(values)
+        self._marks = ticks(min(shown), max(shown)) if shown else [0.0, 1.0]
+        self._span = width - right - self._left
+        self.lines = [start(width, bottom + 44, title, description)]
+        for mark in self._marks:
+            self.lines.append(f'<path d="M{self.x(mark):.1f} {self._top}V{bottom:.1f}" {GRID}/>')
+            self.lines.append(text(self.x(mark), bottom + 18, f"{mark:g}"))
+        self.lines.append(text(self._left + self._span / 2, bottom + 38, axis))
+        self.lines += [
+            text(self._left - 12, self.y(i) + 4, shortened(name, LONGEST_NAME), "end") for i, name in enumerate(names)
+        ]
+
+    def x(self, value: float) -> float:
+        return self._left + (value - self._marks[0]) / (self._marks[-1] - self._marks[0]) * self._span
+
+    def y(self, index: int) -> float:
+        return self._top + self._height * (index + 0.5)
+
+    def end(self) -> str:
+        return "\n".join([*self.lines, "</svg>"])
+
+
+def _without_dots(strip: Strip) -> Strip:
+    return Strip(name=strip.name, points=(), summary=strip.summary, series=strip.series)
+
+
+def _offsets(places: Sequence[float]) -> list[float]:
+    """How far each dot moves up or down so that dots nearer than 9 pixels stay apart; three levels."""
+    levels, taken = (0.0, -8.0, 8.0), [-math.inf] * 3
+    offsets = [0.0] * len(places)
+    for index in sorted((i for i, place in enumerate(places) if math.isfinite(place)), key=lambda i: places[i]):
+        free = [level for level in range(3) if places[index] - taken[level] >= 9]
+        level = free[0] if free else min(range(3), key=lambda level: taken[level])
+        taken[level] = places[index]
+        offsets[index] = levels[level]
+    return offsets

@@ -1,0 +1,117 @@
+"""The report of a study, made from the tables alone: one HTML file that opens offline, Markdown, or CSV files."""
+
+import base64
+import hashlib
+import re
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup, escape
+
+from analysis.report import practice, reproduce
+from analysis.report import result_tables as report_tables
+from analysis.report import sections as report_sections
+from analysis.report.blocks import FORMATS, Format, Number, Report, Section, Text
+from analysis.report.formats import csv_files, markdown
+from analysis.report.study_data import StudyData
+from analysis.store import ResultStore
+
+CSV_FOLDER = "report-csv"
+ONE_SHOT = (
+    "Validation accuracies of searches are one-shot: they are measured with the weights that all candidate cells share "
+    "in the super-network. They rank searches; they are not the test accuracy of a retrained network."
+)
+
+
+def write_report(root: str, form: Format = "html") -> str:
+    """Write the report into the study folder `root`, a path or a URI as for ResultStore, and return where it is.
+
+    html: report.html; md: report.md; csv: the folder report-csv/, one file a table.  Broken parts are named in the
+    report.  The same tables give the same file, byte for byte: it is then left alone.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"format of a report is {form!r}, but must be one of {', '.join(FORMATS)}")
+    store = ResultStore(root)
+    report = build(StudyData(store=store))
+    folder = store.root.rstrip("/")
+    if form == "csv":
+        store.write_texts(CSV_FOLDER, csv_files(report))
+        return f"{folder}/{CSV_FOLDER}"
+    name, text = f"report.{form}", page(report) if form == "html" else markdown(report)
+    if store.read_text(name) != text:
+        store.write_text(name, text)
+    return f"{folder}/{name}"
+
+
+def build(data: StudyData) -> Report:
+    """The report of a study, in whatever form it will be written."""
+    sections = (*report_sections.sections(data), _searches(data), _practice(data), reproduce.section(data))
+    unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
+    notes = [ONE_SHOT]
+    if unended:
+        have = "search has" if unended == 1 else "searches have"
+        notes.append(f"{unended} {have} reported epochs but not ended; only the figures over epochs show them.")
+    return Report(
+        title=_study_name(data),
+        verdict=tuple(report_sections.verdict(data)),
+        notes=tuple(notes),
+        broken=tuple(data.store.broken),  # after everything was read
+        sections=sections,
+    )
+
+
+def page(report: Report) -> str:
+    """The report as HTML: styles and script within, nothing loaded from elsewhere."""
+    style, script = (_template(name) for name in ("report.css", "report.js"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"sort_key": _sort_key, "prose": _prose}
+    return environment.from_string(_template("report.html")).render(
+        report=report,
+        style=Markup(style),
+        script=Markup(script),
+        # The page allows this one script: a name that holds another could not run even unescaped.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _template(name: str) -> str:
+    return (resources.files("analysis.report") / "templates" / name).read_text("utf-8")
+
+
+def _prose(text: str) -> Markup:
+    """Text as HTML, `code` between backticks."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _sort_key(cell: str) -> str | None:
+    """What the page sorts a cell by, where its text does not say it: an unrounded number, or nothing if missing."""
+    if not isinstance(cell, Number):
+        return None
+    value = cell.values[0]
+    return "" if value != value else f"{value:.10g}"
+
+
+def _searches(data: StudyData) -> Section:
+    table = report_tables.searches_table(data.searches)
+    errors = report_tables.errors_table(data.searches)
+    failures = report_tables.failures_table(data.failures)
+    blocks = tuple(t for t in (table, errors, failures) if t.rows) or (Text(text="No search has ended yet."),)
+    return Section(id="searches", title="All searches", short="Searches", blocks=blocks)
+
+
+def _practice(data: StudyData) -> Section:
+    described = bool(data.description.get("command"))
+    return practice.section(practice.good_practice(data.searches, data.epochs, data.retrains, described=described))
+
+
+def _study_name(data: StudyData) -> str:
+    """The name that study.json gives, or else the tables, or else the folder."""
+    for key in ("name", "study"):
+        if isinstance(data.description.get(key), str):
+            return str(data.description[key])
+    for table in (data.searches, data.epochs, data.queue, data.retrains):
+        if len(table):
+            return str(table["study"].iloc[0])
+    return data.store.root.rstrip("/").rsplit("/", 1)[-1]

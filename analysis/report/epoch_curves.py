@@ -1,0 +1,247 @@
+"""Figures of the report over epochs: accuracy, entropy and eigenvalue of the searches, and alpha of the best one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from scipy import special
+
+from analysis.drawing.charts import Band, Dot, Line, line_chart
+from analysis.drawing.rows import Row, heat_map
+from analysis.report.blocks import Figure, Table
+from analysis.report.figures import series_numbers
+from analysis.report.wording import number, parsed
+from pcdarts.genotype import INPUTS
+from pcdarts.spaces import EDGES, SPACES, Primitives
+
+MAX_LINES = 60
+"""Searches that a figure shows one by one; more of them are shown as bands of their settings."""
+MAX_COLUMNS = 50
+"""Epochs that a heat map shows; of more, evenly spaced ones and the last."""
+CURVES = (
+    ("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", ()),
+    ("alpha_entropy", "Entropy of softmax(alpha)", "mean entropy, nats", ("normal", "reduce")),
+    ("dominant_eigenvalue", "Dominant eigenvalue", "largest eigenvalue in alpha", ()),
+    ("discretization_gap", "Discretization gap", "percentage points", ()),
+    ("skip_connections", "Skip connections", "skip connections in a cell", ("normal", "reduce")),
+)
+"""Column or its beginning, name, axis, and the cell types that it is measured for."""
+
+
+def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, settings: Sequence[str]) -> list[Figure]:
+    """What every search did over its epochs, in the named settings; one figure for everything that was measured.
+
+    Searches that have not ended have no setting, and are drawn in grey while there are few.
+    """
+    names = dict(zip(searches["search_id"], searches["setting"], strict=True))
+    epochs = epochs.assign(setting=epochs["search_id"].map(names))
+    epochs = epochs[epochs["setting"].isna() | epochs["setting"].isin(settings)]
+    if not len(epochs):
+        return []
+    few = epochs["search_id"].nunique() <= MAX_LINES
+    series = series_numbers(settings)
+    frozen = _frozen(epochs)
+    rules = _rule_epochs(searches) if few else {}
+    groups = _by_search(epochs) if few else []
+    figures: list[Figure] = []
+    for column, name, axis, cells in CURVES:
+        columns = [f"{column}_{cell}" for cell in cells] or [column]
+        values = epochs[columns].astype(float)
+        if not np.isfinite(values.to_numpy()).any():
+            continue
+        if few:
+            lines = [line for group in groups for line in _lines(group, columns, series)]
+            dots = _rule_dots(groups, rules, series) if column == "dominant_eigenvalue" else []
+            svg = line_chart(lines, f"{name} over epochs", axis, frozen, dots=dots)
+            what = "of every search"
+        else:
+            lines, bands = _bands(epochs, columns, series)
+            svg = line_chart(lines, f"{name} over epochs", axis, frozen, bands=bands)
+            what = "of every setting: median, and band from the 10 to the 90 % quantile of its searches"
+        caption = f"{name} {what}{'; reduction cell dashed' if cells else ''}."
+        if few and column == "dominant_eigenvalue" and rules:
+            caption += " Dots: the epoch that the eigenvalue rule names."
+        figures.append(
+            Figure(
+                caption=caption,
+                svg=Markup(svg),
+                table=_curve_table(epochs, columns, name, column),
+                half=True,
+            )
+        )
+    return figures
+
+
+def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> list[Figure]:
+    """softmax(alpha) of the finally chosen operations over the epochs of a search, a heat map for each cell type.
+
+    `search` is a row of `searches`; no figures where its cells cannot be read or alphas were not recorded.
+    """
+    genotype = parsed(search["genotype"])
+    rows = architectures[architectures["search_id"] == search["search_id"]].sort_values("epoch")
+    if genotype is None or not len(rows):
+        return []
+    figures = []
+    for cell, name in (("normal", "normal"), ("reduce", "reduction")):
+        pairs = getattr(genotype, cell)
+        kept = rows[rows[f"alphas_{cell}"].notna()]
+        space = SPACES.get(search["space"], SPACES["darts"])  # an import may not know it
+        operations = space.primitives(cell == "reduce")
+        places = [_place(operations, node // 2 + INPUTS, source, op) for node, (op, source) in enumerate(pairs)]
+        if not len(kept) or None in places:
+            continue
+        weights = _softmax(kept[f"alphas_{cell}"])
+        known = [place for place in places if place is not None]
+        if weights is None or weights.shape[1:] != (len(operations), len(operations[0])):
+            continue
+        chosen = np.stack([weights[:, edge, operation] for edge, operation in known])  # (operations, epochs)
+        at = _thinned(len(kept))
+        epochs = kept["epoch"].to_numpy()[at]
+        step = max(1, math.ceil(len(at) / 8))
+        titles = [f"{epoch}" if i % step == 0 else "" for i, epoch in enumerate(epochs)]
+        labels = [f"{_node(s)} → {n // 2 + INPUTS}: {op}" for n, (op, s) in enumerate(pairs)]
+        svg = heat_map(
+            [
+                Row(name=label, values=tuple(map(float, line[at])), shown=f"{line[-1]:.2f}")
+                for label, line in zip(labels, chosen, strict=True)
+            ],
+            titles,
+            f"Weight of the chosen operations over epochs, {name} cell",
+            "epoch; the last value stands to the right",
+            low=0.0,
+            high=max(0.25, math.ceil(float(np.nanmax(chosen)) * 20) / 20),
+            cell=(max(5.0, min(24.0, 280 / len(at))), 20.0),
+        )
+        ends = [0, len(kept) // 4, len(kept) // 2, 3 * len(kept) // 4, len(kept) - 1]
+        ends = sorted(set(ends))
+        table = Table(
+            id=f"alpha-{cell}",
+            caption=f"softmax(alpha) of the chosen operations of the {name} cell in {search['search_id']}",
+            headings=("edge and operation", *(f"epoch {kept['epoch'].iloc[i]}" for i in ends)),
+            rows=tuple(
+                (label, *(number(line[i], 3) for i in ends)) for label, line in zip(labels, chosen, strict=True)
+            ),
+        )
+        caption = f"{name[0].upper()}{name[1:]} cell: softmax(alpha) of the chosen operations."
+        figures.append(Figure(caption=caption, svg=Markup(svg), table=table, half=True))
+    return figures
+
+
+def _by_search(epochs: pd.DataFrame) -> list[tuple[str, Any, pd.DataFrame]]:
+    groups = epochs.sort_values(["search_id", "epoch"]).groupby("search_id")
+    return [(str(name), rows["setting"].iloc[0], rows) for name, rows in groups]
+
+
+def _lines(group: tuple[str, Any, pd.DataFrame], columns: Sequence[str], series: Mapping[str, int]) -> list[Line]:
+    name, setting, rows = group
+    lines = []
+    for column in columns:
+        measured = rows[np.isfinite(rows[column].astype(float))]  # most are not measured in every epoch
+        points = tuple(zip(measured["epoch"].astype(float), measured[column].astype(float), strict=True))
+        if points:
+            dashed = column.endswith("_reduce")
+            label = f"{name}, {column}"
+            lines.append(Line(label=label, points=points, series=series.get(setting, 7), dashed=dashed))
+    return lines
+
+
+def _bands(epochs: pd.DataFrame, columns: Sequence[str], series: Mapping[str, int]) -> tuple[list[Line], list[Band]]:
+    lines, bands = [], []
+    for column in columns:
+        known = epochs.assign(value=epochs[column].astype(float)).dropna(subset=["value", "setting"])
+        quantiles = known.groupby(["setting", "epoch"])["value"].quantile([0.1, 0.5, 0.9]).unstack()
+        for setting, rows in quantiles.groupby(level="setting"):
+            at = [float(epoch) for epoch in rows.index.get_level_values("epoch")]
+            low, middle, high = (rows[q].to_numpy(dtype=float) for q in (0.1, 0.5, 0.9))
+            dashed, number_ = column.endswith("_reduce"), series[str(setting)]
+            label = f"{setting}, median of {column}"
+            line = Line(label=label, points=tuple(zip(at, middle, strict=True)), series=number_, dashed=dashed)
+            lines.append(line)
+            points = tuple(zip(at, low, high, strict=True))
+            bands.append(Band(label=f"{setting}, 10 to 90 % of {column}", points=points, series=number_))
+    return lines, bands
+
+
+def _frozen(epochs: pd.DataFrame) -> int:
+    """Epochs before alpha is trained, if that is the same for every search that got that far; else 0."""
+    trained = epochs["alpha_trained"].astype(bool)
+    reached = epochs.loc[trained, "search_id"].unique()
+    known = epochs[epochs["search_id"].isin(reached)]
+    counts = (~known["alpha_trained"].astype(bool)).groupby(known["search_id"]).sum().unique()
+    return int(counts[0]) if len(counts) == 1 else 0
+
+
+def _rule_epochs(searches: pd.DataFrame) -> dict[str, float]:
+    named = searches[searches["early_stop_epoch"].notna()]
+    return dict(zip(named["search_id"], named["early_stop_epoch"].astype(float), strict=True))
+
+
+def _rule_dots(
+    groups: Sequence[tuple[str, Any, pd.DataFrame]], rules: Mapping[str, float], series: Mapping[str, int]
+) -> list[Dot]:
+    dots = []
+    for name, setting, rows in groups:
+        found = rows[rows["epoch"] == rules.get(name, -1)]
+        if len(found):
+            value = float(found["dominant_eigenvalue"].astype(float).iloc[0])
+            label = f"{name}: the eigenvalue rule names epoch {rules[name]:g}"
+            dots.append(Dot(label=label, x=rules[name], y=value, series=series.get(setting, 7)))
+    return dots
+
+
+def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column: str) -> Table:
+    """Means over the searches of a setting at the first, middle and last epoch in which it was measured."""
+    rows = []
+    for measured in columns:
+        known = epochs.assign(value=epochs[measured].astype(float).replace([math.inf, -math.inf], math.nan))
+        known = known.dropna(subset=["value", "setting"])
+        means = known.groupby(["setting", "epoch"])["value"].agg(["mean", "count"])
+        for setting, values in means.groupby(level="setting", sort=False):
+            at = values.index.get_level_values("epoch")
+            digits = 4 if column == "dominant_eigenvalue" else 3 if column == "alpha_entropy" else 2
+            picked = sorted({0, len(values) // 2, len(values) - 1})
+            pieces = [f"{number(values['mean'].iloc[i], digits)} (epoch {at[i]})" for i in picked]
+            cells = [pieces[0], pieces[1] if len(pieces) == 3 else "", pieces[-1]]
+            kind = measured.removeprefix(f"{column}_") if measured != column else ""
+            label = f"{setting}, {kind} cell" if kind else str(setting)
+            rows.append((label.replace("reduce cell", "reduction cell"), str(int(values["count"].max())), *cells))
+    headings = ("setting", "searches", "first", "middle", "last")
+    return Table(
+        id=f"curve-{column.replace('_', '-')}",
+        caption=f"{name}: means over the searches of a setting",
+        headings=headings,
+        rows=tuple(rows),
+    )
+
+
+def _place(operations: Primitives, target: int, source: int, operation: str) -> tuple[int, int] | None:
+    """Row and column of alpha; None for an edge or an operation that the search space does not have."""
+    if (source, target) not in EDGES or operation not in operations[edge := EDGES.index((source, target))]:
+        return None
+    return edge, operations[edge].index(operation)
+
+
+def _softmax(alphas: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Softmax over the operations, (epochs, edges, operations); None for alphas of other shapes."""
+    try:
+        raw = np.array([[list(edge) for edge in epoch] for epoch in alphas], dtype=float)
+    except ValueError:
+        return None
+    if raw.ndim != 3:
+        return None
+    return np.asarray(special.softmax(raw, axis=2))
+
+
+def _thinned(n: int) -> list[int]:
+    return (
+        list(range(n))
+        if n <= MAX_COLUMNS
+        else sorted({round(i * (n - 1) / (MAX_COLUMNS - 1)) for i in range(MAX_COLUMNS)})
+    )
+
+
+def _node(source: int) -> str:
+    return str(source) if source >= INPUTS else f"c(k-{INPUTS - source})"

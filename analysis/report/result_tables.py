@@ -1,0 +1,261 @@
+"""Tables of the report; analysis.report.blocks says what a table is."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.report.blocks import Number, Table
+from analysis.report.found_cells import SettingCells
+from analysis.report.wording import MISSING, estimate, interval, number, p_text, plain, records, shortened, spread
+from analysis.statistics.agreement import Agreement
+from analysis.statistics.comparison import Comparison
+from analysis.statistics.summaries import WITH_RESULT, SettingSummary, natural_key, rank_searches
+
+
+def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> Table:
+    """One row a setting, best mean first; `found` gives the agreement of its cells."""
+    methods = list(dict.fromkeys(s.valid_accuracy.method for s in summaries if s.valid_accuracy.n))
+    letters = {method: _letter(place) for place, method in enumerate(methods)}
+    agreements = {cells_of.setting: cells_of.agreement for cells_of in found}
+    notes = [f"({letter}) {method}" for method, letter in letters.items()]
+    return Table(
+        id="settings",
+        caption="Settings by mean one-shot validation accuracy over their seeds, percent",
+        headings=(
+            "setting",
+            "n",
+            "failed",
+            "stopped",
+            "mean ± std",
+            "95 % interval of the mean",
+            "made by",
+            "median",
+            "quartiles",
+            "IQM",
+            "worst",
+            "worst seed",
+            "best",
+            "distinct cells",
+            "similarity normal / reduction",
+            "kappa normal / reduction",
+            "s / search",
+        ),
+        rows=tuple(
+            _settings_row(s, letters.get(s.valid_accuracy.method, ""), agreements.get(s.setting)) for s in summaries
+        ),
+        text_columns=frozenset({"made by"}),
+        note=" ".join(
+            [
+                "n counts the searches with an accuracy, one for every seed, those stopped by a collapse rule "
+                "included; failed ones do not enter the statistics. Standard deviations are of the sample; IQM is the "
+                "interquartile mean. Similarity and kappa are explained under agreement.",
+                *(["Intervals:", "; ".join(notes) + "."] if notes else []),
+            ]
+        ),
+    )
+
+
+def seeds_needed_table(settings: pd.DataFrame) -> Table:
+    """One row a setting of a study that added seeds until its mean was known well enough."""
+    corrected = bool(settings["corrected_interval"].all())
+    return Table(
+        id="seeds-needed",
+        caption="Seeds until the mean of a setting was known well enough; percentage points",
+        headings=("setting", "seeds", "half-width", "target", "most seeds", "why no more"),
+        rows=tuple(
+            (
+                row["setting"],
+                str(row["seeds_run"]),
+                number(row["halfwidth"]),
+                number(row["target_halfwidth"]),
+                str(row["max_seeds"]),
+                row["reason"],
+            )
+            for row in records(settings)
+        ),
+        text_columns=frozenset({"why no more"}),
+        wide_columns=frozenset({"why no more"}),
+        note=(
+            "Half-width of Student's t interval of the mean. "
+            + (
+                "Intervals are wide enough to hold together with 95 % at every look."
+                if corrected
+                else "An interval at which seeds stop is optimistic: they stop where it happens to be narrow."
+            )
+        ),
+    )
+
+
+def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
+    """One row a pair of settings, the smallest adjusted p-value first."""
+    order = sorted(comparisons, key=lambda c: (math.isnan(c.p_adjusted), c.p_adjusted, -abs(c.effect_size)))
+    return Table(
+        id="comparisons",
+        caption="Settings compared in pairs over the seeds that both have; percentage points of validation accuracy",
+        headings=(
+            "first",
+            "second",
+            "common seeds",
+            "first - second [95 %]",
+            "P(first better) [95 %]",
+            "effect size",
+            "p",
+            "p, Holm",
+        ),
+        rows=tuple(
+            (
+                c.first,
+                c.second,
+                str(c.n),
+                estimate(c.difference),
+                estimate(c.improvement),
+                number(c.effect_size),
+                p_text(c.p_value),
+                p_text(c.p_adjusted),
+            )
+            for c in order
+        ),
+        text_columns=frozenset({"second"}),
+        note=(
+            "p: Wilcoxon signed-rank test, two-sided; it cannot be below 0.05 with fewer than 6 common seeds, however "
+            "large the difference. The interval of first - second is Student's t of the differences by seed, or a BCa "
+            "bootstrap of 20 to 500; t takes them as normal, so that with few seeds it can leave out 0 where the test "
+            "finds nothing. Holm: corrected for all comparisons in this table. Effect size: matched-pairs "
+            "rank-biserial correlation, -1 to 1. P(first better): probability that a search of the first beats one of "
+            "the second, whatever their seeds; without an interval below 5 seeds, and where all pairs end alike."
+        ),
+    )
+
+
+def seeds_table(searches: pd.DataFrame) -> Table:
+    """The numbers behind the strip plot."""
+    rows = sorted(records(rank_searches(searches)), key=lambda row: (natural_key(row["setting"]), row["seed"]))
+    return Table(
+        id="seeds",
+        caption="One-shot validation accuracy of every search with a result, percent",
+        headings=("setting", "seed", "validation accuracy"),
+        rows=tuple((row["setting"], str(row["seed"]), number(row["valid_accuracy"])) for row in rows),
+    )
+
+
+def searches_table(searches: pd.DataFrame) -> Table:
+    """All searches: those with a result, best first, then failed ones."""
+    return Table(
+        id="searches",
+        caption="All searches; accuracies in percent, of the super-network with shared weights",
+        headings=(
+            "search",
+            "setting",
+            "seed",
+            "status",
+            "validation accuracy",
+            "training accuracy",
+            "cell",
+            "final since epoch",
+            "skips normal / reduction",
+            "eigenvalue",
+            "epochs",
+            "seconds",
+            "collapse rules",
+        ),
+        rows=tuple(
+            (
+                row["search_id"],
+                row["setting"],
+                str(row["seed"]),
+                row["status"],
+                number(row["valid_accuracy"]),
+                number(row["train_accuracy"]),
+                plain(row["genotype_digest"]) or MISSING,
+                number(row["last_genotype_change"], 0),
+                _counts(row["skip_connections_normal"], row["skip_connections_reduce"]),
+                number(row["dominant_eigenvalue"], 3),
+                number(row["epochs_trained"], 0),
+                number(row["seconds"], 1),
+                shortened(plain(row["stop_reason"]) or plain(row["warnings"])),
+            )
+            for row in [*records(rank_searches(searches)), *records(_incomplete(searches))]
+        ),
+        text_columns=frozenset({"setting", "cell", "status"}),
+        wide_columns=frozenset({"collapse rules"}),
+    )
+
+
+def errors_table(searches: pd.DataFrame) -> Table:
+    """Searches that have no result, and why."""
+    return Table(
+        id="errors",
+        caption="Searches without a result",
+        headings=("search", "status", "error"),
+        rows=tuple(
+            (row["search_id"], row["status"], shortened(plain(row["error"])) or MISSING)
+            for row in records(_incomplete(searches))
+        ),
+        text_columns=frozenset({"status", "error"}),
+    )
+
+
+def failures_table(failures: pd.DataFrame) -> Table:
+    """What went wrong while the study ran, the latest last."""
+    return Table(
+        id="failures",
+        caption="Failures while the study ran, including those that a further try got over",
+        headings=("time", "kind", "subject", "what happened"),
+        rows=tuple(
+            (row["happened_at"], row["kind"], row["subject"], shortened(row["error"]))
+            for row in records(failures.sort_values(["happened_at", "failure_id"]))
+        ),
+        text_columns=frozenset({"kind", "subject", "what happened"}),
+        wide_columns=frozenset({"what happened"}),
+    )
+
+
+def _settings_row(s: SettingSummary, letter: str, agreement: Agreement | None) -> tuple[str, ...]:
+    a, measures = s.valid_accuracy, [math.nan] * 4
+    if agreement is not None:
+        measures = [
+            agreement.similarity_normal,
+            agreement.similarity_reduce,
+            agreement.kappa_normal,
+            agreement.kappa_reduce,
+        ]
+    return (
+        s.setting,
+        str(a.n),
+        str(s.failed),
+        str(s.stopped),
+        spread(a.mean, a.std),
+        interval(a.low, a.high),
+        f"({letter})" if letter else "",
+        number(a.median),
+        Number(f"{number(a.q1)} to {number(a.q3)}" if a.n else MISSING, a.q1, a.q3),
+        number(a.iqm),
+        number(a.minimum),
+        MISSING if s.worst_seed is None or a.std == 0 else str(s.worst_seed),
+        number(a.maximum),
+        str(s.distinct_cells),
+        _pair(measures[0], measures[1]),
+        _pair(measures[2], measures[3]),
+        number(s.seconds, 0 if s.seconds >= 100 else 1),
+    )
+
+
+def _pair(first: float, second: float) -> Number:
+    text = MISSING if math.isnan(first) and math.isnan(second) else f"{number(first)} / {number(second)}"
+    return Number(text, first, second)
+
+
+def _letter(place: int) -> str:
+    return chr(ord("a") + place) if place < 26 else str(place)
+
+
+def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
+    ended = searches[~searches["status"].isin(WITH_RESULT)]
+    return ended.sort_values(["status", "search_id"], ascending=[False, True])
+
+
+def _counts(first: Any, second: Any) -> Number:
+    a, b = number(first, 0), number(second, 0)
+    return Number(f"{a} / {b}", *a.values, *b.values)

@@ -1,0 +1,159 @@
+"""The history of retraining jobs: events that are only ever added, and the state of a job, a pure function of them.
+
+An event is one small JSON file in the study's folder `queue-events`, written whole under a name of its own.  An event
+that is there twice, or read in another order, changes nothing: events are sorted by their order before they count.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from analysis.storage.study_files import StudyFiles
+
+Kind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
+State = Literal["queued", "running", "done", "failed", "dropped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a job."""
+
+    job_id: str
+    """The job."""
+    kind: Kind
+    """What happened."""
+    order: int
+    """Time in milliseconds since 1970, or more where clocks differ: larger than that of all events known before."""
+    id: str
+    """Unique; sorts events of equal order."""
+    attempt: int = 0
+    """started, progress, done, failed: number of the attempt, 1 first."""
+    dispatcher: str = ""
+    """started, progress, done, failed: the process that says so."""
+    term: int = 0
+    """The dispatcher's term of office, see `orchestrator.storage.lease`; 0: said by a person."""
+    epochs: int = 0
+    """progress: epochs trained."""
+    epoch_seconds: float = 0.0
+    """progress: time of the last epoch; seconds."""
+    error: str = ""
+    """failed: what went wrong; dropped: why."""
+    retry_at: float | None = None
+    """failed: when the job is tried again, seconds since 1970; None: not."""
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return f"{self.job_id}.{self.order:015d}.{self.id}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """Where a job stands."""
+
+    state: State = "queued"
+    """As in the table `queue`."""
+    attempts: int = 0
+    """Attempts that were started."""
+    tries: int = 0
+    """Those since the job was queued or, by hand, retried, or got further than before: they are limited."""
+    error: str = ""
+    """What the last attempt failed with, or why the job was dropped."""
+    epochs: int = 0
+    """Epochs trained."""
+    epoch_seconds: float = 0.0
+    """Time of the last epoch; seconds."""
+    retry_at: float | None = None
+    """When a failed attempt is repeated, seconds since 1970; None: at once."""
+
+
+def state_of(events: Iterable[Event]) -> JobState:
+    """The state of one job.
+
+    - `done` is final, whoever says it and whenever: a result is a result.
+    - Whatever else a dispatcher of an earlier term says after one of a later term has spoken counts for nothing, and
+      neither does what is said about an attempt that has failed.
+    """
+    now, failed_attempt, furthest, term, done = JobState(), 0, 0, 0, False
+    for event in sorted(set(events), key=lambda e: (e.order, e.id)):
+        if event.kind == "done":
+            done, now = True, replace(now, attempts=max(now.attempts, event.attempt))
+            continue
+        if event.term:
+            if event.term < term or event.attempt <= failed_attempt:
+                continue
+            term = event.term
+        attempts = max(now.attempts, event.attempt)
+        if event.kind == "dropped":
+            now = replace(now, state="dropped", error=event.error, retry_at=None)
+        elif (event.kind == "retried" and now.state != "running") or (
+            event.kind == "queued" and now.state == "dropped"
+        ):
+            now = replace(now, state="queued", tries=0, error="", retry_at=None)
+        elif event.kind == "started" and now.state != "dropped":
+            tries = now.tries + (event.attempt > now.attempts or now.tries == 0)
+            now = replace(now, state="running", tries=tries, attempts=attempts, retry_at=None)
+        elif event.kind == "progress":
+            further = now.state == "running" and event.epochs > furthest
+            tries = 1 if further else now.tries
+            furthest = max(furthest, event.epochs)
+            now = replace(now, tries=tries, epochs=event.epochs, epoch_seconds=event.epoch_seconds)
+        elif event.kind == "failed":
+            failed_attempt, now = attempts, replace(now, attempts=attempts)
+            if now.state != "dropped":
+                state: State = "failed" if event.retry_at is None else "queued"
+                now = replace(now, state=state, error=event.error, retry_at=event.retry_at)
+    return replace(now, state="done", error="", retry_at=None) if done else now
+
+
+def backoff(tries: int, base: float, most: float) -> float:
+    """Seconds to wait after so many failed tries: base, 2 base, 4 base, ..., at most `most`."""
+    return float(min(most, base * 2.0 ** min(tries - 1, 60)))
+
+
+class EventLog:
+    """The events of a study.  Files are read once: they never change."""
+
+    def __init__(self, folder: StudyFiles, clock: Callable[[], float] = time.time) -> None:
+        self.folder, self.clock = folder, clock
+        self.broken: list[str] = []
+        self._known: dict[str, dict[str, Event]] = {}
+
+    def read(self, only: str = "") -> dict[str, list[Event]]:
+        """All events by job, after a look for new ones, or for those of one job.
+
+        A file that is no event is left out and named in `broken`.
+        """
+        self.broken = []
+        for name in self.folder.names():
+            job_id = name.split(".")[0]
+            if only and job_id != only:
+                continue
+            if name in self._known.get(job_id, {}):
+                continue
+            text = self.folder.read_text(name)
+            try:
+                self._known.setdefault(job_id, {})[name] = Event(**json.loads(text or ""))
+            except (ValueError, TypeError) as error:
+                self.broken.append(f"{name}: {error}")
+        return {job_id: list(events.values()) for job_id, events in self._known.items()}
+
+    def last_term(self) -> int:
+        """The highest term of a dispatcher that has spoken, of the events read; 0: none has."""
+        return max((event.term for events in self._known.values() for event in events.values()), default=0)
+
+    def known(self, job_id: str) -> list[Event]:
+        """The events of a job, without a look for new ones."""
+        return list(self._known.get(job_id, {}).values())
+
+    def append(self, job_id: str, kind: Kind, **content: object) -> Event:
+        """Write an event that follows all that are known of this job."""
+        last = max((event.order for event in self.known(job_id)), default=0)
+        order = max(int(self.clock() * 1000), last + 1)
+        event = Event(job_id=job_id, kind=kind, order=order, id=uuid.uuid4().hex[:12], **content)  # type: ignore[arg-type]
+        self.folder.write_text(event.name, json.dumps(asdict(event)))
+        self._known.setdefault(job_id, {})[event.name] = event
+        return event

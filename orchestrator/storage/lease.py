@@ -1,0 +1,288 @@
+"""One dispatcher of a queue, one driver of a study: a lease, renewed while it is held, lost when it is not.
+
+Every lease has a term, one more than the last; events carry it, so that what a deposed dispatcher still says is told
+apart.  What is guaranteed:
+
+- On a local or shared disk with hard links, the file of a term is created once: of two dispatchers one gets it.
+- On object stores pyarrow cannot create conditionally.  Each dispatcher writes a claim of its own, waits
+  `settle` seconds, and the lowest id wins, unless another holds the term already.  That is safe while no process is
+  stopped for longer than `settle` between two of these steps, and listings show what was written (S3's do).  Should two
+  hold the lease nevertheless, one finds out at its next renewal and stops; results are stored under the job's name, so
+  a job that ran twice has one row.
+- Clocks of different machines have to agree to well within the time-out.  A dispatcher that dies on this machine is
+  noticed at once, by its process.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from analysis.storage.study_files import StudyFiles
+
+
+class LeaseHeldError(ValueError):
+    """Another process holds the lease."""
+
+
+class LeaseLostError(ValueError):
+    """The lease could not be renewed in time, or another dispatcher took over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A lease, or the wish for one."""
+
+    term: int
+    """One more than that of the lease before."""
+    id: str
+    """Unique to the dispatcher."""
+    who: str
+    """Host and process, for people."""
+    machine: str
+    """The running system and its process namespace; empty where it cannot be told."""
+    process: str
+    """Process id and start time within the machine."""
+    since: float
+    """When it began, seconds since 1970."""
+    renewed_at: float
+    """When it was renewed last, seconds since 1970."""
+    timeout: float
+    """Seconds after which it lapses unless renewed."""
+    state: Literal["claimed", "held", "released"]
+    """Claimed only counts where nobody holds the term."""
+
+    def seconds_left(self, now: float) -> float:
+        """Time until it lapses."""
+        return self.renewed_at + self.timeout - now
+
+
+def holder(claims: Iterable[Claim], now: float, is_dead: Callable[[Claim], bool]) -> Claim | None:
+    """Who holds the lease: of the highest term, the lowest id among those that hold it, or else claim it."""
+    claims = list(claims)
+    top = max((claim.term for claim in claims), default=0)
+    live = [c for c in claims if c.term == top and c.state != "released" and c.seconds_left(now) > 0 and not is_dead(c)]
+    rivals = [claim for claim in live if claim.state == "held"] or live
+    return min(rivals, key=lambda claim: claim.id, default=None)
+
+
+class Lease:
+    """The right to work on a queue or a study.  `with lease:` acquires it, renews it from a thread, and releases it."""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        what: str = "queue",
+        timeout: float = 60.0,
+        settle: float = 2.0,
+        least_term: int = 0,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        is_dead: "Callable[[Claim], bool] | None" = None,
+    ) -> None:
+        self.folder, self.what, self.timeout, self.settle = StudyFiles(root), what, timeout, settle
+        self.least_term = least_term
+        """A term that was used, whatever claims are left: the next one is higher."""
+        self.clock, self.sleep, self.is_dead = clock, sleep, is_dead or process_is_dead
+        self.id = uuid.uuid4().hex
+        self.claim: Claim | None = None
+        self.left_behind: Claim | None = None
+        """What an earlier holder left, who did not give the lease back: it died."""
+        self._name = ""
+        self._lost = ""
+        self._lock = threading.RLock()  # the thread that renews and the one that checks may find it lapsed at once
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def term(self) -> int:
+        """Number of this lease; 0 before it is held."""
+        return self.claim.term if self.claim else 0
+
+    def acquire(self) -> None:
+        """Take the lease; raises LeaseHeldError, with who has it, where another dispatcher holds it."""
+        claims = self._claims()
+        self._refuse(holder(claims.values(), self.clock(), self.is_dead))
+        term = max([self.least_term, *(claim.term for claim in claims.values())]) + 1
+        now = self.clock()
+        claim = Claim(
+            term=term,
+            id=self.id,
+            who=f"process {os.getpid()} on {socket.gethostname()}",
+            machine=machine(),
+            process=process(os.getpid()),
+            since=now,
+            renewed_at=now,
+            timeout=self.timeout,
+            state="held",
+        )
+        name = f"{term:08d}.json"
+        created = self.folder.create_text(name, _text(claim))
+        if created is None:
+            name = f"{term:08d}-{self.id}.json"
+            self.folder.write_text(name, _text(dataclasses.replace(claim, state="claimed")))
+            self.sleep(self.settle)
+        after = self._claims()
+        winner = holder(after.values(), self.clock(), self.is_dead)
+        if created is False or winner is None or winner.id != self.id:
+            if created is not False:
+                self.folder.delete_text(name)
+            self._refuse(winner)
+            raise LeaseHeldError(f"another process took this {self.what} just now; try again")
+        if created is None:
+            claim = dataclasses.replace(claim, renewed_at=self.clock())
+            self.folder.write_text(name, _text(claim))
+        self.claim, self._name, self._lost = claim, name, ""
+        dead = (other for other in claims.values() if other.state == "held" and other.id != self.id)
+        self.left_behind = max(dead, key=lambda other: other.term, default=None)
+        for old, other in after.items():
+            if other.term < term:
+                self.folder.delete_text(old)
+
+    def wait(self, poll: float = 5.0, say: Callable[[str], None] = print) -> None:
+        """Take the lease, once other dispatchers have ended."""
+        told = False
+        while True:
+            try:
+                self.acquire()
+                return
+            except LeaseHeldError as error:
+                if not told:
+                    say(f"waiting: {error}")
+                    told = True
+                self.sleep(poll)
+
+    def renew(self) -> None:
+        """Keep the lease; raises LeaseLostError where another dispatcher has a later one.
+
+        A lease that lapsed, as on a computer that slept, and that nobody took meanwhile, is taken anew.
+        """
+        with self._lock:
+            self._renew()
+
+    def _renew(self) -> None:
+        assert self.claim, "acquire comes first"
+        now = self.clock()
+        if self.claim.seconds_left(now) <= 0:
+            later = [claim for claim in self._claims().values() if claim.term > self.term and claim.id != self.id]
+            if later:
+                self._lose(f"{later[0].who} took over")
+            try:
+                self.acquire()
+            except LeaseHeldError as error:
+                self._lose(str(error))
+            return
+        renewed = dataclasses.replace(self.claim, renewed_at=now)
+        winner = holder([*(c for c in self._claims().values() if c.id != self.id), renewed], now, self.is_dead)
+        if winner is None or winner.id != self.id:
+            self._lose(f"{winner.who if winner else 'another process'} took over")
+        self.folder.write_text(self._name, _text(renewed))
+        self.claim = renewed
+
+    def check(self) -> None:
+        """Raise LeaseLostError where the lease is lost: work must stop."""
+        with self._lock:
+            if self._lost:
+                self._lose(self._lost)
+            if self.claim and self.claim.seconds_left(self.clock()) <= 0:
+                try:
+                    self._renew()
+                except OSError:
+                    self._lose("it could not be renewed in time")
+
+    def release(self) -> None:
+        """Give the lease back, so that the next dispatcher need not wait."""
+        if self.claim and not self._lost:
+            with contextlib.suppress(OSError):  # it lapses by itself
+                self.folder.write_text(self._name, _text(dataclasses.replace(self.claim, state="released")))
+        self.claim = None
+
+    def __enter__(self) -> "Lease":
+        if not self.claim:
+            self.acquire()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._keep, name=f"{self.what} lease", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        self.release()
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self.timeout / 4):
+            try:
+                self.renew()
+            except LeaseLostError:
+                return  # `check` tells the dispatcher
+            except OSError:
+                continue  # the storage may come back before the lease lapses
+
+    def _lose(self, reason: str) -> None:
+        self._lost = reason
+        raise LeaseLostError(f"this process lost the {self.what}: {reason}; what is done is stored, start it again")
+
+    def _refuse(self, other: Claim | None) -> None:
+        if other is not None and other.id != self.id:
+            since = datetime.fromtimestamp(other.since, UTC).isoformat(timespec="seconds")
+            left = max(0, round(other.seconds_left(self.clock())))
+            raise LeaseHeldError(
+                f"another process, {other.who}, works on this {self.what} since {since}; "
+                f"it may end in {left} s if it is dead; --wait true waits for it"
+            )
+
+    def _claims(self) -> dict[str, Claim]:
+        found = {}
+        for name in self.folder.names():
+            text = self.folder.read_text(name)
+            if text is not None:  # else deleted since it was listed
+                try:
+                    found[name] = Claim(**json.loads(text))
+                except (ValueError, TypeError):
+                    raise ValueError(
+                        f"lease {self.folder.root}/{name} is broken; remove it if no dispatcher runs"
+                    ) from None
+        return found
+
+
+def _text(claim: Claim) -> str:
+    return json.dumps(dataclasses.asdict(claim))
+
+
+def machine() -> str:
+    """The running system and its process namespace, in which a process id means one process; empty if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def process(pid: int) -> str:
+    """Id and start time of a process of this machine; empty where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else f"{pid}/{fields[19]}"
+
+
+def process_is_dead(claim: Claim) -> bool:
+    """Whether the claim is of this machine, and its process is gone; where that cannot be told, it lives."""
+    if not claim.machine or claim.machine != machine():
+        return False
+    return process(int(claim.process.split("/")[0])) != claim.process

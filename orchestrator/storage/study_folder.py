@@ -1,0 +1,139 @@
+"""The study folder, on a local disk or on any file system that pyarrow knows: checkpoints and write access."""
+
+import json
+import os
+import uuid
+from pathlib import Path
+
+from pyarrow import ArrowException, fs
+
+from analysis.storage.study_files import StudyFiles, checked_root, join
+from analysis.store import ResultStore
+from analysis.tables import TABLES
+from orchestrator.config import StudyConfig
+from orchestrator.storage.provenance import git_revision, now
+from pcdarts.training.checkpoint import CheckpointFile
+
+LEASE_FOLDER = "study-lease"
+"""Who works on a study; it can be there before the study is."""
+STUDY_FILE = "study.json"
+
+
+def absolute(root: str) -> str:
+    """The same folder for processes with another working directory, such as trials."""
+    return root if "://" in root else os.path.abspath(root)
+
+
+class StudyCheckpoint(CheckpointFile):
+    """A checkpoint in a study folder, a path or a URI, whose storage may fail for a while."""
+
+    def __init__(self, files: StudyFiles, name: str) -> None:
+        super().__init__(join(files.root, name))
+        self.files, self.name = files, name
+
+    def read_bytes(self) -> bytes | None:
+        """The file's content, or None where there is none."""
+        return self.files.read_bytes(self.name)
+
+    def write_bytes(self, data: bytes) -> None:
+        """Replace the file's content."""
+        self.files.write_bytes(self.name, data)
+
+
+def checkpoint(root: str, name: str, patience: float = 0.0) -> CheckpointFile:
+    """The checkpoint of a search or of a retraining job in a study folder; `patience` is in seconds."""
+    return StudyCheckpoint(StudyFiles(join(root, "checkpoints"), patience), f"{name}.pt")
+
+
+def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultStore]:
+    """An existing study; raises ValueError where the folder holds none."""
+    store = ResultStore(root, patience)
+    text = store.read_text(STUDY_FILE)
+    if text is None:
+        raise ValueError(
+            f"{root!r} holds no study ({STUDY_FILE} is missing); give the folder that `pcdarts run` printed"
+        )
+    try:
+        return StudyConfig.from_dict(json.loads(text)["config"]), store
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{join(root, STUDY_FILE)} is broken ({error}); restore it or name another study") from None
+
+
+def require_place(config: StudyConfig, root: str, patience: float = 0.0) -> bool:
+    """Find out whether a study can begin or go on at `root`; whether what is described there is this configuration.
+
+    Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
+    Configurations may differ in what adds searches, and in all before there are results.
+    """
+    root = checked_root(root)
+    is_folder = "://" not in root and os.path.isdir(root)
+    if not is_folder:
+        check_writable(root)  # at once: a bucket's name that is misspelt is not waited for
+    store = ResultStore(root, patience)
+    same = False
+    if store.read_text(STUDY_FILE) is not None:
+        before = open_study(root)[0]
+        differences = before.differences(config)
+        same = not differences
+        if differences and any(store.parts(table) for table in TABLES) and not config.extends(before):
+            raise ValueError(
+                f"study {config.name!r} at {root} has another configuration ({'; '.join(differences)}); "
+                "run it with the old values, or give --study another name"
+            )
+    elif _holds_something(root):
+        raise ValueError(
+            f"{root!r} holds files that are no study; give --study another name or --storage another folder"
+        )
+    if is_folder:
+        check_writable(root)
+    return same
+
+
+def create_or_open(config: StudyConfig, root: str, command: list[str], patience: float = 0.0) -> ResultStore:
+    """The study at `root`: made if the folder is new, gone on with if it is there, described anew if it changed.
+
+    Raises ValueError where it has no place there, as `require_place` does.
+    """
+    same = require_place(config, root, patience)
+    store = ResultStore(root, patience)
+    if same:
+        return store
+    description = {
+        "name": config.name,
+        "config": config.to_dict(),
+        "command": command,
+        "created_at": now(),
+        "git_revision": git_revision(),
+    }
+    store.write_text(STUDY_FILE, json.dumps(description, indent=2) + "\n")
+    return store
+
+
+def check_writable(root: str) -> None:
+    """Write and remove a file in the folder; raises ValueError where that fails."""
+    root = checked_root(root)
+    name = f".writable-{uuid.uuid4().hex}"
+    try:
+        if "://" in root:
+            files, path = fs.FileSystem.from_uri(join(root, name))
+            with files.open_output_stream(path) as stream:
+                stream.write(b"")
+            files.delete_file(path)
+        else:
+            os.makedirs(root, exist_ok=True)
+            Path(root, name).touch()
+            Path(root, name).unlink()
+    except (OSError, ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ValueError(
+            f"storage {root!r} cannot be written to ({reason}); give --storage a folder of yours"
+        ) from None
+
+
+def _holds_something(root: str) -> bool:
+    if "://" not in root:
+        path = Path(root)
+        return path.is_file() or (path.is_dir() and any(child.name != LEASE_FOLDER for child in path.iterdir()))
+    files, path = fs.FileSystem.from_uri(root)
+    found = files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return any(info.base_name != LEASE_FOLDER for info in found)

@@ -1,0 +1,229 @@
+"""Retraining under Ray Tune: `work_queue`, the trial on the worker, the listener that tells queue and table of it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from ray import tune
+
+from analysis.records import RetrainJob
+from analysis.storage.study_files import StudyFiles, join
+from analysis.store import ResultStore
+from analysis.tables import RETRAINS
+from cluster.connect import counted
+from orchestrator.config import Stage, StudyConfig
+from orchestrator.options import RunOptions
+from orchestrator.queue.dispatch import dispatch, open_lease
+from orchestrator.queue.events import EventLog, Kind, State, state_of
+from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.storage.failure_log import FailureLog, record_dead_driver
+from orchestrator.storage.lease import Lease
+from orchestrator.storage.provenance import now, provenance
+from orchestrator.storage.study_folder import absolute, checkpoint
+from orchestrator.trials.placement import memory_fraction, prepare_trials
+from orchestrator.trials.progress import Progress
+from orchestrator.trials.shared_images import SharedData, images_of, require_shared, share_data
+from orchestrator.trials.tune_trials import TrialSpec, error_line, report, run_trials
+from orchestrator.trials.worker_team import COORDINATOR, Team, jobs_at_once, make_team, train_team
+from pcdarts.genotype import Genotype
+from pcdarts.results import RetrainEpoch
+from pcdarts.retrain import notes, retrain
+from pcdarts.training.device import limit_gpu_memory
+
+PROGRESS_SECONDS = 30.0
+"""Least time between two events that tell a job's progress."""
+LOOK_SECONDS = 5.0
+"""Longest time until a job that waits for its next attempt notices that it was dropped by hand."""
+
+
+def work_queue(
+    study: StudyConfig, store: ResultStore, *, options: RunOptions, say: Callable[[str], None] = print
+) -> None:
+    """Retrain the jobs that wait in the queue of a study."""
+    queue = RetrainQueue(study, store)
+    if not queue.has_work(options.retry_failed):
+        return
+    lease = open_lease(store.root, options, least_term=queue.events.last_term())
+    if options.wait:
+        lease.wait(say=say)
+    with lease:  # from here on nobody else changes the queue but by hand
+        record_dead_driver(FailureLog(study.name, store), lease)
+        for job in queue.jobs() if options.retry_failed else ():
+            if job.state == "failed":
+                queue.retry(job.job_id)
+        if not queue.waiting():  # another dispatcher has done them meanwhile
+            return
+        stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
+        all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+        for resources in all_resources.values():
+            require_shared(store.root, resources)
+        # Proxies are many and short: one process each is the faster way.
+        team = make_team(all_resources["final"], options)
+        shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
+        for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
+            say(note)
+
+        def run(due: Sequence[RetrainJob]) -> None:
+            stage = queue.stage(due[0].job_id)
+            resources = all_resources[stage]
+            networks, on = counted(len(due), "network"), study.recipe(stage).dataset
+            proxy = f"Proxy stage: training {networks} briefly on {on}"
+            say(proxy if stage == "proxy" else f"Retraining {networks} on {on}")
+            specs = [
+                TrialSpec(
+                    key=job.job_id,
+                    root=absolute(store.root),
+                    config=queue.recipe(job.job_id),
+                    genotype=job.genotype,
+                    memory_fraction=memory_fraction(resources),
+                    patience=options.storage_patience,
+                )
+                for job in due
+            ]
+            epochs = {spec.key: spec.config.epochs for spec in specs}
+            with Progress("retraining", epochs) as progress:
+                listener = RetrainListener(queue, lease, progress, options)
+                once = partial(run_trials, specs=specs, listener=listener, max_failures=options.max_failures)
+                if team is None or stage == "proxy":
+                    trial = tune.with_parameters(retrain_trial, shared=shared)
+                    once(trial, resources=resources, max_concurrent=options.max_concurrent)
+                else:
+                    at_once = jobs_at_once(team, options)
+                    once(partial(retrain_trial, team=team), resources=COORDINATOR, max_concurrent=at_once)
+
+        dispatch(queue, lease, run)
+
+
+def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
+    """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
+    spec: TrialSpec = trial["spec"]
+    state = _when_due(spec)
+    if state in ("dropped", "failed"):
+        report(state, {})
+        return
+    report("began", {})
+    genotype = Genotype.parse(spec.genotype)
+    if team is not None:
+        train_team(genotype, spec, team)
+        return
+    limit_gpu_memory(spec.memory_fraction)
+
+    def on_epoch(record: RetrainEpoch) -> None:
+        report("epoch", asdict(record))
+
+    file, data = checkpoint(spec.root, spec.key, spec.patience), images_of(spec.config, shared or {})
+    result = retrain(genotype, spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
+    report("result", asdict(result))
+
+
+def _when_due(spec: TrialSpec) -> State:
+    """The state of a job once it may be tried, or tried again: a failed one only after its delay.
+
+    The place in the cluster is kept meanwhile: the longest delay is short beside a retraining.
+    """
+    log = EventLog(StudyFiles(join(spec.root, "queue-events"), spec.patience))
+    while True:
+        state = state_of(log.read(spec.key).get(spec.key, ()))
+        pause = (state.retry_at or 0.0) - log.clock()
+        if state.state != "queued" or pause <= 0:
+            return state.state
+        time.sleep(min(pause, LOOK_SECONDS))
+
+
+class RetrainListener:
+    """Tells the queue what becomes of the jobs, and writes the table `retrains`."""
+
+    def __init__(self, queue: RetrainQueue, lease: Lease, progress: Progress, options: RunOptions) -> None:
+        self.queue, self.lease, self.progress, self.options = queue, lease, progress, options
+        self.started_at: dict[str, str] = {}
+        """When the attempts began that are under way."""
+        self.attempts: dict[str, int] = {}
+        self.told_at: dict[str, float] = {}
+        self.failures = FailureLog(queue.study.name, queue.store)
+
+    def started(self, spec: TrialSpec) -> None:
+        """Nothing yet: a job may still have to wait, or be wanted no more."""
+        self.lease.check()
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """Mark a job as running, show an epoch, or store the result."""
+        kind, content = report["kind"], report["content"]
+        if kind == "began":
+            self._begin(spec)
+        elif kind in ("dropped", "failed"):
+            self.progress.finish(spec.key, failed=kind == "failed")
+        elif kind == "result":
+            self._store(spec, spec.key, status="completed", error="", result=content)
+            self._record(spec, "done")
+            self.progress.finish(spec.key)
+        else:
+            epochs = content["epoch"] + 1
+            if self.queue.clock() - self.told_at.get(spec.key, 0.0) >= PROGRESS_SECONDS:
+                self.told_at[spec.key] = self.queue.clock()
+                self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
+            self.progress.advance(spec.key, epochs, content["valid_accuracy"])
+
+    def retried(self, spec: TrialSpec, traceback: str) -> None:
+        """Store an attempt that failed.  A process that died before the attempt began costs none."""
+        if spec.key in self.started_at:
+            self._fail(spec, traceback)
+        else:
+            self.failures.record("trial", spec.key, f"tried again: {error_line(traceback)}")
+
+    def failed(self, spec: TrialSpec, traceback: str) -> None:
+        """Store the last attempt, which failed."""
+        if spec.key not in self.started_at:
+            self._begin(spec)
+        self._fail(spec, traceback)
+        self.progress.finish(spec.key, failed=True)
+
+    def _begin(self, spec: TrialSpec) -> None:
+        """Mark a job as running.  An attempt that was interrupted and goes on keeps its number."""
+        self.lease.check()
+        self.started_at[spec.key] = now()
+        state = self.queue.state(spec.key, look=False)
+        self.attempts[spec.key] = state.attempts + (state.state != "running")
+        self._record(spec, "started")
+        self.progress.start(spec.key)
+
+    def _fail(self, spec: TrialSpec, traceback: str) -> None:
+        """Store an attempt that failed; its traceback lies in a file beside the tables."""
+        self.queue.store.write_text(f"error-{spec.key}.txt", traceback)
+        error = error_line(traceback)
+        self._store(spec, f"{spec.key}-attempt{self.attempts[spec.key]}", status="failed", error=error, result={})
+        retry_at = self.queue.retry_time(spec.key, self.options)
+        self._record(spec, "failed", error=error, retry_at=retry_at)
+        del self.started_at[spec.key]
+        self.failures.record("trial", spec.key, f"{'given up' if retry_at is None else 'tried again later'}: {error}")
+        again = "for good" if retry_at is None else f"and is tried again in {retry_at - self.queue.clock():.0f} s"
+        self.progress.note(f"retraining {spec.key} failed {again}: {error}")
+
+    def tick(self) -> None:
+        """Stop if the lease is lost; record what the storage met with; redraw the progress."""
+        self.lease.check()
+        self.failures.flush()
+        self.progress.show()
+
+    def _record(self, spec: TrialSpec, kind: Kind, **content: Any) -> None:
+        dispatcher, attempt = self.lease.id, self.attempts[spec.key]
+        self.queue.record(spec.key, kind, attempt=attempt, dispatcher=dispatcher, term=self.lease.term, **content)
+
+    def _store(self, spec: TrialSpec, part: str, *, status: str, error: str, result: dict[str, Any]) -> None:
+        """Write a row of `retrains`.  A completed one bears the job's name alone: delivered twice, it is there once."""
+        row = RETRAINS.row(
+            spec.config,
+            result,
+            provenance(self.started_at[spec.key], now()),
+            job_id=spec.key,
+            study=self.queue.study.name,
+            attempt=self.attempts[spec.key],
+            status=status,
+            error=error,
+            genotype=spec.genotype,
+            genotype_digest=Genotype.parse(spec.genotype).digest,
+            stage=self.queue.stage(spec.key),
+        )
+        if status == "failed" or self.queue.result(spec.key) is None:
+            self.queue.store.append(RETRAINS, [row], part)

@@ -1,0 +1,139 @@
+"""What the trials of all nodes share: the images, in memory, and the storage folder.
+
+Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy a node, and trials
+compute from views into it.  ImageNet is a tree of image files and is read from there instead.
+"""
+
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+import torch
+
+from cluster.connect import TrialResources, keep_on_worker, other_nodes, run_on_nodes
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data.batches import retrain_batches, search_batches
+from pcdarts.data.sources import Images, Parts, load
+
+Config = SearchConfig | RetrainConfig
+"""What a trial runs."""
+Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
+"""Calls a function with a path on some nodes, as `run_on_nodes` does."""
+SharedData = dict[tuple[str, str], Any]
+"""References to arrays in the object store, by data set and data folder."""
+PATIENCE = 60.0
+"""Seconds in which the images must have come to a node; a node that was lost may never send them."""
+_kept: dict[tuple[str, str], SharedData] = {}
+"""What was read in a session of Ray, by this driver's node and job there.
+
+Functions with such references stay with Ray until the driver ends, and so do the images: they are read once.
+"""
+
+
+def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedData:
+    """Read the images of some trials where they will run, once a session.
+
+    What trials would refuse, such as a missing file, raises ValueError here, and stops the study instead of each.
+    """
+    groups: dict[tuple[str, str], list[Config]] = {}
+    for config in configs:
+        if _reads(config):
+            groups.setdefault(_key(config), []).append(config)
+    context = ray.get_runtime_context()
+    kept = _kept.setdefault((context.get_node_id(), context.get_job_id()), {})
+    for key, group in groups.items():
+        if key in kept:
+            try:
+                keep_on_worker(_check_kept, (group, [kept[key]]), resources)
+                continue
+            except ray.exceptions.RayError:  # lost for good: they are read again
+                pass
+        kept[key] = keep_on_worker(_arrays, group, resources)
+    return {key: kept[key] for key in groups}
+
+
+def images_of(config: Config, shared: SharedData) -> Parts | None:
+    """The shared images of a trial, read-only and without a copy of them; None where it must read files itself."""
+    reference = shared.get(_key(config)) if _reads(config) else None
+    if reference is None:
+        return None
+    try:
+        arrays = ray.get(reference, timeout=PATIENCE)
+    except ray.exceptions.RayError:  # lost, late, or not read again
+        return None
+    return None if arrays is None else _tensors(arrays)
+
+
+def _key(config: Config) -> tuple[str, str]:
+    return config.dataset, config.data_dir
+
+
+def _reads(config: Config) -> bool:
+    return isinstance(config, RetrainConfig) or config.method != "random"
+
+
+def _arrays(configs: Sequence[Config]) -> list[Any] | None:
+    """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None of ImageNet."""
+    dataset, data_dir = _key(configs[0])
+    data = None if dataset == "imagenet" else load(dataset, data_dir)
+    _check(configs, data)
+    return data and [tuple(tensor.contiguous().numpy() for tensor in part) for part in data]
+
+
+def _check_kept(given: tuple[Sequence[Config], list[Any]]) -> None:
+    """Check with images that were read before, by a reference that a list hides, or else Ray would wait for it."""
+    configs, (reference,) = given
+    arrays = ray.get(reference, timeout=PATIENCE)
+    _check(configs, None if arrays is None else _tensors(arrays))
+
+
+def _check(configs: Sequence[Config], data: Parts | None) -> None:
+    """Raise ValueError for what trials would refuse."""
+    cpu = torch.device("cpu")
+    for config in configs if data else configs[:1]:  # to list a tree of files takes long
+        if isinstance(config, SearchConfig):
+            search_batches(config, cpu, data=data)
+        else:
+            retrain_batches(config, cpu, data=data)
+
+
+def _tensors(arrays: list[Any]) -> Parts:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they cannot be written to, and nobody does
+        train, test = (Images(*map(torch.from_numpy, part)) for part in arrays)
+    return train, test
+
+
+def require_shared(root: str, wanted: TrialResources, look: Look = run_on_nodes) -> None:
+    """Raise ValueError where a node that may run trials does not see the study folder that this process sees.
+
+    Object stores, named by a URI, are the same everywhere.
+    """
+    nodes = {} if "://" in root else other_nodes(wanted)
+    if not nodes:
+        return
+    probe = Path(root, f".seen-{uuid.uuid4().hex}").absolute()
+    probe.touch()
+    try:
+        seen = look(_appears, str(probe), nodes)
+    finally:
+        probe.unlink()
+    if blind := sorted(nodes[node] for node, sees in seen.items() if not sees):
+        raise ValueError(
+            f"storage {root!r} is not the same folder on the nodes {', '.join(blind)}, where trials would lose their "
+            "checkpoints; give --storage a folder that all nodes mount, or a URI such as s3://bucket/studies"
+        )
+
+
+def _appears(path: str, seconds: float = 5.0) -> bool:
+    """Whether a file is there, or comes soon: network file systems may be late."""
+    end = time.monotonic() + seconds
+    while not (found := os.path.exists(path)) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found

@@ -1,0 +1,132 @@
+"""Several workers train the network of one job: Ray Train starts them, and starts them anew where one is lost.
+
+A trial of Ray Tune coordinates them, so that the queue's listener hears of epochs and results as it does of a single
+process.  What lasts is the job's checkpoint in the study's storage, as ever; Ray's checkpoints are not used.
+"""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from cluster.connect import TrialResources, slots
+from orchestrator.options import RunOptions
+from orchestrator.storage.study_folder import checkpoint
+from orchestrator.trials.tune_trials import TrialSpec, message
+from pcdarts.genotype import Genotype
+from pcdarts.results import RetrainEpoch
+from pcdarts.retrain import retrain
+
+COORDINATOR = {"node:__internal_head__": 0.001}
+"""What the trial reserves that coordinates workers: a place on the head node, where the driver lives and dies with it,
+and no CPU, for which it would compete with its own workers."""
+DEFINITE = (ValueError, FloatingPointError)
+"""Errors of a training that new workers would meet again: data or checkpoints that cannot be read, and divergence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Team:
+    """The workers of one network."""
+
+    workers: int
+    """Processes that train together."""
+    least: int
+    """Fewest processes to go on with where the cluster has no room for all."""
+    resources: TrialResources
+    """What every one of them reserves."""
+    max_failures: int
+    """How often workers are started anew, after one was lost, before the attempt counts as failed."""
+
+
+def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
+    """The workers that the options ask for, or None where one process trains a network.
+
+    Raises ValueError where the nodes of the connected cluster have no room for them, or where they would share a GPU.
+    """
+    if options.workers == 1:
+        return None
+    if 0 < resources.gpus < 1:
+        raise ValueError(
+            f"gpus_per_trial is {resources.gpus:g}, but must be 1 with {options.workers} workers, as nccl wants a GPU "
+            "for each; give --gpus-per-trial 1, or --workers 1"
+        )
+    least = options.min_workers or options.workers
+    if not options.autoscaling and (room := slots(resources)) < least:
+        raise ValueError(
+            f"{least} workers want {resources} each, but the nodes have room for "
+            f"{room} of them; lower --workers or --min-workers, --retrain-threads or --gpus-per-trial"
+        )
+    return Team(workers=options.workers, least=least, resources=resources, max_failures=options.max_failures)
+
+
+def jobs_at_once(team: Team, options: RunOptions) -> int:
+    """How many jobs to begin at once, 0 for any number: not more than the present nodes have room for."""
+    if options.autoscaling:
+        return options.max_concurrent
+    room = max(1, slots(team.resources) // team.workers)
+    return min(room, options.max_concurrent or room)
+
+
+def train_team(genotype: Genotype, spec: TrialSpec, team: Team) -> None:
+    """Train with several workers, from inside a trial; epochs and the result reach the trial's listener.
+
+    Workers go on from the job's checkpoint in the study folder, also where they are fewer or more than before.
+    Raises what ends a training for good (ValueError, FloatingPointError), and ray.train.TrainingFailedError where
+    workers were lost too often.
+    """
+    cpus, gpus = team.resources.cpus, team.resources.gpus
+    with tempfile.TemporaryDirectory(prefix="pcdarts-train-") as folder:
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"genotype": str(genotype), "spec": spec},
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=team.workers if team.least == team.workers else (team.least, team.workers),  # type: ignore[arg-type]
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus},
+            ),
+            run_config=RunConfig(
+                name=spec.key,
+                storage_path=folder,
+                failure_config=FailureConfig(max_failures=team.max_failures),
+                callbacks=[TuneReportCallback(), _EndAtDefiniteErrors()],  # type: ignore[list-item]
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.train.ControllerError as error:
+            raise _cause(error) from None
+
+
+def _work(job: dict[str, Any]) -> None:
+    """One worker, in the process group that Ray Train set up: all of them report, the first one's content counts."""
+
+    def on_epoch(record: RetrainEpoch) -> None:
+        ray.train.report(message("epoch", asdict(record)))
+
+    genotype = Genotype.parse(job["genotype"])
+    spec: TrialSpec = job["spec"]
+    file = checkpoint(spec.root, spec.key, spec.patience)
+    result = retrain(genotype, spec.config, checkpoint=file, on_epoch=on_epoch)
+    ray.train.report(message("result", asdict(result)))
+
+
+class _EndAtDefiniteErrors(UserCallback):
+    """Lets Ray Train repair lost workers alone: what it raises ends the run."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            if isinstance(error, DEFINITE):
+                raise error
+
+
+def _cause(error: Exception) -> Exception:
+    """The worker's error that ended a run, or the error of Ray Train where it was none."""
+    inner: Exception = error
+    while isinstance(inner, ray.train.ControllerError):
+        inner = inner.controller_failure
+    return inner if isinstance(inner, DEFINITE) else error

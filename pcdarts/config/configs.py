@@ -1,0 +1,306 @@
+"""Configuration of a search and of a retraining.  Needs the standard library alone.
+
+Frozen dataclasses, checked when made; presets are functions.  A field's docstring is also its help on the command line
+and its description in the tables.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pcdarts.config.fields import at_least, check_types, require
+from pcdarts.spaces import SpaceName
+
+Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
+
+Rule = Literal["off", "warn", "stop"]
+"""What a collapse rule does where its condition holds; see `pcdarts.diagnostics.collapse`."""
+
+NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
+"""Fields that say where data sets lie or how often a run is saved: they never change a result."""
+NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"}
+"""Fields that say nothing about what is measured: searches or jobs of one protocol may differ in them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Everything that decides the outcome of one search.  Raises ValueError for settings that cannot work."""
+
+    dataset: Dataset = "cifar10"
+    """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    data_dir: str = "data"
+    """Folder that holds the data sets; unused by digits and synthetic."""
+    split_file: str = ""
+    """ImageNet: file that lists the images for weights and for alpha; empty: the built-in 10 % / 2.5 % lists."""
+    train_portion: float = 0.5
+    """Share of the training images for the weights; the rest is the validation data for alpha and beta. No effect on
+    imagenet, where split_file or the built-in lists decide."""
+    max_images: int = 0
+    """Training images that are used at all, the first in stored order, to try things out; 0: all. No effect on
+    imagenet."""
+    batch_size: int = 256
+    """Images per step, for weights and for alpha."""
+    epochs: int = 50
+    """Epochs of the search."""
+    warmup_epochs: int = 15
+    """First epochs in which alpha and beta are frozen and only weights are trained."""
+    channels: int = 16
+    """Channels C of the first cell; doubled at every reduction cell."""
+    layers: int = 8
+    """Cells of the super-network; reduction cells stand at layers // 3 and 2 * layers // 3."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    method: Literal["pcdarts", "darts", "random"] = "pcdarts"
+    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, whatever is given for
+    them; random: a random cell of the space, drawn from the seed, and no training."""
+    space: SpaceName = "darts"
+    """Search space: darts, with eight operations on every edge, or s1 to s4 of RobustDARTS."""
+    k: int = 4
+    """Partial channel connection: C / k channels of a node enter the mixed operation, the others bypass it."""
+    channel_sampling: Literal["shuffle", "random", "fixed"] = "shuffle"
+    """Which channels are sampled: the first ones with a channel shuffle after every node, a fresh random subset for
+    every node and forward pass, or always the first ones."""
+    edge_normalization: bool = True
+    """Weigh the edges that enter a node by softmax(beta); off: plain sum, and edges are ranked by alpha alone."""
+    side_operation: Literal["none", "conv_1x1"] = "none"
+    """What the bypassed channels go through: nothing, or ReLU - 1x1 convolution - batch norm."""
+    spatial_stride: Literal[1, 2] = 1
+    """2: the sampled channels are average-pooled 2x2, mixed at low resolution and up-sampled."""
+    order: Literal[1, 2] = 1
+    """1: alpha descends the validation loss at the current weights; 2: at the weights after one more SGD step."""
+    hessian_vector_product: Literal["exact", "finite_difference"] = "exact"
+    """Second order only: exact double back-propagation, or the central difference of the official code."""
+    learning_rate: float = 0.1
+    """SGD learning rate of the weights at the first epoch."""
+    learning_rate_min: float = 0.0
+    """Learning rate that the cosine schedule ends at."""
+    learning_rate_warmup_epochs: int = 0
+    """First epochs, in which a linear learning-rate warm-up takes the place of the cosine schedule."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 3e-4
+    """L2 penalty on the weights."""
+    gradient_clip: float = 5.0
+    """Largest L2 norm of the gradient of the weights."""
+    alpha_gradient_clip: float = 0.0
+    """Largest L2 norm of the gradient of alpha and beta; 0: not clipped."""
+    alpha_learning_rate: float = 6e-4
+    """Adam learning rate of alpha and beta."""
+    alpha_weight_decay: float = 1e-3
+    """L2 penalty on alpha and beta."""
+    cutout: int = 0
+    """Side of the square that is cut out of training images, pixels; 0: off."""
+    drop_path: float = 0.0
+    """Probability of dropping an edge's output for an image in the last epoch, reached by a linear ramp from 0."""
+    implementation: Literal["fast", "reference"] = "fast"
+    """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding. Spaces
+    other than darts, and passes that drop paths, are always computed by the reference."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision: single, or bfloat16 autocast for the reference implementation. Not yet run on a GPU."""
+    channels_last: bool = False
+    """Memory format of the reference implementation's images and weights; the fast one is always channels_last."""
+    compile: bool = False
+    """Compile the reference implementation with torch.compile: takes minutes once. Not yet run on a GPU."""
+    cuda_graphs: bool = False
+    """Capture the steps on weights and on alpha as CUDA graphs, anew in every epoch. Not yet run on a GPU."""
+    validate_every: int = 1
+    """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
+    eigenvalue_every: int = 2
+    """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy; the last epoch is always
+    measured. 0: never."""
+    eigenvalue_batch: int = 32
+    """Validation images, always the same, that the dominant eigenvalue is measured on. Memory grows with it, as the
+    graph of both derivatives is kept."""
+    eigenvalue_rule: Rule = "warn"
+    """What to do where the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times the average 4
+    measurements earlier, from epoch 10 on: nothing, warn, or stop and return the cell of that earlier epoch."""
+    skip_rule: Rule = "warn"
+    """What to do where the normal cell has more than max_skip_connections: nothing, warn, or stop and return the last
+    cell that had not."""
+    frozen_rule: Rule = "off"
+    """What to do where the genotype stayed the same for frozen_epochs: nothing, warn, or stop and return it."""
+    nonfinite_rule: Rule = "stop"
+    """What to do where the training loss, alpha or beta is not finite: nothing, warn, or stop and return the cell of
+    the last epoch before; where there is none, the search fails."""
+    max_skip_connections: int = 4
+    """Skip connections in the normal cell, of 8 operations, above which skip_rule speaks."""
+    frozen_epochs: int = 10
+    """Epochs of trained alpha in which the genotype must not change before frozen_rule speaks."""
+    seed: int = 0
+    """Seed of every random draw of the search. Searches of equal seed see the same batches, whatever their k."""
+    threads: int = 1
+    """CPU threads of the search; under Ray also the CPUs it reserves. Another number can change the last bits."""
+    device: str = "auto"
+    """Device of the search: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch is always saved."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        if self.method == "darts":
+            object.__setattr__(self, "k", 1)
+            object.__setattr__(self, "edge_normalization", False)
+        at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1, validate_every=1)
+        at_least(self, eigenvalue_batch=1, frozen_epochs=1, cutout=0, max_images=0, alpha_gradient_clip=0)
+        at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0)
+        require(
+            0 <= self.warmup_epochs < self.epochs,
+            self,
+            "warmup_epochs",
+            f"at least 0 and less than epochs ({self.epochs}), or alpha is never trained",
+        )
+        require(
+            0 <= self.learning_rate_warmup_epochs < self.epochs,
+            self,
+            "learning_rate_warmup_epochs",
+            f"at least 0 and less than epochs ({self.epochs})",
+        )
+        require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
+        require(
+            self.stem == "cifar" or self.channels % 2 == 0, self, "channels", "even, as the imagenet stem halves them"
+        )
+        divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
+        require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
+        require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
+        reference = "with the fast implementation; --implementation reference allows another"
+        require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")
+        require(self.implementation == "reference" or not self.compile, self, "compile", f"False {reference}")
+        require(
+            not (self.cuda_graphs and (self.channel_sampling == "random" or self.space == "s4" or self.drop_path)),
+            self,
+            "cuda_graphs",
+            "False with channel_sampling random, space s4 or drop_path, which draw on the CPU in every step",
+        )
+        for name in ("learning_rate", "alpha_learning_rate", "gradient_clip"):
+            require(getattr(self, name) > 0, self, name, "above 0")
+        require(self.learning_rate_min <= self.learning_rate, self, "learning_rate_min", "at most learning_rate")
+        for name in ("momentum", "drop_path"):
+            require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
+        require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+        require(self.eigenvalue_every >= 0, self, "eigenvalue_every", "at least 0, where 0 turns the measurement off")
+        require(0 <= self.max_skip_connections <= 8, self, "max_skip_connections", "between 0 and 8")
+
+    @property
+    def search_id(self) -> str:
+        """Name of the search: readable, and unique to everything that decides its outcome."""
+        if self.method == "random":  # no other field decides anything
+            return f"random-seed{self.seed}-{digest(self.method, self.space, self.seed)}"
+        name = self.method if self.method == "darts" else f"k{self.k}"
+        return f"{name}-seed{self.seed}-{digest(self)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """How a discrete network is trained from scratch.  Raises ValueError for settings that cannot work."""
+
+    dataset: Dataset = "cifar10"
+    """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    data_dir: str = "data"
+    """Folder that holds the data sets; unused by digits and synthetic."""
+    validation_portion: float = 0.1
+    """Share of the training images that picks the epoch; the test set is touched once, at the end. 0: as in the
+    official code all images are trained on, nothing is validated, and the last epoch is tested."""
+    batch_size: int = 96
+    """Images per step."""
+    epochs: int = 600
+    """Epochs of training."""
+    channels: int = 36
+    """Channels C of the first cell; doubled at every reduction cell."""
+    layers: int = 20
+    """Cells of the network; reduction cells stand at layers // 3 and 2 * layers // 3."""
+    stem: Literal["cifar", "imagenet"] = "cifar"
+    """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    learning_rate: float = 0.025
+    """SGD learning rate that the schedule starts at."""
+    learning_rate_batch: int = 0
+    """Batch size that learning_rate is meant for: another batch_size trains with learning_rate x batch_size /
+    learning_rate_batch (linear scaling, Goyal et al. 2017); 0: learning_rate as it is."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls to 0; linear: more gently in the last five epochs."""
+    learning_rate_warmup_epochs: int = 0
+    """First epochs, in which a linear learning-rate warm-up takes the place of the schedule."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 3e-4
+    """L2 penalty on the weights."""
+    gradient_clip: float = 5.0
+    """Largest L2 norm of the gradient."""
+    auxiliary_weight: float = 0.4
+    """Weight of the auxiliary head's loss; 0: no auxiliary head."""
+    drop_path: float = 0.3
+    """Probability of dropping an operation's output for an image, reached by a linear ramp."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the training loss."""
+    cutout: int = 16
+    """Side of the square that is cut out of training images, pixels; 0: off."""
+    channels_last: bool = False
+    """Memory format of images and weights: channels last, which GPUs and newer CPUs compute faster in."""
+    compile: bool = False
+    """Compile the network with torch.compile: takes minutes once. Not yet run on a GPU."""
+    checkpoint_activations: bool = False
+    """Keep only the inputs of every cell, and compute the cell once more for its gradient: less memory, more time, the
+    same result to the bit."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Precision of the network's passes: single, or autocast to bfloat16 or float16, the latter with a scaled loss. Not
+    yet run on a GPU."""
+    ema_decay: float = 0.0
+    """Decay, per step, of an exponential moving average of the weights, which is evaluated beside them; 0: none."""
+    seed: int = 0
+    """Seed of every random draw."""
+    threads: int = 1
+    """CPU threads; under Ray also the CPUs it reserves."""
+    device: str = "auto"
+    """Device: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints; the last epoch is always saved."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1)
+        at_least(self, weight_decay=0, auxiliary_weight=0, cutout=0, learning_rate_batch=0)
+        require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
+        require(self.channels % 2 == 0, self, "channels", "even, as reductions halve them")
+        require(
+            0 <= self.learning_rate_warmup_epochs < self.epochs,
+            self,
+            "learning_rate_warmup_epochs",
+            f"at least 0 and less than epochs ({self.epochs})",
+        )
+        for name in ("learning_rate", "gradient_clip"):
+            require(getattr(self, name) > 0, self, name, "above 0")
+        for name in ("momentum", "drop_path", "label_smoothing", "ema_decay", "validation_portion"):
+            require(0 <= getattr(self, name) < 1, self, name, "at least 0 and less than 1")
+        require(not (self.compile and self.checkpoint_activations), self, "compile", "False to checkpoint activations")
+        require(0 <= self.seed < 2**31, self, "seed", "between 0 and 2147483647")
+
+    @property
+    def scaled_learning_rate(self) -> float:
+        """The learning rate that the schedule starts at, scaled with the batch size."""
+        return self.learning_rate * (self.batch_size / self.learning_rate_batch if self.learning_rate_batch else 1)
+
+
+def learning_rate_advice(config: SearchConfig) -> str | None:
+    """A warning where the learning rate does not follow the batch size as the official settings do, else None.
+
+    A batch of 96 at the learning rate of 256 gave users cells full of skip connections.
+    """
+    official = {"cifar10": 0.1 / 256, "cifar100": 0.1 / 256, "imagenet": 0.5 / 1024}.get(config.dataset)
+    if official is None or 2 / 3 < config.learning_rate / config.batch_size / official < 3 / 2:
+        return None
+    return (
+        f"learning_rate {config.learning_rate:g} with batch_size {config.batch_size} differs from the official ratio: "
+        f"{official * config.batch_size:.3g} would keep it"
+    )
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that decide its outcome."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
+
+
+def digest(*parts: Any) -> str:
+    """8 hex digits over configurations and JSON values: equal for equal parts, whatever machine computes it."""
+    plain = [identity(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]

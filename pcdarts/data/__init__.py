@@ -1,0 +1,1 @@
+"""Data sets: reading, splitting and augmenting images, and the batches that training takes."""

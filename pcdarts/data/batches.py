@@ -1,0 +1,180 @@
+"""Data sets: images for weights and for alpha in a search; training, validation and test images for a retraining.
+
+Sets that fit into memory lie on the device as uint8 tensors and are augmented there in whole batches: no worker
+processes, nothing to wait for.  ImageNet is read from image files instead, see `pcdarts.data.imagenet`.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data.augment import cutout, moved, normalize, random_crop, random_flip
+from pcdarts.data.sources import DATASETS, DatasetInfo, Parts, describe_files, load, stratified_order
+from pcdarts.training.distributed import ALONE, Workers
+
+
+class ImageBatches(Protocol):
+    """Images with labels, in batches on the device: normalized float32 (B, C, H, W) and int64 labels (B,).
+
+    The last batch of a pass may be smaller.  Generators live on the CPU, and equal ones give equal batches.
+    """
+
+    classes: int
+    image_channels: int
+    image_size: int
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over all images, augmented, in an order drawn from the generator."""
+        ...
+
+    def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Passes without end, each in a fresh order."""
+        ...
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass in stored order, not augmented: for evaluation."""
+        ...
+
+
+class TensorBatches:
+    """`ImageBatches` over uint8 images (N, C, H, W) and int64 labels (N,) that are kept on the device.
+
+    With indices `chosen` (M,) over those of the images alone, in that order, and without a copy of them.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        info: DatasetInfo,
+        *,
+        device: torch.device,
+        chosen: Tensor | None = None,
+        cutout: int = 0,
+        workers: Workers = ALONE,
+    ) -> None:
+        self.classes = info.classes
+        self.image_channels = info.image_channels
+        self.image_size = info.image_size
+        self._info = info
+        self._images, self._labels = images.to(device), labels.to(device)
+        self._chosen = torch.arange(len(labels)) if chosen is None else chosen
+        self._cutout, self._workers = cutout, workers
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over all images, augmented, in an order drawn from the generator."""
+        order = moved(self._chosen[torch.randperm(len(self), generator=generator)], self._images.device)
+        for chosen in order.split(batch_size):
+            rows = self._workers.rows(len(chosen))
+            # The whole batch is augmented, so that all workers draw the same; that is cheap beside the network.
+            yield self._augmented(self._images[chosen], generator)[rows], self._labels[chosen][rows]
+
+    def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Passes without end, each in a fresh order."""
+        while True:
+            yield from self.epoch(batch_size, generator)
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass in stored order, not augmented: for evaluation."""
+        for indices in moved(self._chosen, self._images.device).split(batch_size):
+            chosen = indices[self._workers.rows(len(indices))]
+            yield normalize(self._images[chosen], self._info.mean, self._info.std), self._labels[chosen]
+
+    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        if self._info.crop_padding:
+            images = random_crop(images, self._info.crop_padding, generator)
+        if self._info.flip:
+            images = random_flip(images, generator)
+        images = normalize(images, self._info.mean, self._info.std)
+        return cutout(images, self._cutout, generator) if self._cutout else images
+
+
+def search_batches(
+    config: SearchConfig, device: torch.device, *, data: Parts | None = None
+) -> tuple[ImageBatches, ImageBatches]:
+    """The training images for the weights, and those for alpha and beta.
+
+    The first `train_portion` of the (first `max_images`) images, in stored order as in the official code, are for the
+    weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files
+    are downloaded.  With `data`, what `sources.load` gave, nothing is read, and on the CPU
+    nothing copied.  Raises ValueError for data that is missing or cannot be read.
+    """
+    if config.dataset == "imagenet":
+        from pcdarts.data import imagenet  # imports torchvision, which takes a second
+
+        return imagenet.search_batches(config, device)
+    info = DATASETS[config.dataset]
+    (images, labels), _ = data or load(config.dataset, config.data_dir)
+    if config.max_images:
+        images, labels = images[: config.max_images], labels[: config.max_images]
+    count = _part("train_portion", config.train_portion, len(labels))
+    return (
+        TensorBatches(images[:count], labels[:count], info, device=device, cutout=config.cutout),
+        TensorBatches(images[count:], labels[count:], info, device=device, cutout=config.cutout),
+    )
+
+
+def retrain_batches(
+    config: RetrainConfig,
+    device: torch.device,
+    *,
+    workers: Workers = ALONE,
+    data: Parts | None = None,
+) -> tuple[ImageBatches, ImageBatches | None, ImageBatches]:
+    """Training, validation and test images: of every batch the rows that are this worker's.
+
+    Validation images pick the epoch: a share of the training images that is stratified, and the same for every seed;
+    None where `validation_portion` is 0.  Test images are the official test set.  `data` is as for a search.  Raises
+    ValueError for data that is missing or cannot be read.
+    """
+    if config.dataset == "imagenet":
+        from pcdarts.data import imagenet  # imports torchvision, which takes a second
+
+        return imagenet.retrain_batches(config, device, workers)
+    info = DATASETS[config.dataset]
+    (images, labels), test = data or load(config.dataset, config.data_dir)
+    portion = config.validation_portion
+    count = _part("validation_portion", portion, len(labels)) if portion else 0
+    order = stratified_order(labels)
+    valid, train = order[:count], order[count:]
+    images, labels = images.to(device), labels.to(device)  # once for both
+    return (
+        TensorBatches(images, labels, info, device=device, chosen=train, cutout=config.cutout, workers=workers),
+        TensorBatches(images, labels, info, device=device, chosen=valid, workers=workers) if portion else None,
+        TensorBatches(*test, info, device=device, workers=workers),
+    )
+
+
+def check_dataset(name: str, data_dir: str) -> str:
+    """Describe a data set in one line, having looked for its files and into one of them; nothing is downloaded.
+
+    Raises ValueError that names the files, the folders looked in and what to do.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"dataset is {name!r}, but must be one of {', '.join(DATASETS)}")
+    if name == "imagenet":
+        from pcdarts.data import imagenet  # imports torchvision, which takes a second
+
+        return imagenet.check_folders(data_dir)
+    info = DATASETS[name]
+    shape = f"{info.classes} classes, {info.image_channels} x {info.image_size} x {info.image_size} pixels"
+    return f"{name}: {shape}, {describe_files(name, data_dir)}"
+
+
+def _part(name: str, share: float, total: int) -> int:
+    """A share of the images as a number, rounded down as in the official code."""
+    count = math.floor(share * total)
+    if not 0 < count < total:
+        raise ValueError(f"{name} is {share}, but must leave some of the {total} training images on both sides")
+    return count

@@ -1,0 +1,178 @@
+"""Batches from image files, which processes of their own decode and augment."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from pcdarts.data.augment import cutout, normalize
+from pcdarts.data.sources import DatasetInfo
+from pcdarts.training.distributed import ALONE, Workers
+
+_Item = tuple[str, int, int | None]
+"""Path, label, and the seed of the augmentation; None: not augmented."""
+
+
+class FolderBatches:
+    """`ImageBatches` (see `pcdarts.data.batches`) over image files, which `workers` processes decode and augment.
+
+    Images are pairs of a path below `folder` and a label.  What is drawn for an image depends on the generator alone:
+    any number of processes, 0 for none, gives the same batches.  The processes of a whole pass live on for the next
+    one; a pass that begins while another is under way gets processes of its own.  Of every batch a training worker
+    (`part`) decodes and yields its own rows alone.  Images travel as uint8 and are normalized on the device.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        images: Sequence[tuple[str, int]],
+        info: DatasetInfo,
+        *,
+        device: torch.device,
+        cutout: int = 0,
+        jitter: bool = False,
+        workers: int = 0,
+        part: Workers = ALONE,
+    ) -> None:
+        self.classes = info.classes
+        self.image_channels = info.image_channels
+        self.image_size = info.image_size
+        self._info, self._images, self._device, self._cutout = info, images, device, cutout
+        self._workers, self._part = workers, part
+        self._decoder = Decoder(folder, info.image_size, jitter)
+        self._loader: tuple[_PassSampler, DataLoader[Any]] | None = None
+        self._busy = False
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass over all images, augmented, in an order drawn from the generator."""
+        yield from self._augmented(self._shuffled(batch_size, generator), self._sizes(batch_size), generator)
+
+    def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Passes without end, each in a fresh order."""
+        # Workers run ahead, across passes: orders come from generators of their own, so that the state of `generator`
+        # tells nothing of how far they are, and a resumed search draws what the uninterrupted one would have drawn.
+        orders = torch.Generator().manual_seed(int(_seeds(1, generator)))
+        passes = (self._shuffled(batch_size, orders) for _ in itertools.count())
+        sizes = itertools.cycle(self._sizes(batch_size))
+        yield from self._augmented(itertools.chain.from_iterable(passes), sizes, generator)
+
+    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass in stored order, not augmented: for evaluation."""
+        items: list[_Item] = [(path, label, None) for path, label in self._images]
+        yield from self._decoded(items[start : start + batch_size] for start in range(0, len(items), batch_size))
+
+    def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[list[_Item]]:
+        order = torch.randperm(len(self), generator=generator)
+        seeds = _seeds(len(self), generator)
+        return (
+            [(*self._images[i], seed) for i, seed in zip(indices.tolist(), some.tolist(), strict=True)]
+            for indices, some in zip(order.split(batch_size), seeds.split(batch_size), strict=True)
+        )
+
+    def _sizes(self, batch_size: int) -> list[int]:
+        """Images of the whole batches of a pass."""
+        return [min(batch_size, len(self) - start) for start in range(0, len(self), batch_size)]
+
+    def _augmented(
+        self, batches: Iterator[list[_Item]], sizes: Iterable[int], generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for (images, labels), total in zip(self._decoded(batches), sizes, strict=False):
+            if self._cutout:
+                images = cutout(images, self._cutout, generator, total, self._part.rows(total))
+            yield images, labels
+
+    def _decoded(self, batches: Iterable[list[_Item]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of this worker of the batches."""
+        mine = (batch[self._part.rows(len(batch))] for batch in batches)
+        if self._busy:
+            yield from self._on_device(self._make_loader(_PassSampler(mine), persistent=False))
+            return
+        if self._loader is None:
+            sampler = _PassSampler(mine)
+            self._loader = sampler, self._make_loader(sampler, persistent=self._workers > 0)
+        sampler, loader = self._loader
+        sampler.batches, self._busy = mine, True
+        finished = False
+        try:
+            yield from self._on_device(loader)
+            finished = True
+        finally:
+            self._busy = False
+            if not finished:  # processes that hold images of a pass nobody wants any more
+                self._loader = None
+
+    def _make_loader(self, sampler: "_PassSampler", *, persistent: bool) -> DataLoader[Any]:
+        return DataLoader(
+            self._decoder,
+            batch_sampler=sampler,
+            num_workers=self._workers,
+            persistent_workers=persistent,
+            pin_memory=self._device.type == "cuda",
+            collate_fn=partial(_collate, self._info.image_size),
+            generator=torch.Generator(),  # else it would draw from the global one
+        )
+
+    def _on_device(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in loader:
+            images = images.to(self._device, non_blocking=True)  # as uint8, a quarter of the floats' size
+            yield normalize(images, self._info.mean, self._info.std), labels.to(self._device, non_blocking=True)
+
+
+class _PassSampler:
+    """The batches of the pass that a loader serves now: a loader keeps its sampler, a pass brings its own."""
+
+    def __init__(self, batches: Iterator[list[_Item]]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[list[_Item]]:
+        return self.batches
+
+
+def _collate(size: int, items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, size, size) and labels (N,); N may be 0."""
+    if not items:
+        return torch.zeros(0, 3, size, size, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
+    images, labels = zip(*items, strict=True)
+    return torch.stack(images), torch.tensor(labels)
+
+
+def _seeds(count: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(2**62, (count,), generator=generator)
+
+
+class Decoder(Dataset[tuple[Tensor, int]]):
+    """Decodes and augments an image: crop, mirror and, if asked for, colour jitter.
+
+    It is handed whole items, so that workers need no copy of a million paths.
+    """
+
+    def __init__(self, folder: Path, size: int, jitter: bool = False) -> None:
+        self.folder = folder
+        colours = [v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)] if jitter else []
+        self.train_transform = v2.Compose(
+            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colours, v2.PILToTensor()]
+        )
+        self.test_transform = v2.Compose([v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size), v2.PILToTensor()])
+
+    def __getitem__(self, item: _Item) -> tuple[Tensor, int]:
+        path, label, seed = item
+        try:
+            with Image.open(self.folder / path) as file:
+                image = file.convert("RGB")
+        except (OSError, SyntaxError) as error:  # Pillow raises either for damaged files
+            raise ValueError(f"{self.folder / path} cannot be read ({error}); replace it or take it away") from error
+        if seed is None:
+            return self.test_transform(image), label
+        with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator: lend it to them
+            torch.default_generator.manual_seed(seed)
+            return self.train_transform(image), label

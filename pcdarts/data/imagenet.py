@@ -1,0 +1,133 @@
+"""ImageNet from a folder tree `<data_dir>/{train,val}/<class>/<image>`.
+
+`<data_dir>/imagenet` is taken where it exists.  Classes are the sorted folder names; any number will do.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data.folder_batches import Decoder, FolderBatches
+from pcdarts.data.imagenet_split import (
+    PARTS,
+    class_folders,
+    hash_order,
+    image_names,
+    images_of,
+    read_split,
+    search_split,
+)
+from pcdarts.data.sources import DATASETS
+from pcdarts.training.distributed import ALONE, Workers
+
+
+def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBatches, FolderBatches]:
+    """Images for the weights and for alpha: those that `split_file` lists, or the built-in 10 % and 2.5 %.
+
+    Training images are cropped and mirrored, as in the official search; their colours are jittered in a retraining
+    alone.  Classes are those of the split.  `threads` - 1 processes decode images, for weights and for alpha each.
+    Raises ValueError for a tree or a split file that cannot be read, and for images that are missing.
+    """
+    folder = _tree(config.data_dir) / "train"
+    split = read_split(config.split_file) if config.split_file else search_split(folder)
+    if config.split_file:
+        present = {f"{name}/{image}" for name, images in image_names(folder).items() for image in images}
+        missing = sorted({image for _, image in split} - present)
+        if missing:
+            raise ValueError(
+                f"{len(missing)} images of {config.split_file} are missing in {folder}: {', '.join(missing[:3])}"
+                f"{', ...' if len(missing) > 3 else ''}; correct data_dir or split_file"
+            )
+    classes = sorted({image.split("/")[0] for _, image in split})
+    weights, alpha = ([image for part, image in split if part == wanted] for wanted in PARTS)
+    return (
+        _batches(folder, weights, classes, device, config.cutout, config.threads),
+        _batches(folder, alpha, classes, device, config.cutout, config.threads),
+    )
+
+
+def retrain_batches(
+    config: RetrainConfig, device: torch.device, workers: Workers = ALONE
+) -> tuple[FolderBatches, FolderBatches | None, FolderBatches]:
+    """Training, validation and test images: `validation_portion` of the images of every class in `train`, the others,
+    and `val`, whose labels are public while those of the official test images are not.
+
+    Validation images are the same for every seed, and are none of a search that used the built-in split.  With a
+    portion of 0 there are None.
+    """
+    tree = _tree(config.data_dir)
+    names, test_names = image_names(tree / "train"), image_names(tree / "val")
+    _check_same_classes(tree, names, test_names)
+    train: list[str] = []
+    valid: list[str] = []
+    portion = config.validation_portion
+    for name, images in names.items():
+        count = max(1, round(portion * len(images))) if portion else 0
+        if count >= len(images):
+            raise ValueError(f"class {name} has {len(images)} images, but {count} are for validation; add some to it")
+        order = hash_order(name, images)  # the built-in search split takes its images from the front
+        train += order[: len(order) - count]
+        valid += order[len(order) - count :]
+    test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
+    classes = list(names)
+    return (
+        _batches(tree / "train", train, classes, device, config.cutout, config.threads, workers, jitter=True),
+        _batches(tree / "train", valid, classes, device, 0, config.threads, workers) if portion else None,
+        _batches(tree / "val", test, classes, device, 0, config.threads, workers),
+    )
+
+
+def check_folders(data_dir: str) -> str:
+    """Describe the tree in one line, having looked for its folders and into one image; raises ValueError."""
+    tree = _tree(data_dir)
+    train, test = class_folders(tree / "train"), class_folders(tree / "val")
+    _check_same_classes(tree, (path.name for path in train), (path.name for path in test))
+    Decoder(train[0], 8)[images_of(train[0])[0], 0, None]
+    return f"imagenet: {len(train)} classes, 3 x 224 x 224 pixels, in {tree}"
+
+
+def _tree(data_dir: str) -> Path:
+    """The folder that holds train and val."""
+    for tree in (Path(data_dir, "imagenet"), Path(data_dir)):
+        if (tree / "train").is_dir():
+            return tree
+    raise ValueError(
+        f"imagenet not found: looked for train/<class>/<image> in {Path(data_dir, 'imagenet')} and {Path(data_dir)}\n"
+        f"Get it from https://image-net.org, sort val into class folders as well, and set data_dir"
+    )
+
+
+def _check_same_classes(tree: Path, train: Iterable[str], test: Iterable[str]) -> None:
+    different = sorted(set(train) ^ set(test))
+    if different:
+        raise ValueError(
+            f"{tree}/train and {tree}/val must hold the same class folders, but {', '.join(different[:3])} "
+            f"({len(different)} in all) are in one alone; the official val images must be sorted into class folders"
+        )
+
+
+def _batches(
+    folder: Path,
+    paths: list[str],
+    classes: list[str],
+    device: torch.device,
+    cutout: int,
+    threads: int,
+    part: Workers = ALONE,
+    *,
+    jitter: bool = False,
+) -> FolderBatches:
+    labels = {name: label for label, name in enumerate(classes)}
+    return FolderBatches(
+        folder,
+        [(path, labels[path.split("/")[0]]) for path in paths],
+        dataclasses.replace(DATASETS["imagenet"], classes=len(classes)),
+        device=device,
+        cutout=cutout,
+        jitter=jitter,
+        workers=threads - 1,
+        part=part,
+    )

@@ -1,0 +1,1 @@
+"""What is measured of a search while it runs: agreement, eigenvalue, collapse, memory."""

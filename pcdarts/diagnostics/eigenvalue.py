@@ -1,0 +1,171 @@
+"""How stable a search is: the dominant eigenvalue of the validation loss in alpha, and the accuracy of the cell alone.
+
+Source of the first: Zela et al., "Understanding and Robustifying Differentiable Architecture Search" (ICLR 2020).
+Nothing here changes the super-network, its running statistics or the random draws of a search.  Shapes: N images of C
+channels and H x W pixels; E = 14 edges, P operations of an edge.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn import functional
+
+from pcdarts.config import SearchConfig
+from pcdarts.data.batches import ImageBatches
+from pcdarts.diagnostics.measures import Pairs, kept_edges
+from pcdarts.genotype import Genotype
+from pcdarts.spaces import EDGES_INTO, SPACES
+from pcdarts.supernet import Mixtures, Supernet
+from pcdarts.training.device import seeded_generator
+from pcdarts.training.evaluation import evaluate
+
+TOLERANCE = 0.1
+"""Of the eigenvalue in a search: a residual below a tenth of it leaves an error of a percent or so, as the error falls
+with the square of the residual; its rule looks at 30 percent."""
+KRYLOV_DIMENSION = 8
+"""Vectors that the Lanczos iteration keeps, and products before it first looks whether it has converged."""
+MOST_RESTARTS = 100
+"""Restarts of the Lanczos iteration."""
+
+
+def stability_columns(
+    config: SearchConfig, supernet: Supernet, valid: ImageBatches, genotype: Genotype, valid_accuracy: float | None
+) -> dict[str, Any]:
+    """Columns of an EpochRecord: dominant eigenvalue, its time in seconds, and discretized accuracy and gap in percent.
+
+    Images of the validation half, their augmentation and random channels are the same in every epoch.  The discretized
+    accuracy goes with the validation accuracy: without that it is not measured.
+    """
+    started, generator = time.perf_counter(), seeded_generator(config.seed, "eigenvalue")
+    images, labels = next(iter(valid.epoch(config.eigenvalue_batch, generator)))
+    value = dominant_eigenvalue(supernet, images, labels, tolerance=TOLERANCE, generator=generator)
+    columns = {"dominant_eigenvalue": value, "eigenvalue_seconds": time.perf_counter() - started}
+    if valid_accuracy is not None:
+        with discretized(supernet, genotype), drawing_from(supernet, generator):
+            accuracy = evaluate(supernet, valid.in_order(config.batch_size), images.device).accuracy
+        columns |= {"discretized_accuracy": accuracy, "discretization_gap": valid_accuracy - accuracy}
+    return columns
+
+
+def dominant_eigenvalue(
+    supernet: Supernet, images: Tensor, labels: Tensor, *, tolerance: float, generator: torch.Generator
+) -> float:
+    """Largest algebraic eigenvalue of the Hessian of the loss in the alphas of both cells; beta stands still.
+
+    Of the mean cross-entropy of images (N, C, H, W) and labels (N,), with batch statistics.  Exact Hessian-vector
+    products by double back-propagation, Lanczos iteration until the residual |H v - eigenvalue v| is at most
+    `tolerance` times the eigenvalue.  The start vector and random channels are drawn from `generator`.  NaN where
+    derivatives are not finite and where the iteration does not converge.
+    """
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes a while to import
+
+    alphas = alphas_of(supernet)
+    size = sum(alpha.numel() for alpha in alphas)
+    start = torch.randn(size, generator=generator, dtype=torch.float64).numpy()
+    with supernet.reference(), drawing_from(supernet, generator), torch.enable_grad():
+        gradient = alpha_gradient(supernet, images, labels)
+
+        def product(vector: Any) -> Any:
+            """The Hessian times a vector (size,): the derivative of the gradient along it."""
+            direction = torch.as_tensor(vector.reshape(-1)).to(gradient)
+            parts = torch.autograd.grad(gradient, alphas, direction, retain_graph=True)
+            return torch.cat([part.flatten() for part in parts]).double().cpu().numpy()
+
+        first = product(start)
+        if not np.isfinite(first).all():
+            return math.nan
+        if not first.any():
+            return 0.0
+        hessian = LinearOperator((size, size), matvec=product, dtype=np.float64)
+        try:
+            (value,) = eigsh(
+                hessian,
+                k=1,
+                which="LA",
+                v0=first,
+                ncv=KRYLOV_DIMENSION,
+                tol=tolerance,
+                maxiter=MOST_RESTARTS,
+                return_eigenvectors=False,
+            )
+        except ArpackNoConvergence:
+            return math.nan
+    return float(value)
+
+
+def alpha_gradient(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the loss in the alphas of both cells, in a row, that can itself be differentiated.
+
+    Its graph is what the measurement keeps in memory.  Of images (N, C, H, W) and labels (N,).
+    """
+    gradients = torch.autograd.grad(_loss(supernet, images, labels), alphas_of(supernet), create_graph=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def alphas_of(supernet: Supernet) -> list[Tensor]:
+    """Alpha (E, P) of the normal and of the reduction cell."""
+    return [supernet.architecture.alphas_normal, supernet.architecture.alphas_reduce]
+
+
+@contextmanager
+def discretized(supernet: Supernet, genotype: Genotype) -> Iterator[None]:
+    """Inside it the super-network computes with a genotype's operations and edges alone; see `discrete_mixtures`."""
+    with supernet.mixed_by(discrete_mixtures(supernet, genotype)):
+        yield
+
+
+@torch.no_grad()
+def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
+    """Weights that keep a genotype's operations and edges alone.
+
+    A kept edge has weight 1 on its chosen operation.  A dropped edge has weight 0 as a whole, its bypassed channels
+    included, as a derived network has no such edge.  The two kept edges of a node share the weight of all edges in
+    proportion to softmax(beta), so that the node stays a weighted mean; without edge normalization each weighs 1.
+    """
+    mixtures = {}
+    for reduction, (alphas, betas) in supernet.mixtures().items():
+        pairs: Pairs = genotype.reduce if reduction else genotype.normal
+        kept = kept_edges(pairs)
+        operations, edges = torch.zeros_like(alphas), torch.zeros_like(betas)
+        for edge, (operation, _) in zip(kept, pairs, strict=True):
+            operations[edge, SPACES[supernet.space].primitives(reduction)[edge].index(operation)] = 1
+        edges[kept] = betas[kept]
+        if supernet.edge_normalization:
+            for into in EDGES_INTO:
+                edges[list(into)] /= edges[list(into)].sum()
+        mixtures[reduction] = (operations, edges)
+    return mixtures
+
+
+@contextmanager
+def drawing_from(supernet: Supernet, generator: torch.Generator) -> Iterator[None]:
+    """Inside it random channels and noise are drawn as from `generator`; those of the search stay as they would be."""
+    before = supernet.generator.get_state()
+    supernet.generator.set_state(generator.get_state())
+    try:
+        yield
+    finally:
+        supernet.generator.set_state(before)
+
+
+def _loss(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
+    """Loss in training mode, with all paths; batch norms update copies of their running statistics.
+
+    Weights are constants here: what alpha does not reach is not kept for the derivatives.
+    """
+    training, drop_path = supernet.training, supernet.drop_path
+    supernet.train()
+    supernet.drop_path = 0.0
+    constants = {name: weight.detach() for name, weight in supernet.weights().items()}
+    constants |= {name: buffer.clone() for name, buffer in supernet.named_buffers()}
+    logits = functional_call(supernet, constants, (images,))
+    supernet.train(training)
+    supernet.drop_path = drop_path
+    return functional.cross_entropy(logits, labels)

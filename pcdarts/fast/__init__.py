@@ -1,0 +1,1 @@
+"""A fast super-network that equals `pcdarts.supernet` but for rounding."""

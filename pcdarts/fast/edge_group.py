@@ -1,0 +1,195 @@
+"""A group of edges: all that leave the same states of a search cell.
+
+Shapes: N images, S states, F targets, C channels of a state, c = C / k sampled and b = C - c bypassed ones, H x W
+pixels; M = N h w pixels of the nodes.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pcdarts.fast.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, relu_backward, rows
+from pcdarts.fast.folding import Features, Fold, apply_fold, column_means, dense, fold, fold_backward
+from pcdarts.genotype import INPUTS
+from pcdarts.spaces import NODES
+
+avg_pool_backward = torch.ops.aten.avg_pool2d_backward
+upsample_backward = torch.ops.aten.upsample_nearest2d_backward
+
+
+@dataclass
+class CellPlan:
+    """What a cell does apart from its tensors; its batch statistics are left here in training mode."""
+
+    k: int
+    shuffle: bool
+    stride: int
+    spatial_stride: int
+    halve: bool
+    """Whether the input from two cells before has twice the resolution of the other."""
+    orders: list[Tensor] | None
+    """Channels (C,) of each state, sampled ones first, where they are drawn at random."""
+    running: Norms | None
+    """Running statistics of all edges, and of "inputs" (2, 1, C), in evaluation mode."""
+    statistics: Norms = field(default_factory=dict)
+    """Batch statistics of the same."""
+
+
+class EdgeGroup:
+    """All edges that leave the same states: a fan for the sampled channels, and a bypass for the others."""
+
+    def __init__(
+        self, plan: CellPlan, states: list[int], edges: slice, betas: Tensor, side: Tensor | None, weights: FanWeights
+    ) -> None:
+        self.states = states
+        self.targets = (edges.stop - edges.start) // len(states)
+        self.stride = plan.stride if states[0] < INPUTS else 1
+        self.spatial_stride = plan.spatial_stride
+        self.sampled = weights.pointwise.shape[-1]
+        self.channels = self.sampled * plan.k
+        self.columns = slice((NODES - self.targets) * self.channels, None)
+        mine = FanWeights(*(None if weight is None else weight[:, edges] for weight in weights))  # type: ignore[arg-type]
+        if self.stride == 1:
+            mine = mine._replace(reduce=None)
+        running = None
+        if plan.running is not None:
+            running = {name: (mean[:, edges], var[:, edges]) for name, (mean, var) in plan.running.items()}
+        self.running = running
+        self.fan = Fan(len(states), self.targets, self.stride, mine, running)
+        self.beta = betas[edges].view(len(states), self.targets, 1)
+        self.side = None if side is None else side[0, edges]
+        self.side_fold: Fold | None = None
+        self.order = None if plan.orders is None else plan.orders[states[0]]
+        self._place(plan)
+
+    def _place(self, plan: CellPlan) -> None:
+        """Matrices of zeros and ones, from mixed (F c) or bypassed (F b) channels to their places in the nodes (F C).
+
+        `bypass` (C, C) goes from the channels of a state to those of a node, with beta from all states to all nodes.
+        """
+        if self.order is None:
+            like = (self.beta.dtype, self.beta.device)
+            places = _places(self.channels, self.sampled, plan.shuffle, self.targets, *like)
+        else:
+            eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
+            places = _place(eye[self.order], eye[self.order], self.sampled, self.targets)
+        self.from_mixed, self.from_bypassed, self.bypass = places
+        blocks = (self.beta[..., None] * self.bypass).flatten(0, 1)
+        self.bypass_matrix = dense(blocks, self.targets, shared=True)
+
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        """Add what the states x (N, S C, H, W) contribute to the nodes out (M, F C), in place."""
+        sampled = self._take(x, slice(self.sampled))
+        if self.spatial_stride == 2:
+            sampled = functional.avg_pool2d(sampled, 2, ceil_mode=True)
+        mixed = self.fan.forward(sampled)
+        if self.spatial_stride == 2:
+            mixed = functional.interpolate(mixed, size=self._size(x), mode="nearest")
+        out.addmm_(rows(mixed), self.from_mixed)
+        if self.sampled == self.channels:
+            return
+        if self.stride == 2:
+            x = functional.max_pool2d(x, 2, ceil_mode=True)
+        if self.side is None:
+            out.addmm_(rows(x), self.bypass_matrix)
+            return
+        features = [Features(rows(self._take(x, slice(self.sampled, None)).relu()), shared=True)]
+        running = None
+        if self.running is not None:
+            mean, variance = self.running["side"]
+            running = (mean[0], variance[0])
+        self.side_fold = fold(features, self.side, self.beta.view(-1, 1), self.targets, running)
+        out.addmm_(apply_fold(self.side_fold, features), self.from_bypassed)
+
+    def statistics(self) -> Norms:
+        """Batch mean and biased variance of all batch norms (kinds, S F, channels); after `forward`."""
+        norms = self.fan.statistics()
+        if self.side_fold is not None:
+            norms["side"] = (self.side_fold.center[None], self.side_fold.variance[None])
+        return norms
+
+    def backward(
+        self, x: Tensor, gradient: Tensor, kernels_wanted: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]:
+        """Gradients in x, beta (S F,), side (1, S F, b, b) and the fan's weights, from that of the nodes (M, F C)."""
+        shape = torch.Size([x.shape[0], -1, *self._size(x)])
+        mixed = image(gradient @ self.from_mixed.t(), shape)
+        sampled = whole = self._take(x, slice(self.sampled))
+        if self.spatial_stride == 2:
+            sampled = functional.avg_pool2d(whole, 2, ceil_mode=True)
+            low = [*mixed.shape[:2], *(-(-side // self.stride) for side in sampled.shape[2:])]
+            mixed = upsample_backward(mixed, self._size(x), low)
+        sampled_gradient, weights = self.fan.backward(sampled, mixed, kernels_wanted)
+        if self.spatial_stride == 2:
+            sampled_gradient = avg_pool_backward(sampled_gradient, whole, [2, 2], [2, 2], [0, 0], True, True, None)
+        if self.sampled == self.channels:
+            x_gradient, beta_gradient, side_gradient = torch.zeros_like(whole), torch.zeros_like(self.beta), None
+        else:
+            x_gradient, beta_gradient, side_gradient = self._bypass_backward(x, gradient, shape)
+        self._add(x_gradient, slice(self.sampled), sampled_gradient)
+        return x_gradient, beta_gradient.flatten(), side_gradient, weights
+
+    def _bypass_backward(self, x: Tensor, gradient: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor | None]:
+        pooled, indices = x, None
+        if self.stride == 2:
+            pooled, indices = max_pool(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
+        side_gradient = None
+        if self.side is None:
+            x_gradient = image(gradient @ self.bypass_matrix.t(), shape)
+            d = (gradient.t() @ rows(pooled)).view(self.targets, self.channels, len(self.states), self.channels)
+            beta_gradient = (d * self.bypass[:, None]).sum((1, 3)).t()
+        else:
+            assert self.side_fold is not None
+            positive = self._take(pooled, slice(self.sampled, None)).relu()
+            out_gradient = gradient @ self.from_bypassed.t()
+            (back,), side_gradient, beta_gradient = fold_backward(
+                self.side_fold, [Features(rows(positive), shared=True)], out_gradient, column_means(out_gradient)
+            )
+            side_gradient, beta_gradient = side_gradient[None], beta_gradient.sum(1)
+            x_gradient = torch.zeros_like(pooled, memory_format=torch.channels_last)
+            self._add(x_gradient, slice(self.sampled, None), relu_backward(image(back, shape), positive, 0))
+        if indices is not None:
+            x_gradient = max_pool_backward(x_gradient, x, [2, 2], [2, 2], [0, 0], [1, 1], True, indices)
+        return x_gradient, beta_gradient, side_gradient
+
+    def _size(self, x: Tensor) -> list[int]:
+        return [-(-side // self.stride) for side in x.shape[2:]]
+
+    def _channels(self, x: Tensor) -> Tensor:
+        """(N, S C, H, W) as (N, H, W, S, C)."""
+        return x.permute(0, 2, 3, 1).unflatten(3, (len(self.states), -1))
+
+    def _take(self, x: Tensor, part: slice) -> Tensor:
+        """Sampled or bypassed channels of all states: (N, S C, H, W) to (N, S c, H, W) or (N, S b, H, W)."""
+        taken = self._channels(x)[..., part if self.order is None else self.order[part]]
+        return taken.contiguous().flatten(3).permute(0, 3, 1, 2)
+
+    def _add(self, target: Tensor, part: slice, values: Tensor) -> None:
+        """Add values to the channels that `_take` takes, in place."""
+        if self.order is None:
+            self._channels(target)[..., part].add_(self._channels(values))
+        else:
+            self._channels(target)[..., self.order[part]] += self._channels(values)
+
+
+@cache
+def _places(
+    channels: int, sampled: int, shuffle: bool, targets: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `_place` returns, for the first channels and a shuffle or none."""
+    eye = torch.eye(channels, dtype=dtype, device=device)
+    place = eye.view(sampled, -1, channels).transpose(0, 1).flatten(0, 1) if shuffle else eye
+    return _place(place, eye, sampled, targets)
+
+
+def _place(place: Tensor, source: Tensor, sampled: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """From mixed and from bypassed channels to nodes, (F c, F C) and (F b, F C), and from state to node (C, C).
+
+    Rows of place and source (C, C) say where each channel goes in a node and comes from in a state, sampled ones first.
+    """
+    mixed, bypassed = (part.t().expand(targets, -1, -1) for part in (place[:sampled], place[sampled:]))
+    bypass = place[sampled:].t() @ source[sampled:]
+    return dense(mixed, targets, shared=False), dense(bypassed, targets, shared=False), bypass

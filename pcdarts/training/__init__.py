@@ -1,0 +1,1 @@
+"""What search and retraining share: devices, checkpoints, schedules, evaluation, CUDA graphs."""

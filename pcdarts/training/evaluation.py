@@ -1,0 +1,128 @@
+"""What an epoch measures: loss and accuracy over images, and the time of its parts."""
+
+import contextlib
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pcdarts.training.distributed import ALONE, Workers
+
+T = TypeVar("T")
+
+
+class Clock:
+    """Adds up the time of named parts of an epoch, without making the host wait for a GPU.
+
+    On a GPU a part is the time between two events of its stream, so what the GPU waits for counts and what it need not
+    wait for does not; the events are read by `seconds` alone.  The GPU's branch has not been run on a GPU yet.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What happens inside belongs to a part; parts may contain each other."""
+        if self._device.type == "cuda":
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            stream = torch.cuda.current_stream(self._device)
+            start.record(stream)
+            yield
+            end.record(stream)
+            self._events.append((name, start, end))
+        else:
+            started = time.perf_counter()
+            yield
+            self._seconds[name] += time.perf_counter() - started
+
+    def over(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items; the time of waiting for each of them belongs to a part."""
+        iterator = iter(items)
+        while True:
+            with self.part(name):
+                item = next(iterator, None)
+            if item is None:
+                return
+            yield item
+
+    def seconds(self) -> dict[str, float]:
+        """The sum of each part since the last call; on a GPU this waits for it.  0 for a part that never was."""
+        if self._events:
+            torch.cuda.synchronize(self._device)
+        for name, start, end in self._events:
+            self._seconds[name] += start.elapsed_time(end) / 1000
+        self._events.clear()
+        found, self._seconds = self._seconds, defaultdict(float)
+        return found
+
+
+class Score(NamedTuple):
+    """Mean loss and accuracy over images."""
+
+    loss: float
+    """Mean cross-entropy."""
+    accuracy: float
+    """Correctly classified images, percent."""
+    top5: float | None = None
+    """Images whose class is among the five most probable ones, percent; None where that was not asked for."""
+
+
+class Meter:
+    """Sums loss and hits on the device, so that a step never waits for the host."""
+
+    def __init__(self, device: torch.device, *, top5: bool = False) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self._images, self._top5 = 0, top5
+
+    def add(self, loss: Tensor, logits: Tensor, labels: Tensor, weight: float | None = None) -> None:
+        """Add a batch: its mean loss (), logits (N, classes) and labels (N,).
+
+        `weight`: images that the loss counts for, N unless given.
+        """
+        logits = logits.detach()
+        hits = (logits.argmax(dim=1) == labels).sum()
+        among5 = (logits.topk(5, dim=1).indices == labels[:, None]).sum() if self._top5 else torch.zeros_like(hits)
+        images = len(labels) if weight is None else weight
+        self._sums += torch.stack([loss.detach().double() * images, hits.double(), among5.double()])
+        self._images += len(labels)
+
+    def score(self, workers: Workers = ALONE) -> Score:
+        """Means over all images added, by all workers; NaN if there were none."""
+        images = self._sums.new_tensor([self._images])
+        *sums, images_all = workers.add_up(torch.cat([self._sums, images])).tolist()
+        loss, hits, among5 = (value / images_all if images_all else math.nan for value in sums)
+        return Score(loss, 100 * hits, 100 * among5 if self._top5 else None)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    *,
+    top5: bool = False,
+    workers: Workers = ALONE,
+) -> Score:
+    """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,).
+
+    With several workers every one evaluates its images, and all get the score over all images.
+    """
+    training = model.training
+    model.eval()
+    meter = Meter(device, top5=top5)
+    for images, labels in batches:
+        if not len(labels):  # a last batch with fewer images than workers
+            continue
+        logits = model(images)
+        meter.add(loss_of(logits, labels), logits, labels)
+    model.train(training)
+    return meter.score(workers)

@@ -1,0 +1,133 @@
+"""Tests of analysis.report.practice: every answer of the 14 points."""
+
+import pytest
+
+from analysis.report.practice import good_practice, section
+from analysis.tables import EPOCHS, RETRAINS, SEARCHES
+from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row
+
+GRID = [search_row(k, seed, 80.0 + seed) for k in (2, 4) for seed in range(3)]
+JOBS = [queue_row(search_row(4, 0, 80.0, cell=cell), rank) for rank, cell in enumerate(("DARTS_V1", "DARTS_V2"), 1)]
+RETRAINED = [retrain_row(job, 97.0) for job in JOBS]
+
+
+def points(searches=(), epochs=(), retrains=(), described=True, **columns):
+    """Number of every point to its answer and reason; `columns` become columns of searches."""
+    frames = [
+        t.to_arrow(rows).to_pandas() for t, rows in ((SEARCHES, searches), (EPOCHS, epochs), (RETRAINS, retrains))
+    ]
+    found = good_practice(frames[0].assign(**columns), *frames[1:], described=described)
+    return {number: (point.answer, point.why) for number, point in enumerate(found, 1)}
+
+
+def changed(rows, **values):
+    return [row | {name: value[i] for name, value in values.items()} for i, row in enumerate(rows)]
+
+
+def test_a_study_with_all_of_it():
+    found = points(GRID, epoch_rows(GRID[0]), RETRAINED)
+    assert {number for number, (answer, _) in found.items() if answer == "met"} == {1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 14}
+    assert {number for number, (answer, _) in found.items() if answer == "partly"} == {12}
+    assert found[5][1] == "2 settings; there are some that differ in k alone."
+    assert found[13][1] == "6 searches took 12.2 minutes and 2 retrainings 2.3 days, without what failed."
+
+
+@pytest.mark.parametrize("rows", [[], [search_row(4, 0, None)]], ids=["empty", "failed"])
+def test_without_results_little_is_met(rows):
+    found = points(rows, described=False)
+    assert {found[number][0] for number in (1, 5, 6, 7, 8, 9, 10, 13)} == {"not met"}
+    assert all(why.endswith(".") and "nan" not in why and "None" not in why for _, why in found.values())
+
+
+@pytest.mark.parametrize(
+    ("revisions", "search_code", "as_run"),
+    [
+        (["a1", "a1"], "met", "met"),
+        (["a1", None], "partly", "met"),
+        ([None, None], "not met", "not met"),
+        (["a1", "b2+"], "met", "partly"),
+    ],
+)
+def test_code_is_known_by_its_revision(revisions, search_code, as_run):
+    found = points(changed(GRID[:2], git_revision=revisions))
+    assert (found[2][0], found[3][0]) == (search_code, as_run)
+
+
+def test_data_and_space_must_be_the_same():
+    assert points(changed(GRID[:2], dataset=["digits", "cifar10"]))[4] == (
+        "not met",
+        "The searches saw different data sets (cifar10 and digits), so their accuracies do not compare.",
+    )
+    assert points(changed(GRID[:2], train_portion=[0.5, 0.9]))[4][0] == "partly"
+    assert points(GRID[:2], dataset=None)[4][0] == "not met"
+
+
+def test_ablations_differ_in_one_field():
+    both = changed([GRID[0], GRID[3]], order=[1, 2])
+    assert points(both)[5] == ("partly", "2 settings differ in several fields at once (k and order).")
+    third = [GRID[0] | {"setting": "k=2, order=2", "order": 2, "search_id": "third"}]
+    assert points([*both, *third])[5] == ("met", "3 settings; there are some that differ in k and order alone.")
+    same = changed(GRID[:2], setting=["a", "b"])
+    assert points(same)[5][0] == "partly" and points(GRID[:3])[5][0] == "not met"
+
+
+def test_retrainings_must_be_alike():
+    assert points(retrains=RETRAINED[:1])[6][0] == "partly"
+    assert points(retrains=changed(RETRAINED, seed=[0, 1]))[6][0] == "met"
+    assert points(retrains=changed(RETRAINED, epochs=[600, 10]))[6] == (
+        "partly",
+        "The 2 retrainings differ in epochs.",
+    )
+
+
+def test_compute_is_seconds():
+    assert points(GRID)[7][0] == "partly"
+    assert points(GRID, seconds=None)[7][0] == "not met"
+
+
+def test_random_cells_count_once_retrained():
+    method = ["random", *["pcdarts"] * 5]
+    assert points(GRID, method="pcdarts")[8][0] == "not met"
+    assert points(GRID, retrains=RETRAINED, method=method)[8] == (
+        "partly",
+        "1 random cells were drawn, but none was retrained.",
+    )
+    grid = [search_row(4, 9, 80.0, cell="DARTS_V1"), *GRID]
+    random, found = RETRAINED[0], retrain_row(queue_row(GRID[0], 1), 96.0)
+    method.append("pcdarts")
+    assert points(grid, retrains=[random, found], method=method)[8] == (
+        "met",
+        "1 random cells were drawn, of which 1 were retrained as the found ones were.",
+    )
+    for retrained in ([random], [random, found | {"epochs": 10}], [random, RETRAINED[1]]):
+        assert points(grid, retrains=retrained, method=method)[8] == (
+            "partly",
+            "1 random cells were retrained, but no found cell by the same recipe.",
+        )
+
+
+def test_seeds_are_counted_by_setting():
+    assert points(GRID[:5])[9] == ("partly", "k=4 has fewer than 3 seeds.")
+    assert points(GRID[::3])[9][0] == "not met"
+
+
+def test_confounders_are_named():
+    assert points(changed(GRID[:2], device_name=["A", "B"]))[11] == ("partly", "The searches differ in device.")
+    assert points(changed(GRID[:2], torch_version=[None, None]))[11] == ("partly", "PyTorch not recorded.")
+    nothing = dict.fromkeys(("device_name", "torch_version", "python_version", "git_revision"))
+    assert points(GRID, **nothing)[11][0] == "not met"
+
+
+def test_the_set_up_is_whole_or_what_is_missing_is_named():
+    assert points(GRID, described=False)[14] == (
+        "partly",
+        "Missing, at least in part: study.json with the exact command.",
+    )
+    assert points([*GRID, search_row(8, 0, None)])[14][0] == "met"
+
+
+def test_the_section_counts_the_answers():
+    frames = [table.to_arrow([]).to_pandas() for table in (SEARCHES, EPOCHS, RETRAINS)]
+    text, table = section(good_practice(*frames, described=False)).blocks
+    assert text.text == "Of 14 points: 0 met, 0 partly, 14 not met."
+    assert [row[0].split(".")[0] for row in table.rows] == [str(number) for number in range(1, 15)]

@@ -1,0 +1,98 @@
+"""What `pcdarts check` looks at, and what it prints."""
+
+import dataclasses
+
+import pytest
+
+from cluster.connect import TrialResources
+from orchestrator.commands import check as checks
+from orchestrator.commands.check import check
+from orchestrator.options import RunOptions
+from orchestrator.presets import baselines, cifar10, fashion, smoke
+from pcdarts.diagnostics.memory import predict_memory
+
+LOCAL = RunOptions(address="local")
+
+
+def printed(study, tmp_path, options=LOCAL):
+    said = []
+    failed = check(study, str(tmp_path), options, say=said.append)
+    return failed, "\n".join(said)
+
+
+def test_a_study_that_can_run_passes_and_its_memory_is_told(tmp_path, ray_session):
+    failed, said = printed(smoke(), tmp_path)
+    totals = [predict_memory(config).total / 1e9 for config in smoke().searches()]
+    assert failed == 0 and said.count("data") == 1
+    assert min(totals) < max(totals) and "memory: about" in said
+    assert f"{max(totals):.1f} GB a search on a CPU" in said
+    assert f"for which {max(totals):.1f} GB of a node's memory are reserved" in said
+
+
+@pytest.mark.parametrize(("most", "at_once"), [(0, 4), (3, 3), (9, 4)])
+def test_no_more_searches_are_counted_at_once_than_are_allowed(most, at_once, monkeypatch, ray_session):
+    monkeypatch.setattr(checks, "slots", lambda wanted: 8)
+    monkeypatch.setattr(checks, "_seconds", lambda step, device: 1.0)
+    told = checks._cost(smoke(), RunOptions(address="local", max_concurrent=most))
+    assert len(smoke().searches()) == 4 and f" in all with {at_once} at once " in told
+
+
+def test_the_data_of_retraining_and_proxy_are_looked_for_too(tmp_path, ray_session):
+    missing = str(tmp_path / "nowhere")
+    study = smoke()
+    study = dataclasses.replace(
+        study,
+        retrain=dataclasses.replace(study.retrain, dataset="cifar10", data_dir=missing),
+        proxy=dataclasses.replace(
+            study.proxy, top=1, recipe=dataclasses.replace(study.proxy.recipe, dataset="cifar100", data_dir=missing)
+        ),
+    )
+    failed, said = printed(study, tmp_path)
+    assert failed == 2
+    assert "failed  data of the retraining: cifar10 not found" in said
+    assert "failed  data of the proxy retraining: cifar100 not found" in said
+
+
+def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
+    searches = smoke().searches()
+    need = max(predict_memory(config, gpu=True).total for config in searches)
+    wanted = TrialResources(cpus=1, gpus=0.5)
+    monkeypatch.setattr(checks, "pack_searches", lambda *_: (wanted, {"a": need}))
+    monkeypatch.setattr(checks, "smallest_gpu", lambda: 3 * need)
+    told = checks._cluster(smoke().search, searches, RunOptions())
+    assert told.endswith(f"; about {need / 1e9:.1f} GB a search, of which a GPU of {3 * need / 1e9:.1f} GB holds 2")
+
+
+def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkeypatch, ray_session):
+    study = smoke()
+    monkeypatch.setattr("orchestrator.trials.placement.predicted_bytes", lambda configs, gpu: {"a": 10**15})
+    failed, said = printed(study, tmp_path)
+    assert failed == 1 and "failed  cluster: a search is to reserve 1000000.0 GB of memory, but" in said
+
+
+@pytest.mark.parametrize(("memory", "reserved"), [(0.0, ""), (0.5, "for which 0.5 GB of a node's memory are reserved")])
+def test_a_given_memory_replaces_the_prediction(memory, reserved, tmp_path, ray_session):
+    told = checks._cluster(smoke().search, smoke().searches(), RunOptions(address="local", memory_per_trial=memory))
+    assert told.endswith(reserved) and ("reserved" in told) == bool(reserved)
+
+
+def test_every_setting_is_priced_by_itself(monkeypatch, ray_session):
+    monkeypatch.setattr(checks, "slots", lambda wanted: 2)
+    monkeypatch.setattr(checks, "_search_seconds", lambda config: {1: 100.0, 2: 40.0}[config.k])
+    told = checks._cost(smoke(), LOCAL)  # seed 0 of k=1 and k=2, then seed 1 of both: 100 + 40 and 40 + 100 seconds
+    assert told.startswith("about 0:01:40 (k=1), 0:00:40 (k=2) a search, 0:02:20 in all with 2 at once ")
+    one = dataclasses.replace(smoke(), sweep={"seed": (0, 1, 2)}, search=dataclasses.replace(smoke().search, k=2))
+    assert checks._cost(one, LOCAL).startswith("about 0:00:40 a search, 0:01:20 in all with 2 at once ")
+
+
+def test_searches_start_in_their_order_as_soon_as_there_is_room():
+    assert checks._makespan([3.0, 1.0, 1.0, 2.0], 2) == 4.0
+    assert checks._makespan([3.0, 1.0], 1) == 4.0
+
+
+def test_the_trainings_that_follow_are_counted():
+    assert checks._trainings(cifar10()) == "; then up to 30 proxy trainings and 5 full trainings"
+    assert checks._trainings(baselines()) == "; then up to 4 full trainings"  # two searched cells, two random ones
+    assert checks._trainings(fashion()) == "; then up to 2 full trainings"
+    none = dataclasses.replace(fashion(), selection=dataclasses.replace(fashion().selection, top=0))
+    assert checks._trainings(none) == ""

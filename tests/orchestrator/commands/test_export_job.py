@@ -1,0 +1,86 @@
+"""A retrained job becomes weights, cells and a model card, without Ray."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from analysis.tables import RETRAINS
+from orchestrator.cli import main
+from orchestrator.presets import study_preset
+from orchestrator.storage.provenance import now, provenance
+from orchestrator.storage.study_folder import checkpoint, create_or_open
+from pcdarts.export import load_exported
+from pcdarts.genotype import PUBLISHED
+from pcdarts.retrain import RetrainState, retrain
+from pcdarts.training.evaluation import evaluate
+
+CELLS = PUBLISHED["DARTS_V2"]
+
+
+def retrained(folder, **values):
+    """A study with one retrained job: its folder, the recipe, the result."""
+    root, study = str(folder / "smoke"), study_preset("smoke")
+    store = create_or_open(study, root, ["pcdarts"])
+    config = dataclasses.replace(study.retrain, seed=3, **values)
+    result = retrain(CELLS, config, checkpoint=checkpoint(root, "job"))
+    row = RETRAINS.row(
+        config,
+        result,
+        provenance(now(), now()),
+        job_id="job",
+        study=study.name,
+        attempt=1,
+        status="completed",
+        error="",
+        genotype=str(CELLS),
+        genotype_digest=CELLS.digest,
+    )
+    store.append(RETRAINS, [row], "job-attempt1")
+    return root, config, result
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return retrained(tmp_path_factory.mktemp("studies"))
+
+
+def test_the_files_hold_the_network_that_was_tested(finished, tmp_path, capsys):
+    root, config, result = finished
+    assert main(["export", root, "jo", str(tmp_path / "out")]) == 0  # any unambiguous prefix will do
+    names = ["model.safetensors", "genotype.json", "README.md"]
+    assert capsys.readouterr().out.split("\n")[:-1] == [f"wrote {tmp_path / 'out' / name}" for name in names]
+    state = RetrainState(CELLS, config)
+    score = evaluate(load_exported(tmp_path / "out"), state.test.in_order(config.batch_size), torch.device("cpu"))
+    assert (score.loss, score.accuracy) == (result.test_loss, result.test_accuracy)
+    card = (tmp_path / "out" / "README.md").read_text()
+    lines = (f"| test_accuracy | {result.test_accuracy:.6g} |", "| seed | 3 |", "| dataset | synthetic |")
+    assert all(line in card.splitlines() for line in lines)
+    assert f"| torch_version | {torch.__version__.split('+')[0]}" in card and CELLS.digest in card
+
+
+def test_the_moving_average_is_exported_on_demand_and_the_card_says_so(tmp_path):
+    root, config, result = retrained(tmp_path, ema_decay=0.5)
+    for flags, loss, words in (
+        (["--ema"], result.ema_test_loss, f"of epoch {result.ema_best_epoch}, moving average, decay 0.5; its results"),
+        ([], result.test_loss, f"of epoch {result.best_epoch}, as trained"),
+    ):
+        out = tmp_path / f"out{len(flags)}"
+        assert main(["export", root, "job", str(out), *flags]) == 0
+        test = RetrainState(CELLS, config).test
+        score = evaluate(load_exported(out), test.in_order(config.batch_size), torch.device("cpu"))
+        assert score.loss == loss and f"| weights | {words}" in (out / "README.md").read_text()
+    assert result.ema_test_loss != result.test_loss
+
+
+def test_what_cannot_be_exported_is_one_line(finished, tmp_path, capsys):
+    root = finished[0]
+    for argv, message in (
+        ([root, "other", str(tmp_path / "x")], "job is 'other', but must be a retrained one of this study: job"),
+        ([str(tmp_path), "job", str(tmp_path / "x")], "holds no study"),
+        ([root, "job", root], "holds files; give a new or an empty folder"),
+        ([root, "job", str(tmp_path / "x"), "--ema"], "kept no moving average of its weights"),
+    ):
+        assert main(["export", *argv]) == 2
+        error = capsys.readouterr().err
+        assert message in error and len(error.strip().splitlines()) == 1

@@ -1,0 +1,72 @@
+"""What the commands print."""
+
+import os
+import re
+import shutil
+import sys
+
+import pytest
+
+from analysis.records import RetrainJob
+from analysis.store import ResultStore
+from analysis.tables import RETRAINS
+from orchestrator.commands.terminal import program, queue, summary, where_to_look
+from tests.analysis.synthetic import queue_row, retrain_row, search_row
+
+
+def test_a_command_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("python", "pcdarts"):
+        (folder / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program() == str(folder / "pcdarts")
+    monkeypatch.chdir(tmp_path)
+    assert program() == ".venv/bin/pcdarts"
+    assert "  .venv/bin/pcdarts queue studies/demo" in where_to_look("studies/demo")
+    monkeypatch.setenv("PATH", str(folder))
+    assert program() == "pcdarts"
+    (folder / "pcdarts").unlink()
+    assert program() == "pcdarts"
+
+
+def test_an_empty_queue_says_why():
+    why = "The queue is empty: no search of this study has completed yet."
+    assert queue([]) == why
+    assert queue([], ["e.json: why"]) == f"left out a broken event: e.json: why\n{why}"
+
+
+@pytest.mark.parametrize(("terminal", "width"), [(None, 150), (200, 200), (40, 120)])
+def test_the_queue_is_as_wide_as_the_terminal(monkeypatch, terminal, width):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal is not None, raising=False)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((terminal, 24)))
+    row = queue_row(search_row(2, 0, 80.0), 1) | {"reason": "found twice, " * 30}
+    lines = re.sub(r"\x1b\[\d*m", "", queue([RetrainJob(**row)])).splitlines()
+    assert max(map(len, lines)) == width
+    assert " queued " in lines[4] and " 556,670,592 " in lines[4]  # only the reason is wrapped
+
+
+def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
+    store = ResultStore(str(tmp_path))
+    job = queue_row(search_row(4, 0, 80.0), 1)
+    rows = [
+        retrain_row(job, 99.0, valid_accuracy=95.0) | {"job_id": "a"},
+        retrain_row(job, 94.0, valid_accuracy=96.0) | {"job_id": "b", "seed": 1},
+        retrain_row(job, 59.0, valid_accuracy=60.0) | {"job_id": "c", "dataset": "imagenet", "epochs": 250},
+    ]
+    rows[2] |= {"chosen_weights": "ema", "ema_valid_accuracy": 75.0, "ema_test_accuracy": 74.0}
+    store.append(RETRAINS, rows, "a")
+    lines = [" ".join(line.split()) for line in summary(store).splitlines() if job["genotype_digest"] in line]
+    assert [line.split(" ", 1)[1].rsplit(" ", 3)[0] for line in lines] == [
+        "cifar10, 600 epochs 1 96.00 94.00",
+        "cifar10, 600 epochs 0 95.00 99.00",
+        "imagenet, 250 epochs 0 75.00 (EMA) 74.00 (EMA)",
+    ]
+
+
+def test_a_retraining_without_validation_is_shown(tmp_path):
+    store = ResultStore(str(tmp_path))
+    job = queue_row(search_row(4, 0, 80.0), 1)
+    store.append(RETRAINS, [retrain_row(job, 99.0, valid_accuracy=None)], "a")
+    assert "cifar10, 600 epochs 0 - 99.00" in " ".join(summary(store).split())

@@ -1,0 +1,56 @@
+"""Requests: what is added is read again by whoever asks, and a broken one is named."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from analysis.storage.study_files import StudyFiles
+from orchestrator.queue.requests import Description, Request, RequestLog
+
+DESCRIPTION = Description(
+    genotype_digest="ab", origins=("x", "y"), valid_accuracy=90.0, reason="why", network_parameters=1, network_macs=2
+)
+REQUEST = Request(
+    job_id="ab-cd",
+    genotype="Genotype(...)",
+    stage="proxy",
+    recipe={"epochs": 2, "channels": 0},
+    by_hand=False,
+    submitted_at="2026-01-01T00:00:00+00:00",
+    description=DESCRIPTION,
+)
+
+
+def test_a_request_is_read_as_it_was_added_by_this_process_or_another(tmp_path):
+    by_hand = replace(REQUEST, job_id="ab-ab", by_hand=True, description=replace(DESCRIPTION, valid_accuracy=None))
+    here, there = (RequestLog(StudyFiles(str(tmp_path))) for _ in range(2))
+    here.add(REQUEST)
+    assert there.get("ab-cd") == REQUEST
+    there.add(by_hand)
+    assert here.read() == there.read() == {"ab-ab": by_hand, "ab-cd": REQUEST}
+    assert list(here.read()) == list(there.read())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"job_id": "ab-ef"},
+        {"stage": "last"},
+        {"by_hand": 0},
+        {"recipe": {"channels": 0}},
+        {"recipe": {"epochs": 2**70}},
+        {"genotype": "\ud800"},
+        {"colour": "red"},
+        {"description": {}},
+        {"description": json.loads(json.dumps(vars(DESCRIPTION))) | {"origins": "x"}},
+        {"description": json.loads(json.dumps(vars(DESCRIPTION))) | {"network_macs": 1.5}},
+    ],
+)
+def test_a_broken_request_is_named(change, tmp_path):
+    log = RequestLog(StudyFiles(str(tmp_path)))
+    log.add(REQUEST)
+    path = tmp_path / "ab-cd.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=r"request .*ab-cd\.json is broken; remove the file"):
+        RequestLog(StudyFiles(str(tmp_path))).read()

@@ -1,0 +1,383 @@
+"""The queue: nothing is lost or doubled, whoever dies, wherever it is stored, and people can mend it."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.storage.study_files import join
+from analysis.store import ResultStore
+from analysis.tables import QUEUE, RETRAINS
+from orchestrator.cli import main
+from orchestrator.config import ProxyConfig, SelectionConfig
+from orchestrator.presets import smoke
+from orchestrator.queue.dispatch import dispatch, open_lease
+from orchestrator.queue.retrain_queue import NOT_SELECTED, RetrainQueue, find_job
+from orchestrator.storage.lease import LeaseHeldError
+from pcdarts.config import digest
+from tests.orchestrator.queue import killing
+from tests.orchestrator.queue.killing import OPTIONS, executor, make_study, study_with_searches
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        self.now += 0.001
+        return self.now
+
+
+def opened(root, clock=None):
+    study, store = study_with_searches(str(root))
+    queue = RetrainQueue(study, store, clock or Clock())
+    queue.update()
+    return queue
+
+
+def work(queue, clock=None, counts=None, broken=(), accuracies=None):
+    def sleep(seconds):
+        clock.now += seconds
+
+    with open_lease(queue.store.root, OPTIONS, least_term=queue.events.last_term()) as lease:
+        dispatch(queue, lease, executor(queue, lease, counts, broken, accuracies=accuracies, sleep=sleep))
+
+
+def states(queue):
+    return [job.state for job in queue.jobs()]
+
+
+def test_attempts_count_though_the_lease_was_removed(tmp_path):
+    clock = Clock()
+    queue = opened(tmp_path, clock)
+    broken = [job.job_id for job in queue.jobs()]
+    work(queue, clock, broken=broken)
+    assert queue.events.last_term() == 1
+    shutil.rmtree(tmp_path / "queue-lease")
+    for job_id in broken:
+        queue.retry(job_id)
+    work(queue, clock, broken=broken)
+    assert queue.events.last_term() == 2 and states(queue) == ["failed"] * 3
+
+
+def test_a_job_that_has_to_wait_is_given_to_the_round_that_begins_now_as_its_last(tmp_path):
+    clock, rounds = Clock(), []
+    queue = opened(tmp_path, clock)
+    first, *others = [job.job_id for job in queue.jobs()]
+    queue.record(first, "started", attempt=1, term=1)  # by a run that was ended since
+    queue.record(first, "failed", attempt=1, term=1, error="once", retry_at=clock.now + 60)
+    with open_lease(queue.store.root, OPTIONS, least_term=1) as lease:
+        run = executor(queue, lease, sleep=lambda seconds: setattr(clock, "now", clock.now + seconds))
+        dispatch(queue, lease, lambda jobs: rounds.append([job.job_id for job in jobs]) or run(jobs))
+    assert rounds == [[*others, first]] and states(queue) == ["done"] * 3
+
+
+def test_jobs_of_another_recipe_are_left_alone(tmp_path):
+    queue = opened(tmp_path)
+    other_recipe = replace(queue.study.retrain, epochs=5)
+    other = RetrainQueue(replace(queue.study, retrain=other_recipe), queue.store)
+    assert [job.state for job in other.update()] == ["queued"] * 6
+    work(other)
+    assert Counter(states(queue)) == {"done": 3, "queued": 3}
+    assert queue.has_work(False) and not other.has_work(True)
+    assert {queue.recipe(job.job_id).epochs for job in queue.waiting()} == {queue.study.retrain.epochs}
+
+
+def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
+    queue, counts = opened(tmp_path), Counter()
+    before = queue.jobs()
+    assert states(queue) == ["queued"] * 3 and [job.rank for job in before] == [1, 2, 3]
+    work(queue, counts=counts)
+    work(queue, counts=counts)
+    assert set(counts.values()) == {1} and states(queue) == ["done"] * 3
+    view = pd.read_parquet(tmp_path / "queue")
+    shutil.rmtree(tmp_path / "queue")
+    RetrainQueue(queue.study, ResultStore(str(tmp_path))).update()
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "queue"), view)
+
+
+def test_a_job_that_fails_is_repeated_with_backoff_and_then_stays_failed_and_the_others_go_on(tmp_path):
+    clock, counts = Clock(), Counter()
+    queue = opened(tmp_path, clock)
+    poor = queue.jobs()[0].job_id
+    began = clock.now
+    work(queue, clock, counts, broken={poor})
+    assert counts[poor] == 2 and 10 <= clock.now - began < 12
+    assert states(queue) == ["failed", "done", "done"]
+    job = queue.jobs()[0]
+    assert job.attempts == 2 and job.error == "RuntimeError: broken" and job.retry_at is None
+    retrains = pd.read_parquet(tmp_path / "retrains")
+    assert sorted(retrains[retrains["job_id"] == poor]["attempt"]) == [1, 2]
+    queue.retry(poor[:6])
+    work(queue, clock, counts)
+    assert states(queue) == ["done"] * 3 and queue.jobs()[0].attempts == 3
+
+
+PROXY = ProxyConfig(top=3, seeds=2, recipe=replace(smoke().retrain, epochs=1, channels=2))
+
+
+def staged(root, clock=None, top=1):
+    """A study of three cells with a proxy stage, of which the first by the searches is the worst by the proxies."""
+    study = replace(make_study(PROXY), selection=SelectionConfig(top=top))
+    study, store = study_with_searches(str(root), study)
+    queue = RetrainQueue(study, store, clock or Clock())
+    queue.update()
+    digests = [job.genotype_digest for job in queue.jobs()[::2]]
+    return queue, digests, dict(zip(digests, (50.0, 70.0, 60.0), strict=True))
+
+
+def shown(queue):
+    return [(job.stage, job.rank, job.state) for job in queue.jobs()]
+
+
+def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(tmp_path):
+    queue, digests, accuracies = staged(tmp_path, top=2)
+    assert shown(queue) == [("proxy", rank, "queued") for rank in range(1, 7)]
+    counts = Counter()
+    work(queue, counts=counts, accuracies=accuracies)
+    assert set(counts.values()) == {1} and len(counts) == 8
+    final = [job for job in queue.jobs() if job.stage == "final"]
+    assert [job.genotype_digest for job in final] == digests[1:] and [job.rank for job in final] == [1, 2]
+    assert final[0].reason.startswith("proxy validation accuracy 70.00 %, mean of 2 of 2")
+    assert final[0].reason.endswith("place 2 of 3 by the searches") and final[0].network_macs > 0
+    assert final[0].job_id == f"{digests[1]}-{digest(queue.study.retrain)}"
+    retrains = pd.read_parquet(tmp_path / "retrains").set_index("job_id")
+    assert retrains["stage"].to_dict() == {job.job_id: job.stage for job in queue.jobs()}
+    assert retrains.groupby(["stage", "seed"]).size().to_dict() == {("final", 0): 2, ("proxy", 0): 3, ("proxy", 1): 3}
+    assert retrains.groupby("stage")["channels"].first().to_dict() == {"final": 4, "proxy": 2}
+
+
+def test_no_final_job_before_the_last_proxy_has_ended_and_failed_ones_count(tmp_path):
+    clock = Clock()
+    queue, digests, accuracies = staged(tmp_path, clock)
+    proxies = [job.job_id for job in queue.jobs()]
+    queue.drop(proxies[-1])
+    with open_lease(str(tmp_path), OPTIONS) as lease:
+        run = executor(queue, lease, broken=set(proxies[2:4]), accuracies=accuracies)
+        run(queue.waiting())
+        assert {job.stage for job in queue.waiting()} == {"proxy"}  # two are to be repeated
+        clock.now += 60
+        run(queue.waiting())
+        (final,) = queue.waiting()
+    assert final.genotype_digest == digests[2] and "mean of 1 of 2 trainings" in final.reason
+    # A proxy that runs again takes the final job back until it has ended.
+    queue.retry(proxies[2])
+    assert [job.stage for job in queue.waiting()] == ["proxy"]
+    assert queue.jobs()[-1].error == NOT_SELECTED
+    work(queue, clock, accuracies=accuracies)
+    assert [job.genotype_digest for job in queue.jobs() if job.stage == "final" and job.state == "done"] == [digests[1]]
+
+
+def test_proxies_that_all_fail_leave_the_order_of_the_searches(tmp_path):
+    clock = Clock()
+    queue, digests, accuracies = staged(tmp_path, clock)
+    work(queue, clock, broken={job.job_id for job in queue.jobs()})
+    (final,) = (job for job in queue.jobs() if job.stage == "final")
+    assert final.genotype_digest == digests[0] and final.state == "done"
+    assert final.reason == "no proxy retraining succeeded; place 1 of 3 by the searches"
+
+
+def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
+    queue, digests, accuracies = staged(tmp_path)
+    added = queue.add("AmoebaNet")
+    work(queue, accuracies=accuracies)
+    assert [j.rank for j in queue.jobs() if j.stage == "final"] == [1, 2] and queue.jobs()[6].job_id == added
+    before = shown(queue)
+    shutil.rmtree(tmp_path / "queue")
+    again = RetrainQueue(queue.study, ResultStore(str(tmp_path)))
+    assert again.waiting() == [] and shown(again) == before
+    capsys.readouterr()
+    assert main(["queue", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if " done " in line] == ["proxy"] * 6 + ["final"] * 2
+
+
+def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
+    queue, counts = opened(tmp_path), Counter()
+    poisoned = queue.jobs()[1].job_id
+    path = tmp_path / "queue-requests" / f"{poisoned}.json"
+    request = json.loads(path.read_text())
+    request["recipe"]["channels"] = 0
+    path.write_text(json.dumps(request))
+    queue = RetrainQueue(queue.study, queue.store, Clock())
+    work(queue, counts=counts)
+    assert states(queue) == ["done", "failed", "done"] and counts[poisoned] == 0
+    assert "channels is 0" in queue.jobs()[1].error
+
+
+def test_a_result_that_is_delivered_twice_is_one_row(tmp_path):
+    queue = opened(tmp_path)
+    work(queue)
+    for path in (tmp_path / "queue-events").iterdir():
+        if json.loads(path.read_text())["kind"] in ("done", "started"):
+            path.unlink()
+    (job, *_) = queue.jobs()
+    again = RetrainQueue(queue.study, queue.store, Clock())
+    with open_lease(str(tmp_path), OPTIONS) as lease:
+        executor(again, lease)([job])
+    retrains = pd.read_parquet(tmp_path / "retrains")
+    assert len(retrains) == 3 and retrains["job_id"].is_unique
+    assert again.waiting() == []
+
+
+def test_two_dispatchers_at_once_run_every_job_once(tmp_path):
+    study = opened(tmp_path).study
+    counts, barrier, refused = Counter(), threading.Barrier(2), []
+
+    def start():
+        queue = RetrainQueue(study, ResultStore(str(tmp_path)))
+        barrier.wait()
+        try:
+            work(queue, counts=counts)
+        except LeaseHeldError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(counts) == 3 and set(counts.values()) == {1}
+
+
+def kill(root, moments, make=opened):
+    make(root)
+    command = [sys.executable, killing.__file__, str(root), *map(str, moments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    assert ended.returncode == 0, ended.stderr
+    assert f"killed {len(moments)}" in ended.stdout
+    queue, retrains = pd.read_parquet(root / "queue"), pd.read_parquet(root / "retrains")
+    assert set(queue["state"]) == {"done"} and len(queue) == (3 if make is opened else 7)
+    assert sorted(retrains["job_id"]) == sorted(queue["job_id"]) and set(retrains["status"]) == {"completed"}
+    assert set(retrains["attempt"]) == {1}
+
+
+def test_a_dispatcher_killed_at_three_moments_loses_and_doubles_nothing(tmp_path):
+    kill(tmp_path, [5, 8, 3])
+
+
+@pytest.mark.slow
+def test_a_dispatcher_killed_between_the_stages_goes_on_with_the_final_jobs(tmp_path):
+    # Before the final job is requested, which is write 43, after it is, and around the writes that follow.
+    kill(tmp_path, [85, 2, 2, 3, 4, 6, 5], make=staged)
+
+
+@pytest.mark.slow
+def test_a_dispatcher_killed_at_25_moments_loses_and_doubles_nothing(tmp_path):
+    generator = random.Random(0)
+    for turn in range(5):
+        # Moments are writes of the run that is left; an early one always comes.
+        kill(tmp_path / str(turn), [generator.randint(1, 8) for _ in range(5)])
+
+
+def test_the_command_shows_and_mends(tmp_path, capsys):
+    queue = opened(tmp_path)
+    first, second, third = (job.job_id for job in queue.jobs())
+
+    def said(*argv):
+        code = main(["queue", str(tmp_path), *argv])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    code, text, _ = said("--top", "1")
+    assert code == 0 and first in text and second not in text and "0/2" in text
+    assert said("drop", first[:8])[0] == 0 and states(RetrainQueue(queue.study, queue.store))[-1] == "dropped"
+    RetrainQueue(queue.study, queue.store).update()
+    assert states(RetrainQueue(queue.study, queue.store))[-1] == "dropped"  # it stays so, though it is selected
+    assert said("retry", first)[0] == 0
+    assert said("add", "AmoebaNet")[0] == 0
+    (added,) = [job for job in queue.jobs() if "added by hand (AmoebaNet)" in job.reason]
+    assert added.rank == 1 and added.state == "queued"
+    assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
+    assert capsys.readouterr().out.count(" queued ") == 4
+    for argv, message in (
+        (("add", "AmoebaNet"), "already, which is queued"),
+        (("add", "nonsense"), "genotype"),
+        (("drop", "zzz"), "names no job"),
+        (("drop", ""), "names several jobs"),
+        (("drop",), "needs a genotype or a job"),
+        (("retry", third), "is queued, but must be failed or dropped"),
+        (("--top", "0"), "must be at least 1"),
+    ):
+        code, _, error = said(*argv)
+        assert code == 2 and message in error and len(error.strip().splitlines()) == 1
+
+
+def test_an_event_that_cannot_be_read_is_told(tmp_path, capsys):
+    queue = opened(tmp_path)
+    name = sorted(os.listdir(tmp_path / "queue-events"))[0]
+    (tmp_path / "queue-events" / name).write_text("{")
+    for argv in (["queue", str(tmp_path)], ["retrain", str(tmp_path), "--dry-run"]):
+        assert main(argv) == 0
+        text = capsys.readouterr().out
+        assert text.count(" queued ") == len(queue.jobs()) and text.count("left out a broken event: ") == 1
+        assert f"left out a broken event: {name}: Expecting property name" in text
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    server_module = pytest.importorskip("moto.server")
+    from pyarrow import fs
+
+    names = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    fs.S3FileSystem(
+        endpoint_override=f"{host}:{port}", scheme="http", region="us-east-1", allow_bucket_creation=True
+    ).create_dir("studies")
+    yield f"s3://studies/smoke?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    server.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def test_the_queue_in_an_object_store(bucket):
+    queue, counts = opened(bucket), Counter()
+    poor = queue.jobs()[2].job_id
+    leases = [open_lease(bucket, OPTIONS) for _ in range(2)]
+    leases[1].settle = 0
+    refused = []
+
+    def meanwhile(seconds):
+        try:
+            leases[1].acquire()
+        except LeaseHeldError as error:
+            refused.append(error)
+
+    leases[0].sleep = meanwhile
+    with leases[0] as lease:
+        with pytest.raises(LeaseHeldError):
+            leases[1].acquire()
+        clock = queue.clock
+        sleep = lambda s: setattr(clock, "now", clock.now + s)  # noqa: E731
+        dispatch(queue, lease, executor(queue, lease, counts, broken={poor}, sleep=sleep))
+    assert len(refused) == 1 and sorted(counts.values()) == [1, 1, 2]
+    again = RetrainQueue(queue.study, ResultStore(bucket))
+    assert states(again) == ["done", "done", "failed"]
+    assert len(again.store.read(RETRAINS)) == 4 and len(again.store.read(QUEUE)) == 3
+
+
+def test_paths_below_a_uri_with_options():
+    assert join("s3://b/s/?region=x", "queue") == "s3://b/s/queue?region=x"
+    assert join("/a?b/", "queue") == "/a?b/queue"
+
+
+def test_a_job_is_found_by_any_unambiguous_prefix():
+    jobs = ["1f2e-a", "1f2e-ab", "77-c"]
+    assert [find_job(name, jobs) for name in ("7", "1f2e-ab", "1f2e-a")] == ["77-c", "1f2e-ab", "1f2e-a"]
+    for name, message in (("1f", "'1f' names several jobs"), ("x", "'x' names no job")):
+        with pytest.raises(ValueError, match=message):
+            find_job(name, jobs)

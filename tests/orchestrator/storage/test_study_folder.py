@@ -1,0 +1,63 @@
+"""Where a study lies: made, gone on with, refused; and its checkpoints."""
+
+import contextlib
+import dataclasses
+import os
+
+import pytest
+
+from analysis.storage.study_files import StudyFiles, join
+from orchestrator.presets import smoke
+from orchestrator.storage.study_folder import checkpoint, create_or_open, open_study
+from tests.object_store import serving
+
+
+def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
+    create_or_open(smoke(), str(tmp_path / "smoke"), [])
+    changed = dataclasses.replace(smoke(), sweep={"seed": (5,)})
+    create_or_open(changed, str(tmp_path / "smoke"), [])
+    assert open_study(str(tmp_path / "smoke"))[0] == changed
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds files that are no study"):
+        create_or_open(smoke(), str(tmp_path), [])
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_broken_study_file_and_a_missing_study_are_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no study"):
+        open_study(str(tmp_path))
+    (tmp_path / "study.json").write_text('{"config": {')
+    with pytest.raises(ValueError, match=r"study\.json is broken"):
+        open_study(str(tmp_path))
+
+
+def test_storage_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="cannot be written to"):
+        create_or_open(smoke(), str(tmp_path / "file" / "smoke"), [])
+
+
+def test_a_file_uri_is_the_path_it_names(tmp_path):
+    store = create_or_open(smoke(), (tmp_path / "new" / "smoke").as_uri(), [])
+    assert store.root == str(tmp_path / "new" / "smoke") and (tmp_path / "new" / "smoke" / "study.json").exists()
+    checkpoint((tmp_path / "other").as_uri(), "x").save({"config": {}})
+    assert (tmp_path / "other" / "checkpoints" / "x.pt").exists()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "notes.txt").touch()
+    with pytest.raises(ValueError, match="holds files that are no study"):
+        create_or_open(smoke(), foreign.as_uri(), [])
+
+
+@pytest.mark.parametrize("kind", ["folder", "object store"])
+def test_a_study_holds_checkpoints(tmp_path, kind):
+    with serving() if kind == "object store" else contextlib.nullcontext() as server:
+        root = server.uri("checkpoints-of-x") if server else str(tmp_path)
+        file = checkpoint(root, "x")
+        assert file.load({"k": 1}) is None
+        file.save({"config": {"k": 1}, "step": 3})
+        assert file.load({"k": 1})["step"] == 3
+        assert StudyFiles(join(root, "checkpoints")).names() == ["x.pt"]

@@ -1,0 +1,121 @@
+"""Retraining under Ray Tune: when a job that failed is tried again."""
+
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analysis.storage.study_files import StudyFiles
+from orchestrator.cli import main
+from orchestrator.queue.events import EventLog
+from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.trials import retrain_trials as retraining
+from orchestrator.trials.tune_trials import TrialSpec
+from tests.orchestrator.queue.killing import RESULT, make_study, study_with_searches
+
+
+def trial_of(retrain):
+    """A trial whose training is this function of the study's folder and the job's genotype."""
+
+    def trial(given, shared=None):
+        def trained(genotype, config, **others):
+            retrain(Path(given["spec"].root), str(genotype))
+            return RetrainResult(**RESULT)
+
+        from pcdarts.results import RetrainResult
+
+        retraining.retrain = trained
+        retraining.retrain_trial(given, shared=shared)
+
+    return trial
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """A study of three cells that wait for their retraining."""
+    study, store = study_with_searches(str(tmp_path), make_study())
+    queue = RetrainQueue(study, store)
+    queue.update()
+    return queue
+
+
+def events(root, job_id, kind):
+    found = [json.loads(path.read_text()) for path in sorted((root / "queue-events").glob(f"{job_id}.*.json"))]
+    return [event for event in found if event["kind"] == kind]
+
+
+def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path, monkeypatch, queue):
+    first = queue.jobs()[0].genotype
+
+    def retrain(root, genotype):
+        tries = root / "tries"
+        if genotype == first:
+            with tries.open("a") as file:
+                file.write("x")
+            if tries.read_text() == "x":
+                raise RuntimeError("once")
+            return
+        until = time.monotonic() + 100
+        while not tries.exists() or tries.read_text() != "xx":
+            if time.monotonic() > until:
+                raise RuntimeError("the other job was not tried again")
+            time.sleep(0.1)
+
+    monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
+    assert main(["retrain", str(tmp_path), "--retry-delay", "1", "--max-concurrent", "2"]) == 0
+    assert (tmp_path / "tries").read_text() == "xx"
+    (job,) = [job.job_id for job in queue.jobs() if job.genotype == first]
+    rows = pd.read_parquet(tmp_path / "retrains").query("job_id == @job").sort_values("attempt")
+    assert rows["status"].tolist() == ["failed", "completed"] and rows["attempt"].tolist() == [1, 2]
+    (failed,), (_, again) = events(tmp_path, job, "failed"), events(tmp_path, job, "started")
+    assert again["order"] / 1000 >= failed["retry_at"]
+    assert set(pd.read_parquet(tmp_path / "queue")["state"]) == {"done"}
+
+
+def test_a_job_that_always_fails_is_given_up(ray_session, tmp_path, monkeypatch, queue):
+    job = queue.jobs()[0]
+
+    def retrain(root, genotype):
+        if genotype == job.genotype:
+            raise RuntimeError("always")
+
+    monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
+    assert main(["retrain", str(tmp_path), "--retry-delay", "0", "--max-failures", "1"]) == 1
+    found = {row.job_id: (row.state, row.attempts, row.error) for row in queue.jobs()}
+    assert found.pop(job.job_id) == ("failed", 2, "RuntimeError: always")
+    assert set(found.values()) == {("done", 1, "")}
+    failures = pd.read_parquet(tmp_path / "failures")["error"].tolist()
+    assert sorted(failures) == ["given up: RuntimeError: always", "tried again later: RuntimeError: always"]
+
+
+def test_a_job_that_has_had_its_attempts_before_is_not_tried_again_and_again(ray_session, tmp_path, monkeypatch, queue):
+    job = queue.jobs()[0].job_id
+    for attempt in (1, 2):  # as an earlier run recorded, that was ended before the third
+        queue.record(job, "started", attempt=attempt, term=1)
+        queue.record(job, "failed", attempt=attempt, term=1, error="RuntimeError: always", retry_at=1.0)
+
+    def retrain(root, genotype):
+        raise RuntimeError("always")
+
+    monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
+    assert main(["retrain", str(tmp_path), "--retry-delay", "0", "--max-failures", "2"]) == 1
+    attempts = {row.job_id: row.attempts for row in queue.jobs()}
+    assert set(attempts.values()) == {3} and {row.state for row in queue.jobs()} == {"failed"}
+
+
+def test_a_job_that_is_dropped_while_it_waits_is_not_tried_again(tmp_path, monkeypatch):
+    log = EventLog(StudyFiles(str(tmp_path / "queue-events")))
+    log.append("job", "queued")
+    log.append("job", "started", attempt=1, term=1)
+    log.append("job", "failed", attempt=1, term=1, error="once", retry_at=time.time() + 1000)
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        log.append("job", "dropped", error="by hand")
+
+    monkeypatch.setattr(retraining.time, "sleep", sleep)
+    assert retraining._when_due(TrialSpec(key="job", root=str(tmp_path), config=None)) == "dropped"
+    assert pauses == [retraining.LOOK_SECONDS]

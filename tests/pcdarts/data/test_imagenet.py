@@ -1,0 +1,78 @@
+"""ImageNet: the images of a search and of a retraining, and trees that cannot be used."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
+from pcdarts.data.imagenet_split import search_split
+
+CPU = torch.device("cpu")
+
+
+def test_search_batches_follow_the_built_in_split(tree):
+    weights, alpha = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree)), CPU)
+    assert (len(weights), len(alpha), weights.classes, weights.image_channels, weights.image_size) == (3, 3, 3, 3, 224)
+    images, labels = next(weights.epoch(8, torch.Generator().manual_seed(0)))
+    assert images.shape == (3, 3, 224, 224) and sorted(labels.tolist()) == [0, 1, 2]
+
+
+def test_search_batches_follow_a_split_file(tree):
+    path = tree / "split.txt"
+    path.write_text("alpha n02/0.JPEG\nalpha n01/0.JPEG\nweights n01/2.JPEG\n")
+    config = SearchConfig(dataset="imagenet", data_dir=str(tree), split_file=str(path))
+    weights, alpha = search_batches(config, CPU)
+    assert (len(weights), len(alpha), weights.classes) == (1, 2, 2)
+    assert next(alpha.in_order(5))[1].tolist() == [1, 0]
+    path.write_text("".join(f"{part} n01/{i}{part}.png\n" for i in range(3) for part in ("weights", "alpha")))
+    with pytest.raises(ValueError, match="6 images of .* n01/0alpha.png, n01/0weights.png, n01/1alpha.png, ...; corr"):
+        search_batches(config, CPU)
+
+
+def test_retrain_batches_hold_validation_images_that_no_search_saw(tree):
+    config = RetrainConfig(dataset="imagenet", data_dir=str(tree), validation_portion=0.2)
+    train, valid, test = retrain_batches(config, CPU)
+    assert (len(train), len(valid), len(test), train.classes) == (29 - 6, 6, 6, 3)
+    validation = {path for path, _ in valid._images}
+    assert not validation & {path for path, _ in train._images}
+    assert not validation & {path for _, path in search_split(tree / "train")}
+    assert [label for _, label in valid._images] == [0, 0, 1, 1, 2, 2]
+    train, valid, test = retrain_batches(replace(config, validation_portion=0.0), CPU)
+    assert (len(train), valid, len(test)) == (29, None, 6)
+
+
+def test_colours_are_jittered_in_a_retraining_alone(tree):
+    search = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree)), CPU)
+    retraining = retrain_batches(RetrainConfig(dataset="imagenet", data_dir=str(tree), validation_portion=0.2), CPU)
+    for batches, jitter in ((search[0], []), (search[1], []), (retraining[0], ["ColorJitter"])):
+        steps = [type(step).__name__ for step in batches._decoder.train_transform.transforms]
+        assert steps == ["RandomResizedCrop", "RandomHorizontalFlip", *jitter, "PILToTensor"]
+
+
+def test_check_dataset(tree):
+    expected = f"imagenet: 3 classes, 3 x 224 x 224 pixels, in {tree}"
+    assert check_dataset("imagenet", str(tree)) == expected
+    (tree.parent / "outer").mkdir()
+    (tree.parent / "outer/imagenet").symlink_to(tree)
+    assert check_dataset("imagenet", str(tree.parent / "outer")) == f"{expected[: -len(str(tree))]}" + str(
+        tree.parent / "outer/imagenet"
+    )
+
+
+def test_trees_that_cannot_be_used(tmp_path):
+    with pytest.raises(ValueError, match="imagenet not found: looked for train/<class>/<image> in .*\n.*image-net.org"):
+        check_dataset("imagenet", str(tmp_path))
+    (tmp_path / "train/a").mkdir(parents=True)
+    with pytest.raises(ValueError, match="val holds no class folders"):
+        check_dataset("imagenet", str(tmp_path))
+    (tmp_path / "val/b").mkdir(parents=True)
+    with pytest.raises(ValueError, match="must hold the same class folders, but a, b .2 in all"):
+        check_dataset("imagenet", str(tmp_path))
+    (tmp_path / "val/b").rename(tmp_path / "val/a")
+    with pytest.raises(ValueError, match="train/a holds no images"):
+        check_dataset("imagenet", str(tmp_path))
+    (tmp_path / "train/a/x.png").touch()
+    with pytest.raises(ValueError, match="x.png cannot be read"):
+        check_dataset("imagenet", str(tmp_path))

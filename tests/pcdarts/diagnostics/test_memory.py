@@ -1,0 +1,137 @@
+"""The predicted memory of a search, against what real steps on real batches keep."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pcdarts.config import SearchConfig
+from pcdarts.diagnostics import eigenvalue as stability
+from pcdarts.diagnostics import memory
+from pcdarts.diagnostics.memory import IRRELEVANT_FIELDS, MemoryPrediction, predict_memory, step_bytes
+from pcdarts.fast import depthwise, edge_group, fan, folding
+from pcdarts.search import SearchState
+from tests.benchmarks.memory import measure_steps
+
+SMALL = SearchConfig(
+    dataset="synthetic",
+    channels=4,
+    layers=3,
+    batch_size=16,
+    epochs=2,
+    warmup_epochs=0,
+    eigenvalue_every=0,
+    device="cpu",
+)
+FLOATS = 4
+"""Bytes of a float32."""
+
+
+def test_kept_bytes_of_a_closed_form():
+    weight, x = torch.randn(5, requires_grad=True), torch.randn(3, 5)
+    assert step_bytes(lambda: x * weight, [weight])[0] == 15 * FLOATS  # x, for the gradient in the weight
+    assert step_bytes(lambda: (x * weight).exp(), [weight])[0] == 2 * 15 * FLOATS
+    assert step_bytes(lambda: x * x.relu())[0] == 0  # nothing needs a gradient
+
+
+def test_a_storage_counts_once_and_only_while_it_is_kept():
+    weight, x = torch.randn(5, requires_grad=True), torch.randn(3, 5)
+
+    def in_turns():
+        for _ in range(4):
+            (x * weight).sum().backward()
+
+    assert step_bytes(lambda: (x * weight, x.flatten() * weight[0]), [weight])[0] == 15 * FLOATS
+    assert step_bytes(in_turns, [weight])[0] == 15 * FLOATS
+
+
+def test_temporary_tensors_count_while_they_live():
+    x = torch.zeros(1000)
+
+    def step():
+        y = x + 1  # 4000 bytes, and as many for every sum before the last is forgotten
+        for _ in range(5):
+            y = y + 1
+        y.add_(1)
+
+    assert step_bytes(step) == (0, 2 * 1000 * FLOATS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"k": 1, "side_operation": "conv_1x1"},
+        {"k": 2, "implementation": "reference", "spatial_stride": 2},
+        {"channels": 8, "k": 2, "batch_size": 32, "spatial_stride": 2},
+        {"stem": "imagenet"},
+        {"order": 2},
+        {"order": 2, "hessian_vector_product": "finite_difference"},
+        {"eigenvalue_every": 1, "eigenvalue_batch": 8},
+        {"dataset": "digits", "space": "s1", "drop_path": 0.2},
+        {"dataset": "digits", "batch_size": 128},
+    ],
+    ids=str,
+)
+def test_the_prediction_is_within_15_percent_of_real_steps(changes, monkeypatch):
+    monkeypatch.setattr(stability, "KRYLOV_DIMENSION", 2)  # a few products instead of many, which take as much each
+    config = dataclasses.replace(SMALL, **changes)
+    prediction = predict_memory(config)
+    state = SearchState(config)
+    weights = sum(tensor.nbytes for tensor in (*state.supernet.parameters(), *state.supernet.buffers()))
+    steps = measure_steps(state)
+    assert prediction.step == max(steps, key=lambda name: steps[name][1])
+    kept, live = steps[prediction.step]
+    assert prediction.kept + prediction.weights == pytest.approx(kept + weights, rel=0.15)
+    assert prediction.weights == weights
+    assert prediction.kept + prediction.temporary == pytest.approx(live, rel=0.15)
+
+
+def test_a_prediction_does_not_depend_on_what_ran_before():
+    for module in (depthwise, edge_group, fan, folding):
+        for function in vars(module).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+    config = dataclasses.replace(SMALL, dataset="digits", batch_size=128)
+    memory._predict.cache_clear()
+    first = predict_memory(config)
+    memory._predict.cache_clear()
+    assert predict_memory(config) == first
+
+
+def test_second_order_is_the_largest_step_and_knows_it():
+    first, second = (predict_memory(dataclasses.replace(SMALL, order=order)) for order in (1, 2))
+    assert (first.step, second.step) == ("weights", "alpha")
+    assert second.kept > 5 * first.kept
+
+
+def test_the_total_is_the_sum():
+    parts = dict(kept=1, temporary=2, weights=4, optimizer=8, data=16, context=32)
+    assert MemoryPrediction(**parts, step="weights").total == 63
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 7}, {"learning_rate": 0.3, "gradient_clip": 1.0}, {"epochs": 60, "warmup_epochs": 59}], ids=str
+)
+def test_what_changes_no_byte_is_predicted_once(changes):
+    assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, **changes))
+
+
+def test_only_fields_of_a_configuration_are_said_not_to_matter():
+    assert IRRELEVANT_FIELDS < {field.name for field in dataclasses.fields(SearchConfig)}
+
+
+def test_the_data_set_counts_on_a_gpu_as_far_as_it_is_used():
+    assert predict_memory(SMALL).data == 0
+    assert predict_memory(SMALL, gpu=True).data == 320 * (3 * 16 * 16 + 8)
+    assert predict_memory(dataclasses.replace(SMALL, max_images=100), gpu=True).data == 100 * (3 * 16 * 16 + 8)
+
+
+def test_random_cells_need_no_prediction():
+    assert predict_memory(dataclasses.replace(SMALL, method="random")) is None
+
+
+def test_predicting_leaves_random_draws_as_they_were():
+    before = torch.get_rng_state()
+    predict_memory(dataclasses.replace(SMALL, channels=12))
+    assert torch.equal(torch.get_rng_state(), before)
