@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from pcdarts.genotype import Genotype
+
+Stage = Literal["proxy", "final"]
+"""A short proxy training that ranks cells, or the final training."""
+State = Literal["queued", "running", "done", "failed", "dropped"]
+"""State of a retraining job."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchIdentity:
@@ -126,39 +133,53 @@ class EpochIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainJob:
-    """A cell that waits for its retraining, is being retrained, or was."""
+class JobIdentity:
+    """Which retraining job a row is about."""
 
     job_id: str
     """Name of the job, unique to the cell and to how it is retrained."""
     study: str
     """Name of the study."""
-    rank: int
-    """Place among the jobs of its stage, 1 first."""
-    state: Literal["queued", "running", "done", "failed", "dropped"]
-    """Waiting, being retrained, retrained, given up after an error, or taken off the queue."""
-    genotype: str
-    """Cells to retrain, in the official notation."""
+    stage: Stage
+    """proxy: a short retraining that ranks the cells; final: the full training."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A distinct cell, and why it deserves retraining."""
+
+    genotype: Genotype
+    """Cells to retrain, in the official notation."""
     origins: tuple[str, ...]
-    """The searches that found these cells, isomorphic ones included."""
+    """The searches that found these cells, the best first, isomorphic cells included; empty for cells added by hand."""
     valid_accuracy: float | None
-    """Best accuracy over the origins on the validation half; percent. Shared weights: not the accuracy of the
-    retrained network."""
+    """Best accuracy over the origins on the validation half, percent; missing for random cells and those added by hand.
+    Shared weights: not the accuracy of the retrained network."""
     reason: str
-    """Why the job has this rank."""
-    network_parameters: int | None
-    """Weights of the network to retrain, without the auxiliary head; missing for proxy jobs."""
-    network_macs: int | None
-    """Multiply-adds of one image in convolutions and linear layers, without the auxiliary head; missing for proxy
-    jobs."""
+    """Why the cell has its rank."""
+    network_parameters: int
+    """Weights of the network at the size of the full retraining, without the auxiliary head."""
+    network_macs: int
+    """Multiply-adds of one image in convolutions and linear layers at the size of the full retraining, without the
+    auxiliary head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobProgress:
+    """Where a retraining job stands in the queue."""
+
+    submitted_at: str
+    """When the job was queued, ISO 8601 in UTC."""
+    rank: int
+    """Place among the jobs of its stage, 1 first."""
+    state: State
+    """Waiting, being retrained, retrained, given up after an error, or taken off the queue."""
     attempts: int
     """Retrainings that were started."""
     error: str
     """What the last attempt failed with, or why the job was dropped; empty otherwise."""
-    submitted_at: str
-    """When the job was queued, ISO 8601 in UTC."""
     epochs_done: int | None = None
     """Epochs that are trained, as reported at most twice a minute."""
     epochs_planned: int | None = None
@@ -166,28 +187,18 @@ class RetrainJob:
     seconds_left: float | None = None
     """Running jobs: epochs that are left x time of the last one; seconds."""
     retry_at: str | None = None
-    """When a failed attempt is repeated, ISO 8601 in UTC; empty where none is to come."""
-    stage: Literal["proxy", "final"] | None = None
-    """proxy: a short retraining that ranks the cells; final: the full training."""
+    """When a failed attempt is repeated, ISO 8601 in UTC; missing if it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainIdentity:
+class RetrainIdentity(JobIdentity):
     """Which attempt of which job a row is about, and how it ended."""
 
-    job_id: str
-    """Name of the job in the queue."""
-    study: str
-    """Name of the study."""
     attempt: int
     """Number of the attempt, 1 first."""
     status: Literal["completed", "failed"]
     """How the attempt ended."""
     error: str
     """What went wrong; empty if nothing did."""
-    genotype: str
+    genotype: Genotype
     """The retrained cells, in the official notation."""
-    genotype_digest: str
-    """16 hex digits, equal for isomorphic cells."""
-    stage: Literal["proxy", "final"] | None = None
-    """As in `queue`: a short retraining that ranks the cells, or a full one."""

@@ -15,12 +15,14 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from analysis.records import (
+    Candidate,
     DerivedNetwork,
     EpochIdentity,
     Failure,
+    JobIdentity,
+    JobProgress,
     Provenance,
     RetrainIdentity,
-    RetrainJob,
     SearchIdentity,
     SearchMemory,
     SearchSetting,
@@ -28,6 +30,7 @@ from analysis.records import (
 )
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.config.fields import field_docs
+from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord, RetrainResult, SearchResult
 
 
@@ -105,7 +108,8 @@ class Table:
     def row(self, *records: Any, **values: Any) -> dict[str, Any]:
         """A row with every column, None where nothing was given; later records and values replace earlier ones.
 
-        Records are dataclass instances or mappings.  Raises ValueError for a column that the table lacks.
+        Records are dataclass instances or mappings; genotypes become text.  Raises ValueError for a column that the
+        table does not have.
         """
         row: dict[str, Any] = dict.fromkeys(self.schema.names)
         for record in (*records, values):
@@ -115,7 +119,7 @@ class Table:
                 raise ValueError(
                     f"table {self.name} has no column {', '.join(unknown)}; see `python -m analysis columns`"
                 )
-            row.update(given)
+            row.update((name, str(value) if isinstance(value, Genotype) else value) for name, value in given.items())
         return row
 
     def to_arrow(self, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
@@ -165,7 +169,7 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     return inner, True
 
 
-_ARROW_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_ARROW_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), Genotype: pa.string()}
 _TYPE_TEXTS = {pa.bool_(): "true or false", pa.int64(): "integer", pa.float64(): "number", pa.string(): "text"}
 
 
@@ -214,7 +218,7 @@ QUEUE = Table(
     name="queue",
     key=("job_id",),
     description="One row for every retraining job: a distinct cell, its rank and its state.",
-    parts=(RetrainJob,),
+    parts=(JobIdentity, Candidate, JobProgress),
 )
 RETRAINS = Table(
     name="retrains",

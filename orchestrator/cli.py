@@ -189,8 +189,7 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.action:
         change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
         print(f"{arguments.action}: {change(arguments.target)}")
-    jobs = queue.jobs()[: arguments.top]
-    print(output.queue(jobs, queue.events.broken))
+    print(output.queue(queue.rows()[: arguments.top], queue.events.broken))
     return 0
 
 
@@ -207,14 +206,14 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     study = retrained_otherwise(study, arguments)
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
-        jobs = [job for job in queue.jobs() if job.state in ("queued", "running")]
+        jobs = [row for row in queue.rows() if row["state"] in ("queued", "running")]
         print(output.queue(jobs, queue.events.broken) if jobs else "No job waits.")
-        if unqueued := queue.unqueued():
-            print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
+        if unsubmitted := queue.unsubmitted():
+            print(f"{len(unsubmitted)} more would be queued: {', '.join(unsubmitted)}")
         return 0
-    work_queue(study, store, options=options)
+    work_queue(queue, options=options)
     write_report(arguments.study_dir)
-    print(output.queue(queue.jobs(), queue.events.broken))
+    print(output.queue(queue.rows(), queue.events.broken))
     return 1 if count_failed(store, queue) else 0
 
 

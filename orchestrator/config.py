@@ -6,14 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from analysis.records import Stage
 from pcdarts.config import RetrainConfig, SearchConfig, digest, identity
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
-
-Stage = Literal["proxy", "final"]
-"""A short proxy training that ranks cells, or the final training."""
 
 
 @dataclass(frozen=True, kw_only=True)

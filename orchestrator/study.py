@@ -80,19 +80,23 @@ def _run_missing(
         for row in decisions:
             say(f"{row['setting']}: {row['reason']}")
     queue.update()
-    to_retrain = retrain and queue.has_work(options.retry_failed)
-    if to_retrain:
-        try:
-            work_queue(study, store, options=options, say=say)
-        except LeaseHeldError as error:  # `pcdarts retrain` is at it
-            say(f"Retraining is left to others: {error}")
+    retrained = retrain and _retrain(queue, options, say)
     for table in (SEARCHES, EPOCHS):
         store.compact(table)
     _set_aside(study, store, say)
     write_report(store.root)
-    if not missing and not to_retrain:
+    if not missing and not retrained:
         say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
     return count_failed(store, queue)
+
+
+def _retrain(queue: RetrainQueue, options: RunOptions, say: Callable[[str], None]) -> bool:
+    """Retrain the pending jobs, unless another process does; whether there were any."""
+    try:
+        return work_queue(queue, options=options, say=say)
+    except LeaseHeldError as error:
+        say(f"Retraining skipped: {error}")
+        return True
 
 
 def _set_aside(study: StudyConfig, store: ResultStore, say: Callable[[str], None]) -> None:
@@ -115,7 +119,7 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
 def count_failed(store: ResultStore, queue: RetrainQueue) -> int:
     """Searches and retraining jobs that ended with an error."""
     searches = store.read(SEARCHES)
-    return int((searches["status"] == "failed").sum()) + sum(job.state == "failed" for job in queue.jobs())
+    return int((searches["status"] == "failed").sum()) + sum(job.state.state == "failed" for job in queue.jobs())
 
 
 def _counts(study: StudyConfig, store: ResultStore) -> str:

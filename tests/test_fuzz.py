@@ -196,11 +196,11 @@ def test_queue_requests(data):
         write(root, files | {requests[0]: content})
         again = RetrainQueue(smoke(), ResultStore(root))
         try:
-            jobs = again.jobs()
+            jobs = again.rows()
         except ValueError as error:
             assert str(Path(root, requests[0])) in str(error)
         else:
-            assert sorted(job.job_id for job in jobs) == [name.stem for name in requests]
+            assert sorted(job["job_id"] for job in jobs) == [name.stem for name in requests]
 
 
 @settings(max_examples=200)

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from analysis.records import RetrainJob
 from analysis.statistics.retrained_cells import completed
 from analysis.statistics.summaries import summarize_settings
 from analysis.storage.study_files import join
@@ -94,8 +93,8 @@ def where_to_look(root: str) -> str:
     )
 
 
-def queue(jobs: Sequence[RetrainJob], broken: Sequence[str] = ()) -> str:
-    """The queue as a table, and the events that could not be read."""
+def queue(jobs: Sequence[Mapping[str, Any]], broken: Sequence[str] = ()) -> str:
+    """Rows of the table `queue` as text, and the events that could not be read."""
     left_out = [f"left out a broken event: {event}\n" for event in broken]
     if not jobs:
         return "".join([*left_out, "The queue is empty: no search of this study has completed yet."])
@@ -105,15 +104,15 @@ def queue(jobs: Sequence[RetrainJob], broken: Sequence[str] = ()) -> str:
         table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why")
     for job in jobs:
         table.add_row(
-            job.stage or "final",
-            str(job.rank),
-            job.job_id,
-            job.state,
-            str(job.attempts),
-            f"{_known(job.epochs_done)}/{_known(job.epochs_planned)}",
-            "-" if job.seconds_left is None else str(timedelta(seconds=round(job.seconds_left))),
-            _known(job.network_parameters),
-            _known(job.network_macs),
+            job["stage"],
+            str(job["rank"]),
+            job["job_id"],
+            job["state"],
+            str(job["attempts"]),
+            f"{_known(job['epochs_done'])}/{_known(job['epochs_planned'])}",
+            "-" if job["seconds_left"] is None else str(timedelta(seconds=round(job["seconds_left"]))),
+            _known(job["network_parameters"]),
+            _known(job["network_macs"]),
             _why(job),
         )
     return "".join([_text(table, width=150), *left_out])
@@ -123,9 +122,9 @@ def _known(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-def _why(job: RetrainJob) -> str:
-    retry = f" (again at {job.retry_at})" if job.retry_at else ""
-    return (job.error or job.reason) + retry
+def _why(job: Mapping[str, Any]) -> str:
+    retry = f" (again at {job['retry_at']})" if job["retry_at"] else ""
+    return f"{job['error'] or job['reason']}{retry}"
 
 
 def _percent(value: float) -> str:

@@ -1,15 +1,16 @@
-"""Working off the retraining queue: one dispatcher, rounds of the jobs that are due, until none is left."""
+"""Working off the retraining queue: one dispatcher, rounds of jobs, until no job is pending."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from analysis.records import RetrainJob
 from analysis.storage.study_files import join
 from orchestrator.options import RunOptions
+from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import Lease
 
 Run = Callable[[Sequence[RetrainJob]], None]
+"""Runs jobs of one stage, each not before its time and with its repetitions, and records how they end."""
 
 
 def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue", least_term: int = 0) -> Lease:
@@ -22,19 +23,22 @@ def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] =
 
 
 def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:
-    """Run jobs until none waits, while the lease is held.
+    """Run jobs until none is pending, while the lease is held.
 
-    `run` runs the given jobs, all of one stage, each not before its time and with its repetitions, and records how they
-    end.  Jobs that are added while it runs, and the final jobs that follow from proxies, are taken in the next round.
-    A job that no network can be built from fails before it runs.
+    Jobs that are added meanwhile, and the final jobs that follow from proxies, run in the next round.  A job whose
+    network cannot be built fails before it runs.
     """
-    while jobs := queue.waiting():
+    while pending := queue.pending():
         lease.check()
-        for job in jobs:
-            if problem := queue.problem(job):
-                attempt = job.attempts + (job.state == "queued")
-                queue.record(job.job_id, "failed", attempt=attempt, error=problem, term=lease.term)
-        left = [job for job in jobs if queue.state(job.job_id, look=False).state in ("queued", "running")]
-        if left:
-            stage = [job for job in left if job.stage == left[0].stage]
-            run(sorted(stage, key=lambda job: job.retry_at or ""))  # those that have to wait come last
+        runnable = []
+        for queued in pending:
+            if problem := queue.problem(queued.job):
+                attempt = queued.state.attempts + (queued.state.state == "queued")
+                queue.record(queued.job.job_id, "failed", attempt=attempt, error=problem, term=lease.term)
+            else:
+                runnable.append(queued)
+        if runnable:
+            stage = runnable[0].job.stage
+            of_stage = [queued for queued in runnable if queued.job.stage == stage]
+            of_stage.sort(key=lambda queued: queued.state.retry_at or 0.0)  # those that have to wait come last
+            run([queued.job for queued in of_stage])

@@ -11,10 +11,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from analysis.records import State
 from analysis.storage.study_files import StudyFiles
 
 Kind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
-State = Literal["queued", "running", "done", "failed", "dropped"]
+
+SUPERSEDED = "no longer among the best cells"
+"""Why a job is dropped that is selected no more; it is queued again once it is among the best again."""
+DROPPED_BY_HAND = "dropped by hand"
+"""Why a person's drop drops a job; it stays dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +73,16 @@ class JobState:
     """Time of the last epoch; seconds."""
     retry_at: float | None = None
     """When a failed attempt is repeated, seconds since 1970; None: at once."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether the job is to be run: it waits, or an attempt is running or was interrupted."""
+        return self.state in ("queued", "running")
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the job was dropped because its cell was no longer among the best."""
+        return self.state == "dropped" and self.error == SUPERSEDED
 
 
 def state_of(events: Iterable[Event]) -> JobState:

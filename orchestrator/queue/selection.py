@@ -1,33 +1,14 @@
 """Which cells deserve retraining: pure functions on rows of the table `searches` and on proxy accuracies."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf, isfinite, sqrt
 from statistics import fmean
 from typing import Any
 
+from analysis.records import Candidate
 from orchestrator.config import SelectionConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A distinct cell and the searches that found it."""
-
-    genotype: str
-    """The cells as the best of these searches found them."""
-    genotype_digest: str
-    """Equal for isomorphic cells."""
-    origins: tuple[str, ...]
-    """Searches that found it, the best first."""
-    valid_accuracy: float | None
-    """Best validation accuracy of these searches, percent; None for random cells."""
-    network_parameters: int
-    """Weights at retraining size."""
-    network_macs: int
-    """Multiply-adds of an image at retraining size."""
-    reason: str
-    """Why it stands where it stands."""
-
+from pcdarts.genotype import Genotype
 
 CONFIDENCE = 1.645
 """Standard errors below the mean at which cells are ranked.  A rule to rank by, no 95 % bound of the cells that it puts
@@ -77,16 +58,16 @@ def rerank(
     deviation = pooled_deviation(accuracies.values())
 
     def key(candidate: Candidate) -> tuple[float, int]:
-        values = accuracies.get(candidate.genotype_digest)
+        values = accuracies.get(candidate.genotype.digest)
         return (-_bound(values, deviation), candidate.network_macs) if values else (inf, 0)
 
     searched = [candidate for candidate in candidates if candidate.valid_accuracy is not None]
     random = [candidate for candidate in candidates if candidate.valid_accuracy is None]
-    before = {c.genotype_digest: f"place {n} of {len(searched)} by the searches" for n, c in enumerate(searched, 1)}
+    before = {c.genotype.digest: f"place {n} of {len(searched)} by the searches" for n, c in enumerate(searched, 1)}
     chosen = []
     for candidate in [*sorted(searched, key=key)[:top], *sorted(random, key=key)[:top]]:
-        reason = _proxy_reason(accuracies.get(candidate.genotype_digest, ()), seeds, deviation)
-        origin = before.get(candidate.genotype_digest, candidate.reason)
+        reason = _proxy_reason(accuracies.get(candidate.genotype.digest, ()), seeds, deviation)
+        origin = before.get(candidate.genotype.digest, candidate.reason)
         chosen.append(replace(candidate, reason=f"{reason}; {origin}"))
     return chosen
 
@@ -163,8 +144,7 @@ def _ranked_by(bound: float, deviation: float) -> str:
 def _candidate(group: list[Mapping[str, Any]], reason: str) -> Candidate:
     best = group[0]
     return Candidate(
-        genotype=best["genotype"],
-        genotype_digest=best["genotype_digest"],
+        genotype=Genotype.parse(best["genotype"]),
         origins=tuple(row["search_id"] for row in group),
         valid_accuracy=best["valid_accuracy"],
         network_parameters=best["network_parameters"],

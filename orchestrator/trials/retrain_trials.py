@@ -8,15 +8,14 @@ from typing import Any
 
 from ray import tune
 
-from analysis.records import RetrainJob
+from analysis.records import Stage, State
 from analysis.storage.study_files import StudyFiles, join
-from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from cluster.connect import counted
-from orchestrator.config import Stage, StudyConfig
 from orchestrator.options import RunOptions
-from orchestrator.queue.dispatch import dispatch, open_lease
-from orchestrator.queue.events import EventLog, Kind, State, state_of
+from orchestrator.queue.dispatch import Run, dispatch, open_lease
+from orchestrator.queue.events import EventLog, Kind, state_of
+from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
 from orchestrator.storage.lease import Lease
@@ -25,9 +24,8 @@ from orchestrator.storage.study_folder import absolute, checkpoint
 from orchestrator.trials.placement import memory_fraction, prepare_trials
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.shared_images import SharedData, images_of, require_shared, share_data
-from orchestrator.trials.tune_trials import TrialSpec, error_line, report, run_trials
+from orchestrator.trials.tune_trials import RetrainSpec, TrialSpec, error_line, report, run_trials
 from orchestrator.trials.worker_team import COORDINATOR, Team, jobs_at_once, make_team, train_team
-from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain
 from pcdarts.training.device import limit_gpu_memory
@@ -38,75 +36,79 @@ LOOK_SECONDS = 5.0
 """Longest time until a job that waits for its next attempt notices that it was dropped by hand."""
 
 
-def work_queue(
-    study: StudyConfig, store: ResultStore, *, options: RunOptions, say: Callable[[str], None] = print
-) -> None:
-    """Retrain the jobs that wait in the queue of a study."""
-    queue = RetrainQueue(study, store)
+def work_queue(queue: RetrainQueue, *, options: RunOptions, say: Callable[[str], None] = print) -> bool:
+    """Retrain the pending jobs of a study; whether there was anything to do.
+
+    Raises LeaseHeldError while another process works the queue, and ValueError if the cluster or the data cannot serve.
+    """
     if not queue.has_work(options.retry_failed):
-        return
-    lease = open_lease(store.root, options, least_term=queue.events.last_term())
+        return False
+    lease = open_lease(queue.store.root, options, least_term=queue.events.last_term())
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on nobody else changes the queue but by hand
-        record_dead_driver(FailureLog(study.name, store), lease)
-        for job in queue.jobs() if options.retry_failed else ():
-            if job.state == "failed":
-                queue.retry(job.job_id)
-        if not queue.waiting():  # another dispatcher has done them meanwhile
-            return
-        stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
-        all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
-        for resources in all_resources.values():
-            require_shared(store.root, resources)
-        # Proxies are many and short: one process each is the faster way.
-        team = make_team(all_resources["final"], options)
-        shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
-        for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
-            say(note)
+        record_dead_driver(FailureLog(queue.study.name, queue.store), lease)
+        for queued in queue.jobs() if options.retry_failed else ():
+            if queued.state.state == "failed":
+                queue.retry(queued.job.job_id)
+        if queue.pending():  # else another dispatcher has done them meanwhile
+            dispatch(queue, lease, _prepare(queue, lease, options, say))
+    return True
 
-        def run(due: Sequence[RetrainJob]) -> None:
-            stage = queue.stage(due[0].job_id)
-            resources = all_resources[stage]
-            networks, on = counted(len(due), "network"), study.recipe(stage).dataset
-            proxy = f"Proxy stage: training {networks} briefly on {on}"
-            say(proxy if stage == "proxy" else f"Retraining {networks} on {on}")
-            specs = [
-                TrialSpec(
-                    key=job.job_id,
-                    root=absolute(store.root),
-                    config=queue.recipe(job.job_id),
-                    genotype=job.genotype,
-                    memory_fraction=memory_fraction(resources),
-                    patience=options.storage_patience,
-                )
-                for job in due
-            ]
-            epochs = {spec.key: spec.config.epochs for spec in specs}
-            with Progress("retraining", epochs) as progress:
-                listener = RetrainListener(queue, lease, progress, options)
-                once = partial(run_trials, specs=specs, listener=listener, max_failures=options.max_failures)
-                if team is None or stage == "proxy":
-                    trial = tune.with_parameters(retrain_trial, shared=shared)
-                    once(trial, resources=resources, max_concurrent=options.max_concurrent)
-                else:
-                    at_once = jobs_at_once(team, options)
-                    once(partial(retrain_trial, team=team), resources=COORDINATOR, max_concurrent=at_once)
 
-        dispatch(queue, lease, run)
+def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callable[[str], None]) -> Run:
+    """Connect, check data and storage, and return what runs jobs as trials."""
+    study, root = queue.study, queue.store.root
+    stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
+    all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+    for resources in all_resources.values():
+        require_shared(root, resources)
+    # Proxies are many and short: one process each is the faster way.
+    team = make_team(all_resources["final"], options)
+    shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
+    for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
+        say(note)
+
+    def run(jobs: Sequence[RetrainJob]) -> None:
+        stage = jobs[0].stage
+        resources = all_resources[stage]
+        networks, dataset = counted(len(jobs), "network"), study.recipe(stage).dataset
+        proxy = f"Proxy stage: training {networks} briefly on {dataset}"
+        say(proxy if stage == "proxy" else f"Retraining {networks} on {dataset}")
+        specs = [
+            RetrainSpec(
+                key=job.job_id,
+                root=absolute(root),
+                config=queue.recipe(job),
+                job=job,
+                memory_fraction=memory_fraction(resources),
+                patience=options.storage_patience,
+            )
+            for job in jobs
+        ]
+        with Progress("retraining", {spec.key: spec.config.epochs for spec in specs}) as progress:
+            listener = RetrainListener(queue, lease, progress, options)
+            once = partial(run_trials, specs=specs, listener=listener, max_failures=options.max_failures)
+            if team is None or stage == "proxy":
+                trial = tune.with_parameters(retrain_trial, shared=shared)
+                once(trial, resources=resources, max_concurrent=options.max_concurrent)
+            else:
+                at_once = jobs_at_once(team, options)
+                once(partial(retrain_trial, team=team), resources=COORDINATOR, max_concurrent=at_once)
+
+    return run
 
 
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
     """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
-    spec: TrialSpec = trial["spec"]
+    spec: RetrainSpec = trial["spec"]
     state = _when_due(spec)
     if state in ("dropped", "failed"):
         report(state, {})
         return
     report("began", {})
-    genotype = Genotype.parse(spec.genotype)
     if team is not None:
-        train_team(genotype, spec, team)
+        train_team(spec, team)
         return
     limit_gpu_memory(spec.memory_fraction)
 
@@ -114,7 +116,7 @@ def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: Share
         report("epoch", asdict(record))
 
     file, data = checkpoint(spec.root, spec.key, spec.patience), images_of(spec.config, shared or {})
-    result = retrain(genotype, spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
+    result = retrain(spec.job.cell.genotype, spec.config, checkpoint=file, data=data, on_epoch=on_epoch)
     report("result", asdict(result))
 
 
@@ -212,6 +214,7 @@ class RetrainListener:
 
     def _store(self, spec: TrialSpec, part: str, *, status: str, error: str, result: dict[str, Any]) -> None:
         """Write a row of `retrains`.  A completed one bears the job's name alone: delivered twice, it is there once."""
+        job = self.queue.requests.get(spec.key)
         row = RETRAINS.row(
             spec.config,
             result,
@@ -221,9 +224,9 @@ class RetrainListener:
             attempt=self.attempts[spec.key],
             status=status,
             error=error,
-            genotype=spec.genotype,
-            genotype_digest=Genotype.parse(spec.genotype).digest,
-            stage=self.queue.stage(spec.key),
+            genotype=job.cell.genotype,
+            genotype_digest=job.cell.genotype.digest,
+            stage=job.stage,
         )
         if status == "failed" or self.queue.result(spec.key) is None:
             self.queue.store.append(RETRAINS, [row], part)

@@ -16,6 +16,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from cluster.connect import TrialResources
+from orchestrator.queue.jobs import RetrainJob
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,6 @@ class TrialSpec:
     """Study folder, path or URI."""
     config: Any
     """A SearchConfig or a RetrainConfig."""
-    genotype: str = ""
-    """Retraining: the cells."""
     memory_fraction: float = 1.0
     """Share of a GPU's memory that this process may allocate."""
     predicted_memory: int | None = None
@@ -37,6 +36,14 @@ class TrialSpec:
     patience: float = 0.0
     """Seconds for which the trial tries again what the storage refuses.  Then the trial fails.  The driver cannot
     store that either while the storage is down, so the study stops, and no search is counted as failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainSpec(TrialSpec):
+    """A trial that retrains a cell."""
+
+    job: RetrainJob
+    """What to retrain; `config` is its recipe on this study's data folder."""
 
 
 class TrialListener(Protocol):

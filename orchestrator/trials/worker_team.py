@@ -16,8 +16,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from cluster.connect import TrialResources, slots
 from orchestrator.options import RunOptions
 from orchestrator.storage.study_folder import checkpoint
-from orchestrator.trials.tune_trials import TrialSpec, message
-from pcdarts.genotype import Genotype
+from orchestrator.trials.tune_trials import RetrainSpec, message
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
 
@@ -71,7 +70,7 @@ def jobs_at_once(team: Team, options: RunOptions) -> int:
     return min(room, options.max_concurrent or room)
 
 
-def train_team(genotype: Genotype, spec: TrialSpec, team: Team) -> None:
+def train_team(spec: RetrainSpec, team: Team) -> None:
     """Train with several workers, from inside a trial; epochs and the result reach the trial's listener.
 
     Workers go on from the job's checkpoint in the study folder, also where they are fewer or more than before.
@@ -82,7 +81,7 @@ def train_team(genotype: Genotype, spec: TrialSpec, team: Team) -> None:
     with tempfile.TemporaryDirectory(prefix="pcdarts-train-") as folder:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"genotype": str(genotype), "spec": spec},
+            train_loop_config={"spec": spec},
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
             scaling_config=ScalingConfig(
                 num_workers=team.workers if team.least == team.workers else (team.least, team.workers),  # type: ignore[arg-type]
@@ -102,16 +101,15 @@ def train_team(genotype: Genotype, spec: TrialSpec, team: Team) -> None:
             raise _cause(error) from None
 
 
-def _work(job: dict[str, Any]) -> None:
+def _work(given: dict[str, Any]) -> None:
     """One worker, in the process group that Ray Train set up: all of them report, the first one's content counts."""
 
     def on_epoch(record: RetrainEpoch) -> None:
         ray.train.report(message("epoch", asdict(record)))
 
-    genotype = Genotype.parse(job["genotype"])
-    spec: TrialSpec = job["spec"]
+    spec: RetrainSpec = given["spec"]
     file = checkpoint(spec.root, spec.key, spec.patience)
-    result = retrain(genotype, spec.config, checkpoint=file, on_epoch=on_epoch)
+    result = retrain(spec.job.cell.genotype, spec.config, checkpoint=file, on_epoch=on_epoch)
     ray.train.report(message("result", asdict(result)))
 
 

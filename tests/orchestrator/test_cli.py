@@ -21,7 +21,7 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
     RetrainQueue(made, store).update()
     seen = []
     monkeypatch.setattr(
-        "orchestrator.trials.retrain_trials.work_queue", lambda study, *a, **k: seen.append(study.retrain)
+        "orchestrator.trials.retrain_trials.work_queue", lambda queue, **k: seen.append(queue.study.retrain)
     )
     other = ["--recipe", "digits", "--retrain-seed", "1"]
     assert main(["retrain", str(tmp_path), *other, "--data-dir", "/data"]) == 0

@@ -79,8 +79,8 @@ def test_every_search_has_its_rows_and_the_best_cell_is_retrained(finished):
 
 
 def test_a_finished_study_says_so_and_does_nothing(finished, monkeypatch):
-    for module in ("searching", "retraining"):
-        monkeypatch.setattr(f"orchestrator.{module}.run_trials", lambda *a, **k: pytest.fail("ran trials"))
+    for module in ("search_trials", "retrain_trials"):
+        monkeypatch.setattr(f"orchestrator.trials.{module}.run_trials", lambda *a, **k: pytest.fail("ran trials"))
 
     def times():
         files = (path for path in finished.rglob("*") if path.is_file() and path.parent.name != "study-lease")
@@ -123,7 +123,7 @@ def test_where_others_retrain_the_report_is_written(finished, tmp_path, monkeypa
     (root / "report.html").unlink()
     with open_lease(str(root), LOCAL):
         _, said = run(smoke(), root)
-    assert any("Retraining is left to others: another process" in line for line in said)
+    assert any("Retraining skipped: another process" in line for line in said)
     assert (root / "report.html").exists()
 
 
@@ -139,7 +139,7 @@ def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monke
 def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "orchestrator.trials.retrain_trials.work_queue", lambda study, *a, **k: seen.append(study.retrain.data_dir)
+        "orchestrator.trials.retrain_trials.work_queue", lambda queue, **k: seen.append(queue.study.retrain.data_dir)
     )
     assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
     assert main(["retrain", str(finished)]) == 0
@@ -271,13 +271,13 @@ def test_the_queue_keeps_states_and_drops_what_is_no_longer_selected(finished, t
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
     study, store = open_study(str(root))
-    done = [job.job_id for job in RetrainQueue(study, store).jobs()]
+    done = [row["job_id"] for row in RetrainQueue(study, store).rows()]
     wide = dataclasses.replace(study, selection=SelectionConfig(top=3))
-    states = {job.job_id: job.state for job in RetrainQueue(wide, store).update()}
+    states = {queued.job.job_id: queued.state.state for queued in RetrainQueue(wide, store).update()}
     assert {states[job] for job in done} == {"done"}
     assert {state for job, state in states.items() if job not in done} == {"queued"}
     jobs = RetrainQueue(study, store).update()
-    assert [job.state for job in jobs] == ["done"] * len(done) + ["dropped"] * (len(jobs) - len(done))
+    assert [queued.state.state for queued in jobs] == ["done"] * len(done) + ["dropped"] * (len(jobs) - len(done))
 
 
 def forget(root, kind):
@@ -291,13 +291,14 @@ def test_a_retraining_that_was_interrupted_goes_on_as_the_same_attempt(finished,
     root = tmp_path / "smoke"
     subprocess.run(["cp", "-r", str(finished), str(root)], check=True)
     study, store = open_study(str(root))
-    job = RetrainQueue(study, store).jobs()[-1]
+    job = RetrainQueue(study, store).jobs()[-1].job
     forget(root, "done")
-    assert RetrainQueue(study, store).waiting() == []  # its result had been stored: only the state was late
+    assert RetrainQueue(study, store).pending() == []  # its result had been stored: only the state was late
     (root / "retrains" / f"{job.job_id}.parquet").unlink()
     forget(root, "done")
-    assert [(job.stage, job.state) for job in RetrainQueue(study, store).waiting()] == [("final", "running")]
-    work_queue(study, store, options=LOCAL, say=lambda text: None)
+    queue = RetrainQueue(study, store)
+    assert [(queued.job.stage, queued.state.state) for queued in queue.pending()] == [("final", "running")]
+    assert work_queue(queue, options=LOCAL, say=lambda text: None)
     assert rows(root, "retrains") == rows(finished, "retrains") and rows(root, "queue") == rows(finished, "queue")
 
 

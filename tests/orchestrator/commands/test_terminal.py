@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from analysis.records import RetrainJob
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS
 from orchestrator.commands.terminal import program, queue, summary, where_to_look
@@ -42,7 +41,7 @@ def test_the_queue_is_as_wide_as_the_terminal(monkeypatch, terminal, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal is not None, raising=False)
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((terminal, 24)))
     row = queue_row(search_row(2, 0, 80.0), 1) | {"reason": "found twice, " * 30}
-    lines = re.sub(r"\x1b\[\d*m", "", queue([RetrainJob(**row)])).splitlines()
+    lines = re.sub(r"\x1b\[\d*m", "", queue([row])).splitlines()
     assert max(map(len, lines)) == width
     assert " queued " in lines[4] and " 556,670,592 " in lines[4]  # only the reason is wrapped
 

@@ -21,7 +21,7 @@ from orchestrator.storage.provenance import provenance
 from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.retrain_trials import RetrainListener
-from orchestrator.trials.tune_trials import TrialSpec
+from orchestrator.trials.tune_trials import RetrainSpec
 from pcdarts.complexity import network_complexity
 from pcdarts.genotype import PUBLISHED
 
@@ -76,7 +76,7 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None, sle
     """
 
     def run(jobs):
-        specs = [TrialSpec(key=j.job_id, root=root, config=queue.recipe(j.job_id), genotype=j.genotype) for j in jobs]
+        specs = [RetrainSpec(key=job.job_id, root=root, config=queue.recipe(job), job=job) for job in jobs]
         with Progress("", {spec.key: 2 for spec in specs}) as progress:
             listener = RetrainListener(queue, lease, progress, OPTIONS)
             for spec in specs:

@@ -85,7 +85,7 @@ def counted(root, kind):
 
 
 def assert_done_once(root, queue):
-    jobs = [job.job_id for job in queue.jobs()]
+    jobs = [row["job_id"] for row in queue.rows()]
     view, retrains = pd.read_parquet(root / "queue"), pd.read_parquet(root / "retrains")
     assert sorted(view["job_id"]) == sorted(jobs) and set(view["state"]) == {"done"}
     completed = retrains[retrains["status"] == "completed"]
@@ -108,7 +108,7 @@ def test_two_commands_at_once_and_a_killed_worker_end_every_job_once(tmp_path, s
     assert "another process, process " in ended[2] and len(ended[2].strip().splitlines()) == 1
     retrains = assert_done_once(tmp_path, queue)
     (killed,) = retrains[retrains["status"] == "failed"]["job_id"]
-    assert counted(tmp_path, "started") == {job.job_id: 1 + (job.job_id == killed) for job in queue.jobs()}
+    assert counted(tmp_path, "started") == {row["job_id"]: 1 + (row["job_id"] == killed) for row in queue.rows()}
     attempts = retrains[retrains["job_id"] == killed].sort_values("attempt")
     assert attempts["status"].tolist() == ["failed", "completed"] and attempts["attempt"].tolist() == [1, 2]
 
@@ -126,7 +126,7 @@ def test_a_deposed_dispatcher_stops_in_one_line_and_the_next_one_finishes(tmp_pa
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
     again = RetrainQueue(queue.study, queue.store)
     again.update()
-    assert again.waiting() == [] and open_lease(str(tmp_path), RunOptions()).acquire() is None
+    assert again.pending() == [] and open_lease(str(tmp_path), RunOptions()).acquire() is None
     retrains = pd.read_parquet(tmp_path / "retrains")
-    assert sorted(retrains["job_id"]) == sorted(job.job_id for job in again.jobs())
+    assert sorted(retrains["job_id"]) == sorted(row["job_id"] for row in again.rows())
     assert set(retrains["status"]) == {"completed"}

@@ -5,30 +5,38 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.records import Candidate
 from analysis.storage.study_files import StudyFiles
-from orchestrator.queue.requests import Description, Request, RequestLog
+from orchestrator.queue.jobs import RetrainJob
+from orchestrator.queue.requests import RequestLog
+from pcdarts.genotype import PUBLISHED
 
-DESCRIPTION = Description(
-    genotype_digest="ab", origins=("x", "y"), valid_accuracy=90.0, reason="why", network_parameters=1, network_macs=2
+CELL = Candidate(
+    genotype=PUBLISHED["DARTS_V1"],
+    origins=("x", "y"),
+    valid_accuracy=90.0,
+    reason="why",
+    network_parameters=1,
+    network_macs=2,
 )
-REQUEST = Request(
+PLAIN_CELL = json.loads(json.dumps(vars(CELL) | {"genotype": str(CELL.genotype)}))
+JOB = RetrainJob(
     job_id="ab-cd",
-    genotype="Genotype(...)",
+    cell=CELL,
     stage="proxy",
     recipe={"epochs": 2, "channels": 0},
     by_hand=False,
     submitted_at="2026-01-01T00:00:00+00:00",
-    description=DESCRIPTION,
 )
 
 
 def test_a_request_is_read_as_it_was_added_by_this_process_or_another(tmp_path):
-    by_hand = replace(REQUEST, job_id="ab-ab", by_hand=True, description=replace(DESCRIPTION, valid_accuracy=None))
+    by_hand = replace(JOB, job_id="ab-ab", by_hand=True, cell=replace(CELL, valid_accuracy=None))
     here, there = (RequestLog(StudyFiles(str(tmp_path))) for _ in range(2))
-    here.add(REQUEST)
-    assert there.get("ab-cd") == REQUEST
+    here.add(JOB)
+    assert there.get("ab-cd") == JOB
     there.add(by_hand)
-    assert here.read() == there.read() == {"ab-ab": by_hand, "ab-cd": REQUEST}
+    assert here.read() == there.read() == {"ab-ab": by_hand, "ab-cd": JOB}
     assert list(here.read()) == list(there.read())
 
 
@@ -40,16 +48,17 @@ def test_a_request_is_read_as_it_was_added_by_this_process_or_another(tmp_path):
         {"by_hand": 0},
         {"recipe": {"channels": 0}},
         {"recipe": {"epochs": 2**70}},
-        {"genotype": "\ud800"},
+        {"cell": PLAIN_CELL | {"reason": "\ud800"}},
         {"colour": "red"},
-        {"description": {}},
-        {"description": json.loads(json.dumps(vars(DESCRIPTION))) | {"origins": "x"}},
-        {"description": json.loads(json.dumps(vars(DESCRIPTION))) | {"network_macs": 1.5}},
+        {"cell": {}},
+        {"cell": PLAIN_CELL | {"origins": "x"}},
+        {"cell": PLAIN_CELL | {"network_macs": 1.5}},
+        {"cell": PLAIN_CELL | {"genotype": "Genotype(...)"}},
     ],
 )
 def test_a_broken_request_is_named(change, tmp_path):
     log = RequestLog(StudyFiles(str(tmp_path)))
-    log.add(REQUEST)
+    log.add(JOB)
     path = tmp_path / "ab-cd.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=r"request .*ab-cd\.json is broken; remove the file"):

@@ -21,7 +21,8 @@ from orchestrator.cli import main
 from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.presets import smoke
 from orchestrator.queue.dispatch import dispatch, open_lease
-from orchestrator.queue.retrain_queue import NOT_SELECTED, RetrainQueue, find_job
+from orchestrator.queue.events import SUPERSEDED
+from orchestrator.queue.retrain_queue import RetrainQueue, find_job
 from orchestrator.storage.lease import LeaseHeldError
 from pcdarts.config import digest
 from tests.orchestrator.queue import killing
@@ -53,13 +54,17 @@ def work(queue, clock=None, counts=None, broken=(), accuracies=None):
 
 
 def states(queue):
-    return [job.state for job in queue.jobs()]
+    return [row["state"] for row in queue.rows()]
+
+
+def job_ids(queue):
+    return [row["job_id"] for row in queue.rows()]
 
 
 def test_attempts_count_though_the_lease_was_removed(tmp_path):
     clock = Clock()
     queue = opened(tmp_path, clock)
-    broken = [job.job_id for job in queue.jobs()]
+    broken = job_ids(queue)
     work(queue, clock, broken=broken)
     assert queue.events.last_term() == 1
     shutil.rmtree(tmp_path / "queue-lease")
@@ -72,7 +77,7 @@ def test_attempts_count_though_the_lease_was_removed(tmp_path):
 def test_a_job_that_has_to_wait_is_given_to_the_round_that_begins_now_as_its_last(tmp_path):
     clock, rounds = Clock(), []
     queue = opened(tmp_path, clock)
-    first, *others = [job.job_id for job in queue.jobs()]
+    first, *others = job_ids(queue)
     queue.record(first, "started", attempt=1, term=1)  # by a run that was ended since
     queue.record(first, "failed", attempt=1, term=1, error="once", retry_at=clock.now + 60)
     with open_lease(queue.store.root, OPTIONS, least_term=1) as lease:
@@ -85,17 +90,17 @@ def test_jobs_of_another_recipe_are_left_alone(tmp_path):
     queue = opened(tmp_path)
     other_recipe = replace(queue.study.retrain, epochs=5)
     other = RetrainQueue(replace(queue.study, retrain=other_recipe), queue.store)
-    assert [job.state for job in other.update()] == ["queued"] * 6
+    other.update()
+    assert states(other) == ["queued"] * 6
     work(other)
     assert Counter(states(queue)) == {"done": 3, "queued": 3}
     assert queue.has_work(False) and not other.has_work(True)
-    assert {queue.recipe(job.job_id).epochs for job in queue.waiting()} == {queue.study.retrain.epochs}
+    assert {queue.recipe(queued.job).epochs for queued in queue.pending()} == {queue.study.retrain.epochs}
 
 
 def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
     queue, counts = opened(tmp_path), Counter()
-    before = queue.jobs()
-    assert states(queue) == ["queued"] * 3 and [job.rank for job in before] == [1, 2, 3]
+    assert states(queue) == ["queued"] * 3 and [row["rank"] for row in queue.rows()] == [1, 2, 3]
     work(queue, counts=counts)
     work(queue, counts=counts)
     assert set(counts.values()) == {1} and states(queue) == ["done"] * 3
@@ -108,18 +113,18 @@ def test_every_job_runs_once_and_the_view_can_be_lost(tmp_path):
 def test_a_job_that_fails_is_repeated_with_backoff_and_then_stays_failed_and_the_others_go_on(tmp_path):
     clock, counts = Clock(), Counter()
     queue = opened(tmp_path, clock)
-    poor = queue.jobs()[0].job_id
+    poor = job_ids(queue)[0]
     began = clock.now
     work(queue, clock, counts, broken={poor})
     assert counts[poor] == 2 and 10 <= clock.now - began < 12
     assert states(queue) == ["failed", "done", "done"]
-    job = queue.jobs()[0]
-    assert job.attempts == 2 and job.error == "RuntimeError: broken" and job.retry_at is None
+    row = queue.rows()[0]
+    assert row["attempts"] == 2 and row["error"] == "RuntimeError: broken" and row["retry_at"] is None
     retrains = pd.read_parquet(tmp_path / "retrains")
     assert sorted(retrains[retrains["job_id"] == poor]["attempt"]) == [1, 2]
     queue.retry(poor[:6])
     work(queue, clock, counts)
-    assert states(queue) == ["done"] * 3 and queue.jobs()[0].attempts == 3
+    assert states(queue) == ["done"] * 3 and queue.rows()[0]["attempts"] == 3
 
 
 PROXY = ProxyConfig(top=3, seeds=2, recipe=replace(smoke().retrain, epochs=1, channels=2))
@@ -131,12 +136,16 @@ def staged(root, clock=None, top=1):
     study, store = study_with_searches(str(root), study)
     queue = RetrainQueue(study, store, clock or Clock())
     queue.update()
-    digests = [job.genotype_digest for job in queue.jobs()[::2]]
+    digests = [row["genotype_digest"] for row in queue.rows()[::2]]
     return queue, digests, dict(zip(digests, (50.0, 70.0, 60.0), strict=True))
 
 
+def pending(queue):
+    return [queued.job for queued in queue.pending()]
+
+
 def shown(queue):
-    return [(job.stage, job.rank, job.state) for job in queue.jobs()]
+    return [(row["stage"], row["rank"], row["state"]) for row in queue.rows()]
 
 
 def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(tmp_path):
@@ -145,13 +154,13 @@ def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(t
     counts = Counter()
     work(queue, counts=counts, accuracies=accuracies)
     assert set(counts.values()) == {1} and len(counts) == 8
-    final = [job for job in queue.jobs() if job.stage == "final"]
-    assert [job.genotype_digest for job in final] == digests[1:] and [job.rank for job in final] == [1, 2]
-    assert final[0].reason.startswith("proxy validation accuracy 70.00 %, mean of 2 of 2")
-    assert final[0].reason.endswith("place 2 of 3 by the searches") and final[0].network_macs > 0
-    assert final[0].job_id == f"{digests[1]}-{digest(queue.study.retrain)}"
+    final = [row for row in queue.rows() if row["stage"] == "final"]
+    assert [row["genotype_digest"] for row in final] == digests[1:] and [row["rank"] for row in final] == [1, 2]
+    assert final[0]["reason"].startswith("proxy validation accuracy 70.00 %, mean of 2 of 2")
+    assert final[0]["reason"].endswith("place 2 of 3 by the searches") and final[0]["network_macs"] > 0
+    assert final[0]["job_id"] == f"{digests[1]}-{digest(queue.study.retrain)}"
     retrains = pd.read_parquet(tmp_path / "retrains").set_index("job_id")
-    assert retrains["stage"].to_dict() == {job.job_id: job.stage for job in queue.jobs()}
+    assert retrains["stage"].to_dict() == {row["job_id"]: row["stage"] for row in queue.rows()}
     assert retrains.groupby(["stage", "seed"]).size().to_dict() == {("final", 0): 2, ("proxy", 0): 3, ("proxy", 1): 3}
     assert retrains.groupby("stage")["channels"].first().to_dict() == {"final": 4, "proxy": 2}
 
@@ -159,42 +168,43 @@ def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(t
 def test_no_final_job_before_the_last_proxy_has_ended_and_failed_ones_count(tmp_path):
     clock = Clock()
     queue, digests, accuracies = staged(tmp_path, clock)
-    proxies = [job.job_id for job in queue.jobs()]
+    proxies = job_ids(queue)
     queue.drop(proxies[-1])
     with open_lease(str(tmp_path), OPTIONS) as lease:
         run = executor(queue, lease, broken=set(proxies[2:4]), accuracies=accuracies)
-        run(queue.waiting())
-        assert {job.stage for job in queue.waiting()} == {"proxy"}  # two are to be repeated
+        run(pending(queue))
+        assert {job.stage for job in pending(queue)} == {"proxy"}  # two are to be repeated
         clock.now += 60
-        run(queue.waiting())
-        (final,) = queue.waiting()
-    assert final.genotype_digest == digests[2] and "mean of 1 of 2 trainings" in final.reason
+        run(pending(queue))
+        (final,) = pending(queue)
+    assert final.cell.genotype.digest == digests[2] and "mean of 1 of 2 trainings" in final.cell.reason
     # A proxy that runs again takes the final job back until it has ended.
     queue.retry(proxies[2])
-    assert [job.stage for job in queue.waiting()] == ["proxy"]
-    assert queue.jobs()[-1].error == NOT_SELECTED
+    assert [job.stage for job in pending(queue)] == ["proxy"]
+    assert queue.rows()[-1]["error"] == SUPERSEDED
     work(queue, clock, accuracies=accuracies)
-    assert [job.genotype_digest for job in queue.jobs() if job.stage == "final" and job.state == "done"] == [digests[1]]
+    done = [row for row in queue.rows() if row["stage"] == "final" and row["state"] == "done"]
+    assert [row["genotype_digest"] for row in done] == [digests[1]]
 
 
 def test_proxies_that_all_fail_leave_the_order_of_the_searches(tmp_path):
     clock = Clock()
     queue, digests, accuracies = staged(tmp_path, clock)
-    work(queue, clock, broken={job.job_id for job in queue.jobs()})
-    (final,) = (job for job in queue.jobs() if job.stage == "final")
-    assert final.genotype_digest == digests[0] and final.state == "done"
-    assert final.reason == "no proxy retraining succeeded; place 1 of 3 by the searches"
+    work(queue, clock, broken=set(job_ids(queue)))
+    (final,) = (row for row in queue.rows() if row["stage"] == "final")
+    assert final["genotype_digest"] == digests[0] and final["state"] == "done"
+    assert final["reason"] == "no proxy retraining succeeded; place 1 of 3 by the searches"
 
 
 def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
     queue, digests, accuracies = staged(tmp_path)
     added = queue.add("AmoebaNet")
     work(queue, accuracies=accuracies)
-    assert [j.rank for j in queue.jobs() if j.stage == "final"] == [1, 2] and queue.jobs()[6].job_id == added
+    assert [row["rank"] for row in queue.rows() if row["stage"] == "final"] == [1, 2] and job_ids(queue)[6] == added
     before = shown(queue)
     shutil.rmtree(tmp_path / "queue")
     again = RetrainQueue(queue.study, ResultStore(str(tmp_path)))
-    assert again.waiting() == [] and shown(again) == before
+    assert again.pending() == [] and shown(again) == before
     capsys.readouterr()
     assert main(["queue", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -203,7 +213,7 @@ def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
 
 def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
     queue, counts = opened(tmp_path), Counter()
-    poisoned = queue.jobs()[1].job_id
+    poisoned = job_ids(queue)[1]
     path = tmp_path / "queue-requests" / f"{poisoned}.json"
     request = json.loads(path.read_text())
     request["recipe"]["channels"] = 0
@@ -211,7 +221,7 @@ def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
     queue = RetrainQueue(queue.study, queue.store, Clock())
     work(queue, counts=counts)
     assert states(queue) == ["done", "failed", "done"] and counts[poisoned] == 0
-    assert "channels is 0" in queue.jobs()[1].error
+    assert "channels is 0" in queue.rows()[1]["error"]
 
 
 def test_a_result_that_is_delivered_twice_is_one_row(tmp_path):
@@ -220,13 +230,13 @@ def test_a_result_that_is_delivered_twice_is_one_row(tmp_path):
     for path in (tmp_path / "queue-events").iterdir():
         if json.loads(path.read_text())["kind"] in ("done", "started"):
             path.unlink()
-    (job, *_) = queue.jobs()
+    first = queue.jobs()[0].job
     again = RetrainQueue(queue.study, queue.store, Clock())
     with open_lease(str(tmp_path), OPTIONS) as lease:
-        executor(again, lease)([job])
+        executor(again, lease)([first])
     retrains = pd.read_parquet(tmp_path / "retrains")
     assert len(retrains) == 3 and retrains["job_id"].is_unique
-    assert again.waiting() == []
+    assert again.pending() == []
 
 
 def test_two_dispatchers_at_once_run_every_job_once(tmp_path):
@@ -282,7 +292,7 @@ def test_a_dispatcher_killed_at_25_moments_loses_and_doubles_nothing(tmp_path):
 
 def test_the_command_shows_and_mends(tmp_path, capsys):
     queue = opened(tmp_path)
-    first, second, third = (job.job_id for job in queue.jobs())
+    first, second, third = job_ids(queue)
 
     def said(*argv):
         code = main(["queue", str(tmp_path), *argv])
@@ -296,8 +306,8 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
     assert states(RetrainQueue(queue.study, queue.store))[-1] == "dropped"  # it stays so, though it is selected
     assert said("retry", first)[0] == 0
     assert said("add", "AmoebaNet")[0] == 0
-    (added,) = [job for job in queue.jobs() if "added by hand (AmoebaNet)" in job.reason]
-    assert added.rank == 1 and added.state == "queued"
+    (added,) = [row for row in queue.rows() if "added by hand (AmoebaNet)" in row["reason"]]
+    assert added["rank"] == 1 and added["state"] == "queued"
     assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
     assert capsys.readouterr().out.count(" queued ") == 4
     for argv, message in (
@@ -346,7 +356,7 @@ def bucket():
 
 def test_the_queue_in_an_object_store(bucket):
     queue, counts = opened(bucket), Counter()
-    poor = queue.jobs()[2].job_id
+    poor = job_ids(queue)[2]
     leases = [open_lease(bucket, OPTIONS) for _ in range(2)]
     leases[1].settle = 0
     refused = []

@@ -4,17 +4,29 @@ import pytest
 
 from orchestrator.config import SelectionConfig
 from orchestrator.queue.selection import lower_bound, rerank, select, spread
+from pcdarts.genotype import OPERATIONS, Genotype
 
 
-def row(name, accuracy, digest, macs=1, parameters=1, status="completed", method="pcdarts", seed=0, **more):
+def cell_of(operation):
+    pairs = [(operation, 0), (operation, 1)]
+    return Genotype(normal=pairs, normal_concat=[2], reduce=pairs, reduce_concat=[2])
+
+
+CELLS = dict(zip("xyzwqrs", map(cell_of, OPERATIONS), strict=False))
+"""Distinct cells by name."""
+NAMES = {genotype.digest: name for name, genotype in CELLS.items()}
+
+
+def row(name, accuracy, cell, macs=1, parameters=1, status="completed", method="pcdarts", seed=0, **more):
+    genotype = CELLS.get(cell)
     return more | {
         "search_id": name,
         "method": method,
         "seed": seed,
         "status": status,
         "valid_accuracy": accuracy,
-        "genotype": f"cell of {name}",
-        "genotype_digest": digest,
+        "genotype": genotype and str(genotype),
+        "genotype_digest": genotype and genotype.digest,
         "network_macs": macs,
         "network_parameters": parameters,
     }
@@ -28,7 +40,7 @@ def test_best_first_and_isomorphic_cells_once_with_all_their_origins():
     rows = [row("a", 90.0, "x"), row("b", 95.0, "y"), row("c", 91.0, "x"), row("d", 88.0, "z")]
     assert names(rows, top=2) == [("b",), ("c", "a")]
     best = select(rows, SelectionConfig(top=2))[1]
-    assert (best.genotype, best.valid_accuracy) == ("cell of c", 91.0)
+    assert (best.genotype, best.valid_accuracy) == (CELLS["x"], 91.0)
     # Squares about the mean of all: 1, 16, 0 and 9; two searches found it.
     assert best.reason == (
         f"mean validation accuracy 90.50 %, ranked by {90.5 - 1.645 * (26 / 3 / 2) ** 0.5:.2f} % "
@@ -77,8 +89,8 @@ def test_top_0_selects_nothing():
     assert names([row("a", 1.0, "x")], top=0) == []
 
 
-def random_row(seed, digest, **values):
-    return row(f"random-seed{seed}", None, digest, method="random", seed=seed, **values)
+def random_row(seed, cell, **values):
+    return row(f"random-seed{seed}", None, cell, method="random", seed=seed, **values)
 
 
 def test_random_cells_get_as_many_places_after_the_searched_ones_in_order_of_seed():
@@ -105,16 +117,19 @@ def candidates(rows, top=10):
     return select(rows, SelectionConfig(top=top))
 
 
-def digests(chosen):
-    return [candidate.genotype_digest for candidate in chosen]
+def ranked(rows, accuracies, **options):
+    """Names of the cells, and the candidates, by their proxies."""
+    by_digest = {CELLS[name].digest: values for name, values in accuracies.items()}
+    chosen = rerank(candidates(rows), by_digest, **options)
+    return [NAMES[candidate.genotype.digest] for candidate in chosen], chosen
 
 
 def test_proxies_rank_by_their_lower_bound_in_closed_form():
-    found = candidates([row("a", 90.0, "x"), row("b", 95.0, "y"), row("c", 80.0, "z")])
+    rows = [row("a", 90.0, "x"), row("b", 95.0, "y"), row("c", 80.0, "z")]
     # Deviation sqrt((2 + 0 + 0) / (1 + 1 + 0)) = 1: the bounds are 91 - 1.16, 91 - 1.16 and 91.2 - 1.645.
     proxies = {"x": [90.0, 92.0], "y": [91.0, 91.0], "z": [91.2]}
-    chosen = rerank(found, proxies, seeds=2, top=2)
-    assert digests(chosen) == ["y", "x"] and digests(rerank(found, proxies, seeds=2, top=9)) == ["y", "x", "z"]
+    names, chosen = ranked(rows, proxies, seeds=2, top=2)
+    assert names == ["y", "x"] and ranked(rows, proxies, seeds=2, top=9)[0] == ["y", "x", "z"]
     bound = "ranked by 89.84 % (mean - 1.645 standard errors)"
     reason = f"proxy validation accuracy 91.00 %, {bound}, mean of 2 of 2 trainings; "
     assert [c.reason for c in chosen] == [f"{reason}place {place} of 3 by the searches" for place in (1, 2)]
@@ -122,13 +137,13 @@ def test_proxies_rank_by_their_lower_bound_in_closed_form():
 
 def test_equal_proxies_go_by_multiply_adds_and_cells_without_a_result_come_last():
     rows = [row("a", 95.0, "x", macs=2), row("b", 94.0, "y", macs=1), row("c", 99.0, "z"), row("d", 98.0, "w")]
-    chosen = rerank(candidates(rows), {"x": [50.0], "y": [50.0]}, seeds=1, top=4)
-    assert digests(chosen) == ["y", "x", "z", "w"]
+    names, chosen = ranked(rows, {"x": [50.0], "y": [50.0]}, seeds=1, top=4)
+    assert names == ["y", "x", "z", "w"]
     assert chosen[2].reason == "no proxy retraining succeeded; place 1 of 4 by the searches"
 
 
 def test_random_cells_are_ranked_among_themselves_by_their_proxies():
     rows = [random_row(0, "r"), random_row(1, "s"), row("a", 90.0, "x"), row("b", 80.0, "y")]
     proxies = {"r": [50.0], "s": [99.0], "x": [10.0], "y": [20.0]}
-    chosen = rerank(candidates(rows), proxies, seeds=1, top=1)
-    assert digests(chosen) == ["y", "s"] and chosen[1].reason.endswith("trainings; random baseline, seed 1")
+    names, chosen = ranked(rows, proxies, seeds=1, top=1)
+    assert names == ["y", "s"] and chosen[1].reason.endswith("trainings; random baseline, seed 1")

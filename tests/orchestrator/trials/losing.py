@@ -24,8 +24,8 @@ def drive(root, address, workers):
 
 def wait_for_epochs(root, count, driver):
     """Until the job's checkpoint holds so many epochs; a driver that ended before is an error."""
-    (job,) = RetrainQueue(*open_study(root)).jobs()
-    file, deadline = checkpoint(root, job.job_id), time.monotonic() + 400
+    (queued,) = RetrainQueue(*open_study(root)).jobs()
+    file, deadline = checkpoint(root, queued.job.job_id), time.monotonic() + 400
     while True:
         state = file.read()
         if state is not None and len(state["history"]) >= count:

@@ -47,7 +47,7 @@ def events(root, job_id, kind):
 
 
 def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path, monkeypatch, queue):
-    first = queue.jobs()[0].genotype
+    first = queue.rows()[0]["genotype"]
 
     def retrain(root, genotype):
         tries = root / "tries"
@@ -66,7 +66,7 @@ def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
     assert main(["retrain", str(tmp_path), "--retry-delay", "1", "--max-concurrent", "2"]) == 0
     assert (tmp_path / "tries").read_text() == "xx"
-    (job,) = [job.job_id for job in queue.jobs() if job.genotype == first]
+    (job,) = [row["job_id"] for row in queue.rows() if row["genotype"] == first]
     rows = pd.read_parquet(tmp_path / "retrains").query("job_id == @job").sort_values("attempt")
     assert rows["status"].tolist() == ["failed", "completed"] and rows["attempt"].tolist() == [1, 2]
     (failed,), (_, again) = events(tmp_path, job, "failed"), events(tmp_path, job, "started")
@@ -75,15 +75,15 @@ def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path
 
 
 def test_a_job_that_always_fails_is_given_up(ray_session, tmp_path, monkeypatch, queue):
-    job = queue.jobs()[0]
+    job = queue.jobs()[0].job
 
     def retrain(root, genotype):
-        if genotype == job.genotype:
+        if genotype == str(job.cell.genotype):
             raise RuntimeError("always")
 
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
     assert main(["retrain", str(tmp_path), "--retry-delay", "0", "--max-failures", "1"]) == 1
-    found = {row.job_id: (row.state, row.attempts, row.error) for row in queue.jobs()}
+    found = {row["job_id"]: (row["state"], row["attempts"], row["error"]) for row in queue.rows()}
     assert found.pop(job.job_id) == ("failed", 2, "RuntimeError: always")
     assert set(found.values()) == {("done", 1, "")}
     failures = pd.read_parquet(tmp_path / "failures")["error"].tolist()
@@ -91,7 +91,7 @@ def test_a_job_that_always_fails_is_given_up(ray_session, tmp_path, monkeypatch,
 
 
 def test_a_job_that_has_had_its_attempts_before_is_not_tried_again_and_again(ray_session, tmp_path, monkeypatch, queue):
-    job = queue.jobs()[0].job_id
+    job = queue.jobs()[0].job.job_id
     for attempt in (1, 2):  # as an earlier run recorded, that was ended before the third
         queue.record(job, "started", attempt=attempt, term=1)
         queue.record(job, "failed", attempt=attempt, term=1, error="RuntimeError: always", retry_at=1.0)
@@ -101,8 +101,7 @@ def test_a_job_that_has_had_its_attempts_before_is_not_tried_again_and_again(ray
 
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
     assert main(["retrain", str(tmp_path), "--retry-delay", "0", "--max-failures", "2"]) == 1
-    attempts = {row.job_id: row.attempts for row in queue.jobs()}
-    assert set(attempts.values()) == {3} and {row.state for row in queue.jobs()} == {"failed"}
+    assert {(row["attempts"], row["state"]) for row in queue.rows()} == {(3, "failed")}
 
 
 def test_a_job_that_is_dropped_while_it_waits_is_not_tried_again(tmp_path, monkeypatch):

@@ -1,0 +1,89 @@
+"""A retraining job: what was asked for, and its place in the queue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from analysis.records import Candidate, JobProgress, Stage
+from analysis.tables import QUEUE
+from orchestrator.queue.events import JobState
+from pcdarts.config import NOT_IDENTITY, RetrainConfig, digest, identity
+from pcdarts.genotype import Genotype
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainJob:
+    """A cell, how to train it, and why.  Written once, when the job is submitted, and never changed."""
+
+    job_id: str
+    """Name of the job, see `make_job_id`."""
+    cell: Candidate
+    """The cell, and why it deserves retraining."""
+    recipe: Mapping[str, Any]
+    """All fields of the RetrainConfig that decide the outcome.  Their values are not checked before the job runs."""
+    stage: Stage
+    """Whether the training ranks the cells or is the final one."""
+    by_hand: bool = False
+    """Whether a person asked for the job; otherwise the searches or proxies did."""
+    submitted_at: str = ""
+    """When, ISO 8601 in UTC; empty before."""
+
+    @classmethod
+    def of(cls, cell: Candidate, recipe: RetrainConfig, stage: Stage, *, by_hand: bool = False) -> "RetrainJob":
+        """The job that trains a cell by a recipe."""
+        job_id = make_job_id(cell.genotype, recipe)
+        return cls(job_id=job_id, cell=cell, recipe=identity(recipe), stage=stage, by_hand=by_hand)
+
+    def config(self, study: RetrainConfig) -> RetrainConfig:
+        """The recipe; what does not decide the outcome, such as the data folder, is taken from a recipe of the study.
+
+        A field that did not exist when the job was submitted has its default.  Raises ValueError for impossible values,
+        and TypeError for fields that do not exist any more.
+        """
+        return RetrainConfig(**{name: getattr(study, name) for name in NOT_IDENTITY} | dict(self.recipe))
+
+
+def make_job_id(genotype: Genotype, recipe: RetrainConfig) -> str:
+    """Name of the job that trains these cells, up to isomorphism, by a recipe: its data set and seed included."""
+    return f"{genotype.digest}-{digest(recipe)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedJob:
+    """A submitted job, its state and its rank: a row of the table `queue`."""
+
+    job: RetrainJob
+    """The job."""
+    state: JobState
+    """Where it stands."""
+    rank: int
+    """Place among the jobs of its stage, 1 first."""
+
+    def row(self, study: str) -> dict[str, Any]:
+        """The row in the table of a study."""
+        job, cell = self.job, self.job.cell
+        identity = {"job_id": job.job_id, "study": study, "stage": job.stage, "genotype_digest": cell.genotype.digest}
+        return QUEUE.row(identity, cell, self.progress())
+
+    def progress(self) -> JobProgress:
+        """The columns of the row that change while the job is worked on."""
+        state, planned = self.state, self.job.recipe["epochs"]
+        done = planned if state.state == "done" else min(state.epochs, planned)
+        running = state.state == "running" and state.epoch_seconds
+        return JobProgress(
+            submitted_at=self.job.submitted_at,
+            rank=self.rank,
+            state=state.state,
+            attempts=state.attempts,
+            error=state.error,
+            epochs_done=done,
+            epochs_planned=planned,
+            seconds_left=(planned - done) * state.epoch_seconds if running else None,
+            retry_at=iso_time(state.retry_at) if state.retry_at else None,
+        )
+
+
+def iso_time(seconds: float) -> str:
+    """A time in seconds since 1970, as the tables have it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
