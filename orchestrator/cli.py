@@ -214,7 +214,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     work_queue(queue, options=options)
     write_report(arguments.study_dir)
     print(output.queue(queue.rows(), queue.events.broken))
-    return 1 if count_failed(store, queue) else 0
+    return 1 if count_failed(queue) else 0
 
 
 def _report(arguments: argparse.Namespace, argv: list[str]) -> int:

@@ -1,8 +1,8 @@
-"""A study from start to end: search, select, queue, retrain, report.  Every step can be interrupted and run again.
+"""A study from start to end.  Every step can be interrupted and run again.
 
-    configuration -> searches under Ray Tune -> tables -> selection -> queue -> retraining under Ray Tune -> report
+    configuration -> searches -> tables -> selection -> queue -> retraining -> report
 
-What is done is read off the tables, so a second run does what is missing, and nothing where nothing is.
+What is done is read from the tables, so a second run does what is missing, and nothing if nothing is.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def run_study(
 ) -> int:
     """Run what is missing of a study in the folder `root`; the number of searches and retrainings that failed.
 
-    Raises ValueError where the folder, the data or the cluster cannot serve, before anything is run.
+    Raises ValueError if the folder, the data or the cluster cannot serve, before anything is run.
     """
     require_place(study, root, options.storage_patience)
     lease = open_lease(root, options, "study")
@@ -44,67 +44,43 @@ def run_study(
         lease.wait(say=say)
     with lease:  # from here on nobody else changes the study
         store = create_or_open(study, root, command, options.storage_patience)
-        log = FailureLog(study.name, store)
-        record_dead_driver(log, lease)
-        failed = _run_missing(study, store, lease, options=options, retrain=retrain, say=say)
-        log.flush()
-    return failed
+        failures = FailureLog(study.name, store)
+        record_dead_driver(failures, lease)
+        finish_interrupted_compaction(store)
+        set_aside_broken_files(store, failures, say)
+
+        searched = run_missing_searches(study, store, lease, options=options, say=say)
+        store_settings(study, store, say)
+        queue = RetrainQueue(study, store)
+        queue.update()
+        retrained = retrain and retrain_queued(queue, options, say)
+
+        for table in (SEARCHES, EPOCHS):
+            store.compact(table)
+        set_aside_broken_files(store, failures, say)
+        write_report(store.root)
+        if not searched and not retrained:
+            say(f"Study {study.name!r} is finished: {_counts(store)}. Nothing to do.")
+        failures.flush()
+        return count_failed(queue)
 
 
-def _run_missing(
-    study: StudyConfig,
-    store: ResultStore,
-    lease: Lease,
-    *,
-    options: RunOptions,
-    retrain: bool,
-    say: Callable[[str], None],
-) -> int:
-    for table in (SEARCHES, EPOCHS):
-        store.compact(table, ())  # finishes a move that an earlier run died in
-    store.read(SEARCHES)  # shows what is broken
-    _set_aside(study, store, say)
-    queue = RetrainQueue(study, store)
+def run_missing_searches(
+    study: StudyConfig, store: ResultStore, lease: Lease, *, options: RunOptions, say: Callable[[str], None]
+) -> bool:
+    """Run the searches that have not ended, then further seeds until the means are known; whether any search ran."""
     missing = missing_searches(study, store, retry_failed=options.retry_failed)
+    searched = bool(missing)
     if missing:
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {store.root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
         run_searches(study, store, lease, missing, options=options, say=say)
     while added := further_searches(study, store.read(SEARCHES)):
-        missing += added
-        say(f"{counted(len(added), 'more search')}, as means are not yet known to +- {study.seeds.target_halfwidth:g}")
+        searched, target = True, study.seeds.target_halfwidth
+        say(f"{counted(len(added), 'more search')}: a confidence interval is still wider than +-{target:g}")
         run_searches(study, store, lease, added, options=options, say=say)
-    if decisions := setting_rows(study, store.read(SEARCHES)):
-        store.append(SETTINGS, decisions, "settings")
-        for row in decisions:
-            say(f"{row['setting']}: {row['reason']}")
-    queue.update()
-    retrained = retrain and _retrain(queue, options, say)
-    for table in (SEARCHES, EPOCHS):
-        store.compact(table)
-    _set_aside(study, store, say)
-    write_report(store.root)
-    if not missing and not retrained:
-        say(f"Study {study.name!r} is finished: {_counts(study, store)}. Nothing to do.")
-    return count_failed(store, queue)
-
-
-def _retrain(queue: RetrainQueue, options: RunOptions, say: Callable[[str], None]) -> bool:
-    """Retrain the pending jobs, unless another process does; whether there were any."""
-    try:
-        return work_queue(queue, options=options, say=say)
-    except LeaseHeldError as error:
-        say(f"Retraining skipped: {error}")
-        return True
-
-
-def _set_aside(study: StudyConfig, store: ResultStore, say: Callable[[str], None]) -> None:
-    """Take broken files out of every reader's way, and record them.  Epochs are many, and not read for this alone."""
-    for table in (SEARCHES, EPOCHS):
-        for name, reason in store.set_aside(table).items():
-            say(f"A broken file of the tables was set aside as {name}: {reason}")
-            FailureLog(study.name, store).record("storage", name, f"broken, set aside under this name: {reason}")
+    return searched
 
 
 def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:
@@ -116,13 +92,48 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
     return [config for config in wanted if config.search_id not in done]
 
 
-def count_failed(store: ResultStore, queue: RetrainQueue) -> int:
-    """Searches and retraining jobs that ended with an error."""
-    searches = store.read(SEARCHES)
+def store_settings(study: StudyConfig, store: ResultStore, say: Callable[[str], None]) -> None:
+    """Store how well the mean of every setting is known, in a study that adds seeds."""
+    if rows := setting_rows(study, store.read(SEARCHES)):
+        store.append(SETTINGS, rows, "settings")
+        for row in rows:
+            say(f"{row['setting']}: {row['reason']}")
+
+
+def retrain_queued(queue: RetrainQueue, options: RunOptions, say: Callable[[str], None]) -> bool:
+    """Retrain the pending jobs, unless another process does; whether there were any."""
+    try:
+        return work_queue(queue, options=options, say=say)
+    except LeaseHeldError as error:
+        say(f"Retraining skipped: {error}")
+        return True
+
+
+def count_failed(queue: RetrainQueue) -> int:
+    """Searches and retraining jobs of a study that ended with an error."""
+    searches = queue.store.read(SEARCHES)
     return int((searches["status"] == "failed").sum()) + sum(job.state.state == "failed" for job in queue.jobs())
 
 
-def _counts(study: StudyConfig, store: ResultStore) -> str:
+def finish_interrupted_compaction(store: ResultStore) -> None:
+    """Finish moving rows between files if an earlier run died while it did."""
+    for table in (SEARCHES, EPOCHS):
+        store.compact(table, ())
+
+
+def set_aside_broken_files(store: ResultStore, failures: FailureLog, say: Callable[[str], None]) -> None:
+    """Rename broken files of the tables so that readers skip them, and record them.
+
+    The table `searches` is read for this; `epochs` is too large, and only what was met with before is renamed.
+    """
+    store.read(SEARCHES)
+    for table in (SEARCHES, EPOCHS):
+        for name, reason in store.set_aside(table).items():
+            say(f"A broken file of the tables was set aside as {name}: {reason}")
+            failures.record("storage", name, f"broken, set aside under this name: {reason}")
+
+
+def _counts(store: ResultStore) -> str:
     searches = store.read(SEARCHES)
     failed = int((searches["status"] == "failed").sum())
     text = f"{len(searches) - failed} searches completed"
