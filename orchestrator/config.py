@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.records import Stage
-from pcdarts.config import RetrainConfig, SearchConfig, digest, identity
+from pcdarts.config import RetrainConfig, SearchConfig, digest, outcome_fields
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
 
@@ -182,18 +182,18 @@ class StudyConfig:
         return changed <= {"sweep", "seeds"} and kept
 
     def _flat(self) -> dict[str, str]:
-        fixed = {name: value for name, value in identity(self.search).items() if name not in self.sweep}
+        fixed = {name: value for name, value in outcome_fields(self.search).items() if name not in self.sweep}
         parts = {
             "search": fixed,
             "sweep": {name: list(values) for name, values in self.sweep.items()},
-            "retrain": identity(self.retrain),
+            "retrain": outcome_fields(self.retrain),
             "selection": dataclasses.asdict(self.selection),
             "proxy": {"top": self.proxy.top},
             "seeds": dataclasses.asdict(self.seeds),
         }
         if self.proxy.top:  # else the rest has no effect
             parts["proxy"]["seeds"] = self.proxy.seeds
-            parts["proxy"] |= {f"recipe.{name}": value for name, value in identity(self.proxy.recipe).items()}
+            parts["proxy"] |= {f"recipe.{name}": value for name, value in outcome_fields(self.proxy.recipe).items()}
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
 
 

@@ -8,7 +8,7 @@ from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
 from orchestrator.queue.retrain_queue import find_job
 from orchestrator.storage.study_folder import checkpoint, open_study
-from pcdarts.config import RetrainConfig
+from pcdarts.config import RetrainConfig, outcome_fields
 from pcdarts.data.sources import DATASETS
 from pcdarts.export import export_network, export_onnx, model_card, network_from_weights
 from pcdarts.genotype import Genotype
@@ -31,14 +31,15 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
     if saved is None:
         raise ValueError(f"the checkpoint of job {job} is missing from {root!r}; its weights are lost")
     genotype = Genotype.parse(row["genotype"])
-    config: dict[str, Any] = saved["config"]  # what the weights were really trained with
+    names = {field.name for field in dataclasses.fields(RetrainConfig)}
+    # What the weights were trained with: a checkpoint holds the fields that differ from their defaults.
+    config = RetrainConfig(**{name: value for name, value in saved["config"].items() if name in names})
     if ema and "ema" not in saved:
         raise ValueError(f"job {job} kept no moving average of its weights (ema_decay 0); export it without --ema")
     best = saved["ema"]["best"] if ema else saved["best"]
-    network = network_from_weights(best["weights"], genotype, layers=int(config["layers"]), stem=str(config["stem"]))
+    network = network_from_weights(best["weights"], genotype, layers=config.layers, stem=config.stem)
     results = {field.name: row[field.name] for field in dataclasses.fields(RetrainResult)}
-    recipe = {f.name: config[f.name] for f in dataclasses.fields(RetrainConfig) if f.name in config}
-    kind = f"moving average, decay {config['ema_decay']:g}; its results begin with ema_" if ema else "as trained"
+    kind = f"moving average, decay {config.ema_decay:g}; its results begin with ema_" if ema else "as trained"
     origin = {"weights": f"of epoch {best['epoch']}, {kind}", "found by": _searches(store, genotype.digest)}
     origin |= {name: row[name] for name in ORIGIN}
     origin |= {"trained": f"{row['started_at']} to {row['finished_at']}"}
@@ -46,12 +47,12 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
         genotype,
         name=f"{study.name}, job {job}",
         results={name: value for name, value in results.items() if name != "device_name"},
-        recipe=recipe,
+        recipe=outcome_fields(config),
         origin=origin,
     )
     files = export_network(folder, network, genotype, card)
     if onnx:
-        files.append(export_onnx(folder, network, DATASETS[str(config["dataset"])].image_size))
+        files.append(export_onnx(folder, network, DATASETS[config.dataset].image_size))
     return files
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from analysis.records import Candidate, JobProgress, Stage
 from analysis.tables import QUEUE
 from orchestrator.queue.events import JobState
-from pcdarts.config import NOT_IDENTITY, RetrainConfig, digest, identity
+from pcdarts.config import NOT_IDENTITY, RetrainConfig, digest, outcome_fields
 from pcdarts.genotype import Genotype
 
 
@@ -33,7 +33,7 @@ class RetrainJob:
     def of(cls, cell: Candidate, recipe: RetrainConfig, stage: Stage, *, by_hand: bool = False) -> "RetrainJob":
         """The job that trains a cell by a recipe."""
         job_id = make_job_id(cell.genotype, recipe)
-        return cls(job_id=job_id, cell=cell, recipe=identity(recipe), stage=stage, by_hand=by_hand)
+        return cls(job_id=job_id, cell=cell, recipe=outcome_fields(recipe), stage=stage, by_hand=by_hand)
 
     def config(self, study: RetrainConfig) -> RetrainConfig:
         """The recipe; what does not decide the outcome, such as the data folder, is taken from a recipe of the study.

@@ -1,16 +1,9 @@
-"""Configuration of a search and of a retraining."""
+"""Configuration of a search and of a retraining: frozen dataclasses that check their values."""
 
-from pcdarts.config.configs import (
-    NOT_IDENTITY,
-    NOT_PROTOCOL,
-    Dataset,
-    RetrainConfig,
-    Rule,
-    SearchConfig,
-    digest,
-    identity,
-    learning_rate_advice,
-)
+from pcdarts.config.choices import Dataset, Rule
+from pcdarts.config.identity import NOT_IDENTITY, NOT_PROTOCOL, digest, identity, outcome_fields
+from pcdarts.config.retrain_config import RetrainConfig
+from pcdarts.config.search_config import SearchConfig, learning_rate_advice
 
 __all__ = [
     "NOT_IDENTITY",
@@ -22,4 +15,5 @@ __all__ = [
     "digest",
     "identity",
     "learning_rate_advice",
+    "outcome_fields",
 ]

@@ -102,6 +102,25 @@ def test_differences_name_field_old_and_new_value():
     assert old.differences(new) == ["search.epochs: 2 -> 3", "sweep.seed: [0, 1] -> [0]", "selection.top: 1 -> 3"]
 
 
+def test_differences_name_fields_at_their_default():
+    old = dataclasses.replace(smoke(), search=SearchConfig(), sweep={"seed": (0,)})
+    new = dataclasses.replace(old, search=SearchConfig(k=8))
+    assert old.differences(new) == ["search.k: 4 -> 8"] and new.differences(old) == ["search.k: 8 -> 4"]
+
+
+def test_a_study_stored_before_a_field_existed_has_its_default(monkeypatch):
+    plain = smoke().to_dict()
+    later = dataclasses.make_dataclass(
+        "Later", [("new_field", int, 0)], bases=(SearchConfig,), frozen=True, kw_only=True
+    )
+    monkeypatch.setattr("orchestrator.config.SearchConfig", later)
+    old = StudyConfig.from_dict(plain)
+    assert old.search.new_field == 0
+    assert [search.search_id for search in old.searches()] == [search.search_id for search in smoke().searches()]
+    new = dataclasses.replace(old, search=dataclasses.replace(old.search, new_field=1))
+    assert old.differences(new) == ["search.new_field: 0 -> 1"] and not new.extends(old)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -146,7 +165,3 @@ def test_names_of_settings_must_stay_when_searches_are_added():
     two = dataclasses.replace(one, sweep={"seed": (0,), "order": (1, 2)})
     assert not two.extends(one) and dataclasses.replace(one, sweep={"seed": (0, 1), "order": (1,)}).extends(one)
     assert not dataclasses.replace(one, selection=SelectionConfig(top=9)).extends(one)
-
-
-def test_search_ids_are_stable():
-    assert SearchConfig().search_id == SearchConfig(data_dir="elsewhere").search_id

@@ -92,6 +92,36 @@ def test_a_finished_study_says_so_and_does_nothing(finished, monkeypatch):
     assert before == times()
 
 
+def test_a_study_stays_finished_when_configurations_get_a_new_field(finished, tmp_path):
+    """`pcdarts` is copied, and both configurations get a field with a default."""
+    repository = Path(__file__).parents[2]
+    shutil.copytree(repository / "pcdarts", tmp_path / "pcdarts")
+    for name in ("search_config", "retrain_config"):
+        source = tmp_path / "pcdarts" / "config" / f"{name}.py"
+        before, last_field, after = source.read_text().partition("    checkpoint_every: int = 1\n")
+        source.write_text(f'{before}    new_field: int = 0\n    """New."""\n{last_field}{after}')
+    root = shutil.copytree(finished, tmp_path / "smoke")
+    script = (
+        "import sys\n"
+        "from orchestrator.options import RunOptions\n"
+        "from orchestrator.presets import smoke\n"
+        "from orchestrator.study import run_study\n"
+        "study = smoke()\n"
+        "assert study.search.new_field == study.retrain.new_field == study.proxy.recipe.new_field == 0\n"
+        "run_study(study, sys.argv[1], options=RunOptions(address='local'), retrain=True, command=[])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}
+    result = subprocess.run(
+        [sys.executable, "-c", script, root], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.stdout == "Study 'smoke' is finished: 4 searches completed. Nothing to do.\n", result.stderr
+
+    def names(folder):
+        return sorted(path.relative_to(folder) for path in folder.glob("queue*/*"))
+
+    assert names(root) == names(finished)
+
+
 def test_another_configuration_is_refused_with_the_differences(finished):
     changed = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "k": (1, 4)})
     with pytest.raises(ValueError, match=r"sweep\.k: \[1, 2\] -> \[1, 4\]"):

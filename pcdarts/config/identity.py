@@ -1,0 +1,32 @@
+"""What makes two configurations the same: the basis of search ids, job ids and checkpoints.
+
+A configuration is identified by the fields that differ from their defaults, so a new field whose default changes
+nothing leaves every existing id as it is.  In return, a released default never changes: add a field or a preset.
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
+"""Fields that never change a result: where data sets are stored, how often a run is saved."""
+NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"}
+"""Fields in which searches or jobs of one protocol may differ: they do not change what is measured."""
+
+
+def outcome_fields(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that decide its outcome, with their values."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
+
+
+def identity(config: Any) -> dict[str, Any]:
+    """The fields that decide the outcome and differ from their defaults; `type(config)(**identity)` restores them."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    return {name: value for name, value in outcome_fields(config).items() if value != defaults[name]}
+
+
+def digest(*parts: Any) -> str:
+    """8 hex digits of configurations and JSON values: equal parts have equal digests on every machine."""
+    plain = [identity(part) if dataclasses.is_dataclass(part) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
