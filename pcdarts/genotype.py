@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pcdarts.published import CELLS
+
 PRIMITIVES = (
     "none",
     "max_pool_3x3",
@@ -198,86 +200,8 @@ def _renumbered(cell: Cell, concat: Iterable[int], order: Sequence[int]) -> tupl
     return (tuple(nodes), tuple(sorted(new[node] for node in concat)))
 
 
-def _cell(text: str) -> list[tuple[str, int]]:
-    return [(operation, int(source)) for operation, source in (pair.split(",") for pair in text.split())]
-
-
-_ALL = range(2, 6)
-PUBLISHED: dict[str, Genotype] = {
-    "PC_DARTS_cifar": Genotype(
-        _cell(
-            "sep_conv_3x3,1 skip_connect,0 sep_conv_3x3,0 dil_conv_3x3,1 "
-            "sep_conv_5x5,0 sep_conv_3x3,1 avg_pool_3x3,0 dil_conv_3x3,1"
-        ),
-        _ALL,
-        _cell(
-            "sep_conv_5x5,1 max_pool_3x3,0 sep_conv_5x5,1 sep_conv_5x5,2 "
-            "sep_conv_3x3,0 sep_conv_3x3,3 sep_conv_3x3,1 sep_conv_3x3,2"
-        ),
-        _ALL,
-    ),
-    "PC_DARTS_image": Genotype(
-        _cell(
-            "skip_connect,1 sep_conv_3x3,0 sep_conv_3x3,0 skip_connect,1 "
-            "sep_conv_3x3,1 sep_conv_3x3,3 sep_conv_3x3,1 dil_conv_5x5,4"
-        ),
-        _ALL,
-        _cell(
-            "sep_conv_3x3,0 skip_connect,1 dil_conv_5x5,2 max_pool_3x3,1 "
-            "sep_conv_3x3,2 sep_conv_3x3,1 sep_conv_5x5,0 sep_conv_3x3,3"
-        ),
-        _ALL,
-    ),
-    "DARTS_V1": Genotype(
-        _cell(
-            "sep_conv_3x3,1 sep_conv_3x3,0 skip_connect,0 sep_conv_3x3,1 "
-            "skip_connect,0 sep_conv_3x3,1 sep_conv_3x3,0 skip_connect,2"
-        ),
-        _ALL,
-        _cell(
-            "max_pool_3x3,0 max_pool_3x3,1 skip_connect,2 max_pool_3x3,0 "
-            "max_pool_3x3,0 skip_connect,2 skip_connect,2 avg_pool_3x3,0"
-        ),
-        _ALL,
-    ),
-    "DARTS_V2": Genotype(
-        _cell(
-            "sep_conv_3x3,0 sep_conv_3x3,1 sep_conv_3x3,0 sep_conv_3x3,1 "
-            "sep_conv_3x3,1 skip_connect,0 skip_connect,0 dil_conv_3x3,2"
-        ),
-        _ALL,
-        _cell(
-            "max_pool_3x3,0 max_pool_3x3,1 skip_connect,2 max_pool_3x3,1 "
-            "max_pool_3x3,0 skip_connect,2 skip_connect,2 max_pool_3x3,1"
-        ),
-        _ALL,
-    ),
-    "NASNet": Genotype(
-        _cell(
-            "sep_conv_5x5,1 sep_conv_3x3,0 sep_conv_5x5,0 sep_conv_3x3,0 avg_pool_3x3,1 "
-            "skip_connect,0 avg_pool_3x3,0 avg_pool_3x3,0 sep_conv_3x3,1 skip_connect,1"
-        ),
-        range(2, 7),
-        _cell(
-            "sep_conv_5x5,1 sep_conv_7x7,0 max_pool_3x3,1 sep_conv_7x7,0 avg_pool_3x3,1 "
-            "sep_conv_5x5,0 skip_connect,3 avg_pool_3x3,2 sep_conv_3x3,2 max_pool_3x3,1"
-        ),
-        range(4, 7),
-    ),
-    "AmoebaNet": Genotype(
-        _cell(
-            "avg_pool_3x3,0 max_pool_3x3,1 sep_conv_3x3,0 sep_conv_5x5,2 sep_conv_3x3,0 "
-            "avg_pool_3x3,3 sep_conv_3x3,1 skip_connect,1 skip_connect,0 avg_pool_3x3,1"
-        ),
-        range(4, 7),
-        _cell(
-            "avg_pool_3x3,0 sep_conv_3x3,1 max_pool_3x3,0 sep_conv_7x7,2 sep_conv_7x7,0 "
-            "avg_pool_3x3,1 max_pool_3x3,0 max_pool_3x3,1 conv_7x1_1x7,0 sep_conv_3x3,5"
-        ),
-        (3, 4, 6),
-    ),
-}
-"""Cells printed in the papers, for comparison and for tests."""
+PUBLISHED = {name: Genotype(**cells) for name, cells in CELLS.items()}
+"""Genotypes printed in papers, by name."""
 
 
 def read_genotype(source: str) -> Genotype:
