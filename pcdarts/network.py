@@ -204,6 +204,13 @@ class CellNetwork(nn.Module):
         return logits
 
 
+def leaves_inputs_unused(genotype: Genotype) -> bool:
+    """Whether a cell leaves an input or a node unused: some weights of the network then get no gradient."""
+    cells = ((genotype.normal, genotype.normal_concat), (genotype.reduce, genotype.reduce_concat))
+    states = [{source for _, source in pairs} | set(concat) for pairs, concat in cells]
+    return any(not used >= set(range(INPUTS + len(pairs) // 2)) for used, (pairs, _) in zip(states, cells, strict=True))
+
+
 @cache
 def _compiled(function: Any) -> Any:
     """The compiled form of a function of the class: copies of a network share it, and none keeps another's weights."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdarts.training.distributed import draw_per_image
+from pcdarts.training.distributed import SharedGenerator
 
 
 class ConvBatchNorm(nn.Sequential):
@@ -193,6 +193,14 @@ def initialize(module: nn.Module, generator: torch.Generator) -> None:
                     layer.bias.uniform_(-bound, bound, generator=generator)
             elif isinstance(layer, Noise):
                 layer.generator = generator
+
+
+def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """Uniform numbers in [0, 1) of this shape, whose first dimension counts this worker's images."""
+    if not isinstance(generator, SharedGenerator) or generator.workers.count == 1:
+        return torch.rand(shape, generator=generator)
+    rows = generator.workers.rows(generator.images)
+    return torch.rand((generator.images, *shape[1:]), generator=generator)[rows]
 
 
 def draw_paths(shape: tuple[int, ...], probability: float, generator: torch.Generator | None) -> Tensor:

@@ -22,18 +22,11 @@ from pcdarts.config import RetrainConfig, identity
 from pcdarts.data.batches import ImageBatches, retrain_batches
 from pcdarts.data.sources import Parts
 from pcdarts.genotype import Genotype
-from pcdarts.network import CellNetwork
+from pcdarts.network import CellNetwork, leaves_inputs_unused
 from pcdarts.results import RetrainEpoch, RetrainResult
 from pcdarts.training.checkpoint import CheckpointFile
 from pcdarts.training.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
-from pcdarts.training.distributed import (
-    ALONE,
-    SharedGenerator,
-    Workers,
-    current_workers,
-    leaves_inputs_unused,
-    share_batch_norm,
-)
+from pcdarts.training.distributed import ALONE, SharedGenerator, Workers, current_workers, share_batch_norm
 from pcdarts.training.evaluation import Meter, Score, evaluate
 from pcdarts.training.kept_weights import Averager, Best
 from pcdarts.training.schedules import cosine_rate, linear_rate, set_learning_rate, warmup_rate

@@ -13,8 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pcdarts.genotype import Genotype
-
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
@@ -69,14 +67,6 @@ class SharedGenerator(torch.Generator):
         shared.set_state(generator.get_state())
         shared.workers = workers
         return shared
-
-
-def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """Uniform numbers in [0, 1) of this shape, whose first dimension counts this worker's images."""
-    if not isinstance(generator, SharedGenerator) or generator.workers.count == 1:
-        return torch.rand(shape, generator=generator)
-    rows = generator.workers.rows(generator.images)
-    return torch.rand((generator.images, *shape[1:]), generator=generator)[rows]
 
 
 class _Sum(torch.autograd.Function):
@@ -138,10 +128,3 @@ def share_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SharedBatchNorm  # same parameters, same buffers, another forward
     return network
-
-
-def leaves_inputs_unused(genotype: Genotype) -> bool:
-    """Whether a cell reads only one of its inputs: the layers before the other then get no gradient in some cell."""
-    cells = ((genotype.normal, genotype.normal_concat), (genotype.reduce, genotype.reduce_concat))
-    states = [{source for _, source in pairs} | set(concat) for pairs, concat in cells]
-    return any(not used >= set(range(2 + len(pairs) // 2)) for used, (pairs, _) in zip(states, cells, strict=True))

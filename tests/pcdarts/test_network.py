@@ -1,13 +1,14 @@
 """The discrete network: counts of the papers' networks, drop-path, auxiliary heads, ways to compute a pass."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
 from pcdarts.complexity import count_macs, count_parameters
 from pcdarts.genotype import PUBLISHED, Genotype
-from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell, _compiled
+from pcdarts.network import AuxiliaryHead, CellNetwork, NetworkCell, _compiled, leaves_inputs_unused
 
 CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar"}
 IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet"}
@@ -238,3 +239,9 @@ def test_a_compiled_network_is_one_graph_and_gives_the_same(monkeypatch):
         assert torch.equal(other.eval()(x), other.classifier.bias.expand(2, 5))
     finally:
         _compiled.cache_clear()
+
+
+def test_cells_with_an_unused_input():
+    cell = PUBLISHED["PC_DARTS_image"]
+    assert not leaves_inputs_unused(cell)
+    assert leaves_inputs_unused(dataclasses.replace(cell, normal=(("skip_connect", 1),) * 8))

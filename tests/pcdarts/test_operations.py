@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pcdarts.operations import Noise, drop_path_per_image, initialize, make_operation
+from pcdarts.operations import Noise, draw_per_image, drop_path_per_image, initialize, make_operation
+from pcdarts.training.distributed import SharedGenerator, Workers
 
 
 def seeded(seed=0):
@@ -17,6 +18,16 @@ def test_drop_path_keeps_or_drops_whole_images_and_keeps_the_expectation():
     assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
     deviation = (probability / (1 - probability) / count) ** 0.5
     assert abs(float(out.mean()) - 1) < 4 * deviation
+
+
+def test_draws_of_workers_are_those_of_one():
+    expected = torch.rand((7, 5), generator=seeded(1))
+    parts = []
+    for rank in range(2):
+        generator = SharedGenerator.of(seeded(1), Workers(rank=rank, count=2))
+        generator.images = 7
+        parts.append(draw_per_image((len(range(7)[generator.workers.rows(7)]), 5), generator))
+    assert torch.equal(torch.cat(parts), expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
