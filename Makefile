@@ -4,8 +4,11 @@ PYTHON ?= python3
 WORKERS ?= 2
 BIN = .venv/bin
 STAMP = .venv/.installed
+PYTEST = $(BIN)/python -m pytest
+# tests/conftest.py keeps the tests of a file in one process, and those that share a Ray session in the same one.
+SHARED = -n $(WORKERS) --dist loadgroup
 
-.PHONY: setup demo test test-long check format docs clean
+.PHONY: setup demo test test-all test-long check format docs clean
 
 setup: $(STAMP)
 
@@ -21,18 +24,23 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python orchestrator/run.py demo
 
+# Up to 6 minutes on two idle cores.
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not long"
+	$(PYTEST) $(SHARED) -m "not slow and not long"
+
+# The slow tests, which `make test` leaves out: up to 25 minutes more.
+test-all: setup
+	$(PYTEST) $(SHARED) -m "slow and not long"
 
 # Thousands of searches, dozens of random kills: about half an hour.
 test-long: setup
-	$(BIN)/python -m pytest -m long -s
+	$(PYTEST) -m long -s
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(PYTEST) -q tests/test_imports.py
 	$(BIN)/python .ci/audit
 
 format: setup
