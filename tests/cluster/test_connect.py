@@ -15,14 +15,20 @@ def test_an_address_where_nobody_listens_is_refused_at_once():
         _require_answer(f"127.0.0.1:{port}")
 
 
-def test_other_addresses_are_left_to_ray():
+def test_other_addresses_are_left_to_ray(monkeypatch):
+    tried = []
+    monkeypatch.setattr(socket, "create_connection", lambda *args, **options: tried.append(args))
     for address in ("", "auto", "local", "ray://host:1"):
         _require_answer(address)
+    assert tried == []
 
 
 def test_an_address_where_somebody_listens_is_accepted():
     with socket.create_server(("127.0.0.1", 0)) as server:
         _require_answer(f"127.0.0.1:{server.getsockname()[1]}")
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1) == b""  # it connected, and closed the connection
 
 
 def test_one_is_in_the_singular():
