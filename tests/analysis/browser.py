@@ -13,6 +13,8 @@ from typing import Any
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """Key under which WebDriver names an element."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 300.0
+"""Seconds after which a test stops waiting: many times what an idle machine takes."""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -66,7 +68,7 @@ class Browser:
             self._send("DELETE", self._session)
         finally:
             self._driver.terminate()
-            self._driver.wait(timeout=10)
+            self._driver.wait()
 
     def open(self, path: str | os.PathLike[str], width: int = 1200) -> None:
         """Show a file in a window of that width."""
@@ -107,14 +109,14 @@ class Browser:
         return str(self.command("POST", "/element", {"using": "css selector", "value": selector})[ELEMENT])
 
     def _wait(self) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
                 if self._send("GET", "/status")["ready"]:
                     return
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.05)
-        raise RuntimeError("chromedriver did not start within 30 s")
+        raise RuntimeError(f"chromedriver did not start within {PATIENCE:g} s")
 
     def _send(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
@@ -123,7 +125,7 @@ class Browser:
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy must not see 127.0.0.1
         try:
-            with opener.open(request, timeout=60) as answer:
+            with opener.open(request, timeout=PATIENCE) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(f"{method} {path}: {json.load(error)['value']['message']}") from None

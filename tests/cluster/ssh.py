@@ -18,6 +18,8 @@ from pathlib import Path
 
 BINARIES = ("sshd", "ssh", "ssh-keygen", "rsync")
 HEAD, WORKER = "127.0.0.1", "127.0.0.2"
+PATIENCE = 300.0
+"""Seconds after which a test stops waiting: many times what an idle machine takes."""
 SERVER = """
 Port {port}
 ListenAddress {head}
@@ -33,7 +35,7 @@ ForceCommand {folder}/session
 """
 SESSION = """#!/bin/bash
 read -r _ _ address _ <<< "$SSH_CONNECTION"
-export HOME={folder}/$address RAY_TMPDIR={ray_tmpdir}
+export HOME={folder}/$address RAY_TMPDIR={ray_tmpdir} RAY_worker_niceness=0
 cd "$HOME" || exit 1
 exec bash -c "$SSH_ORIGINAL_COMMAND"
 """
@@ -62,10 +64,10 @@ def free_port():
         return free.getsockname()[1]
 
 
-def wait_for(condition, seconds, what):
-    end = time.monotonic() + seconds
+def wait_for(condition, what):
+    end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE:g} s"
         time.sleep(0.1)
 
 
@@ -100,6 +102,7 @@ def ssh_server(folder: Path, ray_tmpdir: Path):
         "RAY_TMPDIR": str(ray_tmpdir),
         "TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",
     }
     command = [binary("sshd"), "-D", "-e", "-f", str(folder / "server_config")]
     with (folder / "sshd.log").open("w") as log:
@@ -111,7 +114,7 @@ def ssh_server(folder: Path, ray_tmpdir: Path):
             assert server.poll() is None, (folder / "sshd.log").read_text()
             return subprocess.run(login, env=environment, capture_output=True).returncode == 0
 
-        wait_for(answers, 30, "sshd answers")
+        wait_for(answers, "sshd answers")
         yield environment
     finally:
         end_processes(ray_tmpdir)
@@ -131,7 +134,7 @@ def end_processes(ray_tmpdir: Path):
                 pass
         return ids
 
-    wait_for(lambda: not left(), 30, "the processes of the test end")
+    wait_for(lambda: not left(), "the processes of the test end")
 
 
 def processes(ray_tmpdir: Path):

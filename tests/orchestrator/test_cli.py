@@ -95,7 +95,6 @@ def test_data_that_is_missing_where_trials_run_is_said_once_and_without_a_traceb
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=200,
     )
     assert done.returncode == 2 and done.stderr.startswith("pcdarts: error: imagenet not found: looked for train/")
     assert "Unhandled" not in done.stderr and "Traceback" not in done.stderr

@@ -28,10 +28,9 @@ def status(control, environment, home, token):
     environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray takes 127.0.0.1 for the machine's other address
     ray = Path(sys.executable).with_name("ray")
     command = [str(ray), "status", "--address", "{}:{}".format(*control)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's /proc")
 def test_a_study_on_one_machine_listens_on_loopback_alone(tmp_path):
     command = [sys.executable, "-m", "orchestrator.cli", "run", "smoke", "--seeds", "0", "--k", "2"]
@@ -46,9 +45,9 @@ def test_a_study_on_one_machine_listens_on_loopback_alone(tmp_path):
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    seen, answers, end = set(), {}, time.monotonic() + 300
+    seen, answers = set(), {}
     try:
-        while study.poll() is None and time.monotonic() < end:
+        while study.poll() is None:
             started = tree(study.pid)
             seen |= listening(started)
             control = listening({pid for pid in started if name(pid) == "gcs_server"})

@@ -15,7 +15,7 @@ def submit(home, *argv, flags=()):
     shutil.copy(SCRIPT, home / "run.py")
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": ""}
     command = [sys.executable, *flags, "run.py", *argv]
-    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=100)
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
 
 
 def test_alone_it_finds_the_installed_package(tmp_path):

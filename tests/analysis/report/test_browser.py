@@ -24,8 +24,6 @@ MARK = """const table = document.getElementById(arguments[0]).closest("table");
 const heading = Array.from(table.tHead.rows[0].cells).find(c => c.textContent === arguments[1]);
 heading.id = "wanted";"""
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):

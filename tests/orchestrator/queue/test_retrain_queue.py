@@ -263,7 +263,7 @@ def kill(root, moments, make=opened):
     make(root)
     command = [sys.executable, killing.__file__, str(root), *map(str, moments)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert f"killed {len(moments)}" in ended.stdout
     queue, retrains = pd.read_parquet(root / "queue"), pd.read_parquet(root / "retrains")

