@@ -220,6 +220,7 @@ def test_channels_last_is_a_layout_and_changes_no_result():
     assert layouts[0].is_contiguous(memory_format=torch.channels_last) and not layouts[0].is_contiguous()
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_one_graph_and_gives_the_same(monkeypatch):
     whole = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: whole(function, backend="eager", fullgraph=True))

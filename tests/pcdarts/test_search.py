@@ -1,6 +1,7 @@
 """One search: what it does in each phase, and that it can be repeated and resumed to the last bit."""
 
 import dataclasses
+import itertools
 import math
 import os
 import signal
@@ -18,7 +19,9 @@ from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 from pcdarts.training.checkpoint import CheckpointFile
 
-CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, batch_size=80, eigenvalue_every=2)
+CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, max_images=160, batch_size=40, eigenvalue_every=0)
+MEASURED = dataclasses.replace(CONFIG, eigenvalue_every=2)
+"""With the eigenvalue, which takes longer than all the training."""
 
 
 def run(config, **arguments):
@@ -40,6 +43,12 @@ def whole(tmp_path_factory):
     return result, records, file.load(identity(CONFIG))
 
 
+@pytest.fixture(scope="module")
+def measured():
+    """The same search with all measures: result and records."""
+    return run(MEASURED)
+
+
 def test_the_result_is_the_last_epoch(whole):
     result, records, saved = whole
     assert [record.epoch for record in records] == [0, 1, 2]
@@ -52,8 +61,8 @@ def test_the_result_is_the_last_epoch(whole):
     assert result.epochs_trained == 3 and 0 <= result.last_genotype_change <= 2
 
 
-def test_the_result_holds_the_measures_of_the_chosen_epoch(whole):
-    result, records, _ = whole
+def test_the_result_holds_the_measures_of_the_chosen_epoch(measured):
+    result, records = measured
     last = records[-1]
     assert (result.chosen_epoch, result.stop_reason, result.early_stop_epoch, result.gpu_days) == (2, "", None, None)
     for name in ("dominant_eigenvalue", "discretized_accuracy", "alpha_margin_normal", "depth_reduce", "weight_norm"):
@@ -69,8 +78,8 @@ def test_the_result_holds_the_measures_of_the_chosen_epoch(whole):
     assert missing == {"early_stop_epoch", "gpu_days"}
 
 
-def test_measures_follow_their_schedule(whole):
-    _, records, _ = whole
+def test_measures_follow_their_schedule(measured):
+    _, records = measured
     assert [record.dominant_eigenvalue is None for record in records] == [True, False, False]
     assert [record.eigenvalue_seconds is None for record in records] == [True, False, False]
     assert [record.discretized_accuracy is None for record in records] == [True, False, False]
@@ -78,16 +87,21 @@ def test_measures_follow_their_schedule(whole):
     assert all(math.isfinite(record.dominant_eigenvalue) for record in records[1:])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("values", [{}, {"channel_sampling": "random"}], ids=str)
-def test_a_search_is_the_same_to_the_bit_with_and_without_metrics(values):
-    config = dataclasses.replace(CONFIG, **values)
-    _, measured = run(dataclasses.replace(config, eigenvalue_every=1))
-    _, plain = run(dataclasses.replace(config, eigenvalue_every=0))
+def assert_same_without_metrics(measured, plain):
     assert [record.dominant_eigenvalue for record in plain] == [None] * 3
     empty = {"dominant_eigenvalue": None, "discretized_accuracy": None, "discretization_gap": None}
     for with_metrics, without in zip(measured, plain, strict=True):
         assert dataclasses.replace(timeless(with_metrics), **empty) == timeless(without)
+
+
+def test_a_search_is_the_same_to_the_bit_with_and_without_metrics(measured, whole):
+    assert_same_without_metrics(measured[1], whole[1])
+
+
+@pytest.mark.slow
+def test_random_channels_are_the_same_to_the_bit_with_and_without_metrics():
+    config = dataclasses.replace(CONFIG, channel_sampling="random")
+    assert_same_without_metrics(run(dataclasses.replace(config, eigenvalue_every=1))[1], run(config)[1])
 
 
 def stopping_config(**values):
@@ -171,8 +185,7 @@ def test_the_same_seed_gives_the_same_search_and_another_seed_another(whole):
     assert other[0].alphas_normal != records[0].alphas_normal
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("epochs_done", [1, 2, 3])
+@pytest.mark.parametrize("epochs_done", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_a_resumed_search_ends_bit_for_bit_where_the_whole_one_ends(whole, tmp_path, epochs_done):
     result, records, saved = whole
     file = CheckpointFile(tmp_path / "search.pt")
@@ -197,7 +210,7 @@ def test_a_resumed_search_ends_bit_for_bit_where_the_whole_one_ends(whole, tmp_p
 
 
 @pytest.mark.slow
-def test_a_search_killed_by_the_system_goes_on_from_its_checkpoint(whole, tmp_path):
+def test_a_search_killed_by_the_system_goes_on_from_its_checkpoint(measured, tmp_path):
     """SIGKILL right after the second epoch's checkpoint, in a process of its own."""
     script = f"""
 import os, signal
@@ -209,13 +222,13 @@ def kill(record):
     if record.epoch == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 
-config, file = SearchConfig(**{dataclasses.asdict(CONFIG)!r}), CheckpointFile({str(tmp_path / "s.pt")!r})
+config, file = SearchConfig(**{dataclasses.asdict(MEASURED)!r}), CheckpointFile({str(tmp_path / "s.pt")!r})
 search(config, checkpoint=file, on_epoch=kill)
 """
     ended = subprocess.run([sys.executable, "-c", script], cwd=os.getcwd())
     assert ended.returncode == -signal.SIGKILL
-    _, again = run(CONFIG, checkpoint=CheckpointFile(tmp_path / "s.pt"))
-    assert list(map(timeless, again)) == list(map(timeless, whole[1]))
+    _, again = run(MEASURED, checkpoint=CheckpointFile(tmp_path / "s.pt"))
+    assert list(map(timeless, again)) == list(map(timeless, measured[1]))
 
 
 @pytest.mark.slow
@@ -251,15 +264,30 @@ def test_validation_every_so_many_epochs_and_at_the_end():
         {"method": "darts"},
         {"space": "s1"},
         {"space": "s4", "order": 2},
+        {"space": "s4", "k": 4},
         {"drop_path": 0.3, "order": 2},
+        {"drop_path": 0.5},
     ],
+    ids=str,
 )
-def test_every_kind_of_search_runs(values):
+def test_every_kind_of_search_is_resumed_to_the_last_bit(values, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=2, **values)
-    if config.dataset == "digits":
-        config = dataclasses.replace(config, batch_size=512, validate_every=2)
     result, records = run(config)
-    assert math.isfinite(result.valid_loss) and records[-1].alpha_trained
+    file = CheckpointFile(tmp_path / "search.pt")
+
+    def interrupt(record):
+        raise KeyboardInterrupt
+
+    torch.manual_seed(7)  # the global generator plays no part
+    with pytest.raises(KeyboardInterrupt):
+        search(config, checkpoint=file, on_epoch=interrupt)
+    resumed, again = run(config, checkpoint=file)
+    assert list(map(timeless, again)) == list(map(timeless, records)) and timeless(resumed) == timeless(result)
+    assert [record.alpha_trained for record in records] == [False, True]
+    assert records[0].alphas_normal != records[1].alphas_normal
+    cells, space = Genotype.parse(result.genotype), SPACES[config.space]
+    for cell, edges in ((cells.normal, space.normal), (cells.reduce, space.reduce)):
+        assert {name for name, _ in cell} <= set(itertools.chain(*edges))
 
 
 def test_a_loss_that_is_not_finite_stops_the_search_and_says_what_to_do():
@@ -274,22 +302,6 @@ def test_the_log_says_that_alpha_is_frozen_and_that_the_learning_rate_is_off():
     frozen, warning = notes(SearchConfig(batch_size=96))
     assert "first 15 of 50 epochs" in frozen and warning.startswith("warning: learning_rate 0.1 with batch_size 96")
     assert notes(dataclasses.replace(CONFIG, warmup_epochs=0)) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("values", [{"drop_path": 0.5}, {"space": "s4", "k": 4}])
-def test_draws_of_noise_and_dropped_paths_are_seeded_and_resumed(values, tmp_path):
-    config = dataclasses.replace(CONFIG, epochs=2, **values)
-    _, records = run(config)
-    file = CheckpointFile(tmp_path / "search.pt")
-
-    def interrupt(record):
-        raise KeyboardInterrupt
-
-    torch.manual_seed(7)  # the global generator plays no part
-    with pytest.raises(KeyboardInterrupt):
-        search(config, checkpoint=file, on_epoch=interrupt)
-    assert list(map(timeless, run(config, checkpoint=file)[1])) == list(map(timeless, records))
 
 
 def test_alphas_and_entropies_of_a_smaller_space():
@@ -330,7 +342,7 @@ def test_learning_rate():
     assert learning_rate(dataclasses.replace(config, learning_rate_warmup_epochs=2), 0) == 0.5
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_both_implementations_find_the_same_cell_in_float64(seed):
     """Steps on alpha and weights from the same seed: alphas agree to rounding, and the cell is the same."""
     found = []
@@ -381,6 +393,6 @@ def test_a_compiled_super_network_computes_what_the_plain_one_does(monkeypatch):
 
 def test_a_sampling_rate_of_one_sixteenth_searches_with_a_side_operation():
     config = dataclasses.replace(
-        smoke(), k=16, channels=16, side_operation="conv_1x1", epochs=1, warmup_epochs=0, batch_size=80
+        CONFIG, k=16, channels=16, side_operation="conv_1x1", epochs=1, warmup_epochs=0, max_images=32, batch_size=8
     )
     assert math.isfinite(search(config).valid_loss)

@@ -69,7 +69,7 @@ def test_the_fast_super_network_has_the_same_eigenvalue():
     assert measure(make(FastSupernet)) == pytest.approx(measure(make()), rel=1e-9)
 
 
-@pytest.mark.parametrize("values", [{}, {"channel_sampling": "random"}], ids=str)
+@pytest.mark.parametrize("values", [pytest.param({}, marks=pytest.mark.slow), {"channel_sampling": "random"}], ids=str)
 def test_measuring_leaves_no_trace_and_repeats(values):
     supernet = make(FastSupernet, **values).eval()
     before = {name: value.clone() for name, value in supernet.state_dict().items()}

@@ -74,7 +74,7 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("size", [(8, 8), (9, 7)])
+@pytest.mark.parametrize("size", [pytest.param((8, 8), marks=pytest.mark.slow), (9, 7)])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_training_equals_reference(options: dict[str, Any], size: tuple[int, int]) -> None:
     assert_parity(*make_pair(**options), *draw_batch(size))
