@@ -13,7 +13,6 @@ import pandas as pd
 from analysis.statistics.summaries import (
     WITH_RESULT,
     mean_interval,
-    natural_key,
     needs_more_seeds,
     stopping_level,
     summarize,
@@ -40,8 +39,8 @@ def further_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchC
             start = max(used) + 1
             count = _count(values, study.seeds)
             added = [dataclasses.replace(configs[0], seed=int(start + i)) for i in range(count)]
-            rounds.append((len(values), natural_key(setting), added))
-    return [config for _, _, added in sorted(rounds, key=lambda item: item[:2]) for config in added]
+            rounds.append((len(values), added))
+    return [config for _, added in sorted(rounds, key=lambda item: item[0]) for config in added]
 
 
 def added_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchConfig]:

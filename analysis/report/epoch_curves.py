@@ -14,6 +14,7 @@ from analysis.drawing.rows import Row, heat_map
 from analysis.report.blocks import Figure, Table
 from analysis.report.figures import series_numbers
 from analysis.report.wording import number, parsed
+from analysis.statistics.summaries import SettingSummary
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import EDGES, SPACES, Primitives
 
@@ -31,18 +32,18 @@ CURVES = (
 """Column or its beginning, name, axis, and the cell types that it is measured for."""
 
 
-def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, settings: Sequence[str]) -> list[Figure]:
-    """What every search did over its epochs, in the named settings; one figure for everything that was measured.
+def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[SettingSummary]) -> list[Figure]:
+    """One figure for each measure, over the epochs of the searches of the shown settings.
 
     Searches that have not ended have no setting, and are drawn in grey while there are few.
     """
     names = dict(zip(searches["search_id"], searches["setting"], strict=True))
     epochs = epochs.assign(setting=epochs["search_id"].map(names))
-    epochs = epochs[epochs["setting"].isna() | epochs["setting"].isin(settings)]
+    series = series_numbers(shown)
+    epochs = epochs[epochs["setting"].isna() | epochs["setting"].isin(series)]
     if not len(epochs):
         return []
     few = epochs["search_id"].nunique() <= MAX_LINES
-    series = series_numbers(settings)
     frozen = _frozen(epochs)
     rules = _rule_epochs(searches) if few else {}
     groups = _by_search(epochs) if few else []

@@ -1,7 +1,7 @@
 """Figures of the report over seeds: accuracy, distribution, performance profile, cost, and critical differences."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from analysis.report.blocks import Figure, Legend, Table
 from analysis.report.wording import number, p_text, records
 from analysis.statistics.bootstrap import finite
 from analysis.statistics.comparison import CriticalDifference
-from analysis.statistics.summaries import SettingSummary, natural_key, rank_searches, summarize
+from analysis.statistics.summaries import SettingSummary, rank_searches, summarize
 
 MAX_SETTINGS = 12
 """Settings that a figure shows, the best ones; the tables name all."""
@@ -23,14 +23,14 @@ MAX_POINTS = 300
 ONE_SHOT_AXIS = "one-shot validation accuracy, %"
 
 
-def series_numbers(settings: Iterable[str]) -> dict[str, int]:
-    """The colour of every shown setting, in the natural order of their names."""
-    return {name: index for index, name in enumerate(sorted(settings, key=natural_key))}
+def series_numbers(shown: Sequence[SettingSummary]) -> dict[str, int]:
+    """The number of each setting's color, in the order of the settings' values."""
+    return {s.setting: number for number, s in enumerate(sorted(shown, key=lambda s: s.place))}
 
 
-def legend(settings: Iterable[str]) -> Legend:
-    """The colours of the shown settings."""
-    return Legend(entries=tuple((name, colour(n)) for name, n in series_numbers(settings).items()))
+def legend(shown: Sequence[SettingSummary]) -> Legend:
+    """The colors of the shown settings."""
+    return Legend(entries=tuple((name, colour(n)) for name, n in series_numbers(shown).items()))
 
 
 def shown_settings(summaries: Sequence[SettingSummary]) -> list[SettingSummary]:
@@ -41,7 +41,7 @@ def shown_settings(summaries: Sequence[SettingSummary]) -> list[SettingSummary]:
 def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Markup:
     """Validation accuracy of every seed, by setting."""
     shown, strips = shown_settings(summaries), []
-    series = series_numbers(s.setting for s in shown)
+    series = series_numbers(shown)
     by_setting = dict(list(rank_searches(searches).groupby("setting")))
     for summary in shown:
         rows = by_setting[summary.setting].head(MAX_DOTS + 1)[["seed", "valid_accuracy"]]  # more are not drawn
@@ -56,7 +56,7 @@ def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary])
 def distribution_figure(summaries: Sequence[SettingSummary]) -> Figure | None:
     """Range, quartiles, median and interval of the mean of every setting; None without a value."""
     shown = shown_settings(summaries)
-    series = series_numbers(s.setting for s in shown)
+    series = series_numbers(shown)
     rows = [(s.setting, s.valid_accuracy, series[s.setting]) for s in shown if s.valid_accuracy.n]
     if not rows:
         return None
@@ -72,7 +72,7 @@ def distribution_figure(summaries: Sequence[SettingSummary]) -> Figure | None:
 def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Figure | None:
     """Share of a setting's runs above every score (Agarwal et al., 2021); None without a value."""
     lines, rows = [], []
-    series = series_numbers(s.setting for s in shown_settings(summaries))
+    series = series_numbers(shown_settings(summaries))
     values = rank_searches(searches).groupby("setting")["valid_accuracy"].apply(finite).to_dict()
     shown = [s.setting for s in shown_settings(summaries) if s.valid_accuracy.n]
     if not shown:
@@ -114,7 +114,7 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
     kept = kept[np.isfinite(kept["cost"]) & np.isfinite(kept["accuracy"])]
     if not len(kept):
         return None
-    series, dots, rows = series_numbers(names), [], []
+    series, dots, rows = series_numbers(shown_settings(summaries)), [], []
     single = len(kept) <= MAX_POINTS
     if single:
         for row in records(kept[["setting", "seed", "cost", "accuracy"]]):

@@ -11,7 +11,7 @@ from analysis.report.found_cells import SettingCells
 from analysis.report.wording import MISSING, estimate, interval, number, p_text, plain, records, shortened, spread
 from analysis.statistics.agreement import Agreement
 from analysis.statistics.comparison import Comparison
-from analysis.statistics.summaries import WITH_RESULT, SettingSummary, natural_key, rank_searches
+from analysis.statistics.summaries import WITH_RESULT, SettingSummary, rank_searches, setting_order
 
 
 def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> Table:
@@ -131,7 +131,8 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
 
 def seeds_table(searches: pd.DataFrame) -> Table:
     """The numbers behind the strip plot."""
-    rows = sorted(records(rank_searches(searches)), key=lambda row: (natural_key(row["setting"]), row["seed"]))
+    order = setting_order(searches)
+    rows = sorted(records(rank_searches(searches)), key=lambda row: (order[row["setting"]], row["seed"]))
     return Table(
         id="seeds",
         caption="One-shot validation accuracy of every search with a result, percent",

@@ -10,7 +10,14 @@ import pandas as pd
 from analysis.report.blocks import Number, Table
 from analysis.report.stages import one_recipe
 from analysis.report.wording import MISSING, number, plain, records, shortened, spread
-from analysis.statistics.retrained_cells import chosen, completed, is_average, settings_of_cells, with_recipe
+from analysis.statistics.retrained_cells import (
+    chosen,
+    completed,
+    is_average,
+    methods_of_cells,
+    settings_of_cells,
+    with_recipe,
+)
 from analysis.statistics.summaries import final_jobs
 
 AVERAGE = "(EMA): of the moving average of the weights, which the validation accuracy chose."
@@ -109,7 +116,7 @@ def seeds_of_cells_table(retrains: pd.DataFrame) -> Table:
 def methods_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
     """One row a method of search: its cells' test accuracy after retraining by one recipe; none below two methods."""
     kept, _ = one_recipe(queue, retrains)
-    methods = settings_of_cells(searches, "method")
+    methods = methods_of_cells(searches)
     cells: dict[str, list[float]] = {}
     for digest, accuracy in kept.groupby("genotype_digest")["test_accuracy"].mean().dropna().items():
         for method in methods.get(str(digest), ()):

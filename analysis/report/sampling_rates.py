@@ -1,7 +1,6 @@
 """The theory of partial channels in the numbers of a study: norms, entropy, eigenvalue and gap by sampling rate."""
 
 import math
-import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,7 +10,7 @@ from analysis.drawing.charts import Axis, Dot, Line, chart
 from analysis.drawing.svg import colour
 from analysis.report.blocks import Figure, Legend, Table
 from analysis.report.wording import interval_text
-from analysis.statistics.summaries import Summary, natural_key, rank_searches, summarize
+from analysis.statistics.summaries import SETTING_COLUMNS, Summary, rank_searches, summarize
 
 MEASURES = (
     ("weight_norm", "norm of the weights", 1),
@@ -33,7 +32,9 @@ class RateSummary:
     others: str
     """The other swept fields, such as space=s2; empty where only k was swept."""
     k: int
-    """Reciprocal of the sampling rate."""
+    """Partial channel connection: C / k channels are sampled."""
+    sampling_rate: float
+    """Share of the channels that are sampled."""
     n: int
     """Searches with a result."""
     measures: dict[str, Summary]
@@ -45,20 +46,17 @@ def rate_summaries(searches: pd.DataFrame) -> list[RateSummary]:
     ranked = rank_searches(searches)
     columns = [column for column, _, _ in MEASURES]
     known = ranked[ranked["k"].notna() & ranked[columns].notna().any(axis=1)]
-    known = known.assign(others=known["setting"].map({s: without_k(s) for s in known["setting"].unique()}))
+    others = [column for column in SETTING_COLUMNS if column != "k"]
+    known = known[known.groupby(others, dropna=False)["k"].transform("nunique") > 1]
+    varied = [column for column in others if known[column].nunique(dropna=False) > 1]
+    groups = [((), known)] if not varied else list(known.groupby(varied, dropna=False))[:MAX_GROUPS]
     found: list[RateSummary] = []
-    for others, group in sorted(known.groupby("others"), key=lambda item: natural_key(str(item[0])))[:MAX_GROUPS]:
-        if group["k"].nunique() < 2:
-            continue
-        for k, rows in group.groupby("k"):
+    for values, group in groups:
+        name = ", ".join(f"{column}={value}" for column, value in zip(varied, values, strict=True))
+        for (k, rate), rows in group.groupby(["k", "sampling_rate"]):
             measures = {column: summarize(rows[column]) for column in columns}
-            found.append(RateSummary(others=str(others), k=int(str(k)), n=len(rows), measures=measures))
+            found.append(RateSummary(others=name, k=int(k), sampling_rate=rate, n=len(rows), measures=measures))
     return found
-
-
-def without_k(setting: str) -> str:
-    """The name of a setting without its k: what the sampling rates of one group share."""
-    return ", ".join(part for part in setting.split(", ") if not re.fullmatch(r"k=[0-9]+", part))
 
 
 def rate_table(found: list[RateSummary]) -> Table:
@@ -91,9 +89,9 @@ def rate_figures(found: list[RateSummary]) -> list[Legend | Figure]:
     Before them a legend, where other fields than k were swept too.
     """
     groups = list(dict.fromkeys(summary.others for summary in found))
-    rates = sorted({summary.k for summary in found}, reverse=True)
+    rates = sorted({(summary.sampling_rate, _rate(summary.k)) for summary in found})
     margin = 0.35
-    marks = [(-math.log2(k), _rate(k)) for k in rates]
+    marks = [(math.log2(rate), name) for rate, name in rates]
     ends = ((marks[0][0] - margin, ""), *marks, (marks[-1][0] + margin, ""))
     figures: list[Legend | Figure] = []
     if len(groups) > 1:
@@ -104,8 +102,8 @@ def rate_figures(found: list[RateSummary]) -> list[Legend | Figure]:
         for series, others in enumerate(groups):
             shift = 0.04 * (series - (len(groups) - 1) / 2)  # intervals of several groups stay apart
             chosen = [s for s in found if s.others == others and s.measures[column].n]
-            chosen.sort(key=lambda s: -s.k)
-            points = [(shift - math.log2(s.k), s.measures[column]) for s in chosen]
+            chosen.sort(key=lambda s: s.sampling_rate)
+            points = [(shift + math.log2(s.sampling_rate), s.measures[column]) for s in chosen]
             for s, (x, summary) in zip(chosen, points, strict=True):
                 label = f"{others + ', ' if others else ''}k={s.k}: {interval_text(summary, digits)}, n = {summary.n}"
                 dots.append(Dot(label=label, x=x, y=summary.mean, low=summary.low, high=summary.high, series=series))

@@ -116,7 +116,7 @@ def _seeds(data: StudyData) -> Section:
         distribution = report_figures.distribution_figure(data.summaries)
         profile = report_figures.profile_figure(data.searches, data.summaries)
         cost = report_figures.cost_figure(data.searches, data.summaries)
-        legend = report_figures.legend(s.setting for s in report_figures.shown_settings(data.summaries))
+        legend = report_figures.legend(report_figures.shown_settings(data.summaries))
         blocks += [distribution] if distribution else []
         blocks += [legend] if profile or cost else []
         blocks += [figure for figure in (profile, cost) if figure]
@@ -128,7 +128,7 @@ def _seeds(data: StudyData) -> Section:
 
 
 def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
-    shown = [s.setting for s in report_figures.shown_settings(data.summaries)]
+    shown = report_figures.shown_settings(data.summaries)
     blocks: list[Block] = [Text(text="No epoch has been recorded yet.")]
     if len(data.epochs):
         blocks = [report_figures.legend(shown)] if shown else []

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.report.blocks import Number
 from analysis.statistics.bootstrap import Estimate
-from analysis.statistics.summaries import WITH_RESULT, SettingSummary, Summary, intervals_overlap, natural_key
+from analysis.statistics.summaries import WITH_RESULT, SettingSummary, Summary, intervals_overlap
 from pcdarts.genotype import Genotype
 
 MISSING = "–"
@@ -192,6 +192,5 @@ def _count(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one}" if n == 1 else f"{n:,} {many or one + 's'}"
 
 
-def _distinct(values: Iterable[Any]) -> str:
-    texts = {str(value) for value in values if not pd.isna(value)}
-    return ", ".join(sorted(texts, key=natural_key)) or MISSING
+def _distinct(values: "pd.Series[Any]") -> str:
+    return ", ".join(map(str, sorted(values.dropna().unique()))) or MISSING

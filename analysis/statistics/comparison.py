@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.bootstrap import LEVEL, MANY, RESAMPLES, Estimate, Floats, finite, mean_bootstrap
-from analysis.statistics.summaries import WITH_RESULT, natural_key
+from analysis.statistics.summaries import WITH_RESULT, setting_order
 
 FEWEST_SETTINGS, FEWEST_SEEDS = 3, 5
 """What a critical difference needs."""
@@ -96,7 +96,7 @@ def compare_settings(
     generator: np.random.Generator,
     reference: str | None = None,
 ) -> list[Comparison]:
-    """Paired comparisons of the settings' validation accuracies by common seeds, in the natural order of their names.
+    """Paired comparisons of the settings' validation accuracies by common seeds, in `setting_order`.
 
     All pairs of settings, or with a `reference` each other setting (first) against it (second): fewer comparisons cost
     less by Holm's correction, but a reference picked for being best in the same data makes its lead look larger.
@@ -134,14 +134,14 @@ def compare_settings(
 
 
 def seed_table(searches: pd.DataFrame) -> pd.DataFrame:
-    """Validation accuracies by seed (rows) and setting (columns, in natural order); NaN where a seed has none.
+    """Validation accuracies by seed (rows) and setting (columns, in `setting_order`); NaN where a seed has none.
 
     Searches without a result are left out, and so are seeds and settings of which nothing is left.
     """
     ended = searches[searches["status"].isin(WITH_RESULT)]
     values = ended.assign(value=ended["valid_accuracy"].astype(float).replace([math.inf, -math.inf], math.nan))
     table = values.dropna(subset=["value"]).groupby(["seed", "setting"])["value"].mean().unstack()
-    return table[sorted(table.columns, key=natural_key)]
+    return table[[setting for setting in setting_order(ended) if setting in table.columns]]
 
 
 def signed_rank(differences: Sequence[float] | Floats) -> tuple[float, float]:
@@ -192,7 +192,7 @@ def critical_difference(searches: pd.DataFrame) -> CriticalDifference | None:
     values = common.to_numpy(dtype=float)
     ranks = stats.rankdata(-values, axis=1).mean(axis=0)
     equal = bool((values == values[:, :1]).all())
-    order = sorted(range(count), key=lambda i: (ranks[i], natural_key(str(enough[i]))))
+    order = sorted(range(count), key=lambda i: ranks[i])
     difference = float(stats.studentized_range.ppf(0.95, count, np.inf)) / math.sqrt(2)
     difference *= math.sqrt(count * (count + 1) / (6 * n))
     names, mean_ranks = tuple(str(enough[i]) for i in order), tuple(float(ranks[i]) for i in order)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics.summaries import WITH_RESULT, final_jobs, natural_key
+from analysis.statistics.summaries import WITH_RESULT, final_jobs, setting_order
 from pcdarts.config import NOT_PROTOCOL, RetrainConfig
 
 RECIPE_COLUMNS = [field.name for field in fields(RetrainConfig) if field.name not in NOT_PROTOCOL]
@@ -46,12 +46,21 @@ def with_recipe(retrains: pd.DataFrame) -> pd.DataFrame:
     return retrains.assign(recipe=group.map(names).astype(object))
 
 
-def settings_of_cells(searches: pd.DataFrame, column: str = "setting") -> Mapping[str, list[str]]:
-    """Digest of every cell to the settings, or methods, of the searches that found it."""
+def settings_of_cells(searches: pd.DataFrame) -> Mapping[str, list[str]]:
+    """Digest of every cell to the settings of the searches that found it."""
+    order = setting_order(searches)
+    return {digest: sorted(found, key=order.__getitem__) for digest, found in _by_cell(searches, "setting").items()}
+
+
+def methods_of_cells(searches: pd.DataFrame) -> Mapping[str, list[str]]:
+    """Digest of every cell to the search methods that found it."""
+    return _by_cell(searches, "method")
+
+
+def _by_cell(searches: pd.DataFrame, column: str) -> dict[str, list[str]]:
     found = searches[searches["status"].isin(WITH_RESULT)].dropna(subset=["genotype_digest", column])
     return {
-        str(digest): sorted(map(str, values.unique()), key=natural_key)
-        for digest, values in found.groupby("genotype_digest")[column]
+        str(digest): sorted(map(str, values.unique())) for digest, values in found.groupby("genotype_digest")[column]
     }
 
 

@@ -3,20 +3,24 @@
 Missing values (None, NaN, infinities: failed seeds have no value) are left out and never counted in n.
 """
 
+import dataclasses
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from analysis.statistics.bootstrap import finite, interquartile_mean, mean_bootstrap
+from pcdarts.config import NOT_IDENTITY, SearchConfig
 
 WITH_RESULT = ("completed", "stopped")
 """Statuses of searches that have a result: all epochs trained, or ended by a collapse rule that names a cell."""
+SETTING_COLUMNS = [
+    field.name for field in dataclasses.fields(SearchConfig) if field.name not in NOT_IDENTITY | {"seed"}
+]
+"""Columns of `searches` in which settings can differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,8 @@ class SettingSummary:
 
     setting: str
     """Name of the setting, such as k=4."""
+    place: int
+    """Place in `setting_order`."""
     completed: int
     """Searches that trained all of their epochs."""
     failed: int
@@ -170,16 +176,23 @@ def stopping_level(max_seeds: int) -> float:
 def summarize_settings(searches: pd.DataFrame) -> list[SettingSummary]:
     """One summary for every setting of a searches table, by mean validation accuracy, best first.
 
-    Settings without a result stand last; equal ones are in the order of their names.  The interval of a setting depends
-    on its own values alone.
+    Settings without a result come last; ties are in `setting_order`.  The interval of a setting depends on its own
+    values alone.
     """
     ranked = dict(list(rank_searches(searches).groupby("setting")))
     nothing = searches.iloc[:0]
+    statuses = dict(list(searches.groupby("setting")["status"]))
     summaries = [
-        _summarize_setting(str(setting), rows["status"], ranked.get(setting, nothing))
-        for setting, rows in searches.groupby("setting")
+        _summarize_setting(setting, place, statuses[setting], ranked.get(setting, nothing))
+        for setting, place in setting_order(searches).items()
     ]
     return sorted(summaries, key=_best_first)
+
+
+def setting_order(searches: pd.DataFrame) -> dict[str, int]:
+    """The settings and their places, sorted by their values in SETTING_COLUMNS: k=2 comes before k=16."""
+    values = searches.groupby("setting")[SETTING_COLUMNS].first().reset_index()
+    return {str(name): place for place, name in enumerate(values.sort_values([*SETTING_COLUMNS, "setting"])["setting"])}
 
 
 def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
@@ -193,18 +206,14 @@ def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["stage"] != "proxy"]
 
 
-def natural_key(text: str) -> list[Any]:
-    """Sort key that puts k=2 before k=16."""
-    return [(0, int(n), "") if n else (1, 0, other) for n, other in re.findall(r"([0-9]+)|([^0-9]+)", text)]
-
-
-def _summarize_setting(setting: str, statuses: "pd.Series[str]", ranked: pd.DataFrame) -> SettingSummary:
+def _summarize_setting(setting: str, place: int, statuses: "pd.Series[str]", ranked: pd.DataFrame) -> SettingSummary:
     counts = statuses.value_counts()
     scored = ranked[np.isfinite(ranked["valid_accuracy"].astype(float))]
     best, worst = (scored.iloc[0], scored.iloc[-1]) if len(scored) else (None, None)
     seconds = finite(ranked["seconds"])
     return SettingSummary(
         setting=setting,
+        place=place,
         completed=int(counts.get("completed", 0)),
         failed=int(counts.get("failed", 0)),
         stopped=int(counts.get("stopped", 0)),
@@ -221,6 +230,6 @@ def _halfwidth(n: int, std: float, level: float) -> float:
     return float(special.stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
 
 
-def _best_first(summary: SettingSummary) -> tuple[bool, float, list[Any]]:
+def _best_first(summary: SettingSummary) -> tuple[bool, float, int]:
     mean = summary.valid_accuracy.mean
-    return math.isnan(mean), 0.0 if math.isnan(mean) else -mean, natural_key(summary.setting)
+    return math.isnan(mean), 0.0 if math.isnan(mean) else -mean, summary.place

@@ -215,5 +215,5 @@ class SearchListener:
             error=error,
             predicted_memory_bytes=spec.predicted_memory,
             setting=self.study.setting(spec.config),
-            sampling_rate=None if spec.config.method == "random" else 1 / spec.config.k,
+            sampling_rate=spec.config.sampling_rate,
         )

@@ -175,6 +175,11 @@ class SearchConfig:
         name = self.method if self.method == "darts" else f"k{self.k}"
         return f"{name}-seed{self.seed}-{digest(self)}"
 
+    @property
+    def sampling_rate(self) -> float | None:
+        """Share of the channels that enter the mixed operation, 1 / k; None for random cells."""
+        return None if self.method == "random" else 1 / self.k
+
 
 def learning_rate_advice(config: SearchConfig) -> str | None:
     """A warning where the learning rate does not follow the batch size as the official settings do, else None.

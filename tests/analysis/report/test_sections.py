@@ -122,17 +122,17 @@ def test_costs_are_gpu_days_where_there_was_a_gpu():
 
 def test_rates_are_compared_where_only_k_differs():
     rows = [
-        search_row(k, seed, 80.0) | {"setting": f"k={k}, space={s}", "search_id": f"{k}-{s}-{seed}"}
+        search_row(k, seed, 80.0) | {"setting": f"k={k}, space={s}", "space": s, "search_id": f"{k}-{s}-{seed}"}
         for k in (1, 4)
         for s in ("s2", "s3")
         for seed in (0, 1)
     ]
     rows = [row for row in rows if row["setting"] != "k=1, space=s3"]
     found = report_rates.rate_summaries(frame(*rows))
-    assert [(s.others, s.k, s.n) for s in found] == [("space=s2", 1, 2), ("space=s2", 4, 2)]
+    assert [(s.others, s.k, s.sampling_rate, s.n) for s in found] == [("", 1, 1.0, 2), ("", 4, 0.25, 2)]
     assert found[0].measures["weight_norm"].mean == pytest.approx(70.5)
     table = report_rates.rate_table(found)
-    assert table.rows[0][:4] == ("space=s2, k=1", "1", "2", "70.5 [64.1, 76.9]")
+    assert table.rows[0][:4] == ("k=1", "1", "2", "70.5 [64.1, 76.9]")
     assert len(report_rates.rate_figures(found)) == len(MEASURES)
     unmeasured = frame(*(row | dict.fromkeys(MEASURES) for row in rows))
     assert report_rates.rate_summaries(unmeasured) == []
@@ -169,7 +169,7 @@ def test_alpha_of_another_space_has_its_own_columns():
 def test_many_searches_are_bands_of_their_settings():
     rows = [search_row(k, seed, 80.0) for k in (2, 4) for seed in range(31)]
     epochs = EPOCHS.to_arrow([e for row in rows for e in epoch_rows(row, epochs=3)]).to_pandas()
-    accuracy = report_epochs.epoch_figures(frame(*rows), epochs, ["k=2", "k=4"])[0]
+    accuracy = report_epochs.epoch_figures(frame(*rows), epochs, summarize_settings(frame(*rows)))[0]
     assert "band from the 10 to the 90 % quantile" in accuracy.caption
     assert accuracy.svg.count("10 to 90 % of") == 2 and len(accuracy.svg) < 5000
 

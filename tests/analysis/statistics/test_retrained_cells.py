@@ -2,7 +2,7 @@
 
 import math
 
-from analysis.statistics.retrained_cells import chosen, completed, settings_of_cells
+from analysis.statistics.retrained_cells import chosen, completed, methods_of_cells, settings_of_cells
 from analysis.tables import RETRAINS, SEARCHES
 from tests.analysis.synthetic import queue_row, retrain_row, search_row
 
@@ -50,4 +50,4 @@ def test_cells_have_the_settings_of_the_searches_that_found_them():
     searches = SEARCHES.to_arrow([*rows, search_row(8, 0, None), rows[0] | {"search_id": "x"}]).to_pandas()
     assert settings_of_cells(searches) == {rows[0]["genotype_digest"]: ["k=2", "k=16"]}
     searches.loc[0, "method"] = math.nan
-    assert settings_of_cells(searches, "method") == {rows[0]["genotype_digest"]: ["pcdarts"]}
+    assert methods_of_cells(searches) == {rows[0]["genotype_digest"]: ["pcdarts"]}
