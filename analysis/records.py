@@ -1,4 +1,4 @@
-"""Records whose fields become columns of the tables, beside those of `pcdarts.config` and `pcdarts.results`."""
+"""Records whose fields are columns of the tables, in addition to those of `pcdarts.config` and `pcdarts.results`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,121 +13,121 @@ State = Literal["queued", "running", "done", "failed", "dropped"]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchIdentity:
-    """Which search a row is about, and how it ended."""
+    """Identity and status of a search."""
 
     search_id: str
-    """Name of the search, unique to everything that decides its outcome."""
+    """Id of the search, unique to everything that determines its outcome."""
     study: str
     """Name of the study."""
     status: Literal["completed", "failed", "stopped"]
-    """How the search ended: all epochs trained, an error, or stopped by a collapse rule (see stop_reason). A stopped
-    search has a result, and counts as a completed one does."""
+    """completed: all epochs trained; failed: ended with an error; stopped: ended by a collapse rule (see stop_reason),
+    with a result that counts like a completed one."""
     error: str
-    """What went wrong; empty if nothing did."""
+    """Error message; empty if there was none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSetting:
-    """What the seeds of one setting have in common."""
+    """The setting of a search: what the searches that differ only in their seed have in common."""
 
     setting: str
-    """The swept fields without the seed, such as k=4: equal for all seeds of a setting."""
+    """Label of the setting: its swept fields without the seed, such as k=4. The fields themselves are columns too."""
     sampling_rate: float | None
     """Share of the channels that enter the mixed operation, 1 / k; missing for random cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SettingSeeds:
-    """How well the mean of a setting is known in a study that adds seeds until it is, and why it got no more."""
+    """A setting in a study that adds seeds until the interval of the mean is narrow enough."""
 
     setting: str
-    """The swept fields without the seed, as in `searches`."""
+    """Label of the setting, as in `searches`."""
     study: str
     """Name of the study."""
     target_halfwidth: float
-    """Half-width of the interval that was asked for; percentage points."""
+    """Target for the half-width of the interval; percentage points."""
     max_seeds: int
-    """Most seeds that were allowed, failed ones included."""
+    """Maximum number of seeds, including failed ones."""
     corrected_interval: bool
-    """Whether all intervals looked at hold together with 95 %; else the last one is optimistic, as seeds stopped where
-    it happened to be narrow."""
+    """Whether the intervals of all looks together have 95 % confidence; if not, the last one is optimistic, as seeds
+    stop as soon as it is narrow."""
     seeds_run: int
-    """Seeds that ended, failed ones included."""
+    """Finished seeds, including failed ones."""
     seeds_with_result: int
-    """Seeds that the mean is over."""
+    """Seeds with a result, which the mean is over."""
     mean: float | None
     """Mean of valid_accuracy over these seeds; percent."""
     halfwidth: float | None
-    """Half the width of the interval of the mean (Student's t) that was judged by; percentage points."""
+    """Half-width of the interval of the mean (Student's t) that is compared with the target; percentage points."""
     reason: str
     """Why no more seeds were added."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchMemory:
-    """What was known of a search's memory before it began."""
+    """Memory of a search as predicted before its start."""
 
     predicted_memory_bytes: int | None = None
-    """Peak memory as predicted from the configuration: what the largest step keeps for its backward pass and hands from
-    kernel to kernel, weights, optimizers, on a GPU the data, and a constant for the process; bytes. Not what
-    peak_memory_bytes measures: on a CPU that also holds about 300 MB of shared libraries, on a GPU it lacks the 0.5 GB
-    that are predicted for the CUDA context."""
+    """Peak memory predicted from the configuration: activations and temporaries of the largest step, weights,
+    optimizers, on a GPU the data, and a constant for the process; bytes. Not the same as peak_memory_bytes, which on a
+    CPU also contains about 300 MB of shared libraries, and on a GPU does not contain the predicted 0.5 GB of the CUDA
+    context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DerivedNetwork:
-    """Size of the network that is built from the found cells, at the size at which it would be retrained."""
+    """Size of the network built from the cells that were found, at retraining size."""
 
     network_parameters: int | None = None
-    """Weights of the derived network at retraining size, without the auxiliary head."""
+    """Parameters of the derived network at retraining size, without the auxiliary head."""
     network_macs: int | None = None
     """Multiply-adds of one image in convolutions and linear layers of the derived network at retraining size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Something that went wrong while a study ran."""
+    """A failure during a study."""
 
     failure_id: str
-    """Unique."""
+    """Unique id of the failure."""
     study: str
     """Name of the study."""
     happened_at: str
-    """When it was recorded, ISO 8601 in UTC: a trouble of the storage once it was over, a driver's death at the next
-    start."""
+    """Time of the record, ISO 8601 in UTC. Storage failures are recorded when they are over, the death of a driver at
+    the next start."""
     kind: Literal["trial", "storage", "driver"]
-    """A search failed, for good or to be tried again; storage failed for a while, or a file in it is broken; a driver
-    died."""
+    """trial: a search failed, for good or to be retried; storage: storage failed temporarily, or a file is damaged;
+    driver: a driver died."""
     subject: str
-    """The search, the storage or the new name of its broken file, or the driver's process."""
+    """The search, the storage or the new name of its damaged file, or the driver's process."""
     error: str
-    """What happened, one line."""
+    """Error message, one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Which code made a row, and when."""
+    """Code, versions and times behind a row."""
 
     git_revision: str | None = None
-    """Git revision of the code; missing outside of a git checkout."""
+    """Git revision of the code, with + for uncommitted changes; missing outside a git checkout."""
     python_version: str | None = None
     """Version of Python."""
     torch_version: str | None = None
     """Version of PyTorch."""
     ray_version: str | None = None
-    """Version of Ray; missing where it was not used."""
+    """Version of Ray; missing if it was not used."""
     started_at: str | None = None
-    """Start, ISO 8601 in UTC."""
+    """Start time, ISO 8601 in UTC."""
     finished_at: str | None = None
-    """End, ISO 8601 in UTC."""
+    """End time, ISO 8601 in UTC."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochIdentity:
-    """Which search an epoch belongs to."""
+    """The search of an epoch."""
 
     search_id: str
-    """Name of the search."""
+    """Id of the search."""
     study: str
     """Name of the study."""
 
@@ -199,6 +199,6 @@ class RetrainIdentity(JobIdentity):
     status: Literal["completed", "failed"]
     """How the attempt ended."""
     error: str
-    """What went wrong; empty if nothing did."""
+    """Error message; empty if there was none."""
     genotype: Genotype
     """The retrained cells, in the official notation."""

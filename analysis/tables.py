@@ -1,7 +1,7 @@
-"""The tables of a study: which columns each has, of which type, and what they mean.
+"""The tables of a study: their columns, types and descriptions.
 
-A table is the union of the fields of a few record dataclasses; a column's type is the field's annotation and its
-description the docstring under the field.
+A table has the fields of a few record dataclasses as its columns; a column's type is the field's annotation, and its
+description is the docstring under the field.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ class Column:
 
     @property
     def choices(self) -> tuple[Any, ...]:
-        """The values that a Literal allows; empty for other types."""
+        """Values of a Literal; empty for other types."""
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()
 
     @property
@@ -67,28 +67,30 @@ class Table:
     name: str
     """Name of the folder."""
     key: tuple[str, ...]
-    """Columns that together name a row."""
+    """Columns that identify a row."""
     description: str
-    """What a row is."""
+    """What one row stands for."""
     parts: tuple[type, ...]
-    """Record dataclasses whose fields are the columns, in this order; no name occurs twice."""
+    """Record dataclasses whose fields are the columns, in this order; their names must differ."""
     optional: tuple[type, ...] = ()
-    """Those of `parts` that a row can lack in whole or in part, such as the result of a failed search, or what the logs
-    of an imported search do not tell: their columns can be missing."""
+    """Those of `parts` whose columns can be missing, such as the result of a failed search, or what the logs of an
+    imported search do not contain."""
     required: tuple[str, ...] = ()
-    """Columns of optional parts that every row needs nevertheless, beside the key."""
+    """Columns of optional parts that every row needs nevertheless, in addition to the key."""
     imported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    """Further values of columns with a choice of values, which only imported rows can have."""
+    """Additional values of Literal columns that only imported rows have."""
 
     @cached_property
     def columns(self) -> list[Column]:
-        """The columns in their order.  Raises ValueError where two parts have a field of the same name."""
+        """The columns in their order.  Raises ValueError if two parts have a field of the same name."""
         columns: dict[str, Column] = {}
         for part in self.parts:
             docs, hints = field_docs(part), typing.get_type_hints(part)
             for field in dataclasses.fields(part):
                 if field.name in columns:
-                    raise ValueError(f"table {self.name}: {field.name} is a field of two records, but must be of one")
+                    raise ValueError(
+                        f"table {self.name}: {field.name} is a field of two records, but must be a field of one"
+                    )
                 annotation, nullable = _without_none(hints[field.name])
                 if field.name in self.imported:
                     annotation = Literal[(*typing.get_args(annotation), *self.imported[field.name])]
@@ -102,30 +104,27 @@ class Table:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The Arrow schema that every stored part has."""
+        """Arrow schema of every stored part."""
         return pa.schema([pa.field(c.name, _arrow_type(c.annotation), nullable=c.nullable) for c in self.columns])
 
     def row(self, *records: Any, **values: Any) -> dict[str, Any]:
-        """A row with every column, None where nothing was given; later records and values replace earlier ones.
+        """A row with every column, None by default; later records and values override earlier ones.
 
-        Records are dataclass instances or mappings; genotypes become text.  Raises ValueError for a column that the
-        table does not have.
+        Records are dataclass instances or mappings; genotypes become text.  Raises ValueError for an unknown column.
         """
         row: dict[str, Any] = dict.fromkeys(self.schema.names)
         for record in (*records, values):
             given = record if isinstance(record, Mapping) else _fields(record)
             unknown = [name for name in given if name not in row]
             if unknown:
-                raise ValueError(
-                    f"table {self.name} has no column {', '.join(unknown)}; see `python -m analysis columns`"
-                )
+                raise ValueError(f"table {self.name} has no column {', '.join(unknown)}; see `pcdarts columns`")
             row.update((name, str(value) if isinstance(value, Genotype) else value) for name, value in given.items())
         return row
 
     def to_arrow(self, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         """Rows as an Arrow table of exactly this schema.
 
-        Raises ValueError for unknown columns, missing or mistyped values, and two rows of one key.
+        Raises ValueError for unknown columns, missing or mistyped values, and duplicate keys.
         """
         complete = [self.row(row) for row in rows]
         for row in complete:
@@ -136,7 +135,9 @@ class Table:
         for row in complete:
             key = tuple(row[name] for name in self.key)
             if key in seen:
-                raise ValueError(f"table {self.name}: two rows have the {', '.join(self.key)} {key}; keep one")
+                raise ValueError(
+                    f"table {self.name}: two rows have the {', '.join(self.key)} {key}, but it must be unique; keep one"
+                )
             seen.add(key)
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
@@ -146,7 +147,6 @@ class Table:
         if column.choices and value is not None and value not in column.choices:
             choices = ", ".join(map(str, column.choices))
             raise ValueError(f"table {self.name}: {column.name} is {value!r}, but must be one of {choices}")
-
         if column.annotation is int and isinstance(value, float) and not value.is_integer():  # Arrow would cut it off
             raise ValueError(f"table {self.name}: {column.name} is {value!r}, but must be {column.type_text}")
 
@@ -195,7 +195,7 @@ def _type_text(kind: pa.DataType) -> str:
 SEARCHES = Table(
     name="searches",
     key=("search_id",),
-    description="One row for every search that ended, failed ones too.",
+    description="One row per finished search, including failed ones.",
     parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, SearchMemory, DerivedNetwork, Provenance),
     optional=(SearchConfig, SearchResult),
     required=("k", "seed"),
@@ -204,34 +204,34 @@ SEARCHES = Table(
 EPOCHS = Table(
     name="epochs",
     key=("search_id", "epoch"),
-    description="One row for every epoch of every search.",
+    description="One row per search and epoch.",
     parts=(EpochIdentity, EpochRecord),
     optional=(EpochRecord,),
 )
 SETTINGS = Table(
     name="settings",
     key=("setting",),
-    description="One row for every setting of a study with --target-halfwidth.",
+    description="One row per setting of a study that adds seeds until a target half-width is reached.",
     parts=(SettingSeeds,),
 )
 QUEUE = Table(
     name="queue",
     key=("job_id",),
-    description="One row for every retraining job: a distinct cell, its rank and its state.",
+    description="One row per retraining job: a distinct cell, its rank and its state.",
     parts=(JobIdentity, Candidate, JobProgress),
 )
 RETRAINS = Table(
     name="retrains",
     key=("job_id", "attempt"),
-    description="One row for every attempt to retrain a cell that ended, failed ones too.",
+    description="One row per finished attempt to retrain a cell, including failed ones.",
     parts=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
     optional=(RetrainResult,),
 )
 FAILURES = Table(
     name="failures",
     key=("failure_id",),
-    description="One row for everything that went wrong while searches ran, mended or not; failed retrainings are rows "
-    "of `retrains`.",
+    description="One row per failure during the searches, resolved by a retry or not; failed retrainings are in "
+    "`retrains`.",
     parts=(Failure,),
 )
 TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, FAILURES)
@@ -239,12 +239,12 @@ TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, FAILURES)
 
 
 def column_reference() -> str:
-    """The page "What every column means" in Markdown: for every table its columns, types and meanings."""
+    """The page "What every column means" in Markdown: name, type and meaning of the columns of each table."""
     lines = [
         "# What every column means",
         "",
-        'Every table is a folder of Parquet files in the study\'s folder: `pd.read_parquet("studies/demo/searches")`.',
-        "This page is printed by `python -m analysis columns`.",
+        'Each table is a folder of Parquet files in the study folder: `pd.read_parquet("studies/demo/searches")`.',
+        "`pcdarts columns` prints this page.",
     ]
     for table in TABLES:
         key = ", ".join(f"`{name}`" for name in table.key)
