@@ -76,7 +76,7 @@ class ResultStore(StudyFiles):
         names = table.schema.names if columns is None else list(columns)
         unknown = [name for name in (*names, *(where or ())[:1]) if name not in table.schema.names]
         if unknown:
-            raise ValueError(f"table {table.name} has no column {', '.join(unknown)}; see `python -m analysis columns`")
+            raise ValueError(f"table {table.name} has no column {', '.join(unknown)}; see `pcdarts columns`")
         folder = f"{self._path}/{table.name}/"
         if where is None:  # another read of a few rows does not see every damage
             self._broken = {path: reason for path, reason in self._broken.items() if not path.startswith(folder)}

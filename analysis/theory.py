@@ -62,7 +62,7 @@ class LinearSupernet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class ExpectedLoss:
     """The expected loss at one sampling rate, in closed form and by sampling."""
 
     k: int
@@ -71,22 +71,22 @@ class Agreement:
     """Loss with the mask replaced by its mean, 1 / k."""
     penalty: float
     """The rest of the expected loss, in closed form."""
-    alpha_gradient: float
+    alpha_gradient_norm: float
     """L2 norm of the gradient of the penalty in alpha."""
-    sampled_loss: float
-    """Mean loss over sampled masks."""
+    sampled: float
+    """Mean loss over sampled masks (Monte Carlo)."""
     standard_error: float
-    """Standard error of the sampled loss."""
+    """Standard error of `sampled`."""
 
     @property
-    def expected_loss(self) -> float:
+    def closed_form(self) -> float:
         """Loss at the mean mask plus penalty."""
         return self.mean_mask_loss + self.penalty
 
     @property
     def relative_difference(self) -> float:
-        """Sampled minus expected loss, as a share of the expected loss."""
-        return (self.sampled_loss - self.expected_loss) / self.expected_loss
+        """(sampled - closed_form) / closed_form."""
+        return (self.sampled - self.closed_form) / self.closed_form
 
 
 def losses(net: LinearSupernet, masks: Array) -> Array:
@@ -107,15 +107,15 @@ def mean_mask_loss(net: LinearSupernet, k: int) -> float:
 
 def penalty(net: LinearSupernet, k: int) -> float:
     """The expected loss over random masks minus the loss at the mean mask, in closed form; see the module."""
-    centred = _centred(_difference(net))
-    return _factor(net.x.shape[2], k) * float((centred**2).sum(axis=(1, 2)).mean())
+    centered = _centered(_difference(net))
+    return _factor(net.x.shape[2], k) * float((centered**2).sum(axis=(1, 2)).mean())
 
 
 def penalty_gradient(net: LinearSupernet, k: int) -> Array:
     """Gradient of the penalty in alpha, (E, O)."""
-    centred = _centred(_difference(net))
+    centered = _centered(_difference(net))
     outputs = np.einsum("necd,eocd->neoc", net.x, net.weights)
-    by_mixture = 2 * _factor(net.x.shape[2], k) * np.einsum("nec,neoc->eo", centred, outputs) / len(net.y)
+    by_mixture = 2 * _factor(net.x.shape[2], k) * np.einsum("nec,neoc->eo", centered, outputs) / len(net.y)
     p = softmax(net.alpha, axis=-1)
     gradient: Array = p * (by_mixture - (p * by_mixture).sum(axis=1, keepdims=True))
     return gradient
@@ -143,15 +143,15 @@ def sample_loss(net: LinearSupernet, k: int, draws: int, generator: np.random.Ge
     return float(found.mean()), float(found.std(ddof=1)) / math.sqrt(draws)
 
 
-def compare(net: LinearSupernet, k: int, draws: int, generator: np.random.Generator) -> Agreement:
-    """Closed form and sampling at one sampling rate."""
+def expected_loss(net: LinearSupernet, k: int, draws: int, generator: np.random.Generator) -> ExpectedLoss:
+    """The expected loss at one sampling rate, in closed form and over `draws` sampled masks."""
     sampled, error = sample_loss(net, k, draws, generator)
-    return Agreement(
+    return ExpectedLoss(
         k=k,
         mean_mask_loss=mean_mask_loss(net, k),
         penalty=penalty(net, k),
-        alpha_gradient=float(np.linalg.norm(penalty_gradient(net, k))),
-        sampled_loss=sampled,
+        alpha_gradient_norm=float(np.linalg.norm(penalty_gradient(net, k))),
+        sampled=sampled,
         standard_error=error,
     )
 
@@ -186,7 +186,7 @@ def report(seed: int = 0, draws: int = 1 << 18, rates: Sequence[int] = (1, 2, 4,
         net = example(np.random.default_rng(seed), side_operation)
         title = "parameterized side operation, b is trained" if side_operation else "no side operation, b is fixed"
         lines += ["", f"## Bypass: {title}", "", _HEADER, "|---:" * 8 + "|"]
-        lines += [_row(compare(net, k, draws, generator)) for k in rates]
+        lines += [_row(expected_loss(net, k, draws, generator)) for k in rates]
         tied = dataclasses.replace(net, bypass=np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights))
     flat = {scale: penalty(dataclasses.replace(net, alpha=scale * net.alpha), 4) for scale in (0.0, 1.0, 4.0)}
     lines += [
@@ -205,13 +205,10 @@ _HEADER = (
 )
 
 
-def _row(a: Agreement) -> str:
-    cells = [f"{a.k}", *(f"{v:.6f}" for v in (a.mean_mask_loss, a.penalty, a.expected_loss, a.sampled_loss))]
-    return (
-        "| "
-        + " | ".join([*cells, f"{a.standard_error:.6f}", f"{a.relative_difference:+.1e}", f"{a.alpha_gradient:.6f}"])
-        + " |"
-    )
+def _row(loss: ExpectedLoss) -> str:
+    values = (loss.mean_mask_loss, loss.penalty, loss.closed_form, loss.sampled, loss.standard_error)
+    cells = [f"{loss.k}", *(f"{value:.6f}" for value in values)]
+    return "| " + " | ".join([*cells, f"{loss.relative_difference:+.1e}", f"{loss.alpha_gradient_norm:.6f}"]) + " |"
 
 
 def _difference(net: LinearSupernet) -> Array:
@@ -229,9 +226,9 @@ def _slope(net: LinearSupernet, k: int) -> Array:
     return slope
 
 
-def _centred(difference: Array) -> Array:
-    centred: Array = difference - difference.mean(axis=2, keepdims=True)
-    return centred
+def _centered(difference: Array) -> Array:
+    centered: Array = difference - difference.mean(axis=2, keepdims=True)
+    return centered
 
 
 def _factor(channels: int, k: int) -> float:

@@ -12,10 +12,10 @@ import pandas as pd
 
 from analysis.statistics.summaries import (
     WITH_RESULT,
-    mean_interval,
     needs_more_seeds,
     stopping_level,
     summarize,
+    t_interval,
 )
 from analysis.tables import SETTINGS
 from orchestrator.config import SeedConfig, StudyConfig
@@ -58,7 +58,7 @@ def setting_rows(study: StudyConfig, searches: pd.DataFrame) -> list[dict[str, A
     for setting in _settings(study):
         values = _values(searches, setting)
         summary = summarize(values)
-        low, high = mean_interval(summary, _level(study.seeds))
+        low, high = t_interval(summary, _level(study.seeds))
         _, reason = _decide(values, study.seeds)
         rows.append(
             SETTINGS.row(
@@ -105,7 +105,7 @@ def _count(values: Sequence[float | None], seeds: SeedConfig) -> int:
         return 1
     for added in range(1, most):
         wider = dataclasses.replace(summary, n=summary.n + added)
-        low, high = mean_interval(wider, _level(seeds))
+        low, high = t_interval(wider, _level(seeds))
         if high - low <= 2 * seeds.target_halfwidth:
             return added
     return max(1, most)

@@ -24,7 +24,7 @@ KINDS = {
     "skip": "skip connection",
     "other": "other",
 }
-"""Kinds of operations, which set a label's colour, and their names."""
+"""Kinds of operations, which set a label's color, and their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Box:
 
     @property
     def middle(self) -> float:
-        """Height of the centre line."""
+        """Height of the center line."""
         return self.y + self.height / 2
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from analysis.drawing.cell_layout import NODE_SIZE, Box, CellLayout, Edge, Label
 from pcdarts.genotype import INPUTS
 
-COLOURS = {"conv": "#2563a8", "dilated": "#7a4bb0", "pool": "#a8620b", "skip": "#2a7d4f", "other": "#666666"}
-"""Colours where a page does not define the CSS variables --cell-conv, --cell-dilated, ..."""
+COLORS = {"conv": "#2563a8", "dilated": "#7a4bb0", "pool": "#a8620b", "skip": "#2a7d4f", "other": "#666666"}
+"""Colors where a page does not define the CSS variables --cell-conv, --cell-dilated, ..."""
 
 
 def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] | None = None) -> str:
@@ -21,7 +21,7 @@ def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] |
     which keeps it with this operation, 0 to 1: the one is written on the edge and sets its width, the other is how far
     the label is filled.
 
-    Text takes the page's colour, labels the CSS variables --cell-conv, --cell-dilated, --cell-pool, --cell-skip and
+    Text takes the page's color, labels the CSS variables --cell-conv, --cell-dilated, --cell-pool, --cell-skip and
     --cell-other.
     """
     width, height = _number(layout.width), _number(layout.height)
@@ -35,12 +35,12 @@ def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] |
         "</g>",
     ]
     for index, label in enumerate(layout.labels):
-        colour = f"var(--cell-{label.kind},{COLOURS[label.kind]})"
-        lines.append(_rectangle(label.box, 5, f"fill:{colour};fill-opacity:.13;stroke:{colour}"))
+        color = f"var(--cell-{label.kind},{COLORS[label.kind]})"
+        lines.append(_rectangle(label.box, 5, f"fill:{color};fill-opacity:.13;stroke:{color}"))
         if shares is None:
             lines.append(_text(label.box, html.escape(label.operation)))
         else:
-            lines += _share(label, colour, *shares[index])
+            lines += _share(label, color, *shares[index])
     for node in layout.nodes:
         lines.append(_rectangle(node.box, NODE_SIZE / 2, "fill:currentColor;fill-opacity:.06;stroke:currentColor"))
         lines.append(_text(node.box, _subscript(node.name)))
@@ -82,14 +82,14 @@ def _text(box: Box, content: str) -> str:
     return f'<text x="{x}" y="{y}" text-anchor="middle" fill="currentColor">{content}</text>'
 
 
-def _share(label: Label, colour: str, edge: float, operation: float) -> list[str]:
+def _share(label: Label, color: str, edge: float, operation: float) -> list[str]:
     """A label that is filled as far as the operation's share, and the edge's share before it."""
     filled = Box(x=label.box.x, y=label.box.y, width=label.box.width * operation, height=label.box.height)
     told = f"{label.operation}: {100 * edge:.0f} % keep the edge, {100 * operation:.0f} % with this operation"
-    # The halo of the paper's colour lets the number be read where it crosses a line.
+    # The halo of the paper's color lets the number be read where it crosses a line.
     return [
         f"<g><title>{html.escape(told)}</title>",
-        _rectangle(filled, 5, f"fill:{colour};fill-opacity:.3"),
+        _rectangle(filled, 5, f"fill:{color};fill-opacity:.3"),
         _text(label.box, html.escape(label.operation)),
         f'<text x="{_number(label.box.x - 5)}" y="{_number(label.box.middle + 4)}" text-anchor="end" font-size="11" '
         f'fill="currentColor" stroke-width="4" stroke-linejoin="round" paint-order="stroke" '

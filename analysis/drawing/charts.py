@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.drawing.svg import GRID, LETTER, colour, finite, polyline, start, text, ticks, turned_text
+from analysis.drawing.svg import GRID, LETTER, color, finite, polyline, start, text, ticks, turned_text
 
 Scale = Callable[[float], float]
 
@@ -19,7 +19,7 @@ class Line:
     points: tuple[tuple[float, float], ...]
     """x and y; a NaN interrupts the line."""
     series: int
-    """Number of its colour."""
+    """Number of its color."""
     dashed: bool = False
     """Whether it is dashed."""
     steps: bool = False
@@ -35,7 +35,7 @@ class Band:
     points: tuple[tuple[float, float, float], ...]
     """x, lower and upper end; points with a NaN are left out."""
     series: int
-    """Number of its colour."""
+    """Number of its color."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Dot:
     y: float
     """Height; NaN is not drawn."""
     series: int
-    """Number of its colour."""
+    """Number of its color."""
     low: float = math.nan
     """Lower end of the interval of y; NaN for none."""
     high: float = math.nan
@@ -176,7 +176,7 @@ def _line(line: Line, px: Scale, py: Scale) -> str:
     dash = ' stroke-dasharray="4 3"' if line.dashed else ""
     return (
         f'<path d="{path}" fill="none" stroke-width="1.6" stroke-linejoin="round" stroke-linecap="round"{dash} '
-        f'stroke-opacity=".85" style="stroke:{colour(line.series)}">'
+        f'stroke-opacity=".85" style="stroke:{color(line.series)}">'
         f"<title>{html.escape(line.label)}</title></path>"
     )
 
@@ -188,13 +188,13 @@ def _band(band: Band, px: Scale, py: Scale) -> str:
     corners = [(px(x), py(high)) for x, _, high in kept] + [(px(x), py(low)) for x, low, _ in reversed(kept)]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners) + "Z"
     return (
-        f'<path d="{path}" fill-opacity=".1" stroke="none" style="fill:{colour(band.series)}">'
+        f'<path d="{path}" fill-opacity=".1" stroke="none" style="fill:{color(band.series)}">'
         f"<title>{html.escape(band.label)}</title></path>"
     )
 
 
 def _dot(dot: Dot, x: float, py: Scale) -> str:
-    shade, parts = colour(dot.series), []
+    shade, parts = color(dot.series), []
     if math.isfinite(dot.low) and math.isfinite(dot.high):
         low, high = py(dot.low), py(dot.high)
         path = f"M{x:.1f} {high:.1f}V{low:.1f}M{x - 5:.1f} {high:.1f}h10M{x - 5:.1f} {low:.1f}h10"

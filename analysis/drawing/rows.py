@@ -1,16 +1,17 @@
 """Figures of the report as inline SVG that are not charts of numbers over numbers: rows of settings, and heat maps."""
 
+import dataclasses
 import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.drawing.svg import GRID, LETTER, colour, finite, left_margin, shortened, start, text, ticks
+from analysis.drawing.svg import GRID, LETTER, color, finite, left_margin, shortened, start, text, ticks
 from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.summaries import Summary
 
 MAX_DOTS = 60
-"""Dots that a row shows at most; a row with more values is drawn as its summary alone."""
+"""Dots that a row shows; a row with more values shows only its summary."""
 LONGEST_NAME = 40
 """Letters of a setting's name that a row shows."""
 
@@ -21,12 +22,12 @@ class Strip:
 
     name: str
     """Name of the setting."""
-    points: tuple[tuple[str, float], ...]
-    """Label and value of every dot; NaN is not drawn."""
     summary: Summary
-    """Their summary, drawn as a bar from mean - std to mean + std with a tick at the mean."""
+    """Summary of the values."""
     series: int
-    """Number of its colour."""
+    """Number of its color."""
+    points: tuple[tuple[str, float], ...] = ()
+    """Label and value of each dot; NaN is not drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +43,8 @@ class Row:
 
 
 def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
-    """One row of dots for every setting, over a common axis of values; crowded rows show mean and deviation alone."""
-    strips = [strip if len(strip.points) <= MAX_DOTS else _without_dots(strip) for strip in strips]
+    """One row of dots for each setting, with a bar from mean - std to mean + std; crowded rows show only the bar."""
+    strips = [strip if len(strip.points) <= MAX_DOTS else dataclasses.replace(strip, points=()) for strip in strips]
     values = [value for strip in strips for _, value in strip.points]
     values += [s.summary.mean + sign * s.summary.std for s in strips for sign in (-1, 1)]
     values += [s.summary.mean for s in strips]
@@ -51,7 +52,7 @@ def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
     rows = _Rows([s.name for s in strips], values, title, axis, f"Bars are mean and standard deviation. {described}.")
     lines, x = rows.lines, rows.x
     for index, strip in enumerate(strips):
-        y, shade = rows.y(index), colour(strip.series)
+        y, shade = rows.y(index), color(strip.series)
         mean, std = strip.summary.mean, strip.summary.std
         if math.isfinite(mean):
             spread_bar = f"M{x(mean - std):.1f} {y}H{x(mean + std):.1f}" if math.isfinite(std) else ""
@@ -71,22 +72,20 @@ def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
     return rows.end()
 
 
-def box_plot(summaries: Sequence[tuple[str, Summary, int]], title: str, axis: str) -> str:
-    """Distribution of every (setting, summary, series): range, quartiles, median, and the interval of the mean below.
-
-    Below two values a row holds its median alone.
-    """
-    values = [v for _, s, _ in summaries for v in (s.minimum, s.maximum, s.low, s.high)]
-    described = "; ".join(f"{name}: median {s.median:.2f}" for name, s, _ in summaries if s.n)
-    rows = _Rows([name for name, _, _ in summaries], values, title, axis, f"Boxes span the quartiles. {described}.")
+def box_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
+    """Distribution of each setting from its summary: range, quartiles, median, and the interval of the mean below."""
+    values = [v for strip in strips for s in [strip.summary] for v in (s.minimum, s.maximum, s.low, s.high)]
+    described = "; ".join(f"{strip.name}: median {strip.summary.median:.2f}" for strip in strips if strip.summary.n)
+    rows = _Rows([strip.name for strip in strips], values, title, axis, f"Boxes span the quartiles. {described}.")
     x = rows.x
-    for index, (name, s, series) in enumerate(summaries):
+    for index, strip in enumerate(strips):
+        s = strip.summary
         if not s.n:
             continue
-        y, shade = rows.y(index) - 3, colour(series)
+        y, shade = rows.y(index) - 3, color(strip.series)
         label = (
-            f"{name}: n = {s.n}, min {s.minimum:.2f}, quartiles {s.q1:.2f} and {s.q3:.2f}, median {s.median:.2f}, "
-            f"max {s.maximum:.2f}, mean {s.mean:.2f}"
+            f"{strip.name}: n = {s.n}, min {s.minimum:.2f}, quartiles {s.q1:.2f} and {s.q3:.2f}, "
+            f"median {s.median:.2f}, max {s.maximum:.2f}, mean {s.mean:.2f}"
         )
         label += f" [{s.low:.2f}, {s.high:.2f}]" if math.isfinite(s.low) else ""
         whiskers = f"M{x(s.minimum):.1f} {y}H{x(s.q1):.1f}M{x(s.q3):.1f} {y}H{x(s.maximum):.1f}"
@@ -114,7 +113,7 @@ def heat_map(
     cell: tuple[float, float] = (24.0, 24.0),
     numbers: bool = False,
 ) -> str:
-    """Values as shades of one colour from `low` (blank) to `high` (full), with a scale below.
+    """Values as shades of one color from `low` (blank) to `high` (full), with a scale below.
 
     `columns` name the columns, an empty name for those without; `cell` is the width and height of a place, in pixels;
     `numbers` writes the values into the places.
@@ -146,7 +145,7 @@ def heat_map(
                 f'style="{shade}"><title>{html.escape(name)}: {value:.3f}</title></rect>'
             )
             if numbers:
-                # The colour of the paper on full places and of the ink on blank ones can be read in light and in dark.
+                # The color of the paper on full places and of the ink on blank ones can be read in light and in dark.
                 ink = "currentColor" if opacity < 0.55 else "var(--paper,#ffffff)"
                 parts.append(
                     f'<text x="{x + width / 2:.1f}" y="{y + height / 2 + 4:.1f}" text-anchor="middle" font-size="11" '
@@ -168,7 +167,7 @@ def heat_map(
 
 
 def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
-    """Settings on an axis of mean ranks, best to the left; bars join those that are not told apart (Demsar, 2006)."""
+    """Settings on an axis of mean ranks, best on the left; bars join those without significant difference (Demsar)."""
     count = len(found.settings)
     side = left_margin(found.settings, 190)
     width, top = 2 * side + 340.0, 62.0
@@ -180,8 +179,8 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
         return side + 20 + (rank - 1) / (count - 1) * 300
 
     ranks = dict(zip(found.settings, found.mean_ranks, strict=True))
-    told = "; ".join(f"{name}: {rank:.2f}" for name, rank in ranks.items())
-    description = f"Mean ranks over {found.n} seeds: {told}. Critical difference {found.difference:.2f}."
+    listed = "; ".join(f"{name}: {rank:.2f}" for name, rank in ranks.items())
+    description = f"Mean ranks over {found.n} seeds: {listed}. Critical difference {found.difference:.2f}."
     ink = 'fill="none" stroke="currentColor"'
     parts = [start(width, height, title, description)]
     end = min(1 + found.difference, float(count))
@@ -206,8 +205,8 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
         bar = top + 10 + 9 * index
         parts.append(
             f'<path d="M{x(ranks[group[0]]) - 4:.1f} {bar}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
-            f'fill="none" style="stroke:{colour(0)}">'
-            f"<title>not told apart: {html.escape(', '.join(group))}</title></path>"
+            f'fill="none" style="stroke:{color(0)}">'
+            f"<title>not significantly different: {html.escape(', '.join(group))}</title></path>"
         )
     return "\n".join([*parts, "</svg>"])
 
@@ -238,10 +237,6 @@ class _Rows:
 
     def end(self) -> str:
         return "\n".join([*self.lines, "</svg>"])
-
-
-def _without_dots(strip: Strip) -> Strip:
-    return Strip(name=strip.name, points=(), summary=strip.summary, series=strip.series)
 
 
 def _offsets(places: Sequence[float]) -> list[float]:

@@ -1,17 +1,17 @@
 """Pieces of inline SVG that all figures of the report are made of.
 
-Text takes the page's colour, series the CSS variables --series-0, --series-1, ..., so light and dark pages both work.
+Text takes the page's color, series the CSS variables --series-0, --series-1, ..., so light and dark pages both work.
 """
 
 import html
 import math
 from collections.abc import Iterable, Sequence
 
-COLOURS = (
+COLORS = (
     *("#2563a8", "#c2570c", "#2a7d4f", "#7a4bb0", "#b3273d", "#0f7c86", "#8a6a00", "#666666"),
     *("#c94fa0", "#6d9a1a", "#9c6b4e", "#6f7fb8"),  # to be read on light and on dark paper
 )
-"""Colours of the series where a page does not define --series-0, ..., used in turn."""
+"""Colors of the series where a page does not define --series-0, ..., used in turn."""
 FONT = 'font-family="ui-sans-serif, system-ui, sans-serif" font-size="12"'
 GRID = 'style="stroke:var(--grid,#dddddd)"'
 LETTER = 7.3
@@ -36,17 +36,17 @@ def text(x: float, y: float, content: str, anchor: str = "middle", size: int = 1
 
 
 def turned_text(x: float, y: float, content: str) -> str:
-    """A line of text that runs upwards and is centred at (x, y): the name of a vertical axis."""
+    """A line of text that runs upwards and is centered at (x, y): the name of a vertical axis."""
     return (
         f'<text transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="middle" fill="currentColor">'
         f"{html.escape(content)}</text>"
     )
 
 
-def colour(series: int) -> str:
-    """CSS colour of a series."""
-    number = series % len(COLOURS)
-    return f"var(--series-{number},{COLOURS[number]})"
+def color(series: int) -> str:
+    """CSS color of a series."""
+    number = series % len(COLORS)
+    return f"var(--series-{number},{COLORS[number]})"
 
 
 def shortened(content: str, length: int) -> str:

@@ -34,7 +34,7 @@ class Number(str):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class ReportTable:
     """A table of the report."""
 
     id: str
@@ -73,7 +73,7 @@ class Table:
         if len(self.rows) <= MAX_ROWS:
             return ""
         return (
-            f"The first {FIRST_ROWS} and the last {LAST_ROWS} of {len(self.rows):,} rows; "
+            f"Showing the first {FIRST_ROWS} and the last {LAST_ROWS} of {len(self.rows):,} rows; "
             f"`pcdarts report --format csv` writes all of them to report-csv/{self.id}.csv."
         )
 
@@ -86,10 +86,10 @@ class Figure:
     """What it shows, in a sentence or two."""
     svg: Markup
     """The drawing: an SVG with role="img", <title> and <desc>."""
-    table: Table | None = None
+    table: ReportTable | None = None
     """Its numbers, folded away under the figure."""
     legend: tuple[tuple[str, str], ...] = ()
-    """Names and CSS colours."""
+    """Names and CSS colors."""
     half: bool = False
     """Whether it is narrow enough to stand beside the next such figure."""
     kind: ClassVar[str] = "figure"
@@ -149,14 +149,14 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True)
 class Legend:
-    """Colours and what they stand for, shared by several blocks."""
+    """Colors and what they stand for, shared by several blocks."""
 
     entries: tuple[tuple[str, str], ...]
-    """Names and CSS colours."""
+    """Names and CSS colors."""
     kind: ClassVar[str] = "legend"
 
 
-Block = Table | Figure | Card | Text | Facts | Code | Legend
+Block = ReportTable | Figure | Card | Text | Facts | Code | Legend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +172,11 @@ class Section:
     blocks: tuple[Block, ...] = field(default=())
     """What stands in it, in this order."""
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ReportTable]:
         """Its tables, those of its figures included, in their order."""
-        found: list[Table] = []
+        found: list[ReportTable] = []
         for block in self.blocks:
-            if isinstance(block, Table):
+            if isinstance(block, ReportTable):
                 found.append(block)
             elif isinstance(block, Figure):
                 found += [block.table] if block.table else []
@@ -204,6 +204,6 @@ class Report:
         for ids in ([section.id for section in self.sections], [table.id for table in self.tables()]):
             assert len(set(ids)) == len(ids), f"ids must differ: {ids}"
 
-    def tables(self) -> list[Table]:
+    def tables(self) -> list[ReportTable]:
         """All tables, in their order."""
         return [table for section in self.sections for table in section.tables()]

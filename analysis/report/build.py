@@ -8,18 +8,18 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
-from analysis.report import practice, reproduce
-from analysis.report import result_tables as report_tables
+from analysis.report import practice, reproduce, result_tables
 from analysis.report import sections as report_sections
 from analysis.report.blocks import FORMATS, Format, Number, Report, Section, Text
 from analysis.report.formats import csv_files, markdown
 from analysis.report.study_data import StudyData
+from analysis.report.wording import counted
 from analysis.store import ResultStore
 
 CSV_FOLDER = "report-csv"
 ONE_SHOT = (
-    "Validation accuracies of searches are one-shot: they are measured with the weights that all candidate cells share "
-    "in the super-network. They rank searches; they are not the test accuracy of a retrained network."
+    "Validation accuracies of searches are one-shot: measured with the shared weights of the super-network. They rank "
+    "searches; they are not the test accuracy of a retrained network."
 )
 
 
@@ -49,8 +49,11 @@ def build(data: StudyData) -> Report:
     unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
     notes = [ONE_SHOT]
     if unended:
-        have = "search has" if unended == 1 else "searches have"
-        notes.append(f"{unended} {have} reported epochs but not ended; only the figures over epochs show them.")
+        have = "has" if unended == 1 else "have"
+        notes.append(
+            f"{counted(unended, 'search', 'searches')} {have} reported epochs but not finished; only the training "
+            "curves show them."
+        )
     return Report(
         title=_study_name(data),
         verdict=tuple(report_sections.verdict(data)),
@@ -94,10 +97,10 @@ def _sort_key(cell: str) -> str | None:
 
 
 def _searches(data: StudyData) -> Section:
-    table = report_tables.searches_table(data.searches)
-    errors = report_tables.errors_table(data.searches)
-    failures = report_tables.failures_table(data.failures)
-    blocks = tuple(t for t in (table, errors, failures) if t.rows) or (Text(text="No search has ended yet."),)
+    table = result_tables.searches_table(data.searches)
+    errors = result_tables.errors_table(data.searches)
+    failures = result_tables.failures_table(data.failures)
+    blocks = tuple(t for t in (table, errors, failures) if t.rows) or (Text(text="No search has finished yet."),)
     return Section(id="searches", title="All searches", short="Searches", blocks=blocks)
 
 

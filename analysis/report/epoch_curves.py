@@ -11,7 +11,7 @@ from scipy import special
 
 from analysis.drawing.charts import Band, Dot, Line, line_chart
 from analysis.drawing.rows import Row, heat_map
-from analysis.report.blocks import Figure, Table
+from analysis.report.blocks import Figure, ReportTable
 from analysis.report.figures import series_numbers
 from analysis.report.wording import number, parsed
 from analysis.statistics.summaries import SettingSummary
@@ -19,7 +19,7 @@ from pcdarts.genotype import INPUTS
 from pcdarts.spaces import EDGES, SPACES, Primitives
 
 MAX_LINES = 60
-"""Searches that a figure shows one by one; more of them are shown as bands of their settings."""
+"""Searches that a figure shows as single lines; with more, it shows one band per setting."""
 MAX_COLUMNS = 50
 """Epochs that a heat map shows; of more, evenly spaced ones and the last."""
 CURVES = (
@@ -57,14 +57,14 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[
             lines = [line for group in groups for line in _lines(group, columns, series)]
             dots = _rule_dots(groups, rules, series) if column == "dominant_eigenvalue" else []
             svg = line_chart(lines, f"{name} over epochs", axis, frozen, dots=dots)
-            what = "of every search"
+            what = "of each search"
         else:
             lines, bands = _bands(epochs, columns, series)
             svg = line_chart(lines, f"{name} over epochs", axis, frozen, bands=bands)
-            what = "of every setting: median, and band from the 10 to the 90 % quantile of its searches"
-        caption = f"{name} {what}{'; reduction cell dashed' if cells else ''}."
+            what = "by setting: median and 10 to 90 % quantile band of its searches"
+        caption = f"{name} {what}{' (reduction cell dashed)' if cells else ''}."
         if few and column == "dominant_eigenvalue" and rules:
-            caption += " Dots: the epoch that the eigenvalue rule names."
+            caption += " Dots: the epoch whose cell the eigenvalue rule would return."
         figures.append(
             Figure(
                 caption=caption,
@@ -111,14 +111,14 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
             ],
             titles,
             f"Weight of the chosen operations over epochs, {name} cell",
-            "epoch; the last value stands to the right",
+            "epoch (final value on the right)",
             low=0.0,
             high=max(0.25, math.ceil(float(np.nanmax(chosen)) * 20) / 20),
             cell=(max(5.0, min(24.0, 280 / len(at))), 20.0),
         )
         ends = [0, len(kept) // 4, len(kept) // 2, 3 * len(kept) // 4, len(kept) - 1]
         ends = sorted(set(ends))
-        table = Table(
+        table = ReportTable(
             id=f"alpha-{cell}",
             caption=f"softmax(alpha) of the chosen operations of the {name} cell in {search['search_id']}",
             headings=("edge and operation", *(f"epoch {kept['epoch'].iloc[i]}" for i in ends)),
@@ -188,12 +188,12 @@ def _rule_dots(
         found = rows[rows["epoch"] == rules.get(name, -1)]
         if len(found):
             value = float(found["dominant_eigenvalue"].astype(float).iloc[0])
-            label = f"{name}: the eigenvalue rule names epoch {rules[name]:g}"
+            label = f"{name}: the eigenvalue rule would return epoch {rules[name]:g}"
             dots.append(Dot(label=label, x=rules[name], y=value, series=series.get(setting, 7)))
     return dots
 
 
-def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column: str) -> Table:
+def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column: str) -> ReportTable:
     """Means over the searches of a setting at the first, middle and last epoch in which it was measured."""
     rows = []
     for measured in columns:
@@ -210,9 +210,9 @@ def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column
             label = f"{setting}, {kind} cell" if kind else str(setting)
             rows.append((label.replace("reduce cell", "reduction cell"), str(int(values["count"].max())), *cells))
     headings = ("setting", "searches", "first", "middle", "last")
-    return Table(
+    return ReportTable(
         id=f"curve-{column.replace('_', '-')}",
-        caption=f"{name}: means over the searches of a setting",
+        caption=f"{name}: mean over the searches of a setting",
         headings=headings,
         rows=tuple(rows),
     )

@@ -9,17 +9,18 @@ from markupsafe import Markup
 
 from analysis.drawing.charts import Axis, Dot, Line, chart
 from analysis.drawing.rows import MAX_DOTS, Strip, box_plot, critical_difference_diagram, strip_plot
-from analysis.drawing.svg import colour
-from analysis.report.blocks import Figure, Legend, Table
+from analysis.drawing.svg import color
+from analysis.report.blocks import Figure, Legend, ReportTable
 from analysis.report.wording import number, p_text, records
 from analysis.statistics.bootstrap import finite
 from analysis.statistics.comparison import CriticalDifference
+from analysis.statistics.retrained_cells import CellStages
 from analysis.statistics.summaries import SettingSummary, rank_searches, summarize
 
 MAX_SETTINGS = 12
-"""Settings that a figure shows, the best ones; the tables name all."""
+"""Settings that a figure shows, best first; the tables list all."""
 MAX_POINTS = 300
-"""Searches that the figure of costs shows one by one; more of them are shown as settings."""
+"""Searches that the cost figure shows as single dots; with more, it shows one dot per setting."""
 ONE_SHOT_AXIS = "one-shot validation accuracy, %"
 
 
@@ -30,11 +31,11 @@ def series_numbers(shown: Sequence[SettingSummary]) -> dict[str, int]:
 
 def legend(shown: Sequence[SettingSummary]) -> Legend:
     """The colors of the shown settings."""
-    return Legend(entries=tuple((name, colour(n)) for name, n in series_numbers(shown).items()))
+    return Legend(entries=tuple((name, color(n)) for name, n in series_numbers(shown).items()))
 
 
 def shown_settings(summaries: Sequence[SettingSummary]) -> list[SettingSummary]:
-    """The settings that figures show: those with a result, best first, at most MAX_SETTINGS."""
+    """The settings with a result, best first, at most MAX_SETTINGS."""
     return [summary for summary in summaries if summary.ended][:MAX_SETTINGS]
 
 
@@ -57,15 +58,17 @@ def distribution_figure(summaries: Sequence[SettingSummary]) -> Figure | None:
     """Range, quartiles, median and interval of the mean of every setting; None without a value."""
     shown = shown_settings(summaries)
     series = series_numbers(shown)
-    rows = [(s.setting, s.valid_accuracy, series[s.setting]) for s in shown if s.valid_accuracy.n]
-    if not rows:
+    strips = [
+        Strip(name=s.setting, summary=s.valid_accuracy, series=series[s.setting]) for s in shown if s.valid_accuracy.n
+    ]
+    if not strips:
         return None
     caption = (
-        "Distribution over the seeds. Boxes span the quartiles with a line at the median, whiskers reach the worst and "
-        "the best seed; the bar below is the 95 % interval of the mean, with a dot at the mean."
+        "Distribution over seeds. Box: quartiles and median. Whiskers: worst and best seed. Bar below: 95 % confidence "
+        "interval of the mean, with a dot at the mean."
     )
     return Figure(
-        caption=caption, svg=Markup(box_plot(rows, "Distribution of validation accuracy by setting", ONE_SHOT_AXIS))
+        caption=caption, svg=Markup(box_plot(strips, "Distribution of validation accuracy by setting", ONE_SHOT_AXIS))
     )
 
 
@@ -87,19 +90,17 @@ def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) 
         points = [(lowest - margin, 1.0)]
         points += [(float(score), 1 - (i + 1) / len(kept)) for i, score in enumerate(kept)]
         points.append((highest + margin, 0.0))
-        label = f"{name}: half of the {len(values[name])} runs are above {np.median(values[name]):.2f} %"
+        label = f"{name}: median {np.median(values[name]):.2f} % of {len(values[name])} runs"
         lines.append(Line(label=label, points=tuple(points), series=series[name], steps=True))
         rows.append((name, *(number(float((values[name] > score).mean())) for score in scores)))
-    drawing = chart(
-        "Performance profile of the settings", Axis(name=ONE_SHOT_AXIS), "share of runs above it", lines=lines
-    )
-    table = Table(
+    drawing = chart("Performance profile of the settings", Axis(name=ONE_SHOT_AXIS), "share of runs above", lines=lines)
+    table = ReportTable(
         id="profile",
-        caption="Share of a setting's runs above a one-shot validation accuracy",
+        caption="Share of runs above a one-shot validation accuracy",
         headings=("setting", *(f"above {score:.2f} %" for score in scores)),
         rows=tuple(rows),
     )
-    caption = "Performance profile: share of a setting's runs that are above a score. A curve further right is better."
+    caption = "Performance profile: share of a setting's runs above a score. Curves further to the right are better."
     return Figure(caption=caption, svg=Markup(drawing), table=table, half=True)
 
 
@@ -135,16 +136,16 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
                 series=series[str(name)],
             )
             dots.append(mark)
-    table = Table(
+    table = ReportTable(
         id="cost",
-        caption=f"Mean {unit} of a search and mean one-shot validation accuracy, percent, with its 95 % interval",
+        caption=f"Mean {unit} of a search, and mean one-shot validation accuracy (percent) with its 95 % interval",
         headings=("setting", "n", unit, "accuracy", "low", "high"),
         rows=tuple(rows),
     )
-    what = "One dot a search" if single else "Mean of every setting with its 95 % interval"
+    what = "One dot per search" if single else "One dot per setting: mean with its 95 % confidence interval"
     return Figure(
-        caption=f"Cost against accuracy. {what}; up and to the left is better.",
-        svg=Markup(chart("Cost against accuracy", Axis(name=f"{unit} of a search"), ONE_SHOT_AXIS, dots=dots)),
+        caption=f"Accuracy against cost. {what}. Upper left is better.",
+        svg=Markup(chart("Accuracy against cost", Axis(name=f"{unit} of a search"), ONE_SHOT_AXIS, dots=dots)),
         table=table,
         half=True,
     )
@@ -152,14 +153,14 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
 
 def critical_difference_figure(found: CriticalDifference) -> Figure:
     """The critical-difference diagram with its mean ranks."""
-    told = p_text(found.p_value) if found.p_value < 0.0001 else f"= {p_text(found.p_value)}"
-    beyond = f" Left out for fewer than 5 seeds: {', '.join(found.left_out)}." if found.left_out else ""
+    p = p_text(found.p_value) if found.p_value < 0.0001 else f"= {p_text(found.p_value)}"
+    left_out = f" Left out (fewer than 5 seeds): {', '.join(found.left_out)}." if found.left_out else ""
     caption = (
-        f"Mean ranks over the {found.n} seeds that all {len(found.settings)} settings have, 1 the best; settings that "
-        f"a bar joins are not told apart (Nemenyi, 5 %). Friedman test of all: p {told}.{beyond}"
+        f"Mean ranks over the {found.n} seeds common to all {len(found.settings)} settings; rank 1 is best. Settings "
+        f"joined by a bar are not significantly different (Nemenyi test, 5 %). Friedman test: p {p}.{left_out}"
     )
     ranks = zip(found.settings, found.mean_ranks, strict=True)
-    table = Table(
+    table = ReportTable(
         id="ranks",
         caption=f"Mean ranks over {found.n} seeds; critical difference {found.difference:.2f}",
         headings=("setting", "mean rank"),
@@ -169,13 +170,19 @@ def critical_difference_figure(found: CriticalDifference) -> Figure:
     return Figure(caption=caption, svg=Markup(drawing), table=table)
 
 
-def retrained_figure(pairs: Sequence[tuple[str, float, float]]) -> Figure | None:
-    """Retrained accuracy of every (cell, search accuracy, retrained accuracy); None below two cells with both."""
-    shown = [pair for pair in pairs if math.isfinite(pair[1]) and math.isfinite(pair[2])]
+def retrained_figure(cells: Sequence[CellStages]) -> Figure | None:
+    """Retrained accuracy against search accuracy; None for fewer than two cells with both."""
+    shown = [cell for cell in cells if math.isfinite(cell.search) and math.isfinite(cell.retrained)]
     if len(shown) < 2:
         return None
     dots = [
-        Dot(label=f"{name}: search {a:.2f} %, retrained {b:.2f} %", x=a, y=b, series=0) for name, a, b in shown[:300]
+        Dot(
+            label=f"{cell.digest}: search {cell.search:.2f} %, retrained {cell.retrained:.2f} %",
+            x=cell.search,
+            y=cell.retrained,
+            series=0,
+        )
+        for cell in shown[:MAX_POINTS]
     ]
     drawing = chart(
         "Retrained accuracy against search accuracy",
@@ -184,5 +191,5 @@ def retrained_figure(pairs: Sequence[tuple[str, float, float]]) -> Figure | None
         dots=dots,
     )
     return Figure(
-        caption="Does the search rank cells as retraining does? One dot a retrained cell.", svg=Markup(drawing)
+        caption="Retrained accuracy against search accuracy. One dot per retrained cell.", svg=Markup(drawing)
     )

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from analysis.report.blocks import Block, Card, Code, Facts, Figure, Number, Report, Table, Text
+from analysis.report.blocks import Block, Card, Code, Facts, Figure, Number, Report, ReportTable, Text
 
 
 def markdown(report: Report) -> str:
@@ -16,7 +16,7 @@ def markdown(report: Report) -> str:
     """
     lines = [f"# {_escaped(report.title)}", "", _escaped(" ".join(report.verdict))]
     lines += [line for note in report.notes for line in ("", _prose(note))]
-    lines += ["", "Parts that could not be read are left out:", ""] if report.broken else []
+    lines += ["", "These files could not be read and are left out:", ""] if report.broken else []
     lines += [f"- {_escaped(part)}" for part in report.broken]
     for section in report.sections:
         lines += ["", f"## {_escaped(section.title)}"]
@@ -34,7 +34,7 @@ def csv_files(report: Report) -> dict[str, str]:
 
 def _block(block: Block) -> list[str]:
     match block:
-        case Table():
+        case ReportTable():
             return _table(block)
         case Figure():
             return _table(block.table) if block.table else []
@@ -59,7 +59,7 @@ def _block(block: Block) -> list[str]:
             return []
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: ReportTable) -> list[str]:
     if not table.rows:
         return []
     numeric = [i > 0 and heading not in table.text_columns for i, heading in enumerate(table.headings)]
@@ -97,7 +97,7 @@ def _prose(text: str) -> str:
     return "".join(part if part[:1] == "`" else _escaped_part(part) for part in re.split("(`[^`]+`)", _flat(text)))
 
 
-def _csv(table: Table) -> str:
+def _csv(table: ReportTable) -> str:
     counts = [max((_count(row[i]) for row in table.rows), default=1) for i in range(len(table.headings))]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\r\n")

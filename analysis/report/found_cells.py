@@ -1,4 +1,4 @@
-"""Cells in the report: the best ones drawn with what is known about them, and how far the seeds agree on theirs."""
+"""Cells in the report: drawings of the best ones, and the agreement between the cells of a setting's seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ from markupsafe import Markup
 from analysis.drawing import cell_svg as cells
 from analysis.drawing.cell_layout import layout
 from analysis.drawing.rows import Row, heat_map
-from analysis.report.blocks import Card, Figure, Table
+from analysis.report.blocks import Card, Figure, ReportTable
 from analysis.report.wording import number, parsed, records
 from analysis.statistics.agreement import (
     RANDOM_CELLS,
-    Agreement,
+    CellAgreement,
     CellType,
     Consensus,
     consensus,
@@ -48,7 +48,7 @@ class SettingCells:
     """What to call the searches: their seeds."""
     genotypes: tuple[Genotype, ...]
     """What they found, in the same order; searches whose cells cannot be read are left out."""
-    agreement: Agreement | None
+    agreement: CellAgreement | None
     """How far they agree; None where cells of different sizes cannot be compared."""
     space: SpaceName | None
     """Their search space; None where an import does not know it."""
@@ -104,10 +104,10 @@ def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -
     return found
 
 
-def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> Table:
-    """One row a setting: similarity, Fleiss' kappa, and Kendall's tau of alpha where it is known.
+def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> ReportTable:
+    """One row for each setting: similarity, Fleiss' kappa, and Kendall's tau of alpha (NaN if unknown).
 
-    Below them what random cells have, a row for each search space.
+    The last rows give the same for random cells of each search space.
     """
     rows = [
         (
@@ -124,9 +124,9 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
         for space in SPACES
         if space in compared
     ]
-    return Table(
+    return ReportTable(
         id="agreement",
-        caption="Agreement of the seeds of a setting on their cells",
+        caption="Agreement between the cells of a setting's seeds",
         headings=(
             "setting",
             "searches",
@@ -141,11 +141,11 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
         ),
         rows=tuple(rows),
         note=(
-            "Similarity: share of equal (node, input, operation) over all pairs of seeds, 0 to 1; up to isomorphism: "
-            "with nodes matched as well as they can be. Kappa: Fleiss' kappa over the edges, 1 full agreement. The "
-            "search space alone makes cells alike, so compare with the random cells of the space: "
-            f"{RANDOM_CELLS} independent ones, none of them a result. Tau: Kendall's tau of the operations' order in "
-            f"alpha, mean over edges and pairs of seeds. At most {MAX_CELLS} searches of a setting are compared."
+            "Similarity: share of equal (node, input, operation) triples, mean over all pairs of seeds, 0 to 1. Up to "
+            "isomorphism: with nodes matched as well as possible. Kappa: Fleiss' kappa over the edges; 1 is full "
+            "agreement. The search space alone makes cells similar, so compare with the random cells of the space: "
+            f"{RANDOM_CELLS} independent ones, not results of the study. Tau: Kendall's tau of the order of operations "
+            f"in alpha, mean over edges and pairs of seeds. At most {MAX_CELLS} searches of a setting are compared."
         ),
     )
 
@@ -171,7 +171,7 @@ def similarity_figures(cells_of: SettingCells) -> list[Figure]:
             numbers=True,
         )
         beyond = f" (the first {MAX_SEEDS_SHOWN} seeds)" if len(cells_of.names) > MAX_SEEDS_SHOWN else ""
-        caption = f"{name}: share of equal operations in the cells of two seeds of {cells_of.setting}{beyond}."
+        caption = f"{name}: similarity of each pair of seeds of {cells_of.setting}{beyond}."
         figures.append(Figure(caption=caption, svg=Markup(svg), half=True))
     return figures
 
@@ -192,16 +192,16 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
     return Card(
         title=f"Consensus cell of the {found.n} seeds of {cells_of.setting}",
         facts=(
-            ("percentages on the lines", "share of the seeds that keep the edge, with whatever operation"),
-            ("filled part of a label", "share of the seeds that keep it with this operation"),
-            ("what it is", "the two most frequent edges of every node; no single seed need have found this cell"),
+            ("percentage on an edge", "share of seeds that keep the edge, with any operation"),
+            ("filled part of a label", "share of seeds that keep the edge with this operation"),
+            ("definition", "the two most frequent edges into each node; possibly a cell that no seed found"),
         ),
         figures=tuple(figures),
         code=str(found.genotype),
     )
 
 
-def _measures(agreement: Agreement, tau: float) -> tuple[str, ...]:
+def _measures(agreement: CellAgreement, tau: float) -> tuple[str, ...]:
     measures = (
         agreement.similarity_normal,
         agreement.similarity_reduce,
@@ -214,8 +214,8 @@ def _measures(agreement: Agreement, tau: float) -> tuple[str, ...]:
     return (str(agreement.distinct), *(number(value, 3) for value in measures))
 
 
-def _consensus_table(found: Consensus, cell: CellType, name: str) -> Table:
-    return Table(
+def _consensus_table(found: Consensus, cell: CellType, name: str) -> ReportTable:
+    return ReportTable(
         id=f"consensus-{cell}",
         caption=f"{name}: share of {found.n} seeds, percent",
         headings=("edge", "operation", "keep the edge", "with this operation"),
@@ -238,9 +238,9 @@ def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> Card:
         ("found by", ", ".join(origins[:10]) + more),
         ("one-shot validation accuracy", f"{number(row['valid_accuracy'])} %"),
         ("parameters", number(row["network_parameters"], 0)),
-        ("multiply-adds, convolutions + linear layers", number(row["network_macs"], 0)),
+        ("multiply-adds", number(row["network_macs"], 0)),
     ]
-    facts += [("why this rank", row["reason"])] if "reason" in row else []
+    facts += [("reason for this rank", row["reason"])] if "reason" in row else []
     figures, problem = [], ""
     try:
         genotype = Genotype.parse(row["genotype"])

@@ -1,8 +1,7 @@
-"""The 14 points of good reporting, answered from the tables of a study: met, partly met or not met, and why.
+"""The 14 best practices for NAS research, checked against the tables of a study: met, partly met or not met, and why.
 
-The points are those of Lindauer and Hutter: Best Practices for Scientific Research on Neural Architecture Search, JMLR
-21(243), 2020.  Code counts as released where rows name its git revision: whether its repository is public, no table
-says.
+Source: Lindauer and Hutter: Best Practices for Scientific Research on Neural Architecture Search, JMLR 21(243), 2020.
+Code counts as released if rows record its git revision; the tables cannot tell whether the repository is public.
 """
 
 import dataclasses
@@ -12,19 +11,20 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.report.blocks import Section, Table, Text
+from analysis.report.blocks import ReportTable, Section, Text
+from analysis.report.wording import counted
 from analysis.statistics.retrained_cells import RECIPE_COLUMNS
 from analysis.statistics.summaries import WITH_RESULT, final_jobs
 from pcdarts.config import NOT_PROTOCOL, RetrainConfig, SearchConfig
 
 Answer = Literal["met", "partly", "not met"]
 FEWEST_SEEDS = 3
-"""Seeds that every setting needs; the verdict calls fewer preliminary too."""
+"""Seeds that every setting needs; the verdict also calls fewer preliminary."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One point of good reporting, and whether the study meets it."""
+    """One best practice, and whether the study meets it."""
 
     name: str
     """What it asks for."""
@@ -37,7 +37,7 @@ class Point:
 def good_practice(
     searches: pd.DataFrame, epochs: pd.DataFrame, retrains: pd.DataFrame, *, described: bool
 ) -> tuple[Point, ...]:
-    """The 14 points in the paper's order, from the tables of a study and whether there is a study.json."""
+    """The 14 points in the paper's order; `described` says whether the study has a study.json with its command."""
     ended = searches[searches["status"].isin(WITH_RESULT)]
     completed = retrains[retrains["status"] == "completed"]
     retrained = final_jobs(completed)
@@ -51,12 +51,12 @@ def good_practice(
         ("Same evaluation protocol for all methods", _same_protocol(retrained)),
         ("Performance against compute", _against_compute(ended, epochs)),
         ("Random sampling and random search as baselines", _random_baselines(ended, retrained)),
-        ("Several runs, seeds named", _several_runs(ended)),
+        ("Several runs, with reported seeds", _several_runs(ended)),
         ("Tabular or surrogate benchmarks where they exist", _tabular()),
         ("Confounders controlled", _confounders(searches)),
-        ("Tuning of hyper-parameters reported", _tuning(searches)),
-        ("Time of the whole method, end to end", _end_to_end(ended, completed)),
-        ("All details of the set-up", _set_up(both, described)),
+        ("Hyperparameter tuning reported", _tuning(searches)),
+        ("End-to-end time of the method", _end_to_end(ended, completed)),
+        ("All details of the experimental setup", _set_up(both, described)),
     )
     return tuple(Point(name=name, answer=answer, why=why) for name, (answer, why) in answers)
 
@@ -64,19 +64,21 @@ def good_practice(
 def section(points: Sequence[Point]) -> Section:
     """The points as a section of the report."""
     counts = [(answer, sum(point.answer == answer for point in points)) for answer in ("met", "partly", "not met")]
-    table = Table(
+    table = ReportTable(
         id="practice",
-        caption="The points of Lindauer and Hutter (JMLR 21(243), 2020), answered from the tables alone",
+        caption="Best practices of Lindauer and Hutter (JMLR 21(243), 2020), checked against the tables",
         headings=("point", "answer", "why"),
         rows=tuple((f"{number}. {point.name}", point.answer, point.why) for number, point in enumerate(points, 1)),
         text_columns=frozenset({"answer", "why"}),
         wide_columns=frozenset({"point", "why"}),
-        note="Code counts as released where rows name its git revision; no table says whether that is public.",
+        note="Code counts as released if rows record its git revision; the tables cannot tell whether it is public.",
     )
-    text = f"Of {len(points)} points: " + ", ".join(f"{count} {answer}" for answer, count in counts) + "."
-    return Section(
-        id="practice", title="Good practice in reporting", short="Good practice", blocks=(Text(text=text), table)
+    text = (
+        f"Of {len(points)} points: "
+        + ", ".join(f"{count} {'partly met' if answer == 'partly' else answer}" for answer, count in counts)
+        + "."
     )
+    return Section(id="practice", title="Best-practice checklist", short="Checklist", blocks=(Text(text=text), table))
 
 
 _Answered = tuple[Answer, str]
@@ -84,55 +86,58 @@ _Answered = tuple[Answer, str]
 
 def _pipeline(retrained: pd.DataFrame) -> _Answered:
     if not len(retrained):
-        return "not met", "No cell has been retrained, so there is no final result whose pipeline could be released."
+        return "not met", "No cell has been retrained, so there is no training pipeline to release."
     return _named_code(retrained, "retraining", "retrainings")
 
 
 def _search_code(searches: pd.DataFrame) -> _Answered:
     if not len(searches):
-        return "not met", "There is no search yet."
+        return "not met", "There are no searches yet."
     return _named_code(searches, "search", "searches")
 
 
 def _named_code(rows: pd.DataFrame, one: str, many: str) -> _Answered:
     revisions, known = _distinct(rows, "git_revision"), int(rows["git_revision"].notna().sum())
     if not known:
-        return "not met", f"No {one} names the git revision of its code."
+        return "not met", f"No {one} records the git revision of its code."
     if known < len(rows):
-        return "partly", f"Only {known} of {len(rows)} {many} name the git revision of their code."
+        return "partly", f"Only {known} of {len(rows)} {many} record the git revision of their code."
     named = revisions[0] if len(revisions) == 1 else f"one of {len(revisions)}"
-    return "met", f"Every {one} names the git revision of its code ({named})."
+    return "met", f"Every {one} records the git revision of its code ({named})."
 
 
 def _as_run(rows: pd.DataFrame) -> _Answered:
     revisions = _distinct(rows, "git_revision")
     if not revisions:
-        return "not met", "No row names a git revision, so it is not known which code ran."
+        return "not met", "No row records a git revision, so the code that ran is unknown."
     changed = [revision for revision in revisions if revision.endswith("+")]
     if changed:
-        return "partly", f"{_list(changed)} had changes that were not committed, so that code cannot be had again."
-    return "met", "All code that ran was committed: no revision has local changes."
+        return "partly", f"{_list(changed)} had uncommitted changes, so that code cannot be recovered."
+    return "met", "All code was committed: no revision has local changes."
 
 
 def _same_benchmark(searches: pd.DataFrame) -> _Answered:
     if not len(searches):
-        return "not met", "There is no search yet."
+        return "not met", "There are no searches yet."
     names = ("dataset", "space", "train_portion", "split_file", "stem")
     differing = [name for name in names if len(_distinct(searches, name)) > 1]
     data = _distinct(searches, "dataset")
     if not data:
-        return "not met", "The tables do not say which data the searches saw."
+        return "not met", "The tables do not record the data set of the searches."
     if "dataset" in differing:
-        return "not met", f"The searches saw different data sets ({_list(data)}), so their accuracies do not compare."
+        return (
+            "not met",
+            f"The searches used different data sets ({_list(data)}), so their accuracies are not comparable.",
+        )
     if differing:
-        return "partly", f"All searches saw {data[0]}, but they differ in {_list(differing)}."
-    return "met", f"All searches have the same data ({data[0]}), split and search space."
+        return "partly", f"All searches used {data[0]}, but they differ in {_list(differing)}."
+    return "met", f"All searches used the same data ({data[0]}), split and search space."
 
 
 def _ablations(ended: pd.DataFrame) -> _Answered:
     settings = ended.drop_duplicates("setting")
     if len(settings) < 2:
-        return "not met", "There are no two settings with results."
+        return "not met", "Fewer than two settings have results."
     fields = _protocol(SearchConfig)
     texts = settings[fields].astype(str)
     varied = [name for name in fields if texts[name].nunique() > 1]
@@ -142,22 +147,22 @@ def _ablations(ended: pd.DataFrame) -> _Answered:
         if (texts.groupby([n for n in varied if n != name])[name].nunique().max() if len(varied) > 1 else 2) > 1
     ]
     if alone:
-        return "met", f"{len(settings)} settings; there are some that differ in {_list(alone)} alone."
+        return "met", f"{len(settings)} settings; some of them differ in {_list(alone)} alone."
     if varied:
         return "partly", f"{len(settings)} settings differ in several fields at once ({_list(varied)})."
-    return "partly", f"{len(settings)} settings have results, but no column says what they differ in."
+    return "partly", f"{len(settings)} settings have results, but no column records what they differ in."
 
 
 def _same_protocol(retrained: pd.DataFrame) -> _Answered:
     if not len(retrained):
-        return "not met", "No cell has been retrained; one-shot accuracies are no final evaluation."
+        return "not met", "No cell has been retrained; one-shot accuracies are not a final evaluation."
     texts = retrained[_protocol(RetrainConfig)].astype(str)
     differing = [name for name in texts.columns if texts[name].nunique() > 1]
     if differing:
         return "partly", f"The {len(retrained)} retrainings differ in {_list(differing)}."
     if len(retrained) == 1:
-        return "partly", "One cell has been retrained, so nothing is compared."
-    return "met", f"All {len(retrained)} retrainings have the same configuration but for the cell and the seed."
+        return "partly", "Only one cell has been retrained, so there is nothing to compare."
+    return "met", f"All {len(retrained)} retrainings have the same configuration except for the cell and the seed."
 
 
 def _against_compute(ended: pd.DataFrame, epochs: pd.DataFrame) -> _Answered:
@@ -165,27 +170,30 @@ def _against_compute(ended: pd.DataFrame, epochs: pd.DataFrame) -> _Answered:
         return "not met", "No search has a result."
     curves = epochs["valid_accuracy"].notna() & epochs["seconds"].notna()
     if curves.any():
-        return "met", "Validation accuracy and seconds are recorded epoch by epoch, and shown against each other."
+        return "met", "Validation accuracy and seconds are recorded for every epoch and shown against each other."
     if ended["seconds"].notna().any():
-        return "partly", "Only the time of whole searches is recorded, not the accuracy on the way."
+        return "partly", "Only the total time of each search is recorded, not its accuracy over time."
     return "not met", "No time is recorded."
 
 
 def _random_baselines(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered:
     drawn = ended[ended["method"] == "random"]
     if not len(drawn):
-        return "not met", "No random cell is part of the study; add searches with method=random."
+        return "not met", "The study has no random cells; add searches with method=random."
     random = set(drawn["genotype_digest"])
     found = set(ended["genotype_digest"]) - random
     tested = random & set(retrained["genotype_digest"])
     if not tested:
-        return "partly", f"{len(drawn)} random cells were drawn, but none was retrained."
+        return "partly", f"{_random_cells(len(drawn))} drawn, but none was retrained."
     recipes = [set(rows["genotype_digest"]) for _, rows in retrained.groupby(RECIPE_COLUMNS, dropna=False)]
     alike = max((len(cells & random) for cells in recipes if cells & found), default=0)
     if not alike:
-        why = f"{len(tested)} random cells were retrained, but no found cell by the same recipe."
-        return "partly", why
-    return "met", f"{len(drawn)} random cells were drawn, of which {alike} were retrained as the found ones were."
+        return "partly", f"{_random_cells(len(tested))} retrained, but no searched cell by the same recipe."
+    return "met", f"{_random_cells(len(drawn))} drawn; {alike} retrained by the same recipe as searched cells."
+
+
+def _random_cells(n: int) -> str:
+    return f"{counted(n, 'random cell')} {'was' if n == 1 else 'were'}"
 
 
 def _several_runs(ended: pd.DataFrame) -> _Answered:
@@ -195,14 +203,14 @@ def _several_runs(ended: pd.DataFrame) -> _Answered:
     few = [str(name) for name in seeds.index[seeds < FEWEST_SEEDS]]
     if not few:
         least = int(seeds.min())
-        return "met", f"Every setting has at least {least} seeds, each named in the table of searches."
+        return "met", f"Every setting has at least {least} seeds, all listed in the table of searches."
     if (seeds > 1).any():
         return "partly", f"{_list(few)} {'has' if len(few) == 1 else 'have'} fewer than {FEWEST_SEEDS} seeds."
-    return "not met", "No setting has a second seed, so chance is not told from merit."
+    return "not met", "No setting has more than one seed, so chance cannot be separated from merit."
 
 
 def _tabular() -> _Answered:
-    return "not met", "All numbers come from networks that were trained; no tabular or surrogate benchmark was asked."
+    return "not met", "All results come from trained networks; no tabular or surrogate benchmark was used."
 
 
 def _confounders(searches: pd.DataFrame) -> _Answered:
@@ -219,29 +227,28 @@ def _confounders(searches: pd.DataFrame) -> _Answered:
         return "not met", "Neither devices nor versions are recorded."
     if differing or unknown:
         parts = [f"the searches differ in {_list(differing)}"] if differing else []
-        parts += [f"{_list(unknown)} not recorded"] if unknown else []
+        parts += [f"not recorded: {_list(unknown)}"] if unknown else []
         return "partly", _sentence("; ".join(parts))
-    return "met", "All searches ran on the same kind of device with the same code, versions and threads."
+    return "met", "All searches ran on the same type of device with the same code, versions and threads."
 
 
 def _tuning(searches: pd.DataFrame) -> _Answered:
     if not len(searches):
-        return "not met", "There is no search yet."
+        return "not met", "There are no searches yet."
     settings = searches["setting"].nunique()
-    tried = f"all {settings} settings that this study tried are shown" if settings > 1 else "this study tried 1 setting"
-    return "partly", _sentence(f"{tried}, failed searches included; what was tuned before it is not recorded")
+    tried = f"all {settings} settings of this study are shown" if settings > 1 else "this study has 1 setting"
+    return "partly", _sentence(f"{tried}, including failed searches; earlier tuning is not recorded")
 
 
 def _end_to_end(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered:
     times = [rows["seconds"].dropna().astype(float) for rows in (ended, retrained)]
     if not len(times[0]):
         return "not met", "No time of a search is recorded."
-    searched = f"{len(times[0])} {'search' if len(times[0]) == 1 else 'searches'} took {_duration(times[0].sum())}"
+    searched = f"{counted(len(times[0]), 'search', 'searches')} took {_duration(times[0].sum())}"
     if not len(times[1]):
         return "partly", _sentence(f"{searched}; nothing has been retrained, which takes most of the time")
-    several = "retraining" if len(times[1]) == 1 else "retrainings"
-    whole = f"{searched} and {len(times[1])} {several} {_duration(times[1].sum())}"
-    return "met", _sentence(f"{whole}, without what failed")
+    retrainings = f"{counted(len(times[1]), 'retraining')} took {_duration(times[1].sum())}"
+    return "met", _sentence(f"{searched} and {retrainings}, not counting failures")
 
 
 def _set_up(rows: pd.DataFrame, described: bool) -> _Answered:
@@ -256,10 +263,13 @@ def _set_up(rows: pd.DataFrame, described: bool) -> _Answered:
     lacking = [text for name, text in names.items() if not len(known) or known[name].isna().any()]
     lacking += [] if described else ["study.json with the exact command"]
     if len(lacking) > len(names):
-        return "not met", "Nothing of the set-up is recorded."
+        return "not met", "The setup is not recorded."
     if lacking:
-        return "partly", f"Missing, at least in part: {_list(lacking)}."
-    return "met", "Every row holds its configuration, seed, device, versions and git revision; study.json the command."
+        return "partly", f"Missing, at least for some rows: {_list(lacking)}."
+    return (
+        "met",
+        "Every row records its configuration, seed, device, versions and git revision; study.json the command.",
+    )
 
 
 def _protocol(config: type) -> list[str]:

@@ -1,13 +1,15 @@
-"""How to reproduce a study: its command, code, seeds, versions and devices, and how to read its tables."""
+"""How to reproduce a study: its command, code, seeds, versions and devices, and how to load its tables."""
 
 import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from analysis.report.blocks import Block, Code, Facts, Section, Text
 from analysis.report.study_data import StudyData
-from analysis.report.wording import provenance
+from analysis.report.wording import MISSING
 from analysis.tables import TABLES
 
 
@@ -16,28 +18,50 @@ def section(data: StudyData) -> Section:
     steps = commands(data.description)
     blocks: list[Block] = []
     if steps:
-        blocks.append(Code(title="The study was made by:", text="\n".join(steps), language="sh"))
+        blocks.append(Code(title="Command:", text="\n".join(steps), language="sh"))
     if str(data.description.get("git_revision", "")).endswith("+"):
-        text = "The code had changes that were not committed (+); the revision alone does not give the same study."
+        text = "The code had uncommitted changes (+), so this revision alone does not reproduce the study."
         blocks.append(Text(text=text, style="warn"))
     blocks.append(Facts(facts=tuple(provenance(data.searches, data.retrains))))
     if data.description_text:
         blocks.append(Code(title="Exact configuration (study.json):", text=data.description_text, language="json"))
     else:
-        text = "There is no study.json; every row of the searches table holds its full configuration."
+        text = "study.json is missing; each row of `searches` holds its full configuration."
         blocks.append(Text(text=text, style="note"))
     folder = data.store.root.rstrip("/")
     found = [table for table in TABLES if data.store.parts(table)]  # pandas cannot read those that are absent
     reads = [f"{t.name} = pd.read_parquet({json.dumps(f'{folder}/{t.name}')})  # {t.description}" for t in found]
     code = "\n".join(["import pandas as pd", "", *reads])
-    blocks.append(Code(title="Every number above comes from these tables:", text=code, language="python"))
-    return Section(id="reproduce", title="How to reproduce", short="Reproduce", blocks=tuple(blocks))
+    blocks.append(Code(title="Load the tables behind this report:", text=code, language="python"))
+    return Section(id="reproduce", title="Reproducing this study", short="Reproduce", blocks=tuple(blocks))
 
 
 def commands(description: Mapping[str, Any]) -> list[str]:
-    """What to type for the same study: check out its revision, where that is known, and run its command."""
+    """Shell commands that repeat the study: check out its revision, if known, and run its command."""
     command, revision = description.get("command"), description.get("git_revision")
     if not isinstance(command, list) or not command or not all(isinstance(word, str) for word in command):
         return []
     lines = [f"git checkout {shlex.quote(revision.rstrip('+'))}"] if isinstance(revision, str) and revision else []
     return [*lines, shlex.join(command)]
+
+
+def provenance(searches: pd.DataFrame, retrains: pd.DataFrame) -> list[tuple[str, str]]:
+    """Seeds, versions, devices and times of a study, with all values of each."""
+    facts = [("seeds", _distinct(searches["seed"])), ("data set", _distinct(searches["dataset"]))]
+    both = {c: pd.concat([searches[c], retrains[c]]) for c in searches.columns.intersection(retrains.columns)}
+    for label, column in (
+        ("git revision", "git_revision"),
+        ("Python", "python_version"),
+        ("PyTorch", "torch_version"),
+        ("Ray", "ray_version"),
+        ("device", "device_name"),
+    ):
+        facts.append((label, _distinct(both[column])))
+    started, finished = both["started_at"].dropna(), both["finished_at"].dropna()
+    facts.append(("started", str(min(started, default=MISSING))))
+    facts.append(("finished", str(max(finished, default=MISSING))))
+    return facts
+
+
+def _distinct(values: "pd.Series[Any]") -> str:
+    return ", ".join(map(str, sorted(values.dropna().unique()))) or MISSING

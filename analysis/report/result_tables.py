@@ -6,31 +6,31 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.blocks import Number, Table
+from analysis.report.blocks import Number, ReportTable
 from analysis.report.found_cells import SettingCells
 from analysis.report.wording import MISSING, estimate, interval, number, p_text, plain, records, shortened, spread
-from analysis.statistics.agreement import Agreement
+from analysis.statistics.agreement import CellAgreement
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.summaries import WITH_RESULT, SettingSummary, rank_searches, setting_order
 
 
-def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> Table:
-    """One row a setting, best mean first; `found` gives the agreement of its cells."""
+def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingCells] = ()) -> ReportTable:
+    """One row for each setting, best mean first; `found` gives the agreement of its cells."""
     methods = list(dict.fromkeys(s.valid_accuracy.method for s in summaries if s.valid_accuracy.n))
     letters = {method: _letter(place) for place, method in enumerate(methods)}
     agreements = {cells_of.setting: cells_of.agreement for cells_of in found}
     notes = [f"({letter}) {method}" for method, letter in letters.items()]
-    return Table(
+    return ReportTable(
         id="settings",
-        caption="Settings by mean one-shot validation accuracy over their seeds, percent",
+        caption="Settings by mean one-shot validation accuracy over seeds (percent)",
         headings=(
             "setting",
             "n",
             "failed",
             "stopped",
             "mean ± std",
-            "95 % interval of the mean",
-            "made by",
+            "95 % CI of the mean",
+            "CI method",
             "median",
             "quartiles",
             "IQM",
@@ -40,30 +40,30 @@ def settings_table(summaries: Sequence[SettingSummary], found: Sequence[SettingC
             "distinct cells",
             "similarity normal / reduction",
             "kappa normal / reduction",
-            "s / search",
+            "seconds per search",
         ),
         rows=tuple(
             _settings_row(s, letters.get(s.valid_accuracy.method, ""), agreements.get(s.setting)) for s in summaries
         ),
-        text_columns=frozenset({"made by"}),
+        text_columns=frozenset({"CI method"}),
         note=" ".join(
             [
-                "n counts the searches with an accuracy, one for every seed, those stopped by a collapse rule "
-                "included; failed ones do not enter the statistics. Standard deviations are of the sample; IQM is the "
-                "interquartile mean. Similarity and kappa are explained under agreement.",
-                *(["Intervals:", "; ".join(notes) + "."] if notes else []),
+                "n: searches with an accuracy, one per seed, including those stopped by a collapse rule; failed "
+                "searches are not counted. std: sample standard deviation. CI: confidence interval. IQM: interquartile "
+                "mean. Similarity and kappa are explained under Agreement.",
+                *(["CI methods:", "; ".join(notes) + "."] if notes else []),
             ]
         ),
     )
 
 
-def seeds_needed_table(settings: pd.DataFrame) -> Table:
-    """One row a setting of a study that added seeds until its mean was known well enough."""
+def seeds_needed_table(settings: pd.DataFrame) -> ReportTable:
+    """One row for each setting of a study that adds seeds until the interval of the mean is narrow enough."""
     corrected = bool(settings["corrected_interval"].all())
-    return Table(
+    return ReportTable(
         id="seeds-needed",
-        caption="Seeds until the mean of a setting was known well enough; percentage points",
-        headings=("setting", "seeds", "half-width", "target", "most seeds", "why no more"),
+        caption="Seeds added until the confidence interval of the mean is narrow enough (percentage points)",
+        headings=("setting", "seeds", "half-width", "target", "max seeds", "stopped because"),
         rows=tuple(
             (
                 row["setting"],
@@ -75,25 +75,25 @@ def seeds_needed_table(settings: pd.DataFrame) -> Table:
             )
             for row in records(settings)
         ),
-        text_columns=frozenset({"why no more"}),
-        wide_columns=frozenset({"why no more"}),
+        text_columns=frozenset({"stopped because"}),
+        wide_columns=frozenset({"stopped because"}),
         note=(
-            "Half-width of Student's t interval of the mean. "
+            "Half-width: of Student's t interval of the mean. "
             + (
-                "Intervals are wide enough to hold together with 95 % at every look."
+                "Intervals are Bonferroni-corrected: together they have 95 % confidence over all looks."
                 if corrected
-                else "An interval at which seeds stop is optimistic: they stop where it happens to be narrow."
+                else "The final interval is optimistic, as seeds stop as soon as it is narrow."
             )
         ),
     )
 
 
-def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
-    """One row a pair of settings, the smallest adjusted p-value first."""
+def comparisons_table(comparisons: Sequence[Comparison]) -> ReportTable:
+    """One row for each pair of settings, smallest adjusted p-value first."""
     order = sorted(comparisons, key=lambda c: (math.isnan(c.p_adjusted), c.p_adjusted, -abs(c.effect_size)))
-    return Table(
+    return ReportTable(
         id="comparisons",
-        caption="Settings compared in pairs over the seeds that both have; percentage points of validation accuracy",
+        caption="Pairwise comparisons over common seeds (percentage points of validation accuracy)",
         headings=(
             "first",
             "second",
@@ -102,7 +102,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
             "P(first better) [95 %]",
             "effect size",
             "p",
-            "p, Holm",
+            "p (Holm)",
         ),
         rows=tuple(
             (
@@ -119,33 +119,34 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> Table:
         ),
         text_columns=frozenset({"second"}),
         note=(
-            "p: Wilcoxon signed-rank test, two-sided; it cannot be below 0.05 with fewer than 6 common seeds, however "
-            "large the difference. The interval of first - second is Student's t of the differences by seed, or a BCa "
-            "bootstrap of 20 to 500; t takes them as normal, so that with few seeds it can leave out 0 where the test "
-            "finds nothing. Holm: corrected for all comparisons in this table. Effect size: matched-pairs "
-            "rank-biserial correlation, -1 to 1. P(first better): probability that a search of the first beats one of "
-            "the second, whatever their seeds; without an interval below 5 seeds, and where all pairs end alike."
+            "p: two-sided Wilcoxon signed-rank test; with fewer than 6 common seeds it cannot be below 0.05, however "
+            "large the difference. first - second: mean of the paired differences with Student's t interval (BCa "
+            "bootstrap for 20 to 500 seeds). The t interval assumes normal differences: with few seeds it can exclude "
+            "0 although the test is not significant. Holm: adjusted for all comparisons in this table. Effect size: "
+            "matched-pairs rank-biserial correlation, -1 to 1. P(first better): probability that a search of the "
+            "first setting beats one of the second, regardless of seed; no interval for fewer than 5 seeds, or if all "
+            "pairs have the same outcome."
         ),
     )
 
 
-def seeds_table(searches: pd.DataFrame) -> Table:
+def seeds_table(searches: pd.DataFrame) -> ReportTable:
     """The numbers behind the strip plot."""
     order = setting_order(searches)
     rows = sorted(records(rank_searches(searches)), key=lambda row: (order[row["setting"]], row["seed"]))
-    return Table(
+    return ReportTable(
         id="seeds",
-        caption="One-shot validation accuracy of every search with a result, percent",
+        caption="One-shot validation accuracy of every search with a result (percent)",
         headings=("setting", "seed", "validation accuracy"),
         rows=tuple((row["setting"], str(row["seed"]), number(row["valid_accuracy"])) for row in rows),
     )
 
 
-def searches_table(searches: pd.DataFrame) -> Table:
+def searches_table(searches: pd.DataFrame) -> ReportTable:
     """All searches: those with a result, best first, then failed ones."""
-    return Table(
+    return ReportTable(
         id="searches",
-        caption="All searches; accuracies in percent, of the super-network with shared weights",
+        caption="All searches (accuracies in percent, one-shot)",
         headings=(
             "search",
             "setting",
@@ -154,7 +155,7 @@ def searches_table(searches: pd.DataFrame) -> Table:
             "validation accuracy",
             "training accuracy",
             "cell",
-            "final since epoch",
+            "cell unchanged since epoch",
             "skips normal / reduction",
             "eigenvalue",
             "epochs",
@@ -184,9 +185,9 @@ def searches_table(searches: pd.DataFrame) -> Table:
     )
 
 
-def errors_table(searches: pd.DataFrame) -> Table:
+def errors_table(searches: pd.DataFrame) -> ReportTable:
     """Searches that have no result, and why."""
-    return Table(
+    return ReportTable(
         id="errors",
         caption="Searches without a result",
         headings=("search", "status", "error"),
@@ -198,22 +199,22 @@ def errors_table(searches: pd.DataFrame) -> Table:
     )
 
 
-def failures_table(failures: pd.DataFrame) -> Table:
-    """What went wrong while the study ran, the latest last."""
-    return Table(
+def failures_table(failures: pd.DataFrame) -> ReportTable:
+    """Failures during the study, latest last."""
+    return ReportTable(
         id="failures",
-        caption="Failures while the study ran, including those that a further try got over",
-        headings=("time", "kind", "subject", "what happened"),
+        caption="Failures during the study, including those that a retry resolved",
+        headings=("time", "kind", "subject", "error"),
         rows=tuple(
             (row["happened_at"], row["kind"], row["subject"], shortened(row["error"]))
             for row in records(failures.sort_values(["happened_at", "failure_id"]))
         ),
-        text_columns=frozenset({"kind", "subject", "what happened"}),
-        wide_columns=frozenset({"what happened"}),
+        text_columns=frozenset({"kind", "subject", "error"}),
+        wide_columns=frozenset({"error"}),
     )
 
 
-def _settings_row(s: SettingSummary, letter: str, agreement: Agreement | None) -> tuple[str, ...]:
+def _settings_row(s: SettingSummary, letter: str, agreement: CellAgreement | None) -> tuple[str, ...]:
     a, measures = s.valid_accuracy, [math.nan] * 4
     if agreement is not None:
         measures = [

@@ -1,4 +1,4 @@
-"""The report's tables of the cells that were retrained in full: one by one, over their seeds, and by method."""
+"""Tables of the retrained cells: every retraining, means over seeds, by method, the proxy stage, and correlations."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.report.blocks import Number, Table
-from analysis.report.stages import one_recipe
-from analysis.report.wording import MISSING, number, plain, records, shortened, spread
+from analysis.report.blocks import Number, ReportTable
+from analysis.report.wording import MISSING, counted, estimate, number, plain, records, shortened, spread
 from analysis.statistics.retrained_cells import (
+    CellStages,
+    Stage,
+    StageCorrelation,
     chosen,
     completed,
     is_average,
     methods_of_cells,
+    one_recipe,
     settings_of_cells,
     with_recipe,
 )
 from analysis.statistics.summaries import final_jobs
 
-AVERAGE = "(EMA): of the moving average of the weights, which the validation accuracy chose."
+STAGES: dict[Stage, str] = {
+    "search": "search validation",
+    "proxy": "proxy validation",
+    "retrained": "retrained validation",
+    "test": "test",
+}
+"""Names of the accuracies of a cell in the tables."""
+AVERAGE = "(EMA): of the exponential moving average of the weights, which had the better validation accuracy."
 
 
-def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
-    """One row a full retraining, by rank: its last completed attempt, or else its last."""
+def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> ReportTable:
+    """One row for each full retraining, by rank: its last completed attempt, or else its last attempt."""
     queue, retrains = final_jobs(queue), with_recipe(chosen(final_jobs(retrains)))
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
@@ -53,9 +63,9 @@ def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.Dat
                 f"{job['state']}: {shortened(error)}" if error else job["state"],
             )
         )
-    return Table(
+    return ReportTable(
         id="retrains",
-        caption="Retrained cells; accuracies in percent. Multiply-adds: convolutions + linear layers, one image",
+        caption="Retrained cells (accuracies in percent)",
         headings=(
             "rank",
             "cell",
@@ -72,16 +82,17 @@ def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.Dat
         rows=tuple(rows),
         text_columns=frozenset({"cell", "found by", "recipe", "state"}),
         note=(
-            "Best search validation: the best one-shot accuracy of the searches that found the cell. Accuracies of two "
-            "recipes do not compare." + (f" {AVERAGE}" if is_average(retrains).any() else "")
+            "Best search validation: best one-shot accuracy among the searches that found the cell. Accuracies of "
+            "different recipes are not comparable. Multiply-adds are for one image and count convolutions and linear "
+            "layers." + (f" {AVERAGE}" if is_average(retrains).any() else "")
         ),
     )
 
 
-def seeds_of_cells_table(retrains: pd.DataFrame) -> Table:
-    """One row a cell and recipe: its retrainings over their seeds, the best validation accuracy of a recipe first.
+def seeds_of_cells_table(retrains: pd.DataFrame) -> ReportTable:
+    """One row for each cell and recipe, best validation accuracy of a recipe first.
 
-    No rows where no cell was retrained with two seeds by one recipe.
+    Empty if no cell was retrained with two seeds by one recipe.
     """
     done = completed(retrains)
     by_cell = done.groupby(["recipe", "genotype_digest"])
@@ -89,9 +100,9 @@ def seeds_of_cells_table(retrains: pd.DataFrame) -> Table:
     if all(len(rows) < 2 for *_, rows in groups):
         groups = []
     groups.sort(key=lambda group: (group[0], -np.nan_to_num(group[2]["valid_accuracy"].mean()), group[1]))
-    return Table(
+    return ReportTable(
         id="retrained-seeds",
-        caption="Retrained cells over the seeds of their retrainings; percent",
+        caption="Retrained cells: means over retraining seeds (percent)",
         headings=("cell", "recipe", "n", "retrained validation mean ± std", "test mean ± std"),
         rows=tuple(
             (
@@ -106,15 +117,15 @@ def seeds_of_cells_table(retrains: pd.DataFrame) -> Table:
             for recipe, cell, rows in groups
         ),
         text_columns=frozenset({"recipe"}),
-        note=(
-            "n: completed retrainings of the cell by the recipe, which differ in their seed. Standard deviations are "
-            "of the sample."
-        ),
+        note="n: completed retrainings of the cell by the recipe, one per seed. std: sample standard deviation.",
     )
 
 
-def methods_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> Table:
-    """One row a method of search: its cells' test accuracy after retraining by one recipe; none below two methods."""
+def methods_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> ReportTable:
+    """One row for each search method: test accuracy of its cells after retraining by one recipe.
+
+    Empty for fewer than two methods.
+    """
     kept, _ = one_recipe(queue, retrains)
     methods = methods_of_cells(searches)
     cells: dict[str, list[float]] = {}
@@ -123,30 +134,86 @@ def methods_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.Data
             cells.setdefault(method, []).append(accuracy)
     if len(cells) < 2:
         cells = {}
-    recipe = "" if kept.empty else f": {kept['recipe'].iloc[0]}"
-    return Table(
+    recipe = MISSING if kept.empty else kept["recipe"].iloc[0]
+    return ReportTable(
         id="methods",
-        caption="Methods of search by the test accuracy of their retrained cells; percent",
+        caption="Search methods by test accuracy of their retrained cells (percent)",
         headings=("method", "cells", "test mean ± std"),
         rows=tuple(
             (method, str(len(values)), _mean_std(pd.Series(values))) for method, values in sorted(cells.items())
         ),
         note=(
-            f"One recipe{recipe}. A cell with several retrainings counts once, by their mean; one of two methods for "
-            "both. Deviations are over the cells. Of searched cells the best by validation were retrained, of random "
-            "cells the first."
+            f"Recipe: {recipe}. A cell with several retrainings counts once, with their mean; a cell found by two "
+            "methods counts for both. std: over cells. The retrained cells of a search are its best by validation "
+            "accuracy; those of random search are the first ones."
         ),
     )
 
 
+def proxies_table(cells: Sequence[CellStages], note: str) -> ReportTable:
+    """One row for each cell of the proxy stage, best mean first; `note` as from `recipe_note`."""
+    proxied = [cell for cell in cells if cell.proxy_jobs]
+    proxied.sort(key=lambda cell: (not cell.proxies, -cell.proxy if cell.proxies else 0.0, cell.digest))
+    return ReportTable(
+        id="proxies",
+        caption="Proxy stage: short retrainings that choose the cells for full retraining (percent)",
+        headings=("cell", STAGES["search"], "proxy mean ± std", "trainings", "failed", STAGES["retrained"], "test"),
+        rows=tuple(
+            (
+                cell.digest,
+                number(cell.search),
+                spread(cell.proxy, float(np.std(cell.proxies, ddof=1)) if len(cell.proxies) > 1 else math.nan),
+                str(len(cell.proxies)),
+                str(cell.failed),
+                number(cell.retrained),
+                number(cell.test),
+            )
+            for cell in proxied
+        ),
+        note=(
+            "The queue ranks cells by the mean minus 1.645 standard errors of their proxy accuracies (not a 95 % "
+            "bound), never by test accuracy." + note
+        ),
+    )
+
+
+def correlations_table(found: Sequence[StageCorrelation], note: str) -> ReportTable:
+    """One row for each pair of stages; `note` as from `recipe_note`."""
+    return ReportTable(
+        id="rank-correlation",
+        caption="Do the stages rank cells alike? Spearman rank correlation of accuracies",
+        headings=("of", "with", "cells", "correlation [95 %]"),
+        rows=tuple((STAGES[c.first], STAGES[c.second], str(c.n), estimate(c.correlation)) for c in found),
+        text_columns=frozenset({"with"}),
+        note=(
+            "Percentile bootstrap over cells. Below 6 cells the interval is [-1, 1] and carries no information; a "
+            "perfect order has no interval. The correlation is undefined for a single cell and for equal accuracies. "
+            "Only the best cells of a stage reach the next one, which tends to lower the correlation." + note
+        ),
+    )
+
+
+def recipe_note(queue: pd.DataFrame, retrains: pd.DataFrame) -> str:
+    """Which recipe the accuracies after retraining are of, where several were used; else empty."""
+    kept, others = one_recipe(queue, retrains)
+    if not others:
+        return ""
+    job = kept.iloc[0]
+    return (
+        f" Retrained and test accuracies are means over the seeds of one recipe: {job['dataset']}, {job['epochs']} "
+        f"epochs, {job['layers']} cells and {job['channels']} channels. {counted(others, 'retraining')} by other "
+        f"recipes {'is' if others == 1 else 'are'} left out."
+    )
+
+
 def _place(job: Mapping[Any, Any], result: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """By rank; the retrainings of a cell by recipe and seed."""
+    """Sort key: rank, then the retrainings of a cell by recipe and seed."""
     rank = math.inf if pd.isna(job["rank"]) else job["rank"]
     return (rank, job["genotype_digest"], _recipe(job, result), result.get("seed", math.inf), job["job_id"])
 
 
 def _recipe(job: Mapping[Any, Any], result: Mapping[Any, Any]) -> str:
-    """Name of the recipe; of a job that has not ended only the epochs are known."""
+    """Name of the recipe; only the epochs are known of a job that has not finished."""
     planned = job.get("epochs_planned")
     return result.get("recipe") or (MISSING if planned is None or pd.isna(planned) else f"{planned:.0f} epochs")
 
@@ -162,7 +229,7 @@ def _mean_std(values: "pd.Series[float]") -> Number:
 
 
 def _marked(value: Number, averages: int, n: int = 1) -> Number:
-    """The number, and how many of the n that it is the mean of are of averaged weights."""
+    """The mean of n values, marked with how many of them are of averaged weights."""
     if not averages or value == MISSING:
         return value
     return Number(f"{value} ({'EMA' if averages == n else f'EMA in {averages} of {n}'})", *value.values)

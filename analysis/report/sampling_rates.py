@@ -7,8 +7,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from analysis.drawing.charts import Axis, Dot, Line, chart
-from analysis.drawing.svg import colour
-from analysis.report.blocks import Figure, Legend, Table
+from analysis.drawing.svg import color
+from analysis.report.blocks import Figure, Legend, ReportTable
 from analysis.report.wording import interval_text
 from analysis.statistics.summaries import SETTING_COLUMNS, Summary, rank_searches, summarize
 
@@ -59,7 +59,7 @@ def rate_summaries(searches: pd.DataFrame) -> list[RateSummary]:
     return found
 
 
-def rate_table(found: list[RateSummary]) -> Table:
+def rate_table(found: list[RateSummary]) -> ReportTable:
     """Means over the seeds with their 95 % intervals, one row a sampling rate."""
     measures = _measured(found)
     several = len({summary.others for summary in found}) > 1 or any(summary.others for summary in found)
@@ -68,17 +68,16 @@ def rate_table(found: list[RateSummary]) -> Table:
         values = [interval_text(summary.measures[column], digits) for column, _, digits in measures]
         name = f"{summary.others}, k={summary.k}" if several and summary.others else f"k={summary.k}"
         rows.append((name, _rate(summary.k), str(summary.n), *values))
-    return Table(
+    return ReportTable(
         id="rates",
-        caption="Norms, entropy, eigenvalue and gap at the end of the search: mean [95 % interval] over the seeds",
+        caption="Norms, entropy, eigenvalue and gap at the end of the search: mean [95 % interval] over seeds",
         headings=("setting", "sampling rate", "n", *(name for _, name, _ in measures)),
         rows=tuple(rows),
         text_columns=frozenset({"sampling rate"}),
         note=(
-            "Settings differ in more than the penalty: a smaller k also mixes more channels, so a difference here "
-            "agrees with the theory but does not prove it. `python -m analysis theory` derives the penalty where "
-            "it is exact. Intervals: "
-            "Student's t, or a BCa bootstrap of 20 to 500 seeds; none where all seeds have one value."
+            "Settings differ in more than the penalty: a smaller k also mixes more channels, so a difference here is "
+            "consistent with the theory but does not prove it. `pcdarts theory` derives the penalty where it is exact. "
+            "Intervals: Student's t, or a BCa bootstrap for 20 to 500 seeds; none if all seeds have the same value."
         ),
     )
 
@@ -95,7 +94,7 @@ def rate_figures(found: list[RateSummary]) -> list[Legend | Figure]:
     ends = ((marks[0][0] - margin, ""), *marks, (marks[-1][0] + margin, ""))
     figures: list[Legend | Figure] = []
     if len(groups) > 1:
-        entries = tuple((name or "k alone", colour(i)) for i, name in enumerate(groups))
+        entries = tuple((name or "k alone", color(i)) for i, name in enumerate(groups))
         figures.append(Legend(entries=entries))
     for column, name, digits in _measured(found):
         dots, lines = [], []

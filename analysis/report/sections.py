@@ -7,25 +7,19 @@ import pandas as pd
 
 from analysis.drawing.cell_layout import KINDS
 from analysis.drawing.rows import MAX_DOTS
-from analysis.report import epoch_curves as report_epochs
-from analysis.report import figures as report_figures
-from analysis.report import found_cells as report_cells
-from analysis.report import result_tables as report_tables
-from analysis.report import retrained as report_retrains
-from analysis.report import sampling_rates as report_rates
-from analysis.report import stages as report_stages
-from analysis.report import wording as report_text
+from analysis.report import epoch_curves, figures, found_cells, result_tables, retrained, sampling_rates, wording
 from analysis.report.blocks import Block, Figure, Legend, Section, Text
 from analysis.report.found_cells import SettingCells
 from analysis.report.study_data import StudyData
-from analysis.report.wording import number, records
+from analysis.report.wording import records
 from analysis.statistics.bootstrap import stratified_bootstrap
 from analysis.statistics.comparison import compare_settings, critical_difference
 from analysis.statistics.correlation import alpha_rank_correlation
+from analysis.statistics.retrained_cells import cell_stages, stage_correlations
 from analysis.statistics.summaries import WITH_RESULT, final_jobs, rank_searches
 
 LEGEND = tuple((name, f"var(--cell-{kind})") for kind, name in KINDS.items())
-"""Names and CSS colours of the kinds of operations, as a legend."""
+"""Names and CSS colors of the kinds of operations, as a legend."""
 MAX_PAIRED = 5
 """Settings that are compared in all pairs; of more, each with the best."""
 MAX_ALPHAS = 60
@@ -36,12 +30,12 @@ MAX_ALPHAS_OF_SETTING = 10
 
 def verdict(data: StudyData) -> list[str]:
     """The outcome in up to three sentences."""
-    return report_text.verdict(data.summaries, data.searches)
+    return wording.verdict(data.summaries, data.searches)
 
 
 def sections(data: StudyData) -> list[Section]:
-    """The sections in their order; each stands also where the study has nothing to show in it."""
-    found = report_cells.setting_cells(data.searches, data.summaries)
+    """The sections in their order; those with nothing to show say so."""
+    found = found_cells.setting_cells(data.searches, data.summaries)
     architectures = _architectures(data)
     return [
         _settings(data, found),
@@ -56,83 +50,83 @@ def sections(data: StudyData) -> list[Section]:
 
 
 def _settings(data: StudyData, found: list[SettingCells]) -> Section:
-    table = report_tables.settings_table(data.summaries, found)
+    table = result_tables.settings_table(data.summaries, found)
     if not table.rows:
-        return Section(id="settings", title="Settings", blocks=(Text(text="No search has ended yet."),))
+        return Section(id="settings", title="Settings", blocks=(Text(text="No search has finished yet."),))
     blocks: list[Block] = [table]
     scored = data.searches[data.searches["status"].isin(WITH_RESULT)]
     pooled = stratified_bootstrap(
         [rows["valid_accuracy"] for _, rows in scored.groupby("setting")], np.random.default_rng(0)
     )
     if len(data.summaries) > 1 and not math.isnan(pooled.low):
-        text = f"All settings together: {report_text.estimate(pooled)} %, resampled within every setting."
+        text = f"All settings pooled: {wording.estimate(pooled)} % (stratified bootstrap)."
         blocks.append(Text(text=text, style="note"))
     if len(data.settings):
-        blocks.append(report_tables.seeds_needed_table(data.settings))
+        blocks.append(result_tables.seeds_needed_table(data.settings))
     return Section(id="settings", title="Settings", blocks=tuple(blocks))
 
 
 def _comparisons(data: StudyData) -> Section:
     """Of the settings that figures show: more pairs would cost power, and nobody reads them."""
-    shown = [s.setting for s in report_figures.shown_settings(data.summaries) if s.valid_accuracy.n]
+    shown = [s.setting for s in figures.shown_settings(data.summaries) if s.valid_accuracy.n]
     searches = data.searches[data.searches["setting"].isin(shown)]
     blocks: list[Block] = []
     if len(shown) < 2:
-        blocks.append(Text(text="There are no two settings with results to compare."))
+        blocks.append(Text(text="Fewer than two settings have results, so there is nothing to compare."))
     else:
         reference = shown[0] if len(shown) > MAX_PAIRED else None
         comparisons = compare_settings(searches, np.random.default_rng(0), reference)
-        blocks.append(report_tables.comparisons_table(comparisons))
+        blocks.append(result_tables.comparisons_table(comparisons))
         if reference is not None:
             text = (
-                f"Each setting is compared with the best one, {reference}. It was picked for being best in the same "
-                "data, which makes its lead look larger than it is."
+                f"Each setting is compared with the best one, {reference}. Because it was selected on the same data, "
+                "its lead is overestimated."
             )
             blocks.append(Text(text=text, style="note"))
         if len([s for s in data.summaries if s.valid_accuracy.n]) > len(shown):
             blocks.append(Text(text=f"Only the {len(shown)} best settings are compared.", style="note"))
         found = critical_difference(searches)
         if found is not None:
-            blocks.append(report_figures.critical_difference_figure(found))
+            blocks.append(figures.critical_difference_figure(found))
         elif len(shown) > 2:
-            text = "A critical-difference diagram needs 3 settings with 5 common seeds; this study has fewer."
+            text = "A critical-difference diagram needs at least 3 settings with 5 common seeds."
             blocks.append(Text(text=text, style="note"))
     if searches["method"].nunique() > 1:
-        text = "One-shot accuracies of different methods do not compare; those of retrained cells do (see Retrained)."
+        text = "One-shot accuracies of different methods are not comparable; compare retrained cells (see Retrained)."
         blocks.append(Text(text=text, style="note"))
-    return Section(id="comparisons", title="Are the settings different?", short="Comparisons", blocks=tuple(blocks))
+    return Section(id="comparisons", title="Comparisons between settings", short="Comparisons", blocks=tuple(blocks))
 
 
 def _seeds(data: StudyData) -> Section:
-    table = report_tables.seeds_table(data.searches)
+    table = result_tables.seeds_table(data.searches)
     blocks: list[Block] = [Text(text="No search has a result yet.")]
     if table.rows:
         caption = (
-            "One dot for every search with a result. Bars span one standard deviation to either side of the mean, "
-            f"which the upright tick marks; rows of more than {MAX_DOTS} seeds show these alone."
+            "One dot per search with a result. Bars: mean ± one standard deviation, with a tick at the mean; rows with "
+            f"more than {MAX_DOTS} seeds show only the bar."
         )
-        svg = report_figures.accuracy_figure(data.searches, data.summaries)
+        svg = figures.accuracy_figure(data.searches, data.summaries)
         blocks = [Figure(caption=caption, svg=svg, table=table)]
-        distribution = report_figures.distribution_figure(data.summaries)
-        profile = report_figures.profile_figure(data.searches, data.summaries)
-        cost = report_figures.cost_figure(data.searches, data.summaries)
-        legend = report_figures.legend(report_figures.shown_settings(data.summaries))
+        distribution = figures.distribution_figure(data.summaries)
+        profile = figures.profile_figure(data.searches, data.summaries)
+        cost = figures.cost_figure(data.searches, data.summaries)
+        legend = figures.legend(figures.shown_settings(data.summaries))
         blocks += [distribution] if distribution else []
         blocks += [legend] if profile or cost else []
         blocks += [figure for figure in (profile, cost) if figure]
         settings = sum(s.ended > 0 for s in data.summaries)
-        if settings > report_figures.MAX_SETTINGS:
-            text = f"Figures show the {report_figures.MAX_SETTINGS} best of {settings} settings; the tables name all."
+        if settings > figures.MAX_SETTINGS:
+            text = f"Figures show the {figures.MAX_SETTINGS} best of {settings} settings; the tables list all."
             blocks.append(Text(text=text, style="note"))
-    return Section(id="seeds", title="Accuracy of every seed", short="Seeds", blocks=tuple(blocks))
+    return Section(id="seeds", title="Accuracy by seed", short="Seeds", blocks=tuple(blocks))
 
 
 def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
-    shown = report_figures.shown_settings(data.summaries)
+    shown = figures.shown_settings(data.summaries)
     blocks: list[Block] = [Text(text="No epoch has been recorded yet.")]
     if len(data.epochs):
-        blocks = [report_figures.legend(shown)] if shown else []
-        blocks += report_epochs.epoch_figures(data.searches, data.epochs, shown)
+        blocks = [figures.legend(shown)] if shown else []
+        blocks += epoch_curves.epoch_figures(data.searches, data.epochs, shown)
         missing = [
             name
             for column, name in (
@@ -145,71 +139,73 @@ def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
         if missing:
             blocks.append(Text(text=f"This study did not measure {' and '.join(missing)}.", style="note"))
         for row in records(_best(data)):
-            alphas = report_epochs.alpha_figures(architectures, row)
+            alphas = epoch_curves.alpha_figures(architectures, row)
             if alphas:
                 text = (
-                    f"Alpha of the best search, {row['setting']} with seed {row['seed']}: how the weights of the "
-                    "operations that were chosen in the end grew among the operations of their edges."
+                    f"Architecture weights of the best search ({row['setting']}, seed {row['seed']}): softmax(alpha) "
+                    "of the finally chosen operations among all operations of their edges."
                 )
                 blocks += [Text(text=text), *alphas]
-    return Section(id="epochs", title="Over the epochs", short="Epochs", blocks=tuple(blocks))
+    return Section(id="epochs", title="Training curves", short="Epochs", blocks=tuple(blocks))
 
 
 def _rates(data: StudyData) -> Section:
-    found = report_rates.rate_summaries(data.searches)
-    blocks: list[Block] = [Text(text="The searches with measures have one sampling rate: there is nothing to compare.")]
+    found = sampling_rates.rate_summaries(data.searches)
+    blocks: list[Block] = [
+        Text(text="All measured searches have the same sampling rate, so there is nothing to compare.")
+    ]
     if found:
         text = (
-            "Partial channel connection is said to act as a regularizer on the weights and on alpha. If it does, "
-            "norms, eigenvalue and gap should change with the share of the channels that is sampled."
+            "The PC-DARTS journal paper says that partial channel connection regularizes the weights and alpha. If "
+            "so, norms, eigenvalue and gap should change with the share of channels that are sampled."
         )
-        blocks = [Text(text=text), report_rates.rate_table(found), *report_rates.rate_figures(found)]
+        blocks = [Text(text=text), sampling_rates.rate_table(found), *sampling_rates.rate_figures(found)]
     return Section(id="rates", title="Sampling rate as a regularizer", short="Sampling rate", blocks=tuple(blocks))
 
 
 def _cells(data: StudyData) -> Section:
-    cards = report_cells.cell_cards(data.searches, data.queue)
+    cards = found_cells.cell_cards(data.searches, data.queue)
     blocks: list[Block] = [Legend(entries=LEGEND), *cards] if cards else [Text(text="No cell has been found yet.")]
-    if len(cards) == report_cells.MAX_CARDS:
-        text = f"At most {number(len(cards), 0)} cells are drawn; the tables below name all."
+    if len(cards) == found_cells.MAX_CARDS:
+        text = f"At most {len(cards)} cells are drawn; the tables below list all."
         blocks.append(Text(text=text, style="note"))
     return Section(id="cells", title="Best cells", short="Cells", blocks=tuple(blocks))
 
 
 def _agreement(data: StudyData, found: list[SettingCells], architectures: pd.DataFrame) -> Section:
-    table = report_cells.agreement_table(found, _alpha_agreement(data, architectures))
-    blocks: list[Block] = [Text(text="No two seeds of a setting have found cells: there is nothing to compare.")]
+    table = found_cells.agreement_table(found, _alpha_agreement(data, architectures))
+    blocks: list[Block] = [Text(text="No setting has cells from two seeds, so there is nothing to compare.")]
     if any(len(cells_of.genotypes) > 1 for cells_of in found):
         blocks = [table]
         best = next(cells_of for cells_of in found if len(cells_of.genotypes) > 1)
-        blocks += report_cells.similarity_figures(best)
-        card = report_cells.consensus_card(best)
+        blocks += found_cells.similarity_figures(best)
+        card = found_cells.consensus_card(best)
         blocks += [Legend(entries=LEGEND), card] if card else []
-    return Section(id="agreement", title="Do the seeds agree?", short="Agreement", blocks=tuple(blocks))
+    return Section(id="agreement", title="Agreement between seeds", short="Agreement", blocks=tuple(blocks))
 
 
 def _retrained(data: StudyData) -> Section:
     blocks: list[Block] = []
     if not len(final_jobs(data.retrains)):
-        blocks.append(Text(text="No retraining has ended yet, so this study has no test accuracy."))
-    table = report_retrains.retrains_table(data.searches, data.queue, data.retrains)
+        blocks.append(Text(text="No retraining has finished yet, so this study has no test accuracy."))
+    table = retrained.retrains_table(data.searches, data.queue, data.retrains)
     if table.rows:
         note = (
-            "Retrained validation accuracy picked the epoch, or, where there is none, it was the last one; the test "
-            "set was measured once, at the end."
+            "The tested epoch was chosen by retrained validation accuracy, or is the last one if there is no "
+            "validation set. The test set was evaluated once, at the end."
         )
         blocks += [table, Text(text=note, style="note")]
-    over_seeds = report_retrains.seeds_of_cells_table(data.retrains)
-    methods = report_retrains.methods_table(data.searches, data.queue, data.retrains)
+    over_seeds = retrained.seeds_of_cells_table(data.retrains)
+    methods = retrained.methods_table(data.searches, data.queue, data.retrains)
     blocks += [table for table in (over_seeds, methods) if table.rows]
-    proxies = report_stages.proxies_table(data.queue, data.retrains)
+    cells = cell_stages(data.queue, data.retrains)
+    note = retrained.recipe_note(data.queue, data.retrains)
+    proxies = retrained.proxies_table(cells, note)
     blocks += [proxies] if proxies.rows else []
-    stages = report_stages.cell_stages(data.queue, data.retrains)
-    correlations = report_stages.stage_correlations(stages, np.random.default_rng(0))
-    if any(cells > 1 for _, _, cells, _ in correlations):
-        note = report_stages.recipe_note(data.queue, data.retrains)
-        blocks.append(report_stages.correlations_table(correlations, note))
-        figure = report_figures.retrained_figure([(cell.digest, cell.search, cell.retrained) for cell in stages])
+    correlations = stage_correlations(cells, np.random.default_rng(0))
+    if any(found.n > 1 for found in correlations):
+        blocks.append(retrained.correlations_table(correlations, note))
+        figure = figures.retrained_figure(cells)
         blocks += [figure] if figure else []
     return Section(id="retrained", title="Retrained networks", short="Retrained", blocks=tuple(blocks))
 

@@ -59,7 +59,7 @@ class Consensus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Agreement:
+class CellAgreement:
     """Agreement of the cells of one setting over its seeds; NaN below two cells."""
 
     n: int
@@ -80,9 +80,9 @@ class Agreement:
     """Fleiss' kappa over the edges of the reduction cell."""
 
 
-def summarize_agreement(genotypes: Sequence[Genotype]) -> Agreement:
+def summarize_agreement(genotypes: Sequence[Genotype]) -> CellAgreement:
     """Agreement of the genotypes of the seeds of one setting; equal genotypes count as often as they come."""
-    return Agreement(
+    return CellAgreement(
         n=len(genotypes),
         distinct=distinct_cells(genotypes),
         similarity_normal=mean_similarity(genotypes, "normal"),
@@ -95,7 +95,7 @@ def summarize_agreement(genotypes: Sequence[Genotype]) -> Agreement:
 
 
 @functools.cache
-def random_agreement(space: SpaceName) -> Agreement:
+def random_agreement(space: SpaceName) -> CellAgreement:
     """Agreement of independent random cells of the space, always the same ones: more than 0, by every measure.
 
     The space makes cells alike: every node keeps two edges, the first node all that it has, and edges with few

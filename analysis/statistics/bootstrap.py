@@ -1,24 +1,25 @@
-"""Intervals over seeds, by Student's t and by bootstrap: pure functions on arrays, with a numpy Generator passed in.
+"""Confidence intervals over seeds, by Student's t and by bootstrap: pure functions on arrays, given a numpy Generator.
 
-scipy.stats is imported where it is used, as it takes longer to load than all the rest.
+scipy.stats is imported where it is used because it takes longer to load than everything else.
 """
 
 import math
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 RESAMPLES = 2000
-"""Bootstrap resamples: the ends of an interval then move by a few percent of its width between generators."""
+"""Bootstrap resamples: between generators the ends of an interval move by a few percent of its width."""
 FEWEST_TO_RESAMPLE = 20
-"""Fewer values are not resampled: a BCa interval of 95 % of 5, 10 or 20 normal values holds the mean in 85, 90 or 92 %
-of the cases, Student's t in 95 %."""
+"""Fewer values are not resampled: the 95 % BCa interval of 5, 10 or 20 normal values covers the mean in 85, 90 or 92 %
+of cases, Student's t in 95 %."""
 MANY = 500
-"""More values are not resampled either: normal theory is as good there, and its cost grows with n and not with n^2."""
+"""More values are not resampled: normal theory is as good there and costs O(n) instead of O(n^2)."""
 LEVEL = (0.025, 0.975)
 """Quantiles at the ends of a 95 % interval."""
 
@@ -27,48 +28,53 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A number with its 95 % interval; NaN where one is not defined."""
+    """A value with its 95 % interval; NaN if not defined."""
 
     value: float
-    """The number."""
+    """Point estimate."""
     low: float
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
 
 
+class MeanInterval(NamedTuple):
+    """95 % interval of a mean; NaN if not defined."""
+
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+    method: str
+    """How it was computed, or why there is none."""
+
+
 def finite(values: Iterable[float | None]) -> Floats:
-    """The values that are numbers, of shape (n,) and sorted: results then do not depend on the order of the seeds."""
+    """The finite values, of shape (n,), sorted so that results do not depend on the order of the seeds."""
     numbers = np.array([math.nan if value is None else value for value in values], dtype=float)
     return np.sort(numbers[np.isfinite(numbers)])
 
 
-def interquartile_mean(values: Floats) -> Floats:
-    """Mean over the last axis of (..., n) without its n // 4 smallest and n // 4 largest values.
+def mean_interval(numbers: Floats, generator: np.random.Generator) -> MeanInterval:
+    """95 % interval of the mean of sorted values of shape (n,), n >= 1.
 
-    The same as scipy.stats.trim_mean(values, 0.25); recommended for few seeds by Agarwal et al.: Deep Reinforcement
-    Learning at the Edge of the Statistical Precipice, 2021.
+    Student's t, or for FEWEST_TO_RESAMPLE to MANY values a BCa bootstrap (Efron: Better Bootstrap Confidence Intervals,
+    1987).
     """
-    cut = values.shape[-1] // 4
-    return np.asarray(np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1))
-
-
-def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[float, float, str]:
-    """95 % interval of the mean of sorted values of shape (n,), n >= 1, and how it was made."""
     n = len(numbers)
     if n == 1:
-        return math.nan, math.nan, "one value: no interval"
+        return MeanInterval(math.nan, math.nan, "none: a single value")
     if numbers[0] == numbers[-1]:
-        return math.nan, math.nan, "all values are equal: no interval, as they do not show how far others may lie"
+        return MeanInterval(math.nan, math.nan, "none: all values are equal")
     if n < FEWEST_TO_RESAMPLE or n > MANY:
-        half = float(special.stdtrit(n - 1, LEVEL[1]) * numbers.std(ddof=1) / math.sqrt(n))
-        middle = float(numbers.mean())
-        why = f"below {FEWEST_TO_RESAMPLE}" if n < FEWEST_TO_RESAMPLE else f"above {MANY}"
-        return middle - half, middle + half, f"Student's t interval of the mean, as n is {why}"
+        half = t_halfwidth(n, float(numbers.std(ddof=1)))
+        mean = float(numbers.mean())
+        why = f"n < {FEWEST_TO_RESAMPLE}" if n < FEWEST_TO_RESAMPLE else f"n > {MANY}"
+        return MeanInterval(mean - half, mean + half, f"Student's t ({why})")
     from scipy import stats
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of degenerate resamples: an interval that is not finite is replaced below
+        warnings.simplefilter("ignore")  # degenerate resamples: an interval that is not finite is replaced below
         result = stats.bootstrap(
             (numbers,),
             np.mean,
@@ -79,34 +85,38 @@ def mean_bootstrap(numbers: Floats, generator: np.random.Generator) -> tuple[flo
         )
     bounds = result.confidence_interval
     if math.isfinite(bounds.low) and math.isfinite(bounds.high):
-        return float(bounds.low), float(bounds.high), f"BCa bootstrap of the mean, {RESAMPLES} resamples"
-    bounds = np.quantile(result.bootstrap_distribution, LEVEL)
-    return float(bounds[0]), float(bounds[1]), f"percentile bootstrap of the mean, {RESAMPLES} resamples"
+        return MeanInterval(float(bounds.low), float(bounds.high), f"BCa bootstrap, {RESAMPLES} resamples")
+    low, high = np.quantile(result.bootstrap_distribution, LEVEL)
+    return MeanInterval(float(low), float(high), f"percentile bootstrap, {RESAMPLES} resamples")
 
 
-def stratified_bootstrap(
-    groups: Sequence[Iterable[float | None]],
-    generator: np.random.Generator,
-) -> Estimate:
+def t_halfwidth(n: int, std: float, level: float = 0.95) -> float:
+    """Half the width of Student's t interval of the mean of n >= 2 values with sample standard deviation `std`."""
+    return float(special.stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
+
+
+def stratified_bootstrap(groups: Sequence[Iterable[float | None]], generator: np.random.Generator) -> Estimate:
     """The mean of the values of several settings pooled, with its 95 % percentile interval.
 
-        Every setting is a stratum: a resample draws as many of its values as it has, with replacement, so the number of
-    seeds of a setting is fixed and only their luck varies.  NaN where no setting has a value; no interval where one has
-    fewer than FEWEST_TO_RESAMPLE: resamples of few values vary too little, and those of a single one not at all.
+    Every setting is a stratum: it keeps its number of values in every resample.  NaN if no setting has a value; no
+    interval if one has fewer than FEWEST_TO_RESAMPLE, as resamples of few values vary too little.
     """
     strata = [numbers for numbers in map(finite, groups) if len(numbers)]
     if not strata:
         return Estimate(value=math.nan, low=math.nan, high=math.nan)
-    pooled = np.concatenate(strata)
-    value = float(pooled.mean())
+    value = float(np.concatenate(strata).mean())
     if min(map(len, strata)) < FEWEST_TO_RESAMPLE:
         return Estimate(value=value, low=math.nan, high=math.nan)
-    starts = np.repeat(np.cumsum([0, *map(len, strata[:-1])]), list(map(len, strata)))
-    sizes = np.repeat(list(map(len, strata)), list(map(len, strata)))
-    rows = max(1, 2_000_000 // len(pooled))  # at most 16 MB at a time
-    drawn = [
-        pooled[starts + generator.integers(sizes, size=(min(rows, RESAMPLES - first), len(pooled)))].mean(axis=-1)
-        for first in range(0, RESAMPLES, rows)
-    ]
-    low, high = np.quantile(np.concatenate(drawn), LEVEL)
+    from scipy import stats
+
+    n = sum(map(len, strata))
+    low, high = stats.bootstrap(
+        strata,
+        lambda *drawn, axis=-1: sum(values.sum(axis=axis) for values in drawn) / n,
+        n_resamples=RESAMPLES,
+        batch=max(1, 2_000_000 // n),  # at most 16 MB at a time
+        method="percentile",
+        vectorized=True,
+        random_state=generator,
+    ).confidence_interval
     return Estimate(value=value, low=float(low), high=float(high))

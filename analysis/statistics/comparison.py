@@ -1,49 +1,59 @@
-"""Comparisons of settings over their seeds: which is better, by how much, and how sure that is.
+"""Comparisons of settings over their seeds: which is better, by how much, and with what confidence.
 
 Searches with the same seed share data order and initial weights as far as their settings allow, so settings are
-compared in pairs of the seeds that both have.  The tests are those of scipy.stats, imported where they are used.
+compared over their common seeds.  The tests are from scipy.stats, imported where they are used.
 """
 
 import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from analysis.statistics.bootstrap import LEVEL, MANY, RESAMPLES, Estimate, Floats, finite, mean_bootstrap
+from analysis.statistics.bootstrap import LEVEL, MANY, RESAMPLES, Estimate, Floats, finite, mean_interval
 from analysis.statistics.summaries import WITH_RESULT, setting_order
 
 FEWEST_SETTINGS, FEWEST_SEEDS = 3, 5
-"""What a critical difference needs."""
+"""Settings and seeds that a critical difference needs at least."""
 FEWEST_FOR_IMPROVEMENT = 5
-"""Values on either side that an interval of the probability of improvement needs: of 2, 3 and 4 it would hold the
-probability in 66, 79 and 93 % of the cases where settings are equal, and in fewer where they are not."""
+"""Values of each setting that an interval of the probability of improvement needs: with 2, 3 and 4 it covers the
+probability in 66, 79 and 93 % of cases if the settings are equal, and in fewer if they are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two settings compared over the seeds that both have."""
+    """Two settings compared over their common seeds."""
 
     first: str
-    """Name of the one setting."""
+    """Name of the first setting."""
     second: str
-    """Name of the other setting."""
+    """Name of the second setting."""
     n: int
     """Common seeds with a value in both."""
     difference: Estimate
-    """Mean over the common seeds of first - second, in the unit of the values; interval as in Summary."""
+    """Mean of first - second over the common seeds, in the unit of the values; for its interval see `mean_interval`."""
     improvement: Estimate
-    """Probability that a search of the first beats one of the second, whatever their seeds."""
+    """Probability that a search of the first beats one of the second, regardless of seed."""
     effect_size: float
     """Matched-pairs rank-biserial correlation, -1 to 1: share of the rank sum in favour of the first minus that in
     favour of the second (Kerby: The Simple Difference Formula, 2014); 0 where all are equal, NaN without pairs."""
     p_value: float
-    """Wilcoxon signed-rank test, two-sided; NaN without pairs.  It cannot be below 2^(1-n): with fewer than 6 pairs
-    never below 0.05."""
+    """Two-sided Wilcoxon signed-rank test; NaN without pairs.  At least 2^(1-n): for fewer than 6 pairs never below
+    0.05."""
     p_adjusted: float
-    """The same after Holm's correction for all comparisons made together."""
+    """p_value after Holm's correction for all comparisons made together."""
+
+
+class SignedRank(NamedTuple):
+    """Wilcoxon signed-rank test."""
+
+    p_value: float
+    """Two-sided p-value."""
+    effect_size: float
+    """Rank-biserial correlation, -1 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +69,11 @@ class CriticalDifference:
     mean_ranks: tuple[float, ...]
     """Mean over the seeds of the rank of each setting, 1 the best; equal values share their mean rank."""
     p_value: float
-    """Friedman test: probability of ranks this different if the settings were equal; 1 where all values are equal."""
+    """Friedman test; 1 if all values are equal."""
     difference: float
-    """Nemenyi's critical difference at 5 %: mean ranks closer than this are not told apart."""
+    """Nemenyi's critical difference at 5 %: mean ranks closer than this are not significantly different."""
     groups: tuple[tuple[str, ...], ...]
-    """Largest runs of at least two settings that are not told apart: the bars of the diagram."""
+    """Largest runs of at least two settings without a significant difference: the bars of the diagram."""
 
 
 def probability_of_improvement(
@@ -71,11 +81,10 @@ def probability_of_improvement(
 ) -> Estimate:
     """Probability that a value of the first beats one of the second, ties counted half, with its 95 % interval.
 
-    The Mann-Whitney statistic over all pairs (n, m), as in Agarwal et al., 2021; percentile bootstrap, the two
-    resampled apart, or where both have more than MANY values the normal interval of DeLong et al.: Comparing the Areas
-    under Two or More Correlated ROC Curves, 1988.  NaN without values; no interval where either has fewer than
-    FEWEST_FOR_IMPROVEMENT, and none where all pairs end alike: each resample would too, and [1, 1] would claim
-    certainty.
+    The Mann-Whitney statistic over all pairs (n, m), as in Agarwal et al., 2021, with a percentile bootstrap, or if
+    both have more than MANY values the normal interval of DeLong et al.: Comparing the Areas under Two or More
+    Correlated ROC Curves, 1988.  NaN without values.  No interval if either has fewer than FEWEST_FOR_IMPROVEMENT, or
+    if all pairs have the same outcome, as [1, 1] would claim certainty.
     """
     a, b = finite(first), finite(second)
     if not len(a) or not len(b):
@@ -98,10 +107,11 @@ def compare_settings(
 ) -> list[Comparison]:
     """Paired comparisons of the settings' validation accuracies by common seeds, in `setting_order`.
 
-    All pairs of settings, or with a `reference` each other setting (first) against it (second): fewer comparisons cost
-    less by Holm's correction, but a reference picked for being best in the same data makes its lead look larger.
-    Several searches of one setting and seed count with their mean.  A comparison
-    of some 30 seeds takes about 10 ms: give a reference where there are more than some 30 settings.
+    All pairs of settings, or with a `reference` each other setting (first) against it (second): fewer comparisons lose
+    less power to Holm's correction, but the lead of a reference selected on the same data is overestimated.  Several
+    searches of one setting and seed count with their mean.
+
+    Raises ValueError for a reference without results.
     """
     table = seed_table(searches)
     names = list(table.columns)
@@ -136,7 +146,7 @@ def compare_settings(
 def seed_table(searches: pd.DataFrame) -> pd.DataFrame:
     """Validation accuracies by seed (rows) and setting (columns, in `setting_order`); NaN where a seed has none.
 
-    Searches without a result are left out, and so are seeds and settings of which nothing is left.
+    Searches without a result are left out, as are seeds and settings that have none.
     """
     ended = searches[searches["status"].isin(WITH_RESULT)]
     values = ended.assign(value=ended["valid_accuracy"].astype(float).replace([math.inf, -math.inf], math.nan))
@@ -144,27 +154,27 @@ def seed_table(searches: pd.DataFrame) -> pd.DataFrame:
     return table[[setting for setting in setting_order(ended) if setting in table.columns]]
 
 
-def signed_rank(differences: Sequence[float] | Floats) -> tuple[float, float]:
-    """Two-sided Wilcoxon signed-rank p-value of paired differences (n,), and the rank-biserial effect size.
+def signed_rank(differences: Sequence[float] | Floats) -> SignedRank:
+    """Wilcoxon signed-rank test of paired differences (n,).
 
-    NaN are left out; zeros too, as Wilcoxon did.  Exact for up to 50 differences, or up to 13 where some are tied.  All
-    zeros give (1, 0), no differences (NaN, NaN).
+    NaN and zeros are left out.  Exact for up to 50 differences, or up to 13 with ties.  All zeros give (1, 0), no
+    differences (NaN, NaN).
     """
     numbers = finite(differences)
     if not len(numbers):
-        return math.nan, math.nan
+        return SignedRank(math.nan, math.nan)
     numbers = numbers[numbers != 0]
     if not len(numbers):
-        return 1.0, 0.0
+        return SignedRank(1.0, 0.0)
     from scipy import stats
 
     ranks = stats.rankdata(np.abs(numbers))
     effect = float((np.sign(numbers) * ranks).sum() / ranks.sum())
-    return float(stats.wilcoxon(numbers).pvalue), effect
+    return SignedRank(float(stats.wilcoxon(numbers).pvalue), effect)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's step-down method (1979), in the given order; NaN stay NaN and do not count."""
+    """p-values adjusted by Holm's step-down method (1979), in the given order; NaN stay NaN and are not counted."""
     adjusted = [math.nan] * len(p_values)
     order = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
     largest = 0.0
@@ -177,8 +187,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def critical_difference(searches: pd.DataFrame) -> CriticalDifference | None:
     """Friedman test and Nemenyi's critical difference at 5 % of accuracies, over the seeds that all settings have.
 
-    Settings with fewer than FEWEST_SEEDS values are left out and named.  None below FEWEST_SETTINGS settings or below
-    FEWEST_SEEDS common seeds: there the test says nothing.
+    Settings with fewer than FEWEST_SEEDS values are left out and named.  None for fewer than FEWEST_SETTINGS settings
+    or FEWEST_SEEDS common seeds.
     """
     table = seed_table(searches)
     enough = table.columns[table.notna().sum() >= FEWEST_SEEDS]
@@ -208,7 +218,7 @@ def critical_difference(searches: pd.DataFrame) -> CriticalDifference | None:
 
 
 def _many_pairs(a: Floats, b: Floats) -> Estimate:
-    """As probability_of_improvement, of sorted values and without forming the pairs."""
+    """`probability_of_improvement` of sorted values, without forming the pairs."""
     beaten = (np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")) / (2 * len(b))  # share of b below each a
     beating = 1 - (np.searchsorted(a, b, "left") + np.searchsorted(a, b, "right")) / (2 * len(a))
     value = min(1.0, float(beaten.mean()))  # a mean of ones may round up
@@ -219,7 +229,7 @@ def _many_pairs(a: Floats, b: Floats) -> Estimate:
 
 
 def _rounded_differences(first: Floats, second: Floats) -> Floats:
-    """Differences (n,) rounded to 1e-9 of the largest value: 80.1 - 80 and 70.1 - 70 shall tie in spite of rounding."""
+    """Differences (n,) rounded to 1e-9 of the largest value, so that 80.1 - 80 and 70.1 - 70 tie."""
     largest = np.nanmax(np.abs([first, second]), initial=0.0)
     unit = 1e-9 * largest if largest > 0 else 1.0
     return np.asarray(np.round((first - second) / unit) * unit)
@@ -228,8 +238,8 @@ def _rounded_differences(first: Floats, second: Floats) -> Floats:
 def _mean_difference(differences: Floats, generator: np.random.Generator) -> Estimate:
     if not len(differences):
         return Estimate(value=math.nan, low=math.nan, high=math.nan)
-    low, high, _ = mean_bootstrap(differences, generator)
-    return Estimate(value=float(differences.mean()), low=low, high=high)
+    interval = mean_interval(differences, generator)
+    return Estimate(value=float(differences.mean()), low=interval.low, high=interval.high)
 
 
 def _groups(names: Sequence[str], ranks: Sequence[float], difference: float) -> tuple[tuple[str, ...], ...]:

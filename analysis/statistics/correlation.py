@@ -1,4 +1,4 @@
-"""How far two rankings agree: of operations by alpha over seeds, of searches by accuracy over stages."""
+"""Rank correlations: of operations by alpha between seeds, and of cells by accuracy between stages."""
 
 import math
 from collections.abc import Sequence
@@ -8,22 +8,22 @@ import numpy as np
 from analysis.statistics.bootstrap import LEVEL, RESAMPLES, Estimate, Floats
 
 FEWEST_TO_CORRELATE = 6
-"""Fewer pairs give a rank correlation without a usable interval: it is -1 to 1.  The bootstrap interval of 5 normal
-pairs holds the correlation in some 85 % of the cases, that of 6 and more in about 95 %."""
+"""Fewer pairs have the interval -1 to 1: the bootstrap interval of 5 normal pairs covers the correlation in about 85 %
+of cases, that of 6 and more in about 95 %."""
 
 
 def alpha_rank_correlation(alphas: Floats) -> float:
     """Mean Kendall tau-b of the operations' order in alpha (seeds, edges, operations), over edges and pairs of seeds.
 
-    Alpha may be raw or after the softmax: only its order counts.  An edge whose alphas are all equal or hold NaN in a
-    seed has no order there: its pairs are left out.  NaN where no pair is left, as below two seeds.
+    Alpha may be raw or after the softmax: only its order counts.  An edge whose alphas are all equal or contain NaN in
+    a seed has no order there, and its pairs are left out.  NaN if no pair is left, as for fewer than two seeds.  Raises
+    ValueError for alphas that are not three-dimensional.
     """
     if alphas.ndim != 3:
         raise ValueError(f"alphas have the shape {alphas.shape}, but must be (seeds, edges, operations)")
     first, second = np.triu_indices(alphas.shape[2], k=1)
-    order = np.sign(alphas[:, :, first] - alphas[:, :, second]).transpose(
-        1, 0, 2
-    )  # (edges, seeds, pairs of operations)
+    order = np.sign(alphas[:, :, first] - alphas[:, :, second])
+    order = order.transpose(1, 0, 2)  # (edges, seeds, pairs of operations)
     untied = (order**2).sum(axis=2)  # NaN where alpha holds NaN
     with np.errstate(invalid="ignore", divide="ignore"):
         tau = order @ order.transpose(0, 2, 1) / np.sqrt(untied[:, :, None] * untied[:, None, :])
@@ -37,13 +37,13 @@ def rank_correlation(
 ) -> Estimate:
     """Spearman correlation of search and retrained accuracies, (n,) each and paired, with its 95 % interval.
 
-    Pairs with a missing value are left out.  Percentile bootstrap over the pairs; resamples of a single value, which
-    have no ranks, are left out.  NaN below two pairs or where one side is constant; the interval is -1 to 1, which says
-    nothing, below FEWEST_TO_CORRELATE pairs.  In a perfect order every resample is in order too, and [1, 1]
-    would claim certainty: there is no interval then.  Raises ValueError for sequences of different lengths.
+    Pairs with a missing value are left out.  Percentile bootstrap over the pairs, without resamples of a single value.
+    NaN for fewer than two pairs or if one side is constant; the interval is -1 to 1 below FEWEST_TO_CORRELATE pairs.  A
+    perfect order has no interval, as [1, 1] would claim certainty.  Raises ValueError for sequences of different
+    lengths.
     """
     if len(search) != len(retrained):
-        raise ValueError(f"there are {len(search)} search and {len(retrained)} retrained values; give them in pairs")
+        raise ValueError(f"got {len(search)} search and {len(retrained)} retrained values; they must be pairs")
     pairs = np.array([[math.nan if v is None else v for v in side] for side in (search, retrained)], dtype=float)
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     n = pairs.shape[1]
@@ -63,7 +63,7 @@ def rank_correlation(
 
 
 def _spearman(pairs: Floats) -> Floats:
-    """Correlation of the ranks of (2, resamples, n) along the last axis, (resamples,); NaN where a side is constant."""
+    """Correlation of the ranks of (2, resamples, n) along the last axis, (resamples,); NaN if a side is constant."""
     from scipy import stats
 
     ranks = stats.rankdata(pairs, axis=-1)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
-from analysis.statistics.bootstrap import finite, interquartile_mean, mean_bootstrap
+from analysis.statistics.bootstrap import finite, mean_interval, t_halfwidth
 from pcdarts.config import NOT_IDENTITY, SearchConfig
 
 WITH_RESULT = ("completed", "stopped")
-"""Statuses of searches that have a result: all epochs trained, or ended by a collapse rule that names a cell."""
+"""Statuses of searches that have a result: all epochs trained, or stopped by a collapse rule."""
 SETTING_COLUMNS = [
     field.name for field in dataclasses.fields(SearchConfig) if field.name not in NOT_IDENTITY | {"seed"}
 ]
@@ -25,14 +24,14 @@ SETTING_COLUMNS = [
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """Summary of the values of several seeds; NaN where a number is not defined."""
+    """Summary of the values of several seeds; NaN for what is not defined."""
 
     n: int
-    """How many values there are; missing ones and NaN are left out."""
+    """Number of values, without missing ones and NaN."""
     mean: float
     """Mean."""
     std: float
-    """Sample standard deviation (n - 1 in the denominator); NaN below two values."""
+    """Sample standard deviation (n - 1 in the denominator); NaN for fewer than two values."""
     median: float
     """Median."""
     minimum: float
@@ -44,13 +43,14 @@ class Summary:
     q3: float
     """Upper quartile, linear interpolation as np.quantile."""
     iqm: float
-    """Interquartile mean: mean without the n // 4 smallest and the n // 4 largest values."""
+    """Interquartile mean: mean without the n // 4 smallest and the n // 4 largest values, recommended for few seeds by
+    Agarwal et al.: Deep Reinforcement Learning at the Edge of the Statistical Precipice, 2021."""
     low: float
-    """Lower end of the 95 % interval of the mean; NaN below two values, and where all are equal."""
+    """Lower end of the 95 % interval of the mean; NaN for fewer than two values, or if all are equal."""
     high: float
-    """Upper end of the 95 % interval of the mean; NaN below two values, and where all are equal."""
+    """Upper end of the 95 % interval of the mean; NaN for fewer than two values, or if all are equal."""
     method: str
-    """How the interval was made, and how far to trust it."""
+    """How the interval was computed, or why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +94,16 @@ class SettingSummary:
 def summarize(values: Iterable[float | None], generator: np.random.Generator | None = None) -> Summary:
     """Summary of values of shape (n,); missing ones are left out, no values give n = 0 and NaN.
 
-    The interval is Student's t or, of 20 to 500 values, a BCa bootstrap of the mean (Efron: Better Bootstrap Confidence
-    Intervals, 1987), as `Summary.method` says.  Without a generator the same values give the same interval.
+    For the interval see `mean_interval`; without a generator equal values give equal intervals.
     """
     numbers = finite(values)
     n = len(numbers)
     if n == 0:
         nothing = dict.fromkeys(("mean", "std", "median", "minimum", "maximum", "q1", "q3", "iqm"), math.nan)
-        return Summary(n=0, low=math.nan, high=math.nan, method="no value", **nothing)
+        return Summary(n=0, low=math.nan, high=math.nan, method="none: no values", **nothing)
     q1, median, q3 = (float(q) for q in np.quantile(numbers, (0.25, 0.5, 0.75)))
-    low, high, method = mean_bootstrap(numbers, generator or np.random.default_rng(0))
+    interval = mean_interval(numbers, generator or np.random.default_rng(0))
+    cut = n // 4
     equal = bool(numbers[0] == numbers[-1])  # a sum of equal values may round: their mean is the value itself
     return Summary(
         n=n,
@@ -114,44 +114,46 @@ def summarize(values: Iterable[float | None], generator: np.random.Generator | N
         maximum=float(numbers[-1]),
         q1=q1,
         q3=q3,
-        iqm=float(numbers[0]) if equal else float(interquartile_mean(numbers)),
-        low=low,
-        high=high,
-        method=method,
+        iqm=float(numbers[0]) if equal else float(numbers[cut : n - cut].mean()),
+        low=interval.low,
+        high=interval.high,
+        method=interval.method,
     )
 
 
-def mean_interval(summary: Summary, level: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean, (low, high); (NaN, NaN) below two values."""
+def t_interval(summary: Summary, level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean, (low, high); (NaN, NaN) for fewer than two values."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}, but must be between 0 and 1, such as 0.95")
     if summary.n < 2:
         return math.nan, math.nan
-    half = _halfwidth(summary.n, summary.std, level)
+    half = t_halfwidth(summary.n, summary.std, level)
     return summary.mean - half, summary.mean + half
 
 
 def intervals_overlap(first: Summary, second: Summary) -> bool:
-    """Whether the 95 % t intervals of two means overlap; true where one is not defined, as nothing tells them apart."""
-    (low, high), (other_low, other_high) = mean_interval(first), mean_interval(second)
+    """Whether the 95 % t intervals of two means overlap; true if one of them is not defined."""
+    (low, high), (other_low, other_high) = t_interval(first), t_interval(second)
     return not (high < other_low or other_high < low)
 
 
 def needs_more_seeds(
     values: Sequence[float | None], target_halfwidth: float, max_seeds: int, *, corrected: bool = False
 ) -> tuple[bool, str]:
-    """Whether a setting needs another seed until the 95 % interval of its mean is narrow, and why or why not.
+    """Whether a setting needs another seed for the 95 % interval of its mean to be narrow enough, and the reason.
 
-    `values` of shape (n,) holds one entry a seed that ended, None or NaN where it failed: failed seeds count against
-    `max_seeds` but not in the interval, which is Student's t.  The half-width is in the unit of the values.
+    `values` of shape (n,) has one entry for each finished seed, None or NaN for failed ones, which count against
+    `max_seeds` but do not enter the interval (Student's t).  `target_halfwidth` is in the unit of the values.
 
-    The interval at the end is optimistic: looking after every seed and stopping at the first narrow interval favours
-    samples that happen to lie close together.  For normal values, 20 seeds at most and targets of 0.3 to 2 standard
-    deviations, simulation gives it a coverage of 88 to 93 % in place of 95 %, least where the target is half a standard
-    deviation.  `corrected=True` divides the 5 % by the max_seeds - 1 looks that there can be (Bonferroni): then all of
-    the intervals hold together with at least 95 %, whenever the rule stops.  It is cautious, 99 % in the same
-    simulation, and costs seeds: 13 in place of 6 on average where the target is one standard deviation.  Report
-    `mean_interval(summary, stopping_level(max_seeds))` in that case.
+    The final interval is optimistic: stopping at the first narrow interval favors samples that happen to lie close
+    together.  In simulations with normal values, at most 20 seeds and targets of 0.3 to 2 standard deviations, it
+    covers the mean in 88 to 93 % of cases instead of 95 %, least for a target of half a standard deviation.
+    `corrected=True` divides the 5 % by the max_seeds - 1 possible looks (Bonferroni), so that all intervals together
+    have at least 95 % confidence, whenever seeds stop.  This is conservative: 99 % in the same simulation, and 13
+    instead of 6 seeds on average for a target of one standard deviation.  Report
+    `t_interval(summary, stopping_level(max_seeds))` in that case.
+
+    Raises ValueError for a target of 0 or less and for max_seeds below 2.
     """
     if not target_halfwidth > 0:
         raise ValueError(f"target_halfwidth is {target_halfwidth}, but must be above 0, such as 0.2 percentage points")
@@ -159,7 +161,9 @@ def needs_more_seeds(
         raise ValueError(f"max_seeds is {max_seeds}, but an interval needs at least 2; raise it or run a fixed seed")
     numbers = finite(values)
     n = len(numbers)
-    half = _halfwidth(n, float(numbers.std(ddof=1)), stopping_level(max_seeds) if corrected else 0.95) if n > 1 else 0.0
+    half = (
+        t_halfwidth(n, float(numbers.std(ddof=1)), stopping_level(max_seeds) if corrected else 0.95) if n > 1 else 0.0
+    )
     if n > 1 and half <= target_halfwidth:
         return False, f"half-width {half:.3g} of {n} values is within the target {target_halfwidth:g}"
     found = f"half-width {half:.3g} of {n} values" if n > 1 else f"{n} of 2 values for an interval"
@@ -169,12 +173,12 @@ def needs_more_seeds(
 
 
 def stopping_level(max_seeds: int) -> float:
-    """Level of one interval so that those after 2, 3, ..., max_seeds seeds hold together with 95 % (Bonferroni)."""
+    """Level of each interval after 2, 3, ..., max_seeds seeds, so that together they have 95 % (Bonferroni)."""
     return 1 - 0.05 / (max_seeds - 1)
 
 
 def summarize_settings(searches: pd.DataFrame) -> list[SettingSummary]:
-    """One summary for every setting of a searches table, by mean validation accuracy, best first.
+    """One summary for each setting of a searches table, best mean validation accuracy first.
 
     Settings without a result come last; ties are in `setting_order`.  The interval of a setting depends on its own
     values alone.
@@ -223,11 +227,6 @@ def _summarize_setting(setting: str, place: int, statuses: "pd.Series[str]", ran
         best_genotype=None if best is None else str(best["genotype"]),
         worst_seed=None if worst is None else int(worst["seed"]),
     )
-
-
-def _halfwidth(n: int, std: float, level: float) -> float:
-    """Half the width of Student's t interval of the mean of n >= 2 values."""
-    return float(special.stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
 
 
 def _best_first(summary: SettingSummary) -> tuple[bool, float, int]:

@@ -2,7 +2,10 @@
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
+
+import pandas as pd
 
 from analysis.records import DerivedNetwork, EpochIdentity, Provenance, RetrainIdentity, SearchIdentity, SearchSetting
 from analysis.store import ResultStore
@@ -143,6 +146,37 @@ def retrain_row(
         device_name="cpu (x86_64)",
     )
     return RETRAINS.row(identity, RetrainConfig(), PROVENANCE, *([] if failed else [result]))
+
+
+def staged_rows(
+    cells: int = 6, finals: int = 3, failed: Sequence[int] = ()
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Searches, queue and retrains: cell i has 80 + i in its search and a mean of 90 - i in two proxies.
+
+    The first `finals` cells are retrained in full; the proxies of the cells in `failed` failed.
+    """
+    searches = [search_row(4, seed, 80.0 + seed, cell=name) for seed, name in enumerate(list(PUBLISHED)[:cells])]
+    queue: list[dict[str, Any]] = []
+    retrains: list[dict[str, Any]] = []
+    for i, search in enumerate(searches):
+        for seed in range(2):
+            job = queue_row(search, 2 * i + seed + 1, "failed" if i in failed else "done", proxy=seed)
+            queue.append(job)
+            retrains.append(retrain_row(job, None if i in failed else 99.0 - i, valid_accuracy=89.5 - i + seed))
+    for i, search in enumerate(searches[:finals]):
+        queue.append(queue_row(search, i + 1, "done"))
+        retrains.append(retrain_row(queue[-1], 95.0 - i, valid_accuracy=96.0 - i))
+    return searches, queue, retrains
+
+
+def job_frames(queue: list[dict[str, Any]], retrains: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of `queue` and `retrains` as frames."""
+    return QUEUE.to_arrow(queue).to_pandas(), RETRAINS.to_arrow(retrains).to_pandas()
+
+
+def staged_frames(cells: int = 6, finals: int = 3, failed: Sequence[int] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Queue and retrains of `staged_rows` as frames."""
+    return job_frames(*staged_rows(cells, finals, failed)[1:])
 
 
 def write_study(root: str, study: str = "demo") -> ResultStore:

@@ -211,9 +211,9 @@ def test_columns_that_older_parts_lack_are_missing(tmp_path):
     assert len(store.read(EPOCHS, columns=["epoch"], where=("warnings", ["x"]))) == 0
 
 
-@pytest.mark.parametrize("arguments", [{"columns": ["colour"]}, {"where": ("colour", [])}])
+@pytest.mark.parametrize("arguments", [{"columns": ["color"]}, {"where": ("color", [])}])
 def test_unknown_columns_are_named(tmp_path, arguments):
-    with pytest.raises(ValueError, match="table epochs has no column colour"):
+    with pytest.raises(ValueError, match="table epochs has no column color"):
         ResultStore(str(tmp_path)).read(EPOCHS, **arguments)
 
 

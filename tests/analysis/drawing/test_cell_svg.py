@@ -7,8 +7,8 @@ from analysis.drawing.cell_layout import KINDS, LABEL_WIDTH, layout
 from pcdarts.genotype import PUBLISHED
 
 
-def test_every_kind_has_a_colour():
-    assert set(cells.COLOURS) == set(KINDS)
+def test_every_kind_has_a_color():
+    assert set(cells.COLORS) == set(KINDS)
 
 
 def test_drawing_is_well_formed_and_described():

@@ -16,7 +16,7 @@ from analysis.drawing.rows import (
     heat_map,
     strip_plot,
 )
-from analysis.drawing.svg import COLOURS, colour, polyline, shortened, ticks
+from analysis.drawing.svg import COLORS, color, polyline, shortened, ticks
 from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.summaries import summarize
 
@@ -57,9 +57,9 @@ def test_long_names_keep_their_beginning_and_their_end():
     assert shortened("drop_path=0.2, weight_decay=0.0009", 15) == "drop_pa…=0.0009"
 
 
-def test_series_have_colours_in_turn():
-    assert colour(1) == "var(--series-1,#c2570c)" and colour(len(COLOURS)) == colour(0)
-    assert len(set(COLOURS)) == len(COLOURS) == 12
+def test_series_have_colors_in_turn():
+    assert color(1) == "var(--series-1,#c2570c)" and color(len(COLORS)) == color(0)
+    assert len(set(COLORS)) == len(COLORS) == 12
 
 
 def test_a_line_is_interrupted_by_nan():
@@ -80,7 +80,7 @@ def test_a_crowded_strip_is_its_mean_and_deviation():
 
 
 def test_a_box_spans_the_quartiles():
-    root = parsed(box_plot([("k=4", summarize([0.0, 1.0, 2.0, 3.0, 4.0]), 0)], "title", "axis"))
+    root = parsed(box_plot([strip("k=4", [0.0, 1.0, 2.0, 3.0, 4.0])], "title", "axis"))
     (box,) = root.iter(f"{TAG}rect")
     places = {float(t.text): float(t.get("x")) for t in root.findall(f"{TAG}text") if t.get("y") == "60.0"}
     assert float(box.get("x")) == pytest.approx(places[1.0], abs=0.1)
@@ -92,7 +92,7 @@ def test_a_box_spans_the_quartiles():
 
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0], [math.nan]])
 def test_boxes_of_few_values(values):
-    parsed(box_plot([("k=4", summarize(values), 0)], "title", "axis"))
+    parsed(box_plot([strip("k=4", values)], "title", "axis"))
 
 
 def test_a_chart_draws_lines_bands_and_dots_with_intervals():
@@ -148,7 +148,7 @@ def test_a_heat_map_shades_from_low_to_high():
     parsed(heat_map([], [], "t", "axis", low=0.0, high=1.0))
 
 
-def test_critical_differences_join_what_is_not_told_apart():
+def test_critical_differences_join_settings_that_do_not_differ_significantly():
     found = CriticalDifference(
         settings=("a", "b", "c"),
         left_out=(),
@@ -159,12 +159,11 @@ def test_critical_differences_join_what_is_not_told_apart():
         groups=(("a", "b"), ("b", "c")),
     )
     root = parsed(critical_difference_diagram(found, "title"))
-    told = hover(root)
-    assert told == [
+    assert hover(root) == [
         "a: mean rank 1.00",
         "b: mean rank 2.00",
         "c: mean rank 3.00",
-        "not told apart: a, b",
-        "not told apart: b, c",
+        "not significantly different: a, b",
+        "not significantly different: b, c",
     ]
     assert {"a", "b", "c", "1", "2", "3", "critical difference 1.48"} <= set(texts(root))

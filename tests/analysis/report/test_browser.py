@@ -155,13 +155,13 @@ def test_words_stand_out_from_the_paper(browser, study, scheme):
     browser.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     try:
         opened(browser, study)
-        colours = browser.run(
+        colors = browser.run(
             """const paper = getComputedStyle(document.body).backgroundColor;
             return [paper, ...Array.from(document.querySelectorAll("body *")).filter(e => e.childNodes.length &&
               Array.from(e.childNodes).some(n => n.nodeType === 3 && n.textContent.trim()) &&
               !["SCRIPT", "STYLE"].includes(e.tagName)).map(e => getComputedStyle(e).color)]"""
         )
-        paper, *inks = [[float(x) for x in c[c.index("(") + 1 : -1].split(",")[:3]] for c in dict.fromkeys(colours)]
+        paper, *inks = [[float(x) for x in c[c.index("(") + 1 : -1].split(",")[:3]] for c in dict.fromkeys(colors)]
         assert (sum(paper) > 384) == (scheme == "light")
         assert min(contrast(paper, ink) for ink in inks) >= 4.5  # WCAG AA
     finally:
@@ -169,10 +169,10 @@ def test_words_stand_out_from_the_paper(browser, study, scheme):
 
 
 def contrast(first, second):
-    """Contrast ratio of two colours, each (red, green, blue) of 0 to 255, as WCAG 2 defines it."""
+    """Contrast ratio of two colors, each (red, green, blue) of 0 to 255, as WCAG 2 defines it."""
 
-    def luminance(colour):
-        linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    def luminance(color):
+        linear = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     dark, light = sorted((luminance(first), luminance(second)))

@@ -72,9 +72,9 @@ def store(tmp_path):
 def test_a_whole_study(tmp_path):
     store = write_study(str(tmp_path / "demo"))
     page = report(store)
-    assert "Best setting: k=4, with a one-shot validation accuracy of" in page
-    assert "No two of the 3 seeds of k=4 agree on a cell; in all, 8 searches found 3 distinct cells." in page
-    assert "Of 9 searches, 1 failed, none was stopped by a collapse rule, and 3 more had warnings of one." in page
+    assert "Best setting: k=4, with a mean one-shot validation accuracy of" in page
+    assert "No two of the 3 seeds of k=4 found the same cell; 8 searches found 3 distinct cells in total." in page
+    assert "Of 9 searches, 1 failed, none was stopped by a collapse rule, and 3 triggered a collapse warning." in page
     assert "k=8 has fewer than 3 seeds" in page
     assert page.count('class="cell"') == 6 and "Rank 1: " in page
     assert ">RuntimeError: out of memory</td>" in page
@@ -105,11 +105,11 @@ def test_seeds_that_were_added_are_explained_and_all_settings_pooled(tmp_path):
     store.append(SETTINGS, [row], "settings")
     page = report(store)
     assert 'id="table-seeds-needed"' in page and "is within the target 0.2" in page and "is optimistic" in page
-    assert "All settings together" not in page  # too few seeds to resample within settings
+    assert "All settings pooled" not in page  # too few seeds to resample within settings
     rows = [search_row(k, seed, 80.0 + k + math.sin(seed)) for k in (2, 4) for seed in range(100, 120)]
     many = ResultStore(str(tmp_path / "many"))
     many.append(SEARCHES, rows, "many")
-    assert re.search(r"All settings together: \d+\.\d+ \[\d+\.\d+, \d+\.\d+\] %", report(many))
+    assert re.search(r"All settings pooled: \d+\.\d+ \[\d+\.\d+, \d+\.\d+\] %", report(many))
 
 
 def test_the_same_tables_give_the_same_file(tmp_path):
@@ -119,7 +119,7 @@ def test_the_same_tables_give_the_same_file(tmp_path):
 
 def test_an_empty_study(store):
     page = report(store)
-    assert "No search has ended yet." in page and "<h1>demo</h1>" in page
+    assert "No search has finished yet." in page and "<h1>demo</h1>" in page
 
 
 def test_only_failed_searches(store):
@@ -134,16 +134,16 @@ def test_one_seed_without_retraining(store):
     store.append(SEARCHES, [row], row["search_id"])
     page = report(store)
     assert (
-        "The only setting, k=4, has a one-shot validation accuracy of 80.00 % with a single seed, so without an" in page
+        "The only setting, k=4, has a one-shot validation accuracy of 80.00 % from a single seed (no interval)" in page
     )
-    assert "1 search found 1 distinct cell. It did not fail, and no collapse rule warned." in page
+    assert "1 search found 1 distinct cell. It completed without a collapse warning." in page
     assert "has no test accuracy" in page
     assert f"Cell 1: {row['genotype_digest']}" in page and page.count('class="cell"') == 2
 
 
 def test_a_running_search_shows_its_epochs(store):
     store.append(EPOCHS, epoch_rows(search_row(4, 0, 80.0), epochs=1), "running")
-    assert "1 search has reported epochs but not ended" in report(store)
+    assert "1 search has reported epochs but not finished" in report(store)
 
 
 def test_names_are_escaped(store):
@@ -181,7 +181,7 @@ def test_accuracies_that_are_not_numbers(store):
     row = search_row(4, 0, math.nan)
     store.append(SEARCHES, [row], "a")
     store.append(EPOCHS, epoch_rows(row, epochs=3), "a")
-    assert "No search of any setting has a validation accuracy that is a number." in report(store)
+    assert "No search has a finite validation accuracy." in report(store)
 
 
 def judged(*rows):
@@ -192,19 +192,19 @@ def judged(*rows):
 def test_the_verdict_names_the_best_setting_and_how_far_to_trust_it():
     apart = judged(*(search_row(k, seed, 80.0 + seed / 10 + k) for k in (2, 4) for seed in range(3)))
     assert apart == [
-        "Best setting: k=4, with a one-shot validation accuracy of 84.10 % on average over 3 seeds (95 % interval "
+        "Best setting: k=4, with a mean one-shot validation accuracy of 84.10 % over 3 seeds (95 % confidence interval "
         "83.85 to 84.35).",
-        "All 3 seeds of k=4 agree on one cell; in all, 6 searches found 1 distinct cell.",
-        "Of 6 searches, none failed, none was stopped by a collapse rule, and 2 more had warnings of one.",
+        "All 3 seeds of k=4 found the same cell; 6 searches found 1 distinct cell in total.",
+        "Of 6 searches, none failed, none was stopped by a collapse rule, and 2 triggered a collapse warning.",
     ]
     near = judged(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (2, 4) for seed in range(3)))
-    assert near[0].endswith("; it is not told apart from k=2, as t intervals of the means overlap.")
+    assert near[0].endswith("; not significantly different from k=2 (the 95 % t intervals overlap).")
     many = judged(*(search_row(k, seed, 80.0 + seed + k / 10) for k in (1, 2, 4, 8) for seed in range(3)))
-    assert "not told apart from 3 other settings" in many[0]
+    assert "not significantly different from 3 other settings" in many[0]
     alike = judged(*(search_row(4, seed, 80.0) for seed in range(3)))
-    assert alike[0].endswith("accuracy of 80.00 % on average over 3 seeds, all with the same value.")
+    assert alike[0].endswith("accuracy of 80.00 % over 3 seeds (all equal).")
     assert judged(search_row(4, 1, None)) == ["No search has a result.", "The only search failed."]
-    assert verdict([], SEARCHES.to_arrow([]).to_pandas()) == ["No search has ended yet."]
+    assert verdict([], SEARCHES.to_arrow([]).to_pandas()) == ["No search has finished yet."]
 
 
 def test_settings_that_tie_are_named_together():
@@ -212,17 +212,16 @@ def test_settings_that_tie_are_named_together():
         return [search_row(k, seed, 80.0 + seed) for k in ks for seed in range(seeds)]
 
     assert (
-        judged(*tie(1, 2))[0] == "Best settings: k=1 and k=2 tie, with a mean one-shot validation accuracy of 81.00 %."
+        judged(*tie(1, 2))[0]
+        == "Best settings: k=1 and k=2 are tied, with a mean one-shot validation accuracy of 81.00 %."
     )
-    assert judged(*tie(1, 2, 4))[0].startswith("Best settings: k=1, k=2 and k=4 tie, with")
-    assert judged(*tie(1, 2, 4, 8))[0].startswith("Best settings: k=1 and 3 other settings tie, with")
+    assert judged(*tie(1, 2, 4))[0].startswith("Best settings: k=1, k=2 and k=4 are tied, with")
+    assert judged(*tie(1, 2, 4, 8))[0].startswith("Best settings: k=1 and 3 other settings are tied, with")
     third = [search_row(4, seed, 79.0 + seed) for seed in range(3)]
     assert judged(*tie(1, 2), *third)[0].endswith(
-        "81.00 %; they are not told apart from k=4, as t intervals of the means overlap."
+        "81.00 %; not significantly different from k=4 (the 95 % t intervals overlap)."
     )
-    assert judged(*tie(1, 2, seeds=1))[0].endswith(
-        "80.00 %; fewer than 3 seeds are preliminary, as seeds differ by chance."
-    )
+    assert judged(*tie(1, 2, seeds=1))[0].endswith("80.00 %; results from fewer than 3 seeds are preliminary.")
 
 
 def test_the_verdict_counts_seeds_that_agree_and_collapses():
@@ -230,8 +229,11 @@ def test_the_verdict_counts_seeds_that_agree_and_collapses():
     rows = [search_row(4, seed, 80.0 + seed, cell=name) for seed, name in enumerate(names)]
     rows[0] |= {"status": "stopped", "stop_reason": "skip_rule"}
     _, agreement, troubles = judged(*rows, search_row(4, 3, None))
-    assert agreement == "2 of the 3 seeds of k=4 agree on a cell; in all, 3 searches found 2 distinct cells."
-    assert troubles == "Of 4 searches, 1 failed, 1 was stopped by a collapse rule, and 1 more had warnings of one."
+    assert agreement == "2 of the 3 seeds of k=4 found the same cell; 3 searches found 2 distinct cells in total."
+    assert (
+        troubles
+        == "Of 4 searches, 1 failed, 1 was stopped by a collapse rule, and 1 other triggered a collapse warning."
+    )
 
 
 def test_the_verdict_does_not_speak_for_rules_that_were_not_recorded():

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from analysis.__main__ import main
-from analysis.report.blocks import MAX_ROWS, Card, Code, Facts, Figure, Number, Report, Section, Table, Text
+from analysis.report.blocks import MAX_ROWS, Card, Code, Facts, Figure, Number, Report, ReportTable, Section, Text
 from analysis.report.build import write_report
 from analysis.report.formats import csv_files, markdown
 from analysis.report.wording import number, spread
@@ -22,7 +22,7 @@ def report(*blocks, title="demo", broken=()):
 
 
 def table(rows, headings=("name", "value"), **values):
-    return Table(id="t", caption="Caption", headings=headings, rows=rows, **values)
+    return ReportTable(id="t", caption="Caption", headings=headings, rows=rows, **values)
 
 
 def read(text):
@@ -49,7 +49,7 @@ def test_markdown_of_all_blocks():
             broken=("a.parquet: bad",),
         )
     )
-    assert text.startswith("# \\<script\\>alert(1)\\</script\\>\n\nOne. Two.\n\nNote.\n\nParts that could not")
+    assert text.startswith("# \\<script\\>alert(1)\\</script\\>\n\nOne. Two.\n\nNote.\n\nThese files could not")
     assert "<svg" not in text and "| x | 1 |" in text and "- a.parquet: bad" in text
     assert "### Cell 1\n\n- found by: k_4\n\nNo drawing.\n\n```\nGenotype()\n```" in text
     assert "Run:\n\n````sh\necho ```\n````" in text and "line \\# not a heading" in text
@@ -91,7 +91,7 @@ def test_tables_of_figures_count_too():
 @pytest.mark.parametrize(("values", "message"), [({"id": "T 1"}, "'T 1'"), ({"rows": (("a",),)}, "1 cells")])
 def test_wrong_tables_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
-        Table(**{"id": "t", "caption": "", "headings": ("a", "b"), "rows": ()} | values)
+        ReportTable(**{"id": "t", "caption": "", "headings": ("a", "b"), "rows": ()} | values)
 
 
 def test_ids_are_unique():
@@ -130,7 +130,7 @@ def test_an_empty_study_and_one_that_failed(tmp_path):
     for folder in (empty, failed):
         for form in ("md", "csv"):
             write_report(str(folder), form)
-    assert "\n\nNo search has ended yet.\n" in (empty / "report.md").read_text()
+    assert "\n\nNo search has finished yet.\n" in (empty / "report.md").read_text()
     assert [path.name for path in (empty / "report-csv").iterdir()] == ["practice.csv"]
     assert "\n\nNo search has a result. The only search failed.\n" in (failed / "report.md").read_text()
     assert (failed / "report-csv" / "errors.csv").exists()

@@ -28,8 +28,8 @@ def test_a_study_with_all_of_it():
     found = points(GRID, epoch_rows(GRID[0]), RETRAINED)
     assert {number for number, (answer, _) in found.items() if answer == "met"} == {1, 2, 3, 4, 5, 6, 7, 9, 11, 13, 14}
     assert {number for number, (answer, _) in found.items() if answer == "partly"} == {12}
-    assert found[5][1] == "2 settings; there are some that differ in k alone."
-    assert found[13][1] == "6 searches took 12.2 minutes and 2 retrainings 2.3 days, without what failed."
+    assert found[5][1] == "2 settings; some of them differ in k alone."
+    assert found[13][1] == "6 searches took 12.2 minutes and 2 retrainings took 2.3 days, not counting failures."
 
 
 @pytest.mark.parametrize("rows", [[], [search_row(4, 0, None)]], ids=["empty", "failed"])
@@ -56,7 +56,7 @@ def test_code_is_known_by_its_revision(revisions, search_code, as_run):
 def test_data_and_space_must_be_the_same():
     assert points(changed(GRID[:2], dataset=["digits", "cifar10"]))[4] == (
         "not met",
-        "The searches saw different data sets (cifar10 and digits), so their accuracies do not compare.",
+        "The searches used different data sets (cifar10 and digits), so their accuracies are not comparable.",
     )
     assert points(changed(GRID[:2], train_portion=[0.5, 0.9]))[4][0] == "partly"
     assert points(GRID[:2], dataset=None)[4][0] == "not met"
@@ -66,7 +66,7 @@ def test_ablations_differ_in_one_field():
     both = changed([GRID[0], GRID[3]], order=[1, 2])
     assert points(both)[5] == ("partly", "2 settings differ in several fields at once (k and order).")
     third = [GRID[0] | {"setting": "k=2, order=2", "order": 2, "search_id": "third"}]
-    assert points([*both, *third])[5] == ("met", "3 settings; there are some that differ in k and order alone.")
+    assert points([*both, *third])[5] == ("met", "3 settings; some of them differ in k and order alone.")
     same = changed(GRID[:2], setting=["a", "b"])
     assert points(same)[5][0] == "partly" and points(GRID[:3])[5][0] == "not met"
 
@@ -90,19 +90,19 @@ def test_random_cells_count_once_retrained():
     assert points(GRID, method="pcdarts")[8][0] == "not met"
     assert points(GRID, retrains=RETRAINED, method=method)[8] == (
         "partly",
-        "1 random cells were drawn, but none was retrained.",
+        "1 random cell was drawn, but none was retrained.",
     )
     grid = [search_row(4, 9, 80.0, cell="DARTS_V1"), *GRID]
     random, found = RETRAINED[0], retrain_row(queue_row(GRID[0], 1), 96.0)
     method.append("pcdarts")
     assert points(grid, retrains=[random, found], method=method)[8] == (
         "met",
-        "1 random cells were drawn, of which 1 were retrained as the found ones were.",
+        "1 random cell was drawn; 1 retrained by the same recipe as searched cells.",
     )
     for retrained in ([random], [random, found | {"epochs": 10}], [random, RETRAINED[1]]):
         assert points(grid, retrains=retrained, method=method)[8] == (
             "partly",
-            "1 random cells were retrained, but no found cell by the same recipe.",
+            "1 random cell was retrained, but no searched cell by the same recipe.",
         )
 
 
@@ -113,7 +113,7 @@ def test_seeds_are_counted_by_setting():
 
 def test_confounders_are_named():
     assert points(changed(GRID[:2], device_name=["A", "B"]))[11] == ("partly", "The searches differ in device.")
-    assert points(changed(GRID[:2], torch_version=[None, None]))[11] == ("partly", "PyTorch not recorded.")
+    assert points(changed(GRID[:2], torch_version=[None, None]))[11] == ("partly", "Not recorded: PyTorch.")
     nothing = dict.fromkeys(("device_name", "torch_version", "python_version", "git_revision"))
     assert points(GRID, **nothing)[11][0] == "not met"
 
@@ -121,7 +121,7 @@ def test_confounders_are_named():
 def test_the_set_up_is_whole_or_what_is_missing_is_named():
     assert points(GRID, described=False)[14] == (
         "partly",
-        "Missing, at least in part: study.json with the exact command.",
+        "Missing, at least for some rows: study.json with the exact command.",
     )
     assert points([*GRID, search_row(8, 0, None)])[14][0] == "met"
 
@@ -129,5 +129,5 @@ def test_the_set_up_is_whole_or_what_is_missing_is_named():
 def test_the_section_counts_the_answers():
     frames = [table.to_arrow([]).to_pandas() for table in (SEARCHES, EPOCHS, RETRAINS)]
     text, table = section(good_practice(*frames, described=False)).blocks
-    assert text.text == "Of 14 points: 0 met, 0 partly, 14 not met."
+    assert text.text == "Of 14 points: 0 met, 0 partly met, 14 not met."
     assert [row[0].split(".")[0] for row in table.rows] == [str(number) for number in range(1, 15)]

@@ -56,7 +56,7 @@ def test_the_code_reads_the_tables_that_there_are(tmp_path):
 
 def test_changed_code_is_warned_of(tmp_path):
     (warning,) = of_type(study(tmp_path, DESCRIPTION | {"git_revision": "0123abc+"}), Text)
-    assert warning.style == "warn" and "not committed" in warning.text
+    assert warning.style == "warn" and "uncommitted" in warning.text
 
 
 def test_without_study_json(tmp_path):

@@ -4,14 +4,23 @@ import math
 
 import pytest
 
-from analysis.report.retrained import methods_table, retrains_table, seeds_of_cells_table
-from analysis.report.stages import cell_stages
+from analysis.report.blocks import Card, ReportTable
+from analysis.report.practice import good_practice
+from analysis.report.retrained import (
+    correlations_table,
+    methods_table,
+    proxies_table,
+    recipe_note,
+    retrains_table,
+    seeds_of_cells_table,
+)
 from analysis.report.wording import MISSING
+from analysis.statistics.retrained_cells import cell_stages
 from analysis.store import ResultStore
-from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED
 from tests.analysis.report.test_sections import built
-from tests.analysis.synthetic import queue_row, retrain_row, search_row
+from tests.analysis.synthetic import job_frames, queue_row, retrain_row, search_row, staged_frames, staged_rows
 
 EMA = {"ema_valid_accuracy": 75.0, "ema_test_accuracy": 74.0, "chosen_weights": "ema"}
 
@@ -47,7 +56,7 @@ def texts(table):
 
 def test_a_retraining_says_its_recipe_its_seed_and_who_found_the_cell(rows):
     table = retrains_table(*frames(rows))
-    assert table.headings[5] == "best search validation" and "(EMA): of the moving average" in table.note
+    assert table.headings[5] == "best search validation" and "(EMA): of the exponential moving average" in table.note
     assert [(row[0], *row[2:8]) for row in texts(table)] == [
         ("1", "method=pcdarts", "cifar10, 600 epochs", "0", "85.00", "97.00", "96.00"),
         ("1", "method=pcdarts", "cifar10, 600 epochs", "1", "85.00", "96.00", "95.00"),
@@ -94,7 +103,7 @@ def test_seeds_of_a_retraining_have_mean_and_deviation_recipe_by_recipe(rows):
 def test_methods_are_compared_by_the_test_accuracies_of_one_recipe(rows):
     table = methods_table(*frames(rows))
     assert texts(table) == [("pcdarts", "1", "95.50"), ("random", "1", "96.25")]
-    assert table.note.startswith("One recipe: cifar10, 600 epochs.")
+    assert table.note.startswith("Recipe: cifar10, 600 epochs.")
     searches, queue, retrains = rows
     assert methods_table(*frames((searches, queue, retrains[:3]))).rows == ()  # the random cell was not retrained
     assert methods_table(*frames((searches, queue, []))).rows == ()
@@ -130,4 +139,74 @@ def test_the_report_shows_them_and_warns_of_comparing_methods_by_the_super_netwo
         "retrained-seeds",
         "methods",
     ]
-    assert found["comparisons"].blocks[-1].text.startswith("One-shot accuracies of different methods do not compare")
+    assert (
+        found["comparisons"].blocks[-1].text.startswith("One-shot accuracies of different methods are not comparable")
+    )
+
+
+def test_the_proxy_table_is_in_the_order_of_the_proxies_and_counts_failures():
+    table = proxies_table(cell_stages(*staged_frames(cells=3, finals=1, failed=(1,))), "")
+    rows = [tuple(map(str, row[1:])) for row in table.rows]
+    assert rows == [
+        ("80.00", "90.00 ± 0.71", "2", "0", "96.00", "95.00"),
+        ("82.00", "88.00 ± 0.71", "2", "0", "–", "–"),
+        ("81.00", "–", "0", "2", "–", "–"),
+    ]
+
+
+def test_final_accuracies_are_means_over_the_seeds_of_one_recipe():
+    _, queue, retrains = staged_rows(cells=3, finals=2)
+    first, second = queue[-2:]
+
+    def more(job, name, valid, **recipe):
+        queue.append(job | {"job_id": name})
+        retrains.append(retrain_row(queue[-1], valid - 1, valid_accuracy=valid) | recipe)
+
+    assert recipe_note(*job_frames(queue, retrains)) == ""
+    more(first, "a-seed", 94.0, seed=1, device="cuda", threads=8)
+    assert recipe_note(*job_frames(queue, retrains)) == ""
+    more(first, "z-imagenet", 70.0, dataset="imagenet")
+    more(first, "z-longer", 97.0, epochs=1200)
+    cells = {cell.digest: cell for cell in cell_stages(*job_frames(queue, retrains))}
+    assert [
+        (cells[job["genotype_digest"]].retrained, cells[job["genotype_digest"]].test) for job in (first, second)
+    ] == [
+        (95.0, (95.0 + 93.0) / 2),
+        (95.0, 94.0),
+    ]
+    queue, retrains = job_frames(queue, retrains)
+    note = recipe_note(queue, retrains)
+    assert note.startswith(
+        " Retrained and test accuracies are means over the seeds of one recipe: cifar10, 600 epochs, 20 cells and 36 "
+    )
+    assert note.endswith("channels. 2 retrainings by other recipes are left out.")
+    assert recipe_note(queue, retrains.assign(ema_decay=math.nan)) == note  # a table that is older than the field
+    assert proxies_table(cell_stages(queue, retrains), note).note.endswith(note)
+    assert correlations_table([], note).note.endswith(note)
+
+
+def test_the_report_keeps_the_stages_apart(tmp_path):
+    searches, queue, retrains = staged_rows()
+    store = ResultStore(str(tmp_path / "demo"))
+    for table, rows in ((SEARCHES, searches), (QUEUE, queue), (RETRAINS, retrains)):
+        store.append(table, rows, "a")
+    found = built(store)
+    tables = {block.id: block for block in found["retrained"].blocks if isinstance(block, ReportTable)}
+    assert [len(tables[name].rows) for name in ("retrains", "proxies", "rank-correlation")] == [3, 6, 5]
+    cards = [block.title for block in found["cells"].blocks if isinstance(block, Card)]
+    assert len(cards) == 3 and all(f"Rank {rank}" in cards[rank - 1] for rank in (1, 2, 3))
+    points = {point.name: point.why for point in good_practice(
+        store.read(SEARCHES), store.read(EPOCHS), store.read(RETRAINS), described=True
+    )}  # fmt: skip
+    assert points["Same evaluation protocol for all methods"].startswith("All 3 retrainings")
+    assert "15 retrainings" in points["End-to-end time of the method"]
+
+
+def test_while_the_proxies_run_their_cells_are_shown_and_no_test_accuracy_is_claimed(tmp_path):
+    searches, queue, retrains = staged_rows(finals=0)
+    store = ResultStore(str(tmp_path / "demo"))
+    for table, rows in ((SEARCHES, searches), (QUEUE, queue), (RETRAINS, retrains[:1])):
+        store.append(table, rows, "a")
+    found = built(store)
+    assert "No retraining has finished yet" in found["retrained"].blocks[0].text
+    assert len([block for block in found["cells"].blocks if isinstance(block, Card)]) == 6

@@ -8,12 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.report import epoch_curves as report_epochs
-from analysis.report import figures as report_figures
-from analysis.report import found_cells as report_cells
-from analysis.report import result_tables as report_tables
-from analysis.report import sampling_rates as report_rates
-from analysis.report.blocks import Card, Figure, Table
+from analysis.report import epoch_curves, figures, found_cells, result_tables, sampling_rates
+from analysis.report.blocks import Card, Figure, ReportTable
 from analysis.report.build import build, page
 from analysis.report.sections import sections
 from analysis.report.study_data import StudyData
@@ -27,7 +23,7 @@ from pcdarts.spaces import SPACES
 from tests.analysis.report.test_build import check
 from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
 
-MEASURES = [column for column, _, _ in report_rates.MEASURES]
+MEASURES = [column for column, _, _ in sampling_rates.MEASURES]
 
 
 def frame(*rows):
@@ -61,19 +57,19 @@ def store(tmp_path):
 def test_a_row_of_settings_holds_all_statistics():
     searches = frame(*(search_row(4, seed, 80.0 + seed) for seed in range(5)), search_row(4, 5, None))
     summaries = summarize_settings(searches)
-    table = report_tables.settings_table(summaries, report_cells.setting_cells(searches, summaries))
+    table = result_tables.settings_table(summaries, found_cells.setting_cells(searches, summaries))
     (row,) = (dict(zip(table.headings, row, strict=True)) for row in table.rows)
     assert (row["n"], row["failed"], row["stopped"], row["mean ± std"]) == ("5", "1", "0", "82.00 ± 1.58")
     assert (row["median"], row["quartiles"], row["IQM"]) == ("82.00", "81.00 to 83.00", "82.00")
     assert (row["worst"], row["worst seed"], row["best"], row["distinct cells"]) == ("80.00", "0", "84.00", "1")
-    assert row["similarity normal / reduction"] == "1.00 / 1.00" and row["made by"] == "(a)"
-    assert "(a) Student's t interval of the mean, as n is below 20." in table.note
-    low, high = row["95 % interval of the mean"].values
+    assert row["similarity normal / reduction"] == "1.00 / 1.00" and row["CI method"] == "(a)"
+    assert "(a) Student's t (n < 20)." in table.note
+    low, high = row["95 % CI of the mean"].values
     assert (low, high) == pytest.approx((80.04, 83.96), abs=0.01)  # t(0.975, 4) = 2.776 times 1.58 / sqrt(5)
 
 
 def test_settings_without_a_value_have_dashes():
-    table = report_tables.settings_table(summarize_settings(frame(search_row(4, 0, None))))
+    table = result_tables.settings_table(summarize_settings(frame(search_row(4, 0, None))))
     assert table.rows[0] == ("k=4", "0", "1", "0", "–", "–", "", "–", "–", "–", "–", "–", "–", "0", "–", "–", "–")
 
 
@@ -84,10 +80,10 @@ def test_comparisons_stand_by_their_p_value():
         8: (81.1, 81.2, 81, 81.7, 81, 82),
     }
     searches = frame(*(search_row(k, seed, v) for k, row in values.items() for seed, v in enumerate(row)))
-    table = report_tables.comparisons_table(compare_settings(searches, np.random.default_rng(0)))
+    table = result_tables.comparisons_table(compare_settings(searches, np.random.default_rng(0)))
     assert [row[:2] for row in table.rows] == [("k=2", "k=4"), ("k=2", "k=8"), ("k=4", "k=8")]
     first = dict(zip(table.headings, table.rows[0], strict=True))
-    assert (first["common seeds"], first["effect size"], first["p"], first["p, Holm"]) == (
+    assert (first["common seeds"], first["effect size"], first["p"], first["p (Holm)"]) == (
         "6",
         "-1.00",
         "0.0312",
@@ -98,7 +94,7 @@ def test_comparisons_stand_by_their_p_value():
 
 def test_the_profile_is_the_share_of_runs_above_a_score():
     searches = frame(*(search_row(4, seed, 80.0 + seed) for seed in range(6)))
-    figure = report_figures.profile_figure(searches, summarize_settings(searches))
+    figure = figures.profile_figure(searches, summarize_settings(searches))
     assert figure.table.headings == ("setting", *(f"above {80 + i}.00 %" for i in range(6)))
     assert figure.table.rows[0] == ("k=4", "0.83", "0.67", "0.50", "0.33", "0.17", "0.00")
 
@@ -106,18 +102,18 @@ def test_the_profile_is_the_share_of_runs_above_a_score():
 def test_equal_values_have_no_worst_seed_and_one_score_in_the_profile():
     searches = frame(*(search_row(4, seed, 80.0) for seed in range(3)))
     summaries = summarize_settings(searches)
-    table = report_tables.settings_table(summaries)
+    table = result_tables.settings_table(summaries)
     assert table.rows[0][table.headings.index("worst seed")] == "–"
-    assert report_figures.profile_figure(searches, summaries).table.headings == ("setting", "above 80.00 %")
+    assert figures.profile_figure(searches, summaries).table.headings == ("setting", "above 80.00 %")
 
 
 def test_costs_are_gpu_days_where_there_was_a_gpu():
     searches = frame(*(search_row(4, seed, 80.0) | {"gpu_days": 0.5} for seed in range(2)))
-    assert report_figures.cost_figure(searches, summarize_settings(searches)).table.headings[2] == "GPU-days"
+    assert figures.cost_figure(searches, summarize_settings(searches)).table.headings[2] == "GPU-days"
     without = frame(search_row(4, 0, 80.0))
-    assert report_figures.cost_figure(without, summarize_settings(without)).table.headings[2] == "seconds"
+    assert figures.cost_figure(without, summarize_settings(without)).table.headings[2] == "seconds"
     searches = frame(*(search_row(4, seed, 80.0) | {"seconds": None, "gpu_days": None} for seed in range(2)))
-    assert report_figures.cost_figure(searches, summarize_settings(searches)) is None
+    assert figures.cost_figure(searches, summarize_settings(searches)) is None
 
 
 def test_rates_are_compared_where_only_k_differs():
@@ -128,14 +124,14 @@ def test_rates_are_compared_where_only_k_differs():
         for seed in (0, 1)
     ]
     rows = [row for row in rows if row["setting"] != "k=1, space=s3"]
-    found = report_rates.rate_summaries(frame(*rows))
+    found = sampling_rates.rate_summaries(frame(*rows))
     assert [(s.others, s.k, s.sampling_rate, s.n) for s in found] == [("", 1, 1.0, 2), ("", 4, 0.25, 2)]
     assert found[0].measures["weight_norm"].mean == pytest.approx(70.5)
-    table = report_rates.rate_table(found)
+    table = sampling_rates.rate_table(found)
     assert table.rows[0][:4] == ("k=1", "1", "2", "70.5 [64.1, 76.9]")
-    assert len(report_rates.rate_figures(found)) == len(MEASURES)
+    assert len(sampling_rates.rate_figures(found)) == len(MEASURES)
     unmeasured = frame(*(row | dict.fromkeys(MEASURES) for row in rows))
-    assert report_rates.rate_summaries(unmeasured) == []
+    assert sampling_rates.rate_summaries(unmeasured) == []
 
 
 def test_alpha_is_shown_for_the_chosen_operations():
@@ -143,7 +139,7 @@ def test_alpha_is_shown_for_the_chosen_operations():
     epochs = epoch_rows(search, epochs=2)
     for epoch, row in enumerate(epochs):  # all of the weight goes to skip connections
         row["alphas_normal"] = tuple(tuple(50.0 * epoch * (i == 3) for i in range(8)) for _ in range(14))
-    normal, reduction = report_epochs.alpha_figures(EPOCHS.to_arrow(epochs).to_pandas(), search)
+    normal, reduction = epoch_curves.alpha_figures(EPOCHS.to_arrow(epochs).to_pandas(), search)
     shown = {row[0]: tuple(map(str, row[1:])) for row in normal.table.rows}
     assert shown["c(k-2) → 2: skip_connect"] == ("0.125", "1.000")
     assert shown["c(k-1) → 2: sep_conv_3x3"] == ("0.125", "0.000")
@@ -157,41 +153,41 @@ def test_alpha_of_another_space_has_its_own_columns():
     search["genotype"] = str(Genotype(kept, range(2, 6), kept, range(2, 6)))
     alphas = tuple(tuple(50.0 * (name == "skip_connect") for name in operations) for _ in range(14))
     rows = [epoch | {"alphas_normal": alphas, "alphas_reduce": alphas} for epoch in epoch_rows(search, epochs=1)]
-    normal, _ = report_epochs.alpha_figures(EPOCHS.to_arrow(rows).to_pandas(), search)
+    normal, _ = epoch_curves.alpha_figures(EPOCHS.to_arrow(rows).to_pandas(), search)
     assert {row[0].split(": ")[1]: str(row[1]) for row in normal.table.rows} == {
         "sep_conv_3x3": "0.000",
         "skip_connect": "1.000",
     }
     unlike = search | {"space": "darts"}
-    assert report_epochs.alpha_figures(EPOCHS.to_arrow(rows).to_pandas(), unlike) == []
+    assert epoch_curves.alpha_figures(EPOCHS.to_arrow(rows).to_pandas(), unlike) == []
 
 
 def test_many_searches_are_bands_of_their_settings():
     rows = [search_row(k, seed, 80.0) for k in (2, 4) for seed in range(31)]
     epochs = EPOCHS.to_arrow([e for row in rows for e in epoch_rows(row, epochs=3)]).to_pandas()
-    accuracy = report_epochs.epoch_figures(frame(*rows), epochs, summarize_settings(frame(*rows)))[0]
-    assert "band from the 10 to the 90 % quantile" in accuracy.caption
+    accuracy = epoch_curves.epoch_figures(frame(*rows), epochs, summarize_settings(frame(*rows)))[0]
+    assert "10 to 90 % quantile band" in accuracy.caption
     assert accuracy.svg.count("10 to 90 % of") == 2 and len(accuracy.svg) < 5000
 
 
 def test_agreement_and_consensus_of_the_seeds():
     names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
     searches = frame(*(search_row(4, seed, 80.0, cell=name) for seed, name in enumerate(names)))
-    (found,) = report_cells.setting_cells(searches, summarize_settings(searches))
+    (found,) = found_cells.setting_cells(searches, summarize_settings(searches))
     assert found.names == ("seed 0", "seed 1", "seed 2")
-    card = report_cells.consensus_card(found)
+    card = found_cells.consensus_card(found)
     assert {row[2] for row in card.figures[0].table.rows} <= {"67", "100"}
-    normal, _ = report_cells.similarity_figures(found)
+    normal, _ = found_cells.similarity_figures(found)
     assert normal.svg.count(">1.00</text>") == 5  # the diagonal, and the two equal cells twice
     alone = frame(search_row(4, 0, 80.0))
-    (found,) = report_cells.setting_cells(alone, summarize_settings(alone))
-    assert report_cells.consensus_card(found) is None and report_cells.similarity_figures(found) == []
+    (found,) = found_cells.setting_cells(alone, summarize_settings(alone))
+    assert found_cells.consensus_card(found) is None and found_cells.similarity_figures(found) == []
 
 
 def test_agreement_stands_beside_that_of_random_cells_of_the_space():
     def shown(*rows):
         searches = frame(*rows)
-        return report_cells.agreement_table(report_cells.setting_cells(searches, summarize_settings(searches)), {}).rows
+        return found_cells.agreement_table(found_cells.setting_cells(searches, summarize_settings(searches)), {}).rows
 
     rows = [search_row(4, seed, 80.0) for seed in range(2)]
     assert shown(*rows) == (
@@ -223,7 +219,7 @@ def test_retrained_accuracies_are_correlated_with_search_accuracies(store):
     store.append(QUEUE, jobs, "a")
     store.append(RETRAINS, [retrain_row(job, 97.0 + i / 10) for i, job in enumerate(jobs)], "a")
     blocks = built(store)["retrained"].blocks
-    (table,) = (block for block in blocks if isinstance(block, Table) and block.id == "rank-correlation")
+    (table,) = (block for block in blocks if isinstance(block, ReportTable) and block.id == "rank-correlation")
     assert table.rows[1] == ("search validation", "test", "4", "1.00 [-1.00, 1.00]")
 
 
@@ -236,7 +232,7 @@ def test_random_searches_without_accuracy_or_epochs(store):
     write_part(store, SEARCHES, rows)
     found = built(store)
     assert titles(found["epochs"]) == ["Text"] and titles(found["comparisons"]) == ["Text"]
-    assert isinstance(found["agreement"].blocks[0], Table)
+    assert isinstance(found["agreement"].blocks[0], ReportTable)
 
 
 def test_imported_searches_without_alphas_and_eigenvalues(store):
@@ -256,7 +252,7 @@ def test_imported_searches_without_alphas_and_eigenvalues(store):
 def test_a_critical_difference_is_drawn_where_there_are_enough_seeds(store):
     rows = [search_row(k, seed, 80.0 + k + seed / 10 + seed % 2) for k in (1, 2, 4) for seed in range(5)]
     store.append(SEARCHES, rows, "a")
-    assert titles(built(store)["comparisons"]) == ["Table", "Figure"]
+    assert titles(built(store)["comparisons"]) == ["ReportTable", "Figure"]
 
 
 def test_many_settings_are_compared_with_the_best(store):
@@ -270,7 +266,7 @@ def test_many_settings_are_compared_with_the_best(store):
 def test_everything_of_a_whole_study_has_something_to_show(tmp_path):
     data = StudyData(store=write_study(str(tmp_path / "demo")))
     for section in sections(data):
-        assert any(isinstance(block, Table | Figure | Card) for block in section.blocks), section.id
+        assert any(isinstance(block, ReportTable | Figure | Card) for block in section.blocks), section.id
 
 
 def test_numbers_as_text():

@@ -2,9 +2,19 @@
 
 import math
 
-from analysis.statistics.retrained_cells import chosen, completed, methods_of_cells, settings_of_cells
+import numpy as np
+import pytest
+
+from analysis.statistics.retrained_cells import (
+    cell_stages,
+    chosen,
+    completed,
+    methods_of_cells,
+    settings_of_cells,
+    stage_correlations,
+)
 from analysis.tables import RETRAINS, SEARCHES
-from tests.analysis.synthetic import queue_row, retrain_row, search_row
+from tests.analysis.synthetic import queue_row, retrain_row, search_row, staged_frames
 
 JOB = queue_row(search_row(4, 0, 80.0), 1)
 
@@ -51,3 +61,31 @@ def test_cells_have_the_settings_of_the_searches_that_found_them():
     assert settings_of_cells(searches) == {rows[0]["genotype_digest"]: ["k=2", "k=16"]}
     searches.loc[0, "method"] = math.nan
     assert methods_of_cells(searches) == {rows[0]["genotype_digest"]: ["pcdarts"]}
+
+
+def test_a_cell_has_the_accuracies_of_all_its_stages():
+    cells = {cell.search: cell for cell in cell_stages(*staged_frames())}
+    first, last = cells[80.0], cells[85.0]
+    assert (first.proxies, first.proxy, first.retrained, first.test) == ((89.5, 90.5), 90.0, 96.0, 95.0)
+    assert last.proxy == 85.0 and math.isnan(last.retrained) and math.isnan(last.test)
+
+
+def test_correlations_of_the_stages_in_closed_form():
+    found = stage_correlations(cell_stages(*staged_frames(cells=6, finals=3)), np.random.default_rng(0))
+    assert {(c.first, c.second): (c.n, c.correlation.value) for c in found} == {
+        ("search", "proxy"): (6, pytest.approx(-1.0)),
+        ("search", "retrained"): (3, pytest.approx(-1.0)),
+        ("search", "test"): (3, pytest.approx(-1.0)),
+        ("proxy", "retrained"): (3, pytest.approx(1.0)),
+        ("proxy", "test"): (3, pytest.approx(1.0)),
+    }
+    perfect, *few = (c.correlation for c in found)
+    assert [(estimate.low, estimate.high) for estimate in few] == [(-1.0, 1.0)] * 4
+    assert math.isnan(perfect.low) and math.isnan(perfect.high)  # not [-1, -1]
+
+
+def test_one_cell_has_no_correlation_and_no_cell_no_row():
+    queue, retrains = staged_frames(cells=2, finals=1)
+    entries = stage_correlations(cell_stages(queue, retrains), np.random.default_rng(0))
+    assert [(c.n, math.isnan(c.correlation.value)) for c in entries] == [(2, False)] + [(1, True)] * 4
+    assert stage_correlations(cell_stages(queue, retrains[:0]), np.random.default_rng(0)) == []

@@ -7,17 +7,17 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from analysis.statistics.summaries import (
     intervals_overlap,
-    mean_interval,
     needs_more_seeds,
     rank_searches,
     setting_order,
     stopping_level,
     summarize,
     summarize_settings,
+    t_interval,
 )
 from analysis.tables import SEARCHES
 from tests.analysis.synthetic import search_row
@@ -50,11 +50,11 @@ def test_order_does_not_matter():
 
 
 def test_interval_of_the_mean():
-    low, high = mean_interval(summarize([0.0, 2.0]))  # t(0.975, 1) = 12.706, std / sqrt(2) = 1
+    low, high = t_interval(summarize([0.0, 2.0]))  # t(0.975, 1) = 12.706, std / sqrt(2) = 1
     assert (low, high) == pytest.approx((1 - 12.7062, 1 + 12.7062), abs=1e-4)
-    assert all(map(math.isnan, mean_interval(summarize([1.0]))))
+    assert all(map(math.isnan, t_interval(summarize([1.0]))))
     with pytest.raises(ValueError, match="level is 95"):
-        mean_interval(summarize([1.0, 2.0]), level=95)
+        t_interval(summarize([1.0, 2.0]), level=95)
 
 
 def test_overlap():
@@ -68,6 +68,8 @@ def test_quartiles_and_interquartile_mean():
     summary = summarize([1.0, 2.0, 3.0, 4.0, 100.0])
     assert (summary.q1, summary.median, summary.q3, summary.iqm) == (2.0, 3.0, 4.0, 3.0)
     assert summarize([1.0, 2.0, 3.0]).iqm == 2.0  # 3 // 4 = 0 values are cut
+    values = np.random.default_rng(1).normal(size=11)
+    assert summarize(values).iqm == pytest.approx(stats.trim_mean(values, 0.25))
 
 
 # t(0.975, n - 1) = 12.7062, 4.3027 and 3.1824; half-width t * std / sqrt(n)
@@ -82,8 +84,8 @@ def test_quartiles_and_interquartile_mean():
 def test_few_values_have_the_t_interval(values, half):
     summary = summarize(values)
     assert (summary.low, summary.high) == pytest.approx((2 - half, 2 + half), abs=1e-4)
-    assert (summary.low, summary.high) == pytest.approx(mean_interval(summary))  # what settings are told apart by
-    assert summary.method == "Student's t interval of the mean, as n is below 20"
+    assert (summary.low, summary.high) == pytest.approx(t_interval(summary))  # what settings are told apart by
+    assert summary.method == "Student's t (n < 20)"
 
 
 def test_the_interval_of_few_normal_values_holds_the_mean_in_95_percent():
@@ -94,8 +96,8 @@ def test_the_interval_of_few_normal_values_holds_the_mean_in_95_percent():
 
 def test_no_interval_is_invented():
     one, none = summarize([5.0]), summarize([])
-    assert math.isnan(one.low) and math.isnan(one.high) and one.method == "one value: no interval"
-    assert math.isnan(none.low) and none.method == "no value"
+    assert math.isnan(one.low) and math.isnan(one.high) and one.method == "none: a single value"
+    assert math.isnan(none.low) and none.method == "none: no values"
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -103,7 +105,7 @@ def test_equal_values_have_no_interval(n):
     summary = summarize([0.1] * n)
     assert (summary.mean, summary.std, summary.iqm) == (0.1, 0.0, 0.1)
     assert math.isnan(summary.low) and math.isnan(summary.high)
-    assert summary.method.startswith("all values are equal: no interval")
+    assert summary.method.startswith("none: all values are equal")
 
 
 def test_without_a_generator_the_interval_is_the_same_every_time():
