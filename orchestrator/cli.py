@@ -17,16 +17,17 @@ from orchestrator.commands.arguments import retrained_otherwise, study_from_argu
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import RETRAIN_AT_ONCE, STUDIES
+from orchestrator.storage.lease import LeaseError
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.config.flags import Parser, add_fields, given
 from pcdarts.presets import RECIPES
 
-STORAGE_FAILED, INTERRUPTED = 3, 130
+STORAGE_FAILED, LEASE_TAKEN, INTERRUPTED = 3, 4, 130
 STORAGE = "studies"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sub-command; its exit code: 0 done, 1 something failed, 2 bad input, 3 storage failed, 130 interrupted."""
+    """Run a sub-command; its exit code, see the table in docs/cluster.md."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # said once, below
@@ -35,14 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
+    except LeaseError as error:
+        print(f"pcdarts: error: {error}", file=sys.stderr)
+        return LEASE_TAKEN
     except OSError as error:  # StorageError is one
-        print(f"pcdarts: error: {error}; what is done is stored, the same command goes on", file=sys.stderr)
+        print(f"pcdarts: error: {error}; progress is saved, rerun this command to resume", file=sys.stderr)
         return STORAGE_FAILED
     except KeyboardInterrupt:
         from orchestrator.commands import terminal as output
 
         print(
-            f"\nInterrupted. What is done is stored; go on with:  {output.program()} {shlex.join(argv)}",
+            f"\nInterrupted. Progress is saved; resume with:  {output.program()} {shlex.join(argv)}",
             file=sys.stderr,
         )
         return INTERRUPTED

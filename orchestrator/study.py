@@ -14,11 +14,10 @@ from cluster.connect import counted
 from orchestrator.config import StudyConfig
 from orchestrator.more_seeds import added_searches, further_searches, setting_rows
 from orchestrator.options import RunOptions
-from orchestrator.queue.dispatch import open_lease
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
-from orchestrator.storage.lease import Lease, LeaseHeldError
-from orchestrator.storage.study_folder import create_or_open, require_place
+from orchestrator.storage.lease import Lease, LeaseHeldError, open_lease
+from orchestrator.storage.study_folder import create_or_open, validate_storage
 from orchestrator.trials.retrain_trials import work_queue
 from orchestrator.trials.search_trials import run_searches
 from pcdarts.config import SearchConfig
@@ -38,7 +37,7 @@ def run_study(
 
     Raises ValueError if the folder, the data or the cluster cannot serve, before anything is run.
     """
-    require_place(study, root, options.storage_patience)
+    validate_storage(study, root, options.storage_patience)
     lease = open_lease(root, options, "study")
     if options.wait:
         lease.wait(say=say)

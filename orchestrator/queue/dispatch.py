@@ -1,25 +1,13 @@
 """Working off the retraining queue: one dispatcher, rounds of jobs, until no job is pending."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
-from analysis.storage.study_files import join
-from orchestrator.options import RunOptions
 from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import Lease
 
 Run = Callable[[Sequence[RetrainJob]], None]
 """Runs jobs of one stage, each not before its time and with its repetitions, and records how they end."""
-
-
-def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue", least_term: int = 0) -> Lease:
-    """The lease of a study's queue, or of the study; its term is above `least_term`, the last one that events name.
-
-    Its time-out is at least twice `storage_patience`, so that waiting for the storage does not lose it.
-    """
-    timeout = max(options.lease_timeout, 2 * options.storage_patience)
-    return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout, least_term=least_term)
 
 
 def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:

@@ -28,15 +28,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from analysis.storage.study_files import StudyFiles
+from analysis.storage.study_files import StudyFiles, join
+from orchestrator.options import RunOptions
 
 
-class LeaseHeldError(ValueError):
+class LeaseError(RuntimeError):
+    """Another process works on this study or queue."""
+
+
+class LeaseHeldError(LeaseError):
     """Another process holds the lease."""
 
 
-class LeaseLostError(ValueError):
-    """The lease could not be renewed in time, or another dispatcher took over."""
+class LeaseLostError(LeaseError):
+    """The lease could not be renewed in time, or another process took it over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +144,7 @@ class Lease:
             if created is not False:
                 self.folder.delete_text(name)
             self._refuse(winner)
-            raise LeaseHeldError(f"another process took this {self.what} just now; try again")
+            raise LeaseHeldError(f"another process has just taken this {self.what}; wait for it with --wait true")
         if created is None:
             claim = dataclasses.replace(claim, renewed_at=self.clock())
             self.folder.write_text(name, _text(claim))
@@ -235,15 +240,17 @@ class Lease:
 
     def _lose(self, reason: str) -> None:
         self._lost = reason
-        raise LeaseLostError(f"this process lost the {self.what}: {reason}; what is done is stored, start it again")
+        raise LeaseLostError(
+            f"this process lost the lease of the {self.what}: {reason}; progress is saved; rerun this command to resume"
+        )
 
     def _refuse(self, other: Claim | None) -> None:
         if other is not None and other.id != self.id:
             since = datetime.fromtimestamp(other.since, UTC).isoformat(timespec="seconds")
             left = max(0, round(other.seconds_left(self.clock())))
             raise LeaseHeldError(
-                f"another process, {other.who}, works on this {self.what} since {since}; "
-                f"it may end in {left} s if it is dead; --wait true waits for it"
+                f"another process, {other.who}, has been working on this {self.what} since {since}; "
+                f"its lease expires in {left} s unless renewed; wait for it with --wait true"
             )
 
     def _claims(self) -> dict[str, Claim]:
@@ -258,6 +265,15 @@ class Lease:
                         f"lease {self.folder.root}/{name} is broken; remove it if no dispatcher runs"
                     ) from None
         return found
+
+
+def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue", least_term: int = 0) -> Lease:
+    """The lease of a study or of its queue; its term is above `least_term`, the last one that an event names.
+
+    It expires after at least twice `storage_patience`, so that waiting for the storage does not lose it.
+    """
+    timeout = max(options.lease_timeout, 2 * options.storage_patience)
+    return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout, least_term=least_term)
 
 
 def _text(claim: Claim) -> str:

@@ -59,11 +59,11 @@ def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultSto
         raise ValueError(f"{join(root, STUDY_FILE)} is broken ({error}); restore it or name another study") from None
 
 
-def require_place(config: StudyConfig, root: str, patience: float = 0.0) -> bool:
-    """Find out whether a study can begin or go on at `root`; whether what is described there is this configuration.
+def validate_storage(config: StudyConfig, root: str, patience: float = 0.0) -> bool:
+    """Check that a study can start or resume at `root`; True if it is stored there with this very configuration.
 
     Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
-    Configurations may differ in what adds searches, and in all before there are results.
+    A configuration may differ from the stored one if it only adds searches, or if there are no results yet.
     """
     root = checked_root(root)
     is_folder = "://" not in root and os.path.isdir(root)
@@ -90,11 +90,11 @@ def require_place(config: StudyConfig, root: str, patience: float = 0.0) -> bool
 
 
 def create_or_open(config: StudyConfig, root: str, command: list[str], patience: float = 0.0) -> ResultStore:
-    """The study at `root`: made if the folder is new, gone on with if it is there, described anew if it changed.
+    """Create, resume or update the study at `root`.
 
-    Raises ValueError where it has no place there, as `require_place` does.
+    Raises ValueError if it cannot be stored there, as `validate_storage` does.
     """
-    same = require_place(config, root, patience)
+    same = validate_storage(config, root, patience)
     store = ResultStore(root, patience)
     if same:
         return store

@@ -13,12 +13,12 @@ from analysis.storage.study_files import StudyFiles, join
 from analysis.tables import RETRAINS
 from cluster.connect import counted
 from orchestrator.options import RunOptions
-from orchestrator.queue.dispatch import Run, dispatch, open_lease
+from orchestrator.queue.dispatch import Run, dispatch
 from orchestrator.queue.events import EventLog, Kind, state_of
 from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
-from orchestrator.storage.lease import Lease
+from orchestrator.storage.lease import Lease, open_lease
 from orchestrator.storage.provenance import now, provenance
 from orchestrator.storage.study_folder import absolute, checkpoint
 from orchestrator.trials.placement import memory_fraction, prepare_trials

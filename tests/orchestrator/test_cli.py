@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.storage.storage_retry import StorageError
 from orchestrator.cli import main
 from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.storage.lease import LeaseHeldError, LeaseLostError
 from pcdarts.presets import RECIPES
 from tests.analysis.synthetic import write_study
 from tests.orchestrator.queue.killing import CELLS, study_with_searches
@@ -67,6 +69,24 @@ def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, 
     assert code == 2 and message in error
     assert "Traceback" not in error and len(error.strip().splitlines()) <= 2
     assert not [path for path in os.listdir(tmp_path) if path != "studies"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (LeaseHeldError("another process works on this study"), 4, "another process works on this study"),
+        (LeaseLostError("this process lost the lease"), 4, "this process lost the lease"),
+        (StorageError("the storage failed for 60 s"), 3, "the storage failed for 60 s; progress is saved"),
+    ],
+)
+def test_every_failure_has_its_exit_code_and_one_line(error, code, line, capsys, monkeypatch):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr("orchestrator.storage.study_folder.open_study", fail)
+    assert main(["queue", "studies/demo"]) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"pcdarts: error: {line}") and len(printed.splitlines()) == 1
 
 
 def test_a_report_has_three_forms(tmp_path, capsys):

@@ -21,9 +21,8 @@ from orchestrator.commands.terminal import summary
 from orchestrator.config import SeedConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
-from orchestrator.queue.dispatch import open_lease
 from orchestrator.queue.retrain_queue import RetrainQueue
-from orchestrator.storage.lease import LeaseHeldError
+from orchestrator.storage.lease import LeaseHeldError, open_lease
 from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.study import missing_searches, run_study
 from orchestrator.trials.retrain_trials import work_queue
@@ -141,7 +140,7 @@ def test_a_second_run_that_is_refused_does_not_touch_the_study(tmp_path):
     root = str(tmp_path / "smoke")
     store = create_or_open(smoke(), root, ["first"])
     described = store.read_text("study.json")
-    with open_lease(root, LOCAL, "study"), pytest.raises(LeaseHeldError, match="works on this study"):
+    with open_lease(root, LOCAL, "study"), pytest.raises(LeaseHeldError, match="has been working on this study"):
         run(dataclasses.replace(smoke(), selection=SelectionConfig(top=9)), root)
     assert store.read_text("study.json") == described
 
@@ -419,5 +418,5 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130
-    assert re.search(r"go on with:  \S*pcdarts run smoke --address local", output) and "Traceback" not in output
+    assert re.search(r"resume with:  \S*pcdarts run smoke --address local", output) and "Traceback" not in output
     assert not (tmp_path / "studies" / "smoke" / "queue").exists()

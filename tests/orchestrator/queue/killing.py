@@ -14,9 +14,9 @@ from analysis.tables import SEARCHES
 from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
-from orchestrator.queue.dispatch import dispatch, open_lease
+from orchestrator.queue.dispatch import dispatch
 from orchestrator.queue.retrain_queue import RetrainQueue
-from orchestrator.storage.lease import LeaseHeldError
+from orchestrator.storage.lease import LeaseHeldError, open_lease
 from orchestrator.storage.provenance import provenance
 from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.trials.progress import Progress

@@ -15,9 +15,9 @@ import pytest
 
 from analysis.storage.study_files import join
 from orchestrator.options import RunOptions
-from orchestrator.queue.dispatch import dispatch, open_lease
+from orchestrator.queue.dispatch import dispatch
 from orchestrator.queue.retrain_queue import RetrainQueue
-from orchestrator.storage.lease import Lease
+from orchestrator.storage.lease import Lease, open_lease
 from tests.orchestrator.queue.killing import executor, make_study, study_with_searches
 
 TRIAL = "ray::ImplicitFunc.train"

@@ -20,10 +20,10 @@ from analysis.tables import QUEUE, RETRAINS
 from orchestrator.cli import main
 from orchestrator.config import ProxyConfig, SelectionConfig
 from orchestrator.presets import smoke
-from orchestrator.queue.dispatch import dispatch, open_lease
+from orchestrator.queue.dispatch import dispatch
 from orchestrator.queue.events import SUPERSEDED
 from orchestrator.queue.retrain_queue import RetrainQueue, find_job
-from orchestrator.storage.lease import LeaseHeldError
+from orchestrator.storage.lease import LeaseHeldError, open_lease
 from pcdarts.config import digest
 from tests.orchestrator.queue import killing
 from tests.orchestrator.queue.killing import OPTIONS, executor, make_study, study_with_searches

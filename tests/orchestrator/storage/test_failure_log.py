@@ -5,9 +5,8 @@ import pytest
 from analysis.store import ResultStore
 from analysis.tables import FAILURES
 from orchestrator.options import RunOptions
-from orchestrator.queue.dispatch import open_lease
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
-from orchestrator.storage.lease import Lease, LeaseHeldError
+from orchestrator.storage.lease import Lease, LeaseHeldError, open_lease
 from orchestrator.study import run_study
 from tests.orchestrator.queue.killing import study_with_searches
 
@@ -53,7 +52,7 @@ def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log, tmp_path)
 def test_a_study_is_not_run_by_two_drivers_at_once(tmp_path):
     study, _ = study_with_searches(str(tmp_path))
     with open_lease(str(tmp_path), RunOptions(), "study"):
-        with pytest.raises(LeaseHeldError, match="another process, process .*, works on this study since"):
+        with pytest.raises(LeaseHeldError, match="another process, process .*, has been working on this study since"):
             run_study(study, str(tmp_path), options=RunOptions(), retrain=False, command=[], say=lambda text: None)
 
 

@@ -7,8 +7,15 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.options import RunOptions
-from orchestrator.queue.dispatch import open_lease
-from orchestrator.storage.lease import Lease, LeaseHeldError, LeaseLostError, machine, process, process_is_dead
+from orchestrator.storage.lease import (
+    Lease,
+    LeaseHeldError,
+    LeaseLostError,
+    machine,
+    open_lease,
+    process,
+    process_is_dead,
+)
 
 
 class Clock:
@@ -34,7 +41,7 @@ def test_the_second_is_refused_in_one_line_until_the_first_ends(tmp_path):
     first, second = lease(tmp_path, clock), lease(tmp_path, clock)
     first.acquire()
     clock.now += 20
-    with pytest.raises(LeaseHeldError, match=r"another process, process \d+ on .* since 1970.*may end in 40 s") as e:
+    with pytest.raises(LeaseHeldError, match=r"another process, process \d+ on .* since 1970.*expires in 40 s") as e:
         second.acquire()
     assert "\n" not in str(e.value)
     first.release()
@@ -55,7 +62,7 @@ def test_a_dead_dispatcher_loses_the_lease_and_notices_if_it_was_only_asleep(tmp
     second.acquire()
     assert second.term == 2
     for call in (first.check, first.renew):
-        with pytest.raises(LeaseLostError, match="lost the queue"):
+        with pytest.raises(LeaseLostError, match="lost the lease of the queue"):
             call()
     first.release()  # takes nothing from the second
     second.renew()
