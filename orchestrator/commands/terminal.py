@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from analysis.statistics.retrained_cells import completed
 from analysis.statistics.summaries import summarize_settings
@@ -20,8 +21,10 @@ from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
 from pcdarts.genotype import Genotype
 
-LEAST_WIDTH = 120
+TABLE_WIDTH, QUEUE_WIDTH = 120, 100
 """Columns of text below which tables grow illegible, however narrow the terminal."""
+UNLIMITED = 100_000
+"""Columns for a table that must not be cut."""
 
 
 def summary(store: ResultStore) -> str:
@@ -93,14 +96,18 @@ def where_to_look(root: str) -> str:
     )
 
 
-def queue(jobs: Sequence[Mapping[str, Any]], broken: Sequence[str] = ()) -> str:
-    """Rows of the table `queue` as text, and the events that could not be read."""
+def queue(jobs: Sequence[Mapping[str, Any]], broken: Sequence[str] = (), *, wide: bool = False) -> str:
+    """Rows of the table `queue` as text, a line a job, and the events that could not be read.
+
+    `why` is cut to the width of the terminal, unless `wide`, which also shows the size of the networks.
+    """
     left_out = [f"left out a broken event: {event}\n" for event in broken]
     if not jobs:
         return "".join([*left_out, "The queue is empty: no search of this study has completed yet."])
+    sizes = ("parameters", "multiply-adds") if wide else ()
     table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
     left = ("stage", "job", "state", "why")
-    for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", "parameters", "multiply-adds", "why"):
+    for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", *sizes, "why"):
         table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why")
     for job in jobs:
         table.add_row(
@@ -111,11 +118,10 @@ def queue(jobs: Sequence[Mapping[str, Any]], broken: Sequence[str] = ()) -> str:
             str(job["attempts"]),
             f"{_known(job['epochs_done'])}/{_known(job['epochs_planned'])}",
             "-" if job["seconds_left"] is None else str(timedelta(seconds=round(job["seconds_left"]))),
-            _known(job["network_parameters"]),
-            _known(job["network_macs"]),
-            _why(job),
+            *([_known(job["network_parameters"]), _known(job["network_macs"])] if wide else []),
+            Text(" ".join(_why(job).split()), no_wrap=True, overflow="ellipsis"),
         )
-    return "".join([_text(table, width=150), *left_out])
+    return "".join([_text(table, UNLIMITED if wide else QUEUE_WIDTH), *left_out])
 
 
 def _known(number: int | None) -> str:
@@ -142,11 +148,11 @@ def _errors(frame: Any, key: str) -> list[str]:
     return [f"{row[key]}: {row['error']}" for row in failed.to_dict("records")]
 
 
-def _text(table: Table, width: int = 120) -> str:
-    """The table, as wide as the terminal; of the given width where the text goes elsewhere."""
+def _text(table: Table, width: int = TABLE_WIDTH) -> str:
+    """The table in at least `width` columns, or as many as the terminal has."""
     table.title_justify = "left"
     if sys.stdout.isatty():
-        width = max(LEAST_WIDTH, shutil.get_terminal_size().columns)
+        width = max(width, shutil.get_terminal_size().columns)
     console = Console(width=width)
     with console.capture() as capture:
         console.print(table)

@@ -36,14 +36,21 @@ def test_an_empty_queue_says_why():
     assert queue([], ["e.json: why"]) == f"left out a broken event: e.json: why\n{why}"
 
 
-@pytest.mark.parametrize(("terminal", "width"), [(None, 150), (200, 200), (40, 120)])
-def test_the_queue_is_as_wide_as_the_terminal(monkeypatch, terminal, width):
+@pytest.mark.parametrize(("terminal", "width"), [(None, 100), (200, 200), (40, 100)])
+def test_the_queue_has_a_line_a_job_as_wide_as_the_terminal(monkeypatch, terminal, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal is not None, raising=False)
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((terminal, 24)))
     row = queue_row(search_row(2, 0, 80.0), 1) | {"reason": "found twice, " * 30}
-    lines = re.sub(r"\x1b\[\d*m", "", queue([row])).splitlines()
-    assert max(map(len, lines)) == width
-    assert " queued " in lines[4] and " 556,670,592 " in lines[4]  # only the reason is wrapped
+    lines = re.sub(r"\x1b\[\d*m", "", queue([row] * 2)).splitlines()
+    jobs = [line for line in lines if " queued " in line]
+    assert len(jobs) == 2 and max(map(len, lines)) == width
+    assert "found twice" in jobs[0] and jobs[0].rstrip().endswith("…") and "556,670,592" not in jobs[0]
+
+
+def test_a_wide_queue_is_never_cut():
+    row = queue_row(search_row(2, 0, 80.0), 1) | {"error": "line one\n" * 99}
+    (line,) = [line for line in queue([row], wide=True).splitlines() if " queued " in line]
+    assert " 556,670,592 " in line and "line one " * 98 + "line one" in line
 
 
 def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
