@@ -48,7 +48,7 @@ format: setup
 	$(BIN)/ruff format .
 
 docs: setup
-	$(BIN)/python -m analysis columns > docs/columns.md
+	$(BIN)/pcdarts columns > docs/columns.md
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -173,7 +173,7 @@ def example(generator: np.random.Generator, side_operation: bool) -> LinearSuper
 
 
 def report(seed: int = 0, draws: int = 1 << 18, rates: Sequence[int] = (1, 2, 4, 8, 16)) -> str:
-    """What `python -m analysis theory` prints: the formula, and for both bypasses a table over K, in Markdown."""
+    """What `pcdarts theory` prints: the formula, and for both bypasses a table over K, in Markdown."""
     generator = np.random.default_rng(seed)
     lines = [
         "# Partial channel connection as a regularizer: a linear super-network with squared loss",

@@ -119,14 +119,14 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
         most = int(max(node.get("memory", 0) for node in others))
         raise ValueError(
             f"a search is to reserve {gigabytes(wanted.memory)} of memory, but no node has more than "
-            f"{gigabytes(most)} for Ray; lower --batch-size, --eigenvalue-batch or --channels, raise --k, or reserve "
-            "less with --memory-per-trial"
+            f"{gigabytes(most)} for Ray; lower search.batch_size, search.eigenvalue_batch or search.channels, raise "
+            "search.k, or reserve less with run.memory_per_trial"
         )
     largest: dict[str, float] = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
     raise ValueError(
         f"a trial wants {wanted}, but the largest of {counted(len(nodes), 'node')} has "
         f"{counted(largest.get('CPU', 0), 'CPU')} and {counted(largest.get('GPU', 0), 'GPU')}; lower "
-        "--gpus-per-trial, or --threads (of a retraining --retrain-threads)"
+        "--gpus-per-trial, or search.threads (of a retraining retrain.threads)"
     )
 
 

@@ -37,4 +37,4 @@ address="$head:$((20000 + SLURM_JOB_ID % 10000))"
 srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" \
     ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" --dashboard-host=127.0.0.1 \
     --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" \
-    -- pcdarts run "$@" --address "$address" --wait true    # a driver that died holds the study for two minutes
+    -- pcdarts run "$@" --address "$address" --set run.wait=true    # a driver that died holds the study for two minutes

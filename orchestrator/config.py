@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis.records import Stage
 from pcdarts.config import RetrainConfig, SearchConfig, digest, outcome_fields
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,19 +103,22 @@ class StudyConfig:
             )
         for name, values in self.sweep.items():
             if name not in {f.name for f in dataclasses.fields(SearchConfig)}:
-                raise ValueError(f"the study varies {name!r}, which is no field of a search")
+                raise ValueError(f"sweep.{name} is no field of a search")
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} has the values {list(values)}, but needs at least one, and each once")
+                raise ValueError(f"sweep.{name} is {list(values)}, but needs at least one value, and each once")
         if self.search.method == "darts" and set(self.sweep.get("method", ())) - {"darts"}:
             raise ValueError(
                 "the study varies method, but what its searches have in common was made with method darts, which "
                 "forgets k and edge_normalization; make it with method pcdarts"
             )
-        self.searches()
+        try:
+            self.searches()
+        except ValueError as error:
+            raise ValueError(f"search.{error}") from None
         if self.proxy.top and digest(self.retrain) in map(digest, self.proxy.recipes()):
             raise ValueError(
-                "the proxy retraining is the final one; give it fewer epochs (--proxy-epochs) or turn it off "
-                "(--proxy-top 0)"
+                "the proxy retraining is the final one; give it fewer epochs (proxy.recipe.epochs) or turn it off "
+                "(proxy.top=0)"
             )
 
     def searches(self) -> list[SearchConfig]:
@@ -146,23 +151,32 @@ class StudyConfig:
         return ", ".join(f"{name}={getattr(search, name)}" for name in names)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values, for JSON and TOML."""
         return dataclasses.asdict(self) | {"sweep": {name: list(values) for name, values in self.sweep.items()}}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "StudyConfig":
         """Read what `to_dict` gave; raises ValueError for anything else."""
         try:
+            sweep = plain.get("sweep", {"seed": [0]})
+            for name, values in sweep.items():
+                if not isinstance(values, (list, tuple)):
+                    raise ValueError(f"sweep.{name} is {values!r}, but must be a list")
+            proxy = dict(plain.get("proxy", {}))
+            if "recipe" in proxy:
+                proxy["recipe"] = make_section(RetrainConfig, "proxy.recipe", proxy["recipe"])
             return cls(
                 name=plain["name"],
-                search=SearchConfig(**plain["search"]),
-                sweep={name: tuple(values) for name, values in plain["sweep"].items()},
-                retrain=RetrainConfig(**plain["retrain"]),
-                selection=SelectionConfig(**plain["selection"]),
-                proxy=_proxy(plain.get("proxy", {})),
-                seeds=SeedConfig(**plain.get("seeds", {})),
+                search=make_section(SearchConfig, "search", plain["search"]),
+                sweep={name: tuple(values) for name, values in sweep.items()},
+                retrain=make_section(RetrainConfig, "retrain", plain["retrain"]),
+                selection=make_section(SelectionConfig, "selection", plain.get("selection", {})),
+                proxy=make_section(ProxyConfig, "proxy", proxy),
+                seeds=make_section(SeedConfig, "seeds", plain.get("seeds", {})),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise ValueError(f"the study's configuration has no {error.args[0]}") from None
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"the study's configuration cannot be read: {error}") from None
 
     def differences(self, other: "StudyConfig") -> list[str]:
@@ -197,9 +211,12 @@ class StudyConfig:
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
 
 
-def _proxy(plain: Mapping[str, Any]) -> ProxyConfig:
-    recipe = {"recipe": RetrainConfig(**plain["recipe"])} if "recipe" in plain else {}
-    return ProxyConfig(**{**plain, **recipe})
+def make_section(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
+    """A configuration whose errors name its section of the study, as in `search.k is 3, but must be ...`."""
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{section}.{error}") from None
 
 
 def _unused(name: str, method: str) -> bool:

@@ -18,6 +18,8 @@ class RunOptions:
     """Memory of a CPU node that a search reserves, GB; -1: as predicted; 0: none."""
     max_concurrent: int = 0
     """Trials at once; 0: as many as fit."""
+    retrain: bool = False
+    """Retrain the best cells right after the searches; false: `pcdarts retrain` does it."""
     max_failures: int = 2
     """How often a trial that fails, and gets no further, is tried again from its checkpoint, before it is recorded as
     failed."""
@@ -35,11 +37,11 @@ class RunOptions:
     """Seconds after which another driver or dispatcher may take over from one that died or lost the storage; at least
     twice storage_patience."""
     workers: int = 1
-    """Retraining: processes that train one network together, each with --retrain-threads CPUs and its own GPU. They
-    share every batch, whose size stays the same: another number of them means other rounding, and nothing else."""
+    """Retraining: processes that train one network together, each with retrain.threads CPUs and its own GPU. They share
+    every batch, whose size stays the same: another number of them means other rounding, and nothing else."""
     min_workers: int = 0
-    """Retraining: with fewer than --workers, but at least so many, a network is trained where there is no room for all,
-    as after a node was lost; 0: with all or not at all."""
+    """Retraining: fewest workers that train a network if the cluster has no room for all, as after the loss of a node;
+    0: all or none."""
     wait: bool = False
     """Wait for another process that works on the same study or queue to end, instead of refusing."""
 

@@ -4,6 +4,7 @@ import difflib
 from dataclasses import replace
 
 from orchestrator.config import ProxyConfig, SelectionConfig, StudyConfig
+from orchestrator.options import RunOptions
 from pcdarts import presets
 
 MOBILE_MACS = 600_000_000
@@ -13,7 +14,7 @@ DIGITS_PROXY = replace(presets.retrain_digits(), channels=8, epochs=3)
 
 
 def demo() -> StudyConfig:
-    """Scikit-learn's digits: 3 seeds x 2 sampling rates, the best cells trained briefly, two in full; minutes."""
+    """Scikit-learn's digits: 3 seeds, K = 2 and 4; retrains two cells; minutes."""
     return StudyConfig(
         name="demo",
         search=presets.digits(),
@@ -24,7 +25,7 @@ def demo() -> StudyConfig:
 
 
 def baselines() -> StudyConfig:
-    """Scikit-learn's digits: PC-DARTS, DARTS and random cells, 3 seeds each; two searched and two random retrained."""
+    """Scikit-learn's digits: PC-DARTS, DARTS and random cells, 3 seeds; retrains four."""
     return StudyConfig(
         name="baselines",
         search=presets.digits(),
@@ -35,7 +36,7 @@ def baselines() -> StudyConfig:
 
 
 def fashion() -> StudyConfig:
-    """Fashion-MNIST with a small super-network: 3 seeds, K = 4."""
+    """Fashion-MNIST with a small super-network: 3 seeds, K = 4; queues two cells."""
     return StudyConfig(
         name="fashion",
         search=presets.fashion(),
@@ -46,7 +47,7 @@ def fashion() -> StudyConfig:
 
 
 def cifar10() -> StudyConfig:
-    """The official CIFAR-10 search with 5 seeds and K = 4 and 8; the ten best cells trained briefly, five in full."""
+    """The official CIFAR-10 search: 5 seeds, K = 4 and 8; queues five cells for ImageNet."""
     return StudyConfig(
         name="cifar10",
         search=presets.cifar10(),
@@ -58,7 +59,7 @@ def cifar10() -> StudyConfig:
 
 
 def imagenet() -> StudyConfig:
-    """The official ImageNet search with 3 seeds; the three best cells queued for ImageNet."""
+    """The official ImageNet search: 3 seeds, K = 2; queues three for ImageNet."""
     return StudyConfig(
         name="imagenet",
         search=presets.imagenet(),
@@ -69,7 +70,7 @@ def imagenet() -> StudyConfig:
 
 
 def pc_darts_iclr() -> StudyConfig:
-    """The ICLR paper's method and official settings on CIFAR-10, 5 seeds; of their cells, three queued for CIFAR-10."""
+    """The ICLR paper's method on CIFAR-10: 5 seeds, K = 4; queues three for CIFAR-10."""
     return StudyConfig(
         name="pc-darts-iclr",
         search=presets.cifar10(),
@@ -81,7 +82,7 @@ def pc_darts_iclr() -> StudyConfig:
 
 
 def pc_darts_tpami() -> StudyConfig:
-    """Our reading of the journal version on CIFAR-10, 5 seeds; of their cells, three queued for CIFAR-10."""
+    """Our reading of the journal version: 5 seeds, K = 8; queues three for CIFAR-10."""
     return StudyConfig(
         name="pc-darts-tpami",
         search=presets.tpami(),
@@ -93,7 +94,7 @@ def pc_darts_tpami() -> StudyConfig:
 
 
 def smoke() -> StudyConfig:
-    """Synthetic images: 2 seeds x 2 sampling rates in seconds, to try out a cluster."""
+    """Synthetic images, seconds: 2 seeds, K = 1 and 2; to try out a cluster."""
     return StudyConfig(
         name="smoke",
         search=presets.smoke(),
@@ -125,5 +126,10 @@ def study_preset(name: str) -> StudyConfig:
     if name not in STUDIES:
         close = difflib.get_close_matches(name, STUDIES, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise ValueError(f"preset is {name!r}, but must be one of {', '.join(STUDIES)}{hint}")
+        raise ValueError(f"preset is {name!r}, but must be one of {', '.join(STUDIES)}, or a file NAME.toml{hint}")
     return STUDIES[name]()
+
+
+def preset_options(name: str) -> RunOptions:
+    """How `pcdarts run` runs a preset."""
+    return RunOptions(retrain=name in RETRAIN_AT_ONCE)

@@ -136,4 +136,4 @@ def _counts(store: ResultStore) -> str:
     searches = store.read(SEARCHES)
     failed = int((searches["status"] == "failed").sum())
     text = f"{len(searches) - failed} searches completed"
-    return f"{text}, {failed} failed (--retry-failed runs them again)" if failed else text
+    return f"{text}, {failed} failed (--set run.retry_failed=true runs them again)" if failed else text

@@ -1,6 +1,6 @@
 """Whatever is read from outside gives a correct result or a ValueError: never another error, never a lost row.
 
-2,100 examples in all; hypothesis draws the same ones in every run (see conftest).
+2,200 examples in all; hypothesis draws the same ones in every run (see conftest).
 """
 
 import json
@@ -23,6 +23,7 @@ from orchestrator.config import SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.study_file import parse_study, study_toml
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.genotype import PUBLISHED, Genotype
 from pcdarts.training.checkpoint import CheckpointFile
@@ -116,6 +117,17 @@ def test_study_files(plain):
         assert str(error)
     else:
         assert StudyConfig.from_dict(json.loads(json.dumps(study.to_dict()))) == study
+
+
+@settings(max_examples=100)
+@given(damaged(study_toml(smoke(), RunOptions())))
+def test_toml_files(text):
+    try:
+        study, options = parse_study(text, name="mine", say=lambda line: None)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert parse_study(study_toml(study, options), name="other") == (study, options)
 
 
 @settings(max_examples=200)

@@ -1,92 +1,95 @@
-"""Studies as a command line asks for them: a preset, or a study that exists, with what the flags change."""
+"""Flags that several commands share, and the changes to a study that they ask for."""
 
 import argparse
-import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig
-from orchestrator.presets import study_preset
-from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.config.flags import given
-from pcdarts.presets import RECIPES
+from orchestrator.commands.parser import Parser
+from orchestrator.overrides import FIELDS, parse_assignments
+from orchestrator.presets import STUDIES
+
+STORAGE = "studies"
+RUN_FLAGS = {
+    "address": "run.address",
+    "gpus_per_trial": "run.gpus_per_trial",
+    "max_concurrent": "run.max_concurrent",
+}
+STUDY_FLAGS = {
+    "study": "name",
+    "seeds": "search.seed",
+    "k": "search.k",
+    "epochs": "search.epochs",
+    "dataset": "search.dataset",
+    "data_dir": "search.data_dir",
+    "retrain": "run.retrain",
+    **RUN_FLAGS,
+}
+"""The fields that have a flag of their own."""
 
 
-def study_from_arguments(arguments: argparse.Namespace) -> StudyConfig:
-    """The preset with what the command line changes; raises ValueError where that cannot work."""
-    study = study_preset(arguments.preset)
-    values = given(arguments, SearchConfig) | ({"seed": arguments.seeds} if arguments.seeds else {})
-    if "epochs" in values:
-        for name, scaled in _scaled_warmups(study.search, min(values["epochs"]), values, "--").items():
-            values[name] = [scaled]
-    single = {name: options[0] for name, options in values.items() if len(options) == 1 and name not in study.sweep}
-    swept = {name: tuple(options) for name, options in values.items() if name not in single}
-    return StudyConfig(
-        name=arguments.study or study.name,
-        search=_replaced(study, single, swept),
-        sweep={**study.sweep, **swept},
-        retrain=_recipe(
-            arguments, RECIPES[arguments.recipe]() if arguments.recipe else study.retrain, study.search, "retrain-"
-        ),
-        proxy=dataclasses.replace(
-            study.proxy,
-            **given(arguments, ProxyConfig, prefix="proxy-"),
-            recipe=_recipe(arguments, study.proxy.recipe, study.search, "proxy-"),
-        ),
-        selection=dataclasses.replace(study.selection, **given(arguments, SelectionConfig)),
-        seeds=dataclasses.replace(study.seeds, **given(arguments, SeedConfig)),
+def add_study_flags(parser: Parser) -> None:
+    """The flags of `pcdarts run`: those of a study, its storage, and how to run it."""
+    default = os.environ.get("PCDARTS_STORAGE", STORAGE)  # cluster files set it to what all their machines reach
+    parser.add_argument("--study", metavar="NAME", help="name of the study (default: that of the preset or file)")
+    parser.add_argument(
+        "--storage",
+        metavar="DIR",
+        default=default,
+        help=f"folder or URI of studies (default: PCDARTS_STORAGE of the environment, else {STORAGE})",
     )
-
-
-def retrained_otherwise(study: StudyConfig, arguments: argparse.Namespace) -> StudyConfig:
-    """The study with the recipe and the data folder that `pcdarts retrain` was given."""
-    recipe, proxy = study.retrain, study.proxy.recipe
-    if arguments.recipe:
-        recipe = dataclasses.replace(RECIPES[arguments.recipe](), data_dir=recipe.data_dir)
-    changes = given(arguments, RetrainConfig, prefix="retrain-")
-    if "epochs" in changes:
-        changes |= _scaled_warmups(recipe, changes["epochs"], changes, "--retrain-")
-    if arguments.data_dir:
-        proxy = dataclasses.replace(proxy, data_dir=arguments.data_dir)
-        changes.setdefault("data_dir", arguments.data_dir)
-    return dataclasses.replace(
-        study,
-        retrain=dataclasses.replace(recipe, **changes),
-        proxy=dataclasses.replace(study.proxy, recipe=proxy),
+    for flag, metavar, text in (
+        ("seeds", "SEED", "seeds to search with"),
+        ("k", "K", "partial channel connection: 1 / K of the channels are mixed"),
+        ("epochs", "N", "epochs of a search"),
+        ("dataset", "NAME", "data set that is searched on"),
+    ):
+        parser.add_argument(f"--{flag}", nargs="+", metavar=metavar, help=text)
+    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
+    parser.add_argument(
+        "--retrain", action=argparse.BooleanOptionalAction, help="retrain the best cells right after the searches"
     )
+    add_run_flags(parser, "search.learning_rate=0.05")
 
 
-def _recipe(arguments: argparse.Namespace, preset: RetrainConfig, search: SearchConfig, prefix: str) -> RetrainConfig:
-    """A retraining with what the command line changes, also where it says so of the search alone."""
-    values: dict[str, Any] = given(arguments, RetrainConfig, prefix=prefix)
-    of_search = given(arguments, SearchConfig)
-    if "data_dir" in of_search:
-        values.setdefault("data_dir", of_search["data_dir"][0])
-    if "dataset" in of_search and preset.dataset == search.dataset:
-        values.setdefault("dataset", of_search["dataset"][0])
-    if "epochs" in values:
-        values |= _scaled_warmups(preset, values["epochs"], values, f"--{prefix}")
-    return dataclasses.replace(preset, **values)
+def add_run_flags(parser: Parser, example: str) -> None:
+    """How to run a study, and `--set`."""
+    parser.add_argument("--address", help="Ray cluster: host:port, auto, or local to start one here")
+    parser.add_argument("--gpus-per-trial", metavar="N", help="GPUs of a search or retraining; fractions share one")
+    parser.add_argument("--max-concurrent", metavar="N", help="trials at once")
+    action = parser.add_argument(
+        "--set",
+        dest="assignments",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="SECTION.FIELD=VALUE",
+        help=f"any other field, as in {example}; `pcdarts run --help-fields` lists all",
+    )
+    complete(action, [f"{name}=" for name in FIELDS])
 
 
-def _scaled_warmups(
-    preset: SearchConfig | RetrainConfig, epochs: int, told: Mapping[str, Any], prefix: str
-) -> dict[str, int]:
-    """Warm-ups that keep their share of the epochs, where the command line changes the epochs alone."""
-    scaled = {}
-    for name in ("warmup_epochs", "learning_rate_warmup_epochs"):
-        before = getattr(preset, name, 0)
-        if before and name not in told:
-            scaled[name] = max(0, min(round(before * epochs / preset.epochs), epochs - 1))
-            flag = f"{prefix}{name.replace('_', '-')}"
-            print(f"{name} is {scaled[name]} instead of {before}, in proportion to {prefix}epochs; {flag} sets it")
-    return scaled
+def add_source(parser: Parser, *, several: bool = False) -> None:
+    """The study that a command is about: a preset or a study file."""
+    action = parser.add_argument(
+        "source",
+        nargs="*" if several else "?",
+        metavar="PRESET|FILE",
+        help=f"a study file NAME.toml, or one of {', '.join(STUDIES)}",
+    )
+    complete(action, STUDIES)
 
 
-def _replaced(study: StudyConfig, single: dict[str, Any], swept: dict[str, tuple[Any, ...]]) -> SearchConfig:
-    """The common part of all searches, made with the first value of every swept field so that it is checked whole.
+def complete(action: argparse.Action, words: Any) -> None:
+    """Offer words for an argument in the shell's completion."""
+    action.completer = lambda **_: list(words)  # type: ignore[attr-defined]
 
-    But for the method: darts would forget k.
-    """
-    first = {name: values[0] for name, values in {**study.sweep, **swept}.items() if name != "method"}
-    return dataclasses.replace(study.search, **first, **single)
+
+def changes(arguments: argparse.Namespace, flags: Mapping[str, str] = STUDY_FLAGS) -> dict[str, Any]:
+    """The changes to a study that the given flags ask for, and then `--set`."""
+    texts = []
+    for flag, name in flags.items():
+        value = getattr(arguments, flag)
+        if value is not None:
+            texts.append(f"{name}={','.join(value) if isinstance(value, list) else value}")
+    return parse_assignments([*texts, *arguments.assignments])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cluster.authentication import private_token
 from cluster.templates import TEMPLATES, check, edits, fill, next_steps
-from pcdarts.config.flags import Parser
+from orchestrator.commands.parser import Parser
 
 SCRIPT = Path(__file__).parents[1] / "run.py"
 

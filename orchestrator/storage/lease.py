@@ -144,7 +144,9 @@ class Lease:
             if created is not False:
                 self.folder.delete_text(name)
             self._refuse(winner)
-            raise LeaseHeldError(f"another process has just taken this {self.what}; wait for it with --wait true")
+            raise LeaseHeldError(
+                f"another process has just taken this {self.what}; wait for it with --set run.wait=true"
+            )
         if created is None:
             claim = dataclasses.replace(claim, renewed_at=self.clock())
             self.folder.write_text(name, _text(claim))
@@ -250,7 +252,7 @@ class Lease:
             left = max(0, round(other.seconds_left(self.clock())))
             raise LeaseHeldError(
                 f"another process, {other.who}, has been working on this {self.what} since {since}; "
-                f"its lease expires in {left} s unless renewed; wait for it with --wait true"
+                f"its lease expires in {left} s unless renewed; wait for it with --set run.wait=true"
             )
 
     def _claims(self) -> dict[str, Claim]:

@@ -22,7 +22,7 @@ def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) ->
     """Connect, and find out before the first trial whether trials fit."""
     gpus = 0.0 if config.device == "cpu" else options.gpus_per_trial
     if gpus < 0 and options.autoscaling:
-        raise ValueError("with --autoscaling true give --gpus-per-trial: nodes that are not there yet cannot tell")
+        raise ValueError("with run.autoscaling=true give --gpus-per-trial: nodes that are not there yet cannot tell")
     connect(options.address)
     if gpus < 0:
         gpus = 1.0 if has_gpus() else 0.0
@@ -68,7 +68,7 @@ def pack(resources: TrialResources, wanted: int, searches: int, options: RunOpti
     """What each of so many searches of `wanted` predicted bytes reserves: a part of a GPU, or memory of a node.
 
     No more share a GPU than have to: Ray would fill one before it opens the next, and neighbours take turns on it.
-    --gpus-per-trial and --memory-per-trial replace the prediction.  Raises ValueError where a search fits nowhere.
+    run.gpus_per_trial and run.memory_per_trial replace the prediction.  Raises ValueError where a search fits nowhere.
     """
     if resources.gpus:
         memory = smallest_gpu() if wanted and options.gpus_per_trial < 0 else 0
@@ -94,7 +94,8 @@ def searches_per_gpu(wanted: int, memory: int) -> int:
     if wanted > memory:
         raise ValueError(
             f"a search is predicted to need {gigabytes(wanted)}, but the smallest GPU has {gigabytes(memory)}; lower "
-            "--batch-size, --eigenvalue-batch or --channels, raise --k, or give --gpus-per-trial 1 to try it anyway"
+            "search.batch_size, search.eigenvalue_batch or search.channels, raise search.k, or give --gpus-per-trial 1 "
+            "to try it anyway"
         )
     return max(1, math.floor(MARGIN * memory / wanted))
 

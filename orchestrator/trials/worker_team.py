@@ -51,13 +51,13 @@ def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
     if 0 < resources.gpus < 1:
         raise ValueError(
             f"gpus_per_trial is {resources.gpus:g}, but must be 1 with {options.workers} workers, as nccl wants a GPU "
-            "for each; give --gpus-per-trial 1, or --workers 1"
+            "for each; give --gpus-per-trial 1, or --set run.workers=1"
         )
     least = options.min_workers or options.workers
     if not options.autoscaling and (room := slots(resources)) < least:
         raise ValueError(
             f"{least} workers want {resources} each, but the nodes have room for "
-            f"{room} of them; lower --workers or --min-workers, --retrain-threads or --gpus-per-trial"
+            f"{room} of them; lower run.workers or run.min_workers, retrain.threads or --gpus-per-trial"
         )
     return Team(workers=options.workers, least=least, resources=resources, max_failures=options.max_failures)
 

@@ -149,7 +149,7 @@ class SearchConfig:
         divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
         require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
         require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
-        reference = "with the fast implementation; --implementation reference allows another"
+        reference = "with the fast implementation; implementation = reference allows another"
         require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")
         require(self.implementation == "reference" or not self.compile, self, "compile", f"False {reference}")
         require(

@@ -247,7 +247,7 @@ def test_slurm_starts_ray_with_what_the_job_has_and_keeps_arguments_whole(tmp_pa
     done = subprocess.run(command, env=os.environ | job, capture_output=True, text=True, check=True)
     assert done.stdout == (
         "token|/s|symmetric-run|--address|node1:20007|--min-nodes|2|--dashboard-host=127.0.0.1|--num-cpus=16|"
-        "--num-gpus=4|--|pcdarts|run|smoke|--study|two  words|--address|node1:20007|--wait|true|"
+        "--num-gpus=4|--|pcdarts|run|smoke|--study|two  words|--address|node1:20007|--set|run.wait=true|"
     )
 
 
@@ -267,7 +267,7 @@ def test_skypilot_runs_the_study_on_the_first_machine_once_all_are_there(tmp_pat
     said = (tmp_path / "said").read_text().splitlines()
     head = {
         "ray start --block --head --port 6379 --dashboard-host 127.0.0.1",
-        "pcdarts run smoke --k 2 --address 10.0.0.1:6379 --wait true",
+        "pcdarts run smoke --k 2 --address 10.0.0.1:6379 --set run.wait=true",
     }
     start = head if rank == 0 else {"ray start --block --address 10.0.0.1:6379"}
     assert set(said) == start | {"ray status --address 10.0.0.1:6379"}

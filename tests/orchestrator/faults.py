@@ -77,10 +77,9 @@ class Study:
 
     def __init__(self, address: str, storage: str, **options: object) -> None:
         self.root = f"{storage}/smoke" if "?" not in storage else storage.replace("?", "/smoke?")
-        flags = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-        self.command = [sys.executable, "-m", "orchestrator.cli", "run", "smoke", "--storage", storage]
-        self.command += ["--address", address, "--gpus-per-trial", "0.5", "--max-failures", "20", "--no-retrain"]
-        self.command += [*flags]
+        self.command = [sys.executable, "-m", "orchestrator.cli", "run", "smoke", "--storage", storage, "--no-retrain"]
+        self.command += ["--address", address, "--gpus-per-trial", "0.5"]
+        self.command += ["--set", "run.max_failures=20", *(f"run.{name}={value}" for name, value in options.items())]
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:

@@ -1,6 +1,7 @@
 """The command line: what it does, and bad input."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,8 +12,12 @@ import pytest
 
 from analysis.storage.storage_retry import StorageError
 from orchestrator.cli import main
+from orchestrator.options import RunOptions
+from orchestrator.presets import STUDIES
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import LeaseHeldError, LeaseLostError
+from orchestrator.storage.study_folder import create_or_open
+from orchestrator.study_file import load_study
 from pcdarts.presets import RECIPES
 from tests.analysis.synthetic import write_study
 from tests.orchestrator.queue.killing import CELLS, study_with_searches
@@ -25,7 +30,7 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(
         "orchestrator.trials.retrain_trials.work_queue", lambda queue, **k: seen.append(queue.study.retrain)
     )
-    other = ["--recipe", "digits", "--retrain-seed", "1"]
+    other = ["--recipe", "digits", "--set", "retrain.seed=1"]
     assert main(["retrain", str(tmp_path), *other, "--data-dir", "/data"]) == 0
     assert main(["retrain", str(tmp_path)]) == 0
     assert seen == [replace(RECIPES["digits"](), seed=1, data_dir="/data"), made.retrain]
@@ -41,22 +46,28 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
     [
         (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, "),
         (["run", "smoke", "--k", "3"], "k is 3, but must be one of [1, 2, 4]"),
-        (["run", "smoke", "--dataset", "mnist"], "'mnist' is not one of digits"),
+        (["run", "smoke", "--dataset", "mnist"], "search.dataset is 'mnist', but must be one of digits"),
         (["run", "smoke", "--colour", "3"], "unrecognized arguments: --colour 3"),
         (["run", "smoke", "--epoch", "3"], "did you mean --epochs? (see pcdarts run --help)"),
-        (["run", "smoke", "--epochs", "3", "--warmup-epochs", "3"], "less than epochs (3)"),
+        (["run", "smoke", "--epochs", "3", "--set", "search.warmup_epochs=3"], "less than epochs (3)"),
         (["run", "smoke", "--study", "../x"], "study name is '../x'"),
         (["run", "smoke", "--seeds", "0", "0"], "each once"),
-        (["run", "imagenet", "--data-dir", "/nonexistent", "--threads", "1"], "/nonexistent"),
+        (["run", "imagenet", "--data-dir", "/nonexistent", "--set", "search.threads=1"], "/nonexistent"),
         (["run", "smoke", "--storage", "/proc/nowhere"], "cannot be written to"),
-        (["run", "smoke", "--autoscaling", "true"], "give --gpus-per-trial"),
+        (["run", "smoke", "--set", "run.autoscaling=true"], "give --gpus-per-trial"),
         (["queue", "nowhere"], "'nowhere' holds no study"),
         (["retrain", "nowhere"], "holds no study"),
         (["report", "nowhere"], "holds no study"),
         (["check", "nothing"], "preset is 'nothing'"),
         (["check", "--storage-patience", "9"], "unrecognized arguments: --storage-patience"),
+        (["run"], "nothing to run; give a preset or a study file"),
+        (["run", "absent.toml"], "absent.toml cannot be read"),
+        (["run", "smoke", "--set", "search.learnig_rate=1"], "did you mean search.learning_rate?"),
+        (["run", "--set", "search.k=2", "smoke"], "'smoke' is no assignment; write SECTION.FIELD=VALUE"),
+        (["retrain", "nowhere", "--set", "search.k=2"], "search.k belongs to the study"),
+        (["search", "--set", "k=2,4"], "search.k has 2 values, but one search takes one"),
         ([], "COMMAND"),
-        (["search"], "invalid choice: 'search'"),
+        (["serch"], "invalid choice: 'serch'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, monkeypatch, ray_session):
@@ -89,16 +100,6 @@ def test_every_failure_has_its_exit_code_and_one_line(error, code, line, capsys,
     assert printed.startswith(f"pcdarts: error: {line}") and len(printed.splitlines()) == 1
 
 
-def test_a_report_has_three_forms(tmp_path, capsys):
-    store = write_study(str(tmp_path / "demo"))  # as an import leaves it: its study.json describes no search
-    for form, name in (("html", "report.html"), ("md", "report.md"), ("csv", "report-csv")):
-        assert main(["report", store.root, "--format", form]) == 0
-        assert capsys.readouterr().out == f"wrote {store.root}/{name}\n" and (tmp_path / "demo" / name).exists()
-    with pytest.raises(SystemExit):
-        main(["report", store.root, "--format", "pdf"])
-    assert "invalid choice: 'pdf'" in capsys.readouterr().err
-
-
 def test_a_report_needs_neither_pytorch_nor_ray(tmp_path):
     store = write_study(str(tmp_path / "demo"))
     script = f"import sys; from orchestrator.cli import main; main(['report', {store.root!r}])"
@@ -109,7 +110,17 @@ def test_a_report_needs_neither_pytorch_nor_ray(tmp_path):
 
 
 def test_data_that_is_missing_where_trials_run_is_said_once_and_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "orchestrator.cli", "run", "imagenet", "--threads", "1", "--address", "local"]
+    command = [
+        sys.executable,
+        "-m",
+        "orchestrator.cli",
+        "run",
+        "imagenet",
+        "--set",
+        "search.threads=1",
+        "--address",
+        "local",
+    ]
     done = subprocess.run(
         [*command, "--data-dir", str(tmp_path), "--storage", str(tmp_path / "studies")],
         cwd=Path(__file__).parents[2],
@@ -135,13 +146,89 @@ def test_the_version_is_that_of_the_package(monkeypatch, capsys):
     assert stop.value.code == 0 and "not installed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["run", "retrain"])
-def test_the_help_names_no_default_that_another_place_decides(command, capsys):
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_first_screen_of_run_fits(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
     with pytest.raises(SystemExit):
-        main([command, "--help"])
-    text = " ".join(capsys.readouterr().out.split())
-    recipes = [part for part in text.split(" --") if part.startswith(("retrain-epochs", "proxy-epochs", "top "))]
-    assert recipes and all(part.endswith(("(default: the preset's)", "(default: the recipe's)")) for part in recipes)
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 60 and max(map(len, text.splitlines())) <= width
+    flags = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.MULTILINE))
+    daily = "study storage seeds k epochs dataset data-dir retrain address gpus-per-trial max-concurrent set".split()
+    assert flags == {f"--{name}" for name in (*daily, "help", "help-fields")}
+
+
+def test_every_field_is_explained_with_the_values_of_the_study(capsys):
+    assert main(["run", "--help-fields"]) == 0
+    assert "search.k = 4  (an integer)\n" in capsys.readouterr().out
+    assert main(["run", "smoke", "--help-fields", "--set", "run.workers=2"]) == 0
+    text = capsys.readouterr().out
+    assert "run.workers = 2  (an integer)\n" in text and "search.epochs = 2  (an integer)\n" in text
+
+
+def test_presets_are_listed_and_written_out(tmp_path, capsys):
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(STUDIES) and max(map(len, lines)) <= 100
+    assert main(["presets", "show", "cifar10"]) == 0
+    (tmp_path / "mine.toml").write_text(capsys.readouterr().out)
+    assert load_study(str(tmp_path / "mine.toml"), {}) == (STUDIES["cifar10"](), RunOptions())
+    assert main(["presets", "show", "cifar"]) == 2
+
+
+def made(monkeypatch, *argv):
+    """The study and options that `pcdarts run` starts, and whether it retrains."""
+    seen = []
+
+    def run_study(study, root, *, options, retrain, command):
+        create_or_open(study, root, command)
+        seen.append((study, options, retrain))
+        return 0
+
+    monkeypatch.setattr("orchestrator.study.run_study", run_study)
+    assert main(["run", *argv]) == 0
+    return seen[0]
+
+
+def test_flags_are_shorthands_of_fields(tmp_path, monkeypatch):
+    flags = "--study mine --seeds 5 6 --k 2,4 --epochs 4 --dataset digits --data-dir /data --no-retrain"
+    more = "--address local --gpus-per-trial 0.5 --max-concurrent 3 --set search.order=1,2 run.wait=true"
+    argv = ["smoke", "--storage", str(tmp_path), *flags.split(), *more.split(), "--set", "search.warmup_epochs=1"]
+    study, options, retrain = made(monkeypatch, *argv)
+    assert (study.name, study.search.epochs, study.search.warmup_epochs) == ("mine", 4, 1)
+    assert study.sweep == {"seed": (5, 6), "k": (2, 4), "order": (1, 2)}
+    for config in (study.search, study.retrain, study.proxy.recipe):
+        assert (config.dataset, config.data_dir) == ("digits", "/data")
+    assert options == RunOptions(address="local", gpus_per_trial=0.5, max_concurrent=3, wait=True) and not retrain
+
+
+def test_short_presets_retrain_at_once(tmp_path, monkeypatch):
+    assert made(monkeypatch, "smoke", "--storage", str(tmp_path))[2]
+    assert not made(monkeypatch, "fashion", "--storage", str(tmp_path))[2]
+    assert made(monkeypatch, "fashion", "--storage", str(tmp_path), "--retrain")[2]
+
+
+def test_the_file_in_a_studys_folder_runs_it_again(tmp_path, monkeypatch):
+    study, _, _ = made(monkeypatch, "fashion", "--storage", str(tmp_path), "--k", "2", "4", "--epochs", "4")
+    again, _, _ = made(monkeypatch, str(tmp_path / "fashion" / "study.toml"), "--storage", str(tmp_path / "other"))
+    assert again == study and study.sweep["k"] == (2, 4)
+
+
+def test_the_shell_completes_commands_presets_and_fields(tmp_path):
+    def completions(line):
+        output = tmp_path / "completions"
+        environment = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": " "}
+        environment |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(output), "_ARGCOMPLETE_SUPPRESS_SPACE": "1"}
+        command = [sys.executable, "-m", "orchestrator.cli"]
+        subprocess.run(command, env={**os.environ, **environment}, cwd=Path(__file__).parents[2], timeout=60)
+        return output.read_text().split()
+
+    assert completions("pcdarts comp") == ["compact", "complexity"]
+    assert completions("pcdarts run pc-") == ["pc-darts-iclr", "pc-darts-tpami"]
+    assert completions("pcdarts run smoke --set search.learning_rate_") == [
+        "search.learning_rate_min=",
+        "search.learning_rate_warmup_epochs=",
+    ]
 
 
 def test_check_looks_at_the_study_that_run_would_make(monkeypatch):

@@ -284,7 +284,7 @@ def test_a_failed_search_is_a_row_with_its_error_and_the_study_goes_on(ray_sessi
     assert searches.loc[1, "error"] == "FloatingPointError: training loss is nan in epoch 0"
     assert "training loss is nan" in (tmp_path / "smoke" / "report.html").read_text()
     monkeypatch.undo()
-    assert "1 failed (--retry-failed runs them again)" in run(study, tmp_path / "smoke")[1][0]
+    assert "1 failed (--set run.retry_failed=true runs them again)" in run(study, tmp_path / "smoke")[1][0]
     assert run(study, tmp_path / "smoke", RunOptions(address="local", retry_failed=True))[0] == 0
     searches = pd.read_parquet(tmp_path / "smoke" / "searches")
     assert searches["status"].tolist() == ["completed", "completed"]

@@ -1,4 +1,4 @@
-"""Tests of analysis.report.build, what it is made of, and the command line."""
+"""Tests of analysis.report.build, what it is made of, and its lightness."""
 
 import base64
 import hashlib
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.report.build import write_report
 from analysis.report.wording import verdict
 from analysis.statistics.summaries import summarize_settings
@@ -241,17 +240,6 @@ def test_the_verdict_does_not_speak_for_rules_that_were_not_recorded():
     assert judged(*rows)[2] == (
         "Of 2 searches, none failed; collapse rules were not recorded; the eigenvalue rule would have stopped 1."
     )
-
-
-def test_command_line(tmp_path, capsys):
-    assert main(["columns"]) == 0
-    assert capsys.readouterr().out.startswith("# What every column means")
-    write_study(str(tmp_path / "demo"))
-    assert main(["report", str(tmp_path / "demo")]) == 0
-    assert capsys.readouterr().out == f"{tmp_path}/demo/report.html\n"
-    for wrong in (str(tmp_path / "absent"), "nowhere://x"):
-        assert main(["report", wrong]) == 2
-        assert capsys.readouterr().err.startswith("error: ") and not Path(wrong).exists()
 
 
 def test_the_package_itself_imports_nothing_heavy():

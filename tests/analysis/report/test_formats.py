@@ -6,7 +6,6 @@ import math
 
 import pytest
 
-from analysis.__main__ import main
 from analysis.report.blocks import MAX_ROWS, Card, Code, Facts, Figure, Number, Report, ReportTable, Section, Text
 from analysis.report.build import write_report
 from analysis.report.formats import csv_files, markdown
@@ -100,15 +99,13 @@ def test_ids_are_unique():
         report(twice, twice)
 
 
-def test_the_files_of_a_study(tmp_path, capsys):
+def test_the_files_of_a_study(tmp_path):
     store = write_study(str(tmp_path / "demo"))
-    assert main(["report", store.root, "--format", "md"]) == 0
-    assert capsys.readouterr().out == f"{store.root}/report.md\n"
+    assert write_report(store.root, "md") == f"{store.root}/report.md"
     assert (tmp_path / "demo" / "report.md").read_text().startswith("# demo\n\nBest setting: k=4")
     (tmp_path / "demo" / "report-csv").mkdir()
     (tmp_path / "demo" / "report-csv" / "old.csv").write_text("stale")
-    assert main(["report", store.root, "--format", "csv"]) == 0
-    assert capsys.readouterr().out == f"{store.root}/report-csv\n"
+    assert write_report(store.root, "csv") == f"{store.root}/report-csv"
     names = {path.name for path in (tmp_path / "demo" / "report-csv").iterdir()}
     assert {"settings.csv", "searches.csv", "practice.csv"} <= names and "old.csv" not in names
     rows = read((tmp_path / "demo" / "report-csv" / "searches.csv").read_text())
@@ -120,8 +117,6 @@ def test_the_files_of_a_study(tmp_path, capsys):
 def test_unknown_formats_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'pdf', but must be one of html, md, csv"):
         write_report(str(tmp_path), "pdf")
-    with pytest.raises(SystemExit):
-        main(["report", str(tmp_path), "--format", "pdf"])
 
 
 def test_an_empty_study_and_one_that_failed(tmp_path):

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.__main__ import main
 from analysis.report.build import write_report
 from analysis.robustdarts.importer import import_logs, read_logs
 from analysis.robustdarts.logs import list_meaning
@@ -350,29 +349,29 @@ def test_the_folder_of_a_job_alone_can_be_imported(tmp_path):
     assert only(folder)[0]["search_id"] == "s1-cifar10-0.0_0.0003-1-seed1"
 
 
-def test_the_command_writes_tables_that_the_report_reads(tmp_path, capsys):
+def test_a_second_import_replaces_the_first(tmp_path):
     write_run(tmp_path / "logs", hessians=[hessian(0, 1.0)])
     write_run(tmp_path / "logs", seed=2, skip=("arch_2",))
-    out = str(tmp_path / "out")
-    for _ in range(2):  # a second import replaces the first
-        assert main(["import", "robustdarts", str(tmp_path / "logs"), out]) == 0
-    assert "2 searches of 1 settings: 1 completed, 1 failed" in capsys.readouterr().out
-    assert main(["report", out]) == 0
-    store = ResultStore(out)
+    for _ in range(2):
+        text = import_logs(str(tmp_path / "logs"), str(tmp_path / "out")).text()
+    assert "2 searches of 1 settings: 1 completed, 1 failed" in text
+    store = ResultStore(str(tmp_path / "out"))
     assert len(store.read(SEARCHES)) == 2 and len(store.read(EPOCHS)) == 8 and not store.broken
 
 
-def test_what_cannot_be_imported_is_named(tmp_path, capsys):
+def test_what_cannot_be_imported_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert main(["import", "robustdarts", str(tmp_path / "empty"), str(tmp_path / "out")]) == 2
-    assert main(["import", "robustdarts", str(tmp_path / "absent"), str(tmp_path / "out")]) == 2
     write_run(tmp_path / "logs")
-    import_logs(str(tmp_path / "logs"), str(tmp_path / "out"))
-    store = ResultStore(str(tmp_path / "out"))
-    store.append(SEARCHES, [], "own-search")
-    assert main(["import", "robustdarts", str(tmp_path / "logs"), str(tmp_path / "out")]) == 2
-    message = capsys.readouterr().err
-    assert "no search logs below" in message and "there is no folder" in message and "holds another study" in message
+    out = str(tmp_path / "out")
+    import_logs(str(tmp_path / "logs"), out)
+    ResultStore(out).append(SEARCHES, [], "own-search")
+    for name, message in (
+        ("empty", "no search logs below"),
+        ("absent", "there is no folder"),
+        ("logs", "holds another study"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            import_logs(str(tmp_path / name), out)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.__main__ import main
 from analysis.storage import compaction as packs
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
@@ -357,10 +356,3 @@ def test_packs_without_atomic_renames():
     store = filled("mock:///bucket/demo")
     before = store.read(SEARCHES).to_json()
     assert store.compact(SEARCHES) == 7 and store.read(SEARCHES).to_json() == before
-
-
-def test_the_command(tmp_path, capsys):
-    filled(tmp_path)
-    assert main(["compact", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "searches: 10 parts, 7 files fewer\n"
-    assert main(["compact", str(tmp_path / "absent")]) == 2

@@ -95,7 +95,7 @@ def assert_done_once(root, queue):
 
 def test_two_commands_at_once_and_a_killed_worker_end_every_job_once(tmp_path, start):
     queue = queued(tmp_path, epochs=12)
-    both = [start(tmp_path, "--retry-delay", "0") for _ in range(2)]
+    both = [start(tmp_path, "--set", "run.retry_delay=0") for _ in range(2)]
 
     def training():
         """The trials that run, once one has trained an epoch."""
@@ -115,7 +115,7 @@ def test_two_commands_at_once_and_a_killed_worker_end_every_job_once(tmp_path, s
 @pytest.mark.slow
 def test_a_deposed_dispatcher_stops_in_one_line_and_the_next_one_finishes(tmp_path, start):
     queue = queued(tmp_path, epochs=500)
-    first = start(tmp_path, "--lease-timeout", "8")
+    first = start(tmp_path, "--set", "run.lease_timeout=8")
     wait_for(lambda: counted(tmp_path, "started"), [first])
     second = Lease(join(str(tmp_path), "queue-lease"), is_dead=lambda claim: claim.id != second.id)
     with second:  # as a dispatcher on another machine takes over, to which the first one seems dead

@@ -19,7 +19,7 @@ from tests.orchestrator.trials.test_worker_team import in_double_precision
 
 def drive(root, address, workers):
     with mock.patch("orchestrator.trials.retrain_trials.retrain_trial", in_double_precision()):
-        return main(["retrain", root, "--address", address, "--workers", workers, "--min-workers", "1"])
+        return main(["retrain", root, "--address", address, "--set", f"run.workers={workers}", "run.min_workers=1"])
 
 
 def wait_for_epochs(root, count, driver):

@@ -25,7 +25,7 @@ def test_predictions_fill_a_gpu_up_to_the_margin_and_one_search_fits_without(wan
 
 
 def test_a_search_that_no_gpu_holds_is_refused_with_both_numbers():
-    with pytest.raises(ValueError, match=r"need 30\.0 GB, but the smallest GPU has 24\.0 GB; lower --batch-size"):
+    with pytest.raises(ValueError, match=r"need 30\.0 GB, but the smallest GPU has 24\.0 GB; lower search.batch_size"):
         searches_per_gpu(30 * GB, 24 * GB)
 
 

@@ -61,7 +61,7 @@ def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path
             time.sleep(0.1)
 
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
-    assert main(["retrain", str(tmp_path), "--retry-delay", "1", "--max-concurrent", "2"]) == 0
+    assert main(["retrain", str(tmp_path), "--set", "run.retry_delay=1", "--max-concurrent", "2"]) == 0
     assert (tmp_path / "tries").read_text() == "xx"
     (job,) = [row["job_id"] for row in queue.rows() if row["genotype"] == first]
     rows = pd.read_parquet(tmp_path / "retrains").query("job_id == @job").sort_values("attempt")
@@ -79,7 +79,7 @@ def test_a_job_that_always_fails_is_given_up(ray_session, tmp_path, monkeypatch,
             raise RuntimeError("always")
 
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
-    assert main(["retrain", str(tmp_path), "--retry-delay", "0", "--max-failures", "1"]) == 1
+    assert main(["retrain", str(tmp_path), "--set", "run.retry_delay=0", "run.max_failures=1"]) == 1
     found = {row["job_id"]: (row["state"], row["attempts"], row["error"]) for row in queue.rows()}
     assert found.pop(job.job_id) == ("failed", 2, "RuntimeError: always")
     assert set(found.values()) == {("done", 1, "")}
@@ -97,7 +97,7 @@ def test_a_job_that_has_had_its_attempts_before_is_not_tried_again_and_again(ray
         raise RuntimeError("always")
 
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", trial_of(retrain))
-    assert main(["retrain", str(tmp_path), "--retry-delay", "0", "--max-failures", "2"]) == 1
+    assert main(["retrain", str(tmp_path), "--set", "run.retry_delay=0", "run.max_failures=2"]) == 1
     assert {(row["attempts"], row["state"]) for row in queue.rows()} == {(3, "failed")}
 
 

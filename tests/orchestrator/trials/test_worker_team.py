@@ -101,7 +101,7 @@ def test_workers_of_which_one_is_killed_in_mid_epoch_end_as_one_alone(
     killed, started = str(tmp_path / "killed"), tmp_path / "started"
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", in_double_precision(killed, str(started)))
     # On two CPUs, two of three begin.
-    assert main(["retrain", str(root), "--workers", "3", "--min-workers", "2"]) == 0
+    assert main(["retrain", str(root), "--set", "run.workers=3", "run.min_workers=2"]) == 0
     assert os.path.exists(killed) and started.read_text().count("started") == 2
     (row,) = pd.read_parquet(root / "retrains").to_dict("records")
     assert (row["status"], row["attempt"], row["workers"]) == ("completed", 1, min(3, ray.cluster_resources()["CPU"]))
@@ -116,7 +116,7 @@ def test_a_training_that_diverges_is_not_repaired_by_new_workers(ray_session, tm
     root, started = tmp_path / "smoke", tmp_path / "started"
     study_with_job(root, tmp_path / "data", learning_rate=1e30, gradient_clip=1e30)
     monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", in_double_precision(started=str(started)))
-    assert main(["retrain", str(root), "--workers", "2", "--max-failures", "1", "--retry-delay", "0"]) == 1
+    assert main(["retrain", str(root), "--set", "run.workers=2", "run.max_failures=1", "run.retry_delay=0"]) == 1
     rows = pd.read_parquet(root / "retrains")
     assert rows["status"].tolist() == ["failed", "failed"]  # the queue's attempts
     assert rows["error"].str.startswith("FloatingPointError: training loss is").all(), rows["error"].tolist()

@@ -1,0 +1,87 @@
+"""`pcdarts queue` and `retrain`: the retraining queue of a study."""
+
+import argparse
+
+from orchestrator.commands.arguments import RUN_FLAGS, add_run_flags, changes
+from orchestrator.commands.parser import Parser
+from orchestrator.options import RunOptions
+from pcdarts.presets import RECIPES
+
+
+def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the two commands."""
+    queue = commands.add_parser("queue", help="show or change the retraining queue of a study")
+    queue.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
+    queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
+    queue.add_argument(
+        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or a prefix of it"
+    )
+    queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
+    queue.add_argument("--wide", action="store_true", help="print all that is known of a job, however wide")
+    queue.set_defaults(command=_queue)
+
+    retrain = commands.add_parser("retrain", help="work off the retraining queue of a study")
+    retrain.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
+    retrain.add_argument(
+        "--recipe", choices=RECIPES, help="recipe that the best cells are queued with (default: the study's)"
+    )
+    retrain.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
+    retrain.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
+    add_run_flags(retrain, "retrain.epochs=100 or run.workers=4")
+    retrain.set_defaults(command=_retrain)
+
+
+def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.commands import terminal as output
+    from orchestrator.queue.retrain_queue import RetrainQueue
+    from orchestrator.storage.study_folder import open_study
+
+    if arguments.action and arguments.target is None:
+        raise ValueError(f"queue {arguments.action} needs a genotype or a job, as in `pcdarts queue STUDY drop 1f2e`")
+    if arguments.top is not None and arguments.top < 1:
+        raise ValueError(f"--top is {arguments.top}, but must be at least 1")
+    study, store = open_study(arguments.study_dir)
+    queue = RetrainQueue(study, store)
+    if arguments.action:
+        change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
+        print(f"{arguments.action}: {change(arguments.target)}")
+    print(output.queue(queue.rows()[: arguments.top], queue.events.broken, wide=arguments.wide))
+    return 0
+
+
+def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from analysis.report.build import write_report
+    from orchestrator.commands import terminal as output
+    from orchestrator.overrides import override_options, override_study
+    from orchestrator.queue.retrain_queue import RetrainQueue
+    from orchestrator.storage.study_folder import open_study
+    from orchestrator.study import count_failed
+    from orchestrator.trials.retrain_trials import work_queue
+
+    wanted = _changes(arguments)
+    options = override_options(RunOptions(), wanted)
+    study, store = open_study(arguments.study_dir, options.storage_patience)
+    study = override_study(study, wanted)
+    queue = RetrainQueue(study, store)
+    if arguments.dry_run:
+        jobs = [row for row in queue.rows() if row["state"] in ("queued", "running")]
+        print(output.queue(jobs, queue.events.broken) if jobs else "No job waits.")
+        if unsubmitted := queue.unsubmitted():
+            print(f"{len(unsubmitted)} more would be queued: {', '.join(unsubmitted)}")
+        return 0
+    work_queue(queue, options=options)
+    write_report(arguments.study_dir)
+    print(output.queue(queue.rows(), queue.events.broken))
+    return 1 if count_failed(queue) else 0
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, object]:
+    """The changes to the recipe, the data folder and the options; no others are possible here."""
+    given = changes(arguments, RUN_FLAGS)
+    for name in given:
+        if name.partition(".")[0] not in ("retrain", "run"):
+            raise ValueError(f"{name} belongs to the study: set it with `pcdarts run`; here, set retrain.* and run.*")
+    named: dict[str, object] = {"retrain.preset": arguments.recipe} if arguments.recipe else {}
+    if arguments.data_dir:
+        named |= dict.fromkeys(("retrain.data_dir", "proxy.recipe.data_dir"), arguments.data_dir)
+    return named | given

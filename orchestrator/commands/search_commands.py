@@ -1,0 +1,106 @@
+"""`pcdarts search` and `split`: one search without Ray, and the ImageNet lists it needs."""
+
+import argparse
+import dataclasses
+import sys
+
+from orchestrator.commands.arguments import complete
+from orchestrator.commands.parser import Parser
+from orchestrator.overrides import parse_assignments, section_fields
+from pcdarts.config import SearchConfig
+from pcdarts.presets import SEARCHES
+
+
+def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the two commands."""
+    search = commands.add_parser("search", help="search one cell on this machine, without Ray")
+    search.add_argument("--preset", default="demo", choices=SEARCHES, help="where the other fields come from (demo)")
+    search.add_argument("--checkpoint", metavar="FILE", help="save the search here, and resume it from here")
+    fields = search.add_argument(
+        "--set",
+        dest="assignments",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any field of the search, as in k=2; `pcdarts run --help-fields` explains them",
+    )
+    complete(fields, [f"{name}=" for name in section_fields("search")])
+    search.set_defaults(command=_search)
+
+    split = commands.add_parser("split", help="write the ImageNet search lists (10 %% and 2.5 %% of every class)")
+    split.add_argument("--data-dir", default="data", metavar="DIR", help="folder that holds train/<class>/<image>")
+    split.add_argument("--output", default="imagenet_search_split.txt", metavar="FILE", help="where to write them")
+    split.set_defaults(command=_split)
+
+
+def search_config(preset: str, assignments: list[str]) -> SearchConfig:
+    """The preset with the assigned fields; raises ValueError for other fields and for several values."""
+    names = section_fields("search")
+    texts = [f"search.{text}" if text.partition("=")[0] in names else text for text in assignments]
+    values = {}
+    for name, value in parse_assignments(texts).items():
+        section, _, field = name.partition(".")
+        if section != "search":
+            raise ValueError(f"{name} is no field of a search, and has no effect here")
+        if isinstance(value, list):
+            raise ValueError(f"{name} has {len(value)} values, but one search takes one; `pcdarts run` searches all")
+        values[field] = value
+    return dataclasses.replace(SEARCHES[preset](), **values)
+
+
+def _search(arguments: argparse.Namespace, argv: list[str]) -> int:
+    config = search_config(arguments.preset, arguments.assignments)
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from pcdarts.results import EpochRecord
+    from pcdarts.search import search
+    from pcdarts.training.checkpoint import CheckpointFile
+
+    if config.method == "random":
+        print(f"random cell of the space {config.space}, seed {config.seed}; nothing is trained")
+        print(search(config).genotype)
+        return 0
+    checkpoint = CheckpointFile(arguments.checkpoint) if arguments.checkpoint else None
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("epochs", total=config.epochs)
+
+        def on_epoch(record: EpochRecord) -> None:
+            bar.update(task, completed=record.epoch + 1)
+            accuracy = "" if record.valid_accuracy is None else f"  validation {record.valid_accuracy:6.2f} %"
+            phase = "weights and alpha" if record.alpha_trained else "weights only"
+            bar.console.print(
+                f"epoch {record.epoch:3d}  {phase:17s}  training {record.train_accuracy:6.2f} %{accuracy}  "
+                f"{record.seconds:.1f} s",
+                highlight=False,
+            )
+
+        try:
+            result = search(config, checkpoint=checkpoint, on_epoch=on_epoch, log=bar.console.print)
+        except FloatingPointError as error:
+            print(f"pcdarts: error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            if checkpoint:
+                raise  # the same command resumes the search
+            print("\nInterrupted; a search with --checkpoint FILE can be resumed.", file=sys.stderr)
+            return 130
+    if result.stop_reason:
+        print(f"stopped after epoch {result.epochs_trained - 1}, with the cell of epoch {result.chosen_epoch}")
+        print(result.stop_reason)
+    print(f"validation accuracy {result.valid_accuracy:.2f} % (shared weights), {result.seconds:.0f} s")
+    print(result.genotype)
+    return 0
+
+
+def _split(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from pathlib import Path
+
+    from pcdarts.data.imagenet_split import search_split, write_split
+
+    lists = search_split(Path(arguments.data_dir, "train"))
+    write_split(arguments.output, lists)
+    print(f"wrote {len(lists)} images to {arguments.output}; use it with --set search.split_file={arguments.output}")
+    return 0

@@ -1,0 +1,78 @@
+"""`pcdarts run`, `check` and `presets`: studies from presets and study files."""
+
+import argparse
+
+from orchestrator.commands.arguments import add_source, add_study_flags, changes, complete
+from orchestrator.commands.parser import Parser
+from orchestrator.presets import STUDIES, preset_options, study_preset
+
+
+def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the three commands."""
+    run = commands.add_parser(
+        "run",
+        help="run a study, or resume it",
+        description="Run what is missing of a study: searches, retraining, report. --seeds, --k, --epochs and "
+        "--dataset take several values, and every combination is searched.",
+    )
+    add_source(run)
+    add_study_flags(run)
+    run.add_argument("--help-fields", action="store_true", help="explain every field of a study, and exit")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="before a long run: data, storage, cluster, cost")
+    add_source(check, several=True)
+    add_study_flags(check)
+    check.set_defaults(command=_check)
+
+    presets = commands.add_parser("presets", help="list the presets, or write one out as a study file")
+    actions = presets.add_subparsers(metavar="ACTION", parser_class=Parser)
+    show = actions.add_parser("show", help="print a preset as TOML, every field explained")
+    complete(show.add_argument("preset", metavar="PRESET", help=f"one of {', '.join(STUDIES)}"), STUDIES)
+    presets.set_defaults(command=_presets, preset=None)
+
+
+def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.study_file import field_reference, load_study
+
+    wanted = changes(arguments)
+    if arguments.help_fields:
+        print(field_reference(*load_study(arguments.source or "cifar10", wanted)), end="")
+        return 0
+    if arguments.source is None:
+        raise ValueError("nothing to run; give a preset or a study file, as in `pcdarts run demo`")
+    study, options = load_study(arguments.source, wanted)
+
+    from analysis.storage.study_files import join
+    from orchestrator.commands import terminal as output
+    from orchestrator.storage.study_folder import open_study
+    from orchestrator.study import run_study
+
+    root = join(arguments.storage, study.name)
+    failed = run_study(study, root, options=options, retrain=options.retrain, command=["pcdarts", *argv])
+    _, store = open_study(root)
+    print("\n" + output.summary(store))
+    print(output.where_to_look(root))
+    return 1 if failed else 0
+
+
+def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.commands.check import check
+    from orchestrator.study_file import load_study
+
+    wanted = changes(arguments)
+    studies = [load_study(source, wanted) for source in arguments.source or ["cifar10"]]
+    problems = [check(study, arguments.storage, options) for study, options in studies]
+    return 1 if any(problems) else 0
+
+
+def _presets(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from orchestrator.study_file import study_toml
+
+    if arguments.preset is None:
+        width = max(map(len, STUDIES))
+        for name, make in STUDIES.items():
+            print(f"{name:{width}}  {(make.__doc__ or '').splitlines()[0]}")
+    else:
+        print(study_toml(study_preset(arguments.preset), preset_options(arguments.preset)), end="")
+    return 0

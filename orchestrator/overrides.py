@@ -1,0 +1,178 @@
+"""Changes to a study by the names of its fields, such as `search.k`: what `--set` and study files are made of."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig, make_section
+from orchestrator.options import RunOptions
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.presets import RECIPES
+
+SECTIONS: dict[str, type] = {
+    "search": SearchConfig,
+    "sweep": SearchConfig,
+    "selection": SelectionConfig,
+    "proxy": ProxyConfig,
+    "proxy.recipe": RetrainConfig,
+    "retrain": RetrainConfig,
+    "seeds": SeedConfig,
+    "run": RunOptions,
+}
+"""The sections of a study, in the order of a study file; `sweep` holds lists of values of search fields."""
+RECIPE_SECTIONS = ("proxy.recipe", "retrain")
+"""Sections that `preset` fills with a recipe by its name."""
+
+
+def section_fields(section: str) -> dict[str, Any]:
+    """The fields of a section with their types, without the section that lies inside it."""
+    hints = typing.get_type_hints(SECTIONS[section])
+    return {
+        f.name: hints[f.name] for f in dataclasses.fields(SECTIONS[section]) if f"{section}.{f.name}" not in SECTIONS
+    }
+
+
+FIELDS: dict[str, Any] = {
+    "name": str,
+    **{f"{section}.preset": typing.Literal[tuple(RECIPES)] for section in RECIPE_SECTIONS},
+    **{f"{section}.{name}": kind for section in SECTIONS for name, kind in section_fields(section).items()},
+}
+"""The type of every field that can be changed, by its full name."""
+
+
+def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """The changes that texts such as `search.k=2,4` ask for; of several values for one field the last one counts.
+
+    Several values, separated by commas, of a search field make a list.  Raises ValueError for anything but a field and
+    values of its type.
+    """
+    changes = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"{text!r} is no assignment; write SECTION.FIELD=VALUE, as in search.k=2,4")
+        check_names([name])
+        kind = FIELDS[name]
+        section = name.partition(".")[0]
+        if section == "sweep" or (section == "search" and kind is not str and "," in value):
+            changes[name] = [_parse(name, kind, part) for part in value.split(",")]
+        else:
+            changes[name] = _parse(name, kind, value)
+    return changes
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ValueError, with the nearest right name, unless all names are fields."""
+    for name in names:
+        if name not in FIELDS:
+            last = name.rpartition(".")[2]
+            same = [field for field in FIELDS if field.endswith(f".{last}") and not field.startswith("sweep.")]
+            close = same if last == name else difflib.get_close_matches(name, same or FIELDS, n=1)
+            hint = f"did you mean {' or '.join(close)}?" if close else "`pcdarts run --help-fields` lists them"
+            raise ValueError(f"{name} is no field; {hint}")
+
+
+def override_study(
+    study: StudyConfig, changes: Mapping[str, Any], *, say: Callable[[str], None] = print
+) -> StudyConfig:
+    """The study with other values of some fields; changes of the section `run` are left to `override_options`.
+
+    A list of values of a search field is swept; a single value replaces the list of a swept field.  Three things follow
+    a change unless they are given themselves: warm-ups keep their share of the epochs, which `say` is told; a
+    retraining on the data set of the search, or with data in the same folder, stays with it.  Raises ValueError for
+    unknown fields, and for values that cannot work.
+    """
+    if not changes:
+        return study
+    check_names(changes)
+    given: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS)}
+    for name, value in changes.items():
+        section, _, field = name.rpartition(".")
+        given[section][field] = value
+    plain = study.to_dict()
+    search, plain["sweep"] = _override_search(study, given["search"], given["sweep"], say)
+    plain["search"] = search
+    for section, recipe in zip(RECIPE_SECTIONS, (plain["proxy"]["recipe"], plain["retrain"]), strict=True):
+        values = given[section]
+        if "preset" in values:
+            recipe |= dataclasses.asdict(_recipe(section, values.pop("preset"))) | {"data_dir": recipe["data_dir"]}
+        for field in ("dataset", "data_dir"):
+            if recipe[field] == getattr(study.search, field):
+                recipe[field] = search[field]
+        recipe |= _scaled_warmups(section, recipe, values, say) | values
+    for section in ("selection", "proxy", "seeds"):
+        plain[section] |= given[section]
+    return StudyConfig.from_dict(plain | given[""])
+
+
+def override_options(options: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
+    """The options with the changes of the section `run`; raises ValueError for values that cannot work."""
+    given = {name.removeprefix("run."): value for name, value in changes.items() if name.startswith("run.")}
+    return make_section(RunOptions, "run", dataclasses.asdict(options) | given)
+
+
+def _override_search(
+    study: StudyConfig, given: dict[str, Any], lists: dict[str, Any], say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The common part of the searches, and the lists that are swept, as plain values."""
+    common = {name: value for name, value in given.items() if not isinstance(value, list) and name not in study.sweep}
+    sweep: dict[str, Any] = {name: list(values) for name, values in study.sweep.items()}
+    sweep |= {
+        name: value if isinstance(value, list) else [value] for name, value in given.items() if name not in common
+    }
+    sweep |= lists
+    search = dataclasses.asdict(study.search)
+    search |= _scaled_warmups("search", search, {**given, **lists}, say) | common
+    for name, values in sweep.items():  # the common part must be valid, too; but darts would forget k
+        if isinstance(values, list) and values and name not in common and name != "method":
+            search[name] = values[0]
+    return search, sweep
+
+
+def _recipe(section: str, name: Any) -> RetrainConfig:
+    if str(name) not in RECIPES:
+        raise ValueError(f"{section}.preset is {name!r}, but must be one of {', '.join(RECIPES)}")
+    return RECIPES[name]()
+
+
+def _scaled_warmups(
+    section: str, before: Mapping[str, Any], given: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, int]:
+    """Warm-ups that keep their share of the epochs, if only the epochs change."""
+    epochs = given.get("epochs")
+    if isinstance(epochs, list):
+        epochs = min((number for number in epochs if isinstance(number, int)), default=None)
+    if not isinstance(epochs, int) or epochs < 1:
+        return {}
+    scaled = {}
+    for name in ("warmup_epochs", "learning_rate_warmup_epochs"):
+        if before.get(name) and name not in given:
+            scaled[name] = max(0, min(round(before[name] * epochs / before["epochs"]), epochs - 1))
+            say(
+                f"{section}.{name} is {scaled[name]} instead of {before[name]}, in proportion to the epochs; "
+                f"--set {section}.{name}=N sets it"
+            )
+    return scaled
+
+
+def _parse(name: str, kind: Any, text: str) -> Any:
+    """A value of a type from its text."""
+    choices = typing.get_args(kind) or ((True, False) if kind is bool else ())
+    for choice in choices:
+        if text.lower() == str(choice).lower():
+            return choice
+    if not choices:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise ValueError(f"{name} is {text!r}, but must be {kind_text(kind)}")
+
+
+def kind_text(kind: Any) -> str:
+    """What a field of a type accepts, in words."""
+    if choices := typing.get_args(kind):
+        return f"one of {', '.join(map(str, choices))}"
+    return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[kind]

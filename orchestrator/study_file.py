@@ -1,0 +1,126 @@
+"""Study files: a study as TOML, written whole with the meaning of every field, or the changes to a preset.
+
+preset = "cifar10"      # where all other values come from; without it [search] and [retrain] are needed
+name = "mine"           # default: the name of the file
+
+[search]
+epochs = 30
+[sweep]
+k = [2, 4, 8]
+"""
+
+import json
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import StudyConfig
+from orchestrator.options import RunOptions
+from orchestrator.overrides import SECTIONS, check_names, kind_text, override_options, override_study, section_fields
+from orchestrator.presets import preset_options, study_preset
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config.fields import field_docs
+
+WIDTH = 100
+"""Columns of comments and of the reference."""
+
+
+def load_study(
+    source: str, changes: Mapping[str, Any], *, say: Callable[[str], None] = print
+) -> tuple[StudyConfig, RunOptions]:
+    """The study that a preset or a study file describes, with some fields changed; raises ValueError if it cannot work.
+
+    `source` is the name of a preset, or the path of a file that ends with .toml.
+    """
+    if source.endswith(".toml"):
+        try:
+            study, options = parse_study(Path(source).read_text(), name=Path(source).stem, say=say)
+        except OSError as error:
+            raise ValueError(f"{source} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+    else:
+        study, options = study_preset(source), preset_options(source)
+    return override_study(study, changes, say=say), override_options(options, changes)
+
+
+def parse_study(text: str, *, name: str, say: Callable[[str], None] = print) -> tuple[StudyConfig, RunOptions]:
+    """The study that TOML describes; `name` is the study's name if the text gives none.
+
+    Raises ValueError for text that is no TOML, unknown fields, and values that cannot work.
+    """
+    tables = tomllib.loads(text)
+    changes = {"name": name, **dict(_flat(tables))}
+    preset = changes.pop("preset", None)
+    check_names(changes)
+    if preset is not None:
+        study, options = study_preset(str(preset)), preset_options(str(preset))
+    else:
+        for section in ("search", "retrain"):
+            if section not in tables:
+                raise ValueError(f'[{section}] is missing; add it, or start from a preset, as in preset = "cifar10"')
+        sweep = {} if "sweep" in tables else {"seed": (0,)}
+        study = StudyConfig(name="bare", search=SearchConfig(), sweep=sweep, retrain=RetrainConfig())
+        options = RunOptions()
+    return override_study(study, changes, say=say), override_options(options, changes)
+
+
+def study_toml(study: StudyConfig, options: RunOptions | None = None) -> str:
+    """The study as TOML, every field under a comment that explains it; `parse_study` reads it back exactly."""
+    docs = field_docs(StudyConfig)
+    lines = [_comment(docs["name"]), f"name = {_value(study.name)}"]
+    for section, values in _sections(study, options):
+        explained = docs.get(section) or field_docs(SECTIONS["proxy"]).get(section.removeprefix("proxy."), "")
+        lines += ["", "", *([_comment(explained)] if explained else []), f"[{section}]"]
+        meanings = field_docs(SECTIONS[section])
+        for name, value in values.items():
+            swept = " Replaced by the values in [sweep]." if section == "search" and name in study.sweep else ""
+            lines += ["", _comment(meanings[name] + swept), f"{name} = {_value(value)}"]
+    return "\n".join(lines) + "\n"
+
+
+def field_reference(study: StudyConfig, options: RunOptions) -> str:
+    """Every field that can be changed, with its value in a study, what it accepts and what it means."""
+    entries = []
+    for section, values in _sections(study, options):
+        if section != "sweep":
+            docs, kinds = field_docs(SECTIONS[section]), section_fields(section)
+            for name, value in values.items():
+                meaning = textwrap.fill(docs[name], WIDTH, initial_indent="    ", subsequent_indent="    ")
+                entries.append(f"{section}.{name} = {_value(value)}  ({kind_text(kinds[name])})\n{meaning}\n")
+    return "".join(entries)
+
+
+def _sections(study: StudyConfig, options: RunOptions | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The values of every section."""
+    plain = study.to_dict()
+    for section in SECTIONS:
+        if section == "sweep":
+            yield section, plain["sweep"]
+        elif section != "run":
+            values = plain
+            for part in section.split("."):
+                values = values[part]
+            yield section, {name: values[name] for name in section_fields(section)}
+        elif options is not None:
+            yield section, {name: getattr(options, name) for name in section_fields(section)}
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables by their full names."""
+    for name, value in tables.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _comment(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _value(value: Any) -> str:
+    """A flag, number, text or list in TOML, which spells these as JSON does, but for the control character DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

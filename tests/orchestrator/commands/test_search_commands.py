@@ -1,0 +1,79 @@
+"""`pcdarts search` and `split`."""
+
+import dataclasses
+
+import pytest
+from PIL import Image
+
+from orchestrator.cli import main
+from orchestrator.commands.search_commands import search_config
+from pcdarts.genotype import Genotype
+from pcdarts.presets import smoke
+
+
+def test_fields_are_named_with_or_without_their_section():
+    assert search_config("smoke", ["k=4", "search.order=2"]) == dataclasses.replace(smoke(), k=4, order=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("k=2,4", "search.k has 2 values, but one search takes one"),
+        ("retrain.epochs=2", "retrain.epochs is no field of a search"),
+        ("sweep.k=2", "sweep.k is no field of a search"),
+        ("kk=2", "kk is no field"),
+        ("k=3", "k is 3, but must be one of"),
+    ],
+)
+def test_bad_fields_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        search_config("smoke", [text])
+
+
+def test_a_search_ends_with_its_cell_and_is_resumed(tmp_path, capsys):
+    argv = ["search", "--preset", "smoke", "--set", "seed=3", "--checkpoint", str(tmp_path / "search.pt")]
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert "epoch   1  weights and alpha" in text and "resumed after" not in text
+    assert main(argv) == 0  # from the checkpoint, where all epochs are done
+    again = capsys.readouterr().out
+    assert "resumed after" in again and again.splitlines()[-1] == text.splitlines()[-1]
+    assert str(Genotype.parse(text.splitlines()[-1])) == text.splitlines()[-1]
+
+
+def test_a_random_cell_takes_no_training(capsys):
+    assert main(["search", "--preset", "smoke", "--set", "method=random"]) == 0
+    assert capsys.readouterr().out.startswith("random cell of the space darts, seed 0; nothing is trained\nGenotype(")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [(FloatingPointError("not finite"), 1, "error: not finite"), (KeyboardInterrupt(), 130, "--checkpoint FILE")],
+)
+def test_a_search_that_ends_early_says_so(error, code, text, monkeypatch, capsys):
+    def failing(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("pcdarts.search.search", failing)
+    assert main(["search", "--preset", "smoke"]) == code and text in capsys.readouterr().err
+
+
+def test_an_interrupted_search_with_a_checkpoint_names_the_command(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pcdarts.search.search", interrupted)
+    file = str(tmp_path / "search.pt")
+    assert main(["search", "--preset", "smoke", "--checkpoint", file]) == 130
+    assert f"pcdarts search --preset smoke --checkpoint {file}" in capsys.readouterr().err
+
+
+def test_the_lists_of_imagenet_are_written(tmp_path, capsys):
+    for name in ("n01", "n02"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for number in range(40):
+            Image.new("RGB", (2, 2)).save(tmp_path / "train" / name / f"{number}.JPEG")
+    output = tmp_path / "lists.txt"
+    assert main(["split", "--data-dir", str(tmp_path), "--output", str(output)]) == 0
+    assert capsys.readouterr().out.endswith(f"to {output}; use it with --set search.split_file={output}\n")
+    assert output.exists()

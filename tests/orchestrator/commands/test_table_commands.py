@@ -1,0 +1,65 @@
+"""`pcdarts report`, `compact`, `columns`, `import` and `theory`."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.storage import compaction
+from analysis.store import ResultStore
+from analysis.tables import EPOCHS, SEARCHES, column_reference
+from orchestrator.cli import main
+from tests.analysis.robustdarts.test_importer import hessian, write_run
+from tests.analysis.storage.test_compaction import filled
+from tests.analysis.synthetic import write_study
+
+
+def test_the_columns_are_explained(capsys):
+    assert main(["columns"]) == 0 and capsys.readouterr().out == column_reference()
+
+
+def test_a_report_has_three_forms(tmp_path, capsys):
+    store = write_study(str(tmp_path / "demo"))  # as an import leaves it: its study.json describes no search
+    for form, name in (("html", "report.html"), ("md", "report.md"), ("csv", "report-csv")):
+        assert main(["report", store.root, "--format", form]) == 0
+        assert capsys.readouterr().out == f"wrote {store.root}/{name}\n" and (tmp_path / "demo" / name).exists()
+    with pytest.raises(SystemExit):
+        main(["report", store.root, "--format", "pdf"])
+    assert "invalid choice: 'pdf'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["report", "compact"])
+@pytest.mark.parametrize("wrong", ["absent", "nowhere://x"])
+def test_a_study_that_is_not_there_is_not_made(command, wrong, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, wrong]) == 2
+    assert capsys.readouterr().err.startswith("pcdarts: error: ") and not Path(wrong).exists()
+
+
+def test_parts_are_moved_into_few_files(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compaction, "SIZE", 4)
+    monkeypatch.setattr(compaction, "LEAST", 3)
+    filled(tmp_path)
+    assert main(["compact", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "searches: 10 parts, 7 files fewer\n"
+
+
+def test_an_import_writes_tables_that_the_report_reads(tmp_path, capsys):
+    write_run(tmp_path / "logs", hessians=[hessian(0, 1.0)])
+    write_run(tmp_path / "logs", seed=2, skip=("arch_2",))
+    out = str(tmp_path / "out")
+    for _ in range(2):  # a second import replaces the first
+        assert main(["import", "robustdarts", str(tmp_path / "logs"), out]) == 0
+    text = capsys.readouterr().out
+    assert "2 searches of 1 settings: 1 completed, 1 failed" in text and f"pcdarts report {out}" in text
+    assert main(["report", out]) == 0
+    store = ResultStore(out)
+    assert len(store.read(SEARCHES)) == 2 and len(store.read(EPOCHS)) == 8 and not store.broken
+
+
+@pytest.mark.slow
+def test_the_theory_agrees_to_three_digits(capsys):
+    assert main(["theory"]) == 0
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    numbers = [[float(cell) for cell in row] for row in rows if row[0].strip() != "K"]
+    assert [row[0] for row in numbers] == [1, 2, 4, 8, 16] * 2
+    assert all(abs(row[6]) < 5e-4 for row in numbers)

@@ -1,0 +1,172 @@
+"""Changes to a study by the names of its fields."""
+
+import dataclasses
+
+import pytest
+
+from orchestrator.options import RunOptions
+from orchestrator.overrides import FIELDS, override_options, override_study, parse_assignments
+from orchestrator.presets import STUDIES, smoke
+from pcdarts.presets import RECIPES, fashion
+
+
+def quiet(text):
+    """Where nothing is to be said."""
+    raise AssertionError(text)
+
+
+def study(preset, *assignments, say=quiet):
+    return override_study(STUDIES[preset](), parse_assignments(assignments), say=say)
+
+
+def test_values_are_read_by_the_type_of_their_field():
+    texts = ("search.k=2,4", "search.order=1", "search.learning_rate=1", "search.edge_normalization=False", "name=a,b")
+    assert parse_assignments([*texts, "sweep.seed=3", "run.wait=true", "search.data_dir=/a,b"]) == {
+        "search.k": [2, 4],
+        "search.order": 1,
+        "search.learning_rate": 1.0,
+        "search.edge_normalization": False,
+        "name": "a,b",
+        "sweep.seed": [3],
+        "run.wait": True,
+        "search.data_dir": "/a,b",
+    }
+    assert parse_assignments(["search.k=2", "search.k=4"]) == {"search.k": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("search.k", "'search.k' is no assignment; write SECTION.FIELD=VALUE, as in search.k=2,4"),
+        ("search.learnig_rate=1", "search.learnig_rate is no field; did you mean search.learning_rate?"),
+        ("serch.k=1", "serch.k is no field; did you mean search.k?"),
+        ("proxy.epochs=1", "proxy.epochs is no field; did you mean proxy.recipe.epochs?"),
+        ("max_macs=1", "max_macs is no field; did you mean selection.max_macs?"),
+        (
+            "learning_rate=1",
+            "learning_rate is no field; did you mean search.learning_rate or proxy.recipe.learning_rate or "
+            "retrain.learning_rate?",
+        ),
+        ("colour=1", "colour is no field; `pcdarts run --help-fields` lists them"),
+        ("search.k=a", "search.k is 'a', but must be an integer"),
+        ("search.k=2,", "search.k is '', but must be an integer"),
+        ("search.learning_rate=fast", "search.learning_rate is 'fast', but must be a number"),
+        ("run.wait=maybe", "run.wait is 'maybe', but must be true or false"),
+        ("search.stem=mnist", "search.stem is 'mnist', but must be one of cifar, imagenet"),
+        ("retrain.preset=cifar", "retrain.preset is 'cifar', but must be one of cifar10, imagenet, "),
+    ],
+)
+def test_bad_assignments_are_refused(text, message):
+    with pytest.raises(ValueError) as error:
+        parse_assignments([text])
+    assert str(error.value).startswith(message)
+
+
+def test_no_change_is_the_study_itself():
+    for make in STUDIES.values():
+        assert override_study(make(), {}) == make()
+
+
+def test_lists_are_swept_and_single_values_are_not():
+    result = study("smoke", "search.seed=5", "search.k=4", "search.order=1,2", "search.learning_rate=0.2")
+    assert result.sweep == {"seed": (5,), "k": (4,), "order": (1, 2)}
+    assert result.search.learning_rate == 0.2
+    assert [result.setting(s) for s in result.searches()] == ["order=1", "order=2"]
+
+
+def test_a_single_value_replaces_the_list_of_a_swept_field():
+    assert [s.k for s in study("cifar10", "search.k=2").searches()] == [2] * 5
+    assert study("cifar10", "search.k=2,4").extends(study("cifar10", "search.k=2"))
+
+
+def test_the_common_part_is_made_with_values_that_are_searched():
+    assert [s.k for s in study("smoke", "search.channels=6", "search.k=3,6").searches()] == [3, 6, 3, 6]
+
+
+def test_warm_up_keeps_its_share_of_fewer_epochs():
+    said = []
+    result = study("fashion", "search.epochs=2", say=said.append)
+    assert (fashion().warmup_epochs, fashion().epochs, result.search.warmup_epochs) == (3, 8, 1)
+    assert said == [
+        "search.warmup_epochs is 1 instead of 3, in proportion to the epochs; --set search.warmup_epochs=N sets it"
+    ]
+    assert study("fashion", "search.epochs=1", say=said.append).search.warmup_epochs == 0
+    assert study("fashion", "search.epochs=4,2", say=said.append).search.warmup_epochs == 1  # of the fewest epochs
+    assert study("fashion", "search.epochs=4", "search.warmup_epochs=3").search.warmup_epochs == 3
+
+
+def test_warm_up_of_the_retraining_keeps_its_share_too():
+    said = []
+    result = study("imagenet", "retrain.epochs=50", say=said.append)
+    assert (result.retrain.learning_rate_warmup_epochs, result.search.warmup_epochs) == (1, 35)
+    assert [text.split(" ")[0] for text in said] == ["retrain.learning_rate_warmup_epochs"]
+
+
+@pytest.mark.parametrize("given", ["pcdarts,darts", "darts,pcdarts"])
+def test_methods_are_swept_and_pcdarts_keeps_its_k(given):
+    result = study("smoke", f"search.method={given}")
+    assert {(s.method, s.k) for s in result.searches()} == {("pcdarts", 1), ("pcdarts", 2), ("darts", 1)}
+    only = study("demo", "search.method=darts")
+    assert [s.k for s in only.searches()] == [1, 1, 1] and "method" not in only.sweep
+    assert study("baselines", "search.method=random").sweep["method"] == ("random",)
+
+
+def test_cells_are_retrained_on_the_data_they_were_searched_on():
+    result = study("smoke", "search.dataset=digits", "retrain.epochs=3")
+    assert (result.search.dataset, result.retrain.dataset, result.retrain.epochs) == ("digits", "digits", 3)
+    assert study("cifar10", "search.dataset=cifar100").retrain.dataset == "imagenet"
+
+
+def test_one_data_folder_serves_search_and_retraining_unless_they_have_others():
+    result = study("cifar10", "search.data_dir=/data")
+    assert result.retrain.data_dir == result.proxy.recipe.data_dir == "/data"
+    other = study("cifar10", "search.data_dir=/a", "retrain.data_dir=/b")
+    assert other.retrain.data_dir == "/b"
+    again = override_study(other, {"search.data_dir": "/c"})
+    assert (again.search.data_dir, again.retrain.data_dir, again.proxy.recipe.data_dir) == ("/c", "/b", "/c")
+
+
+def test_the_proxy_stage_is_set_and_turned_off():
+    result = study("fashion", "proxy.top=4", "proxy.seeds=2", "proxy.recipe.epochs=1").proxy
+    assert (result.top, result.seeds, result.recipe.epochs, result.recipe.dataset) == (4, 2, 1, "fashion-mnist")
+    assert study("cifar10", "proxy.top=0").proxy.top == 0
+    assert study("smoke", "search.dataset=digits").proxy.recipe.dataset == "digits"
+
+
+def test_a_recipe_replaces_the_section_and_single_fields_are_changed_after_it():
+    result = study("smoke", "retrain.epochs=3", "retrain.preset=cifar10", "search.data_dir=/data")
+    assert result.retrain == dataclasses.replace(RECIPES["cifar10"](), epochs=3, data_dir="/data")
+    assert study("fashion", "proxy.recipe.preset=digits").proxy.recipe == RECIPES["digits"]()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search.k": 3}, r"search\.k is 3, but must be one of \[1, 2, 4\]"),
+        ({"sweep.k": 3}, r"sweep\.k is 3, but must be a list"),
+        ({"search.k": []}, r"sweep\.k is \[\], but needs at least one value"),
+        ({"search.epochs": "x"}, r"search\.epochs is 'x', but must be of type int"),
+        ({"proxy.recipe.epochs": 0}, r"proxy\.recipe\.epochs is 0, but must be at least 1"),
+        ({"proxy.top": -1}, r"proxy\.top is -1"),
+        ({"retrain.preset": []}, r"retrain\.preset is \[\], but must be one of"),
+        ({"name": "../x"}, r"study name is '\.\./x'"),
+        ({"search": 3}, "search is no field"),
+    ],
+)
+def test_bad_changes_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        override_study(smoke(), changes)
+
+
+def test_options_are_the_section_run():
+    changes = {"run.max_failures": 3, "run.wait": True, "search.k": 2}
+    assert override_options(RunOptions(address="auto"), changes) == RunOptions(
+        address="auto", max_failures=3, wait=True
+    )
+    with pytest.raises(ValueError, match=r"run\.max_failures is -1, but must be at least 0"):
+        override_options(RunOptions(), {"run.max_failures": -1})
+
+
+def test_every_field_has_one_full_name():
+    assert {"search.k", "sweep.k", "selection.top", "proxy.top", "proxy.recipe.epochs", "run.address"} <= set(FIELDS)
+    assert "proxy.recipe" not in FIELDS and FIELDS["name"] is str
