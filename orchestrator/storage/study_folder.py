@@ -12,11 +12,14 @@ from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
 from orchestrator.storage.provenance import git_revision, now
+from orchestrator.study_file import study_toml
 from pcdarts.training.checkpoint import CheckpointFile
 
 LEASE_FOLDER = "study-lease"
 """Who works on a study; it can be there before the study is."""
 STUDY_FILE = "study.json"
+TOML_FILE = "study.toml"
+"""The study as a file that `pcdarts run` takes, for readers; STUDY_FILE is what counts."""
 
 
 def absolute(root: str) -> str:
@@ -106,6 +109,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str], patience:
         "git_revision": git_revision(),
     }
     store.write_text(STUDY_FILE, json.dumps(description, indent=2) + "\n")
+    store.write_text(TOML_FILE, study_toml(config))
     return store
 
 

@@ -7,8 +7,10 @@ import os
 import pytest
 
 from analysis.storage.study_files import StudyFiles, join
+from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.storage.study_folder import checkpoint, create_or_open, open_study
+from orchestrator.study_file import load_study
 from tests.object_store import serving
 
 
@@ -17,6 +19,15 @@ def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
     changed = dataclasses.replace(smoke(), sweep={"seed": (5,)})
     create_or_open(changed, str(tmp_path / "smoke"), [])
     assert open_study(str(tmp_path / "smoke"))[0] == changed
+
+
+def test_the_folder_holds_the_file_that_runs_the_study_again(tmp_path):
+    root = tmp_path / "smoke"
+    create_or_open(smoke(), str(root), [])
+    assert load_study(str(root / "study.toml"), {}) == (smoke(), RunOptions())
+    changed = dataclasses.replace(smoke(), sweep={"seed": (5,)})
+    create_or_open(changed, str(root), [])
+    assert load_study(str(root / "study.toml"), {})[0] == open_study(str(root))[0] == changed
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
