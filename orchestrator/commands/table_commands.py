@@ -4,11 +4,13 @@ They need neither PyTorch nor Ray.
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from analysis.report.blocks import FORMATS
-from analysis.store import ResultStore
-from analysis.tables import EPOCHS, SEARCHES, TABLES, column_reference
 from orchestrator.commands.parser import Parser
+
+if TYPE_CHECKING:
+    from analysis.store import ResultStore
 
 
 def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -49,6 +51,8 @@ def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _compact(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from analysis.tables import EPOCHS, SEARCHES
+
     store = _existing_tables(arguments.study_dir)
     for table in (SEARCHES, EPOCHS):
         if parts := store.parts(table):
@@ -72,12 +76,17 @@ def _theory(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _columns(arguments: argparse.Namespace, argv: list[str]) -> int:
+    from analysis.tables import column_reference
+
     print(column_reference(), end="")
     return 0
 
 
-def _existing_tables(study_dir: str) -> ResultStore:
+def _existing_tables(study_dir: str) -> "ResultStore":
     """The tables of a study, or of an import, which has no study.json; raises ValueError if there are none."""
+    from analysis.store import ResultStore
+    from analysis.tables import TABLES
+
     store = ResultStore(study_dir)
     if store.read_text("study.json") is None and not any(store.parts(table) for table in TABLES):
         raise ValueError(f"{study_dir!r} holds no study; give the folder that `pcdarts run` or an import printed")
