@@ -29,7 +29,6 @@ def run_study(
     root: str,
     *,
     options: RunOptions,
-    retrain: bool,
     command: list[str],
     say: Callable[[str], None] = print,
 ) -> int:
@@ -52,7 +51,7 @@ def run_study(
         store_settings(study, store, say)
         queue = RetrainQueue(study, store)
         queue.update()
-        retrained = retrain and retrain_queued(queue, options, say)
+        retrained = options.retrain and retrain_queued(queue, options, say)
 
         for table in (SEARCHES, EPOCHS):
             store.compact(table)

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.study import run_study
 
     root = join(arguments.storage, study.name)
-    failed = run_study(study, root, options=options, retrain=options.retrain, command=["pcdarts", *argv])
+    failed = run_study(study, root, options=options, command=["pcdarts", *argv])
     _, store = open_study(root)
     print("\n" + output.summary(store))
     print(output.where_to_look(root))

@@ -177,12 +177,12 @@ def test_presets_are_listed_and_written_out(tmp_path, capsys):
 
 
 def made(monkeypatch, *argv):
-    """The study and options that `pcdarts run` starts, and whether it retrains."""
+    """The study and options that `pcdarts run` starts."""
     seen = []
 
-    def run_study(study, root, *, options, retrain, command):
+    def run_study(study, root, *, options, command):
         create_or_open(study, root, command)
-        seen.append((study, options, retrain))
+        seen.append((study, options))
         return 0
 
     monkeypatch.setattr("orchestrator.study.run_study", run_study)
@@ -194,23 +194,23 @@ def test_flags_are_shorthands_of_fields(tmp_path, monkeypatch):
     flags = "--study mine --seeds 5 6 --k 2,4 --epochs 4 --dataset digits --data-dir /data --no-retrain"
     more = "--address local --gpus-per-trial 0.5 --max-concurrent 3 --set search.order=1,2 run.wait=true"
     argv = ["smoke", "--storage", str(tmp_path), *flags.split(), *more.split(), "--set", "search.warmup_epochs=1"]
-    study, options, retrain = made(monkeypatch, *argv)
+    study, options = made(monkeypatch, *argv)
     assert (study.name, study.search.epochs, study.search.warmup_epochs) == ("mine", 4, 1)
     assert study.sweep == {"seed": (5, 6), "k": (2, 4), "order": (1, 2)}
     for config in (study.search, study.retrain, study.proxy.recipe):
         assert (config.dataset, config.data_dir) == ("digits", "/data")
-    assert options == RunOptions(address="local", gpus_per_trial=0.5, max_concurrent=3, wait=True) and not retrain
+    assert options == RunOptions(address="local", gpus_per_trial=0.5, max_concurrent=3, wait=True)
 
 
 def test_short_presets_retrain_at_once(tmp_path, monkeypatch):
-    assert made(monkeypatch, "smoke", "--storage", str(tmp_path))[2]
-    assert not made(monkeypatch, "fashion", "--storage", str(tmp_path))[2]
-    assert made(monkeypatch, "fashion", "--storage", str(tmp_path), "--retrain")[2]
+    assert made(monkeypatch, "smoke", "--storage", str(tmp_path))[1].retrain
+    assert not made(monkeypatch, "fashion", "--storage", str(tmp_path))[1].retrain
+    assert made(monkeypatch, "fashion", "--storage", str(tmp_path), "--retrain")[1].retrain
 
 
 def test_the_file_in_a_studys_folder_runs_it_again(tmp_path, monkeypatch):
-    study, _, _ = made(monkeypatch, "fashion", "--storage", str(tmp_path), "--k", "2", "4", "--epochs", "4")
-    again, _, _ = made(monkeypatch, str(tmp_path / "fashion" / "study.toml"), "--storage", str(tmp_path / "other"))
+    study, _ = made(monkeypatch, "fashion", "--storage", str(tmp_path), "--k", "2", "4", "--epochs", "4")
+    again, _ = made(monkeypatch, str(tmp_path / "fashion" / "study.toml"), "--storage", str(tmp_path / "other"))
     assert again == study and study.sweep["k"] == (2, 4)
 
 

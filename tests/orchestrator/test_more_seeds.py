@@ -122,7 +122,7 @@ def test_a_study_adds_seeds_up_to_the_most_and_records_why_it_stopped(tmp_path, 
     said = []
     options = RunOptions(address="local")
     for _ in range(2):  # the second time nothing is left to do
-        run_study(wide, str(tmp_path), options=options, retrain=False, command=["pcdarts"], say=said.append)
+        run_study(wide, str(tmp_path), options=options, command=["pcdarts"], say=said.append)
     store = ResultStore(str(tmp_path))
     assert sorted(store.read(SEARCHES)["seed"]) == [0, 1, 2]
     (row,) = store.read(SETTINGS).to_dict("records")

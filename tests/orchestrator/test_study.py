@@ -39,7 +39,8 @@ VARYING += ("data_dir",)
 
 def run(study, root, options=LOCAL, retrain=True):
     said = []
-    failed = run_study(study, str(root), options=options, retrain=retrain, command=["pcdarts"], say=said.append)
+    options = dataclasses.replace(options, retrain=retrain)
+    failed = run_study(study, str(root), options=options, command=["pcdarts"], say=said.append)
     return failed, said
 
 
@@ -107,7 +108,7 @@ def test_a_study_stays_finished_when_configurations_get_a_new_field(finished, tm
         "from orchestrator.study import run_study\n"
         "study = smoke()\n"
         "assert study.search.new_field == study.retrain.new_field == study.proxy.recipe.new_field == 0\n"
-        "run_study(study, sys.argv[1], options=RunOptions(address='local'), retrain=True, command=[])\n"
+        "run_study(study, sys.argv[1], options=RunOptions(address='local', retrain=True), command=[])\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}
     result = subprocess.run(

@@ -53,12 +53,12 @@ def test_a_study_is_not_run_by_two_drivers_at_once(tmp_path):
     study, _ = study_with_searches(str(tmp_path))
     with open_lease(str(tmp_path), RunOptions(), "study"):
         with pytest.raises(LeaseHeldError, match="another process, process .*, has been working on this study since"):
-            run_study(study, str(tmp_path), options=RunOptions(), retrain=False, command=[], say=lambda text: None)
+            run_study(study, str(tmp_path), options=RunOptions(), command=[], say=lambda text: None)
 
 
 def test_failures_are_in_the_report(tmp_path):
     study, store = study_with_searches(str(tmp_path))
     FailureLog(study.name, store).record("trial", "k2-seed0", "tried again: ActorDiedError")
-    run_study(study, str(tmp_path), options=RunOptions(), retrain=False, command=[], say=lambda text: None)
+    run_study(study, str(tmp_path), options=RunOptions(), command=[], say=lambda text: None)
     report = (tmp_path / "report.html").read_text()
     assert "Failures while the study ran" in report and "tried again: ActorDiedError" in report

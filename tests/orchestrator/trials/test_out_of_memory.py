@@ -43,7 +43,7 @@ searching.search_trial = trial
 some = dataclasses.replace(smoke(), sweep={"seed": (0, 1, 2), "k": (2,)})
 some = dataclasses.replace(some, search=dataclasses.replace(some.search, device="auto"))
 options = RunOptions(address="local", gpus_per_trial=0.5)
-failed = study.run_study(some, sys.argv[1], options=options, retrain=False, command=[], say=lambda line: print(line))
+failed = study.run_study(some, sys.argv[1], options=options, command=[], say=lambda line: print(line))
 assert failed == 1
 """
 

@@ -67,7 +67,7 @@ def test_images_are_read_once_and_trials_hold_no_copy(ray_session, tmp_path, mon
     config = dataclasses.replace(smoke().search, dataset="fashion-mnist", data_dir=str(tmp_path))
     some = dataclasses.replace(smoke(), search=config, sweep={"seed": (0, 1, 2, 3)})
     options = RunOptions(address="local", max_failures=0)
-    run = study.run_study(some, str(tmp_path / "smoke"), options=options, retrain=False, command=[], say=print)
+    run = study.run_study(some, str(tmp_path / "smoke"), options=options, command=[], say=print)
     assert run == 0 and asked == [("fashion-mnist", str(tmp_path))]
     for seed in range(4):
         assert json.loads((tmp_path / f"seed{seed}.json").read_text()) == [[True, True], [True, True]]
