@@ -32,6 +32,7 @@ def rows():
     random = search_row(4, 1, None, cell="DARTS_V2") | {"setting": "method=random", "method": "random"}
     random |= {"status": "completed", "error": "", "epochs": None}
     random |= {"genotype": str(PUBLISHED["DARTS_V2"]), "genotype_digest": PUBLISHED["DARTS_V2"].digest}
+    random |= {"network_parameters": 3_349_342, "network_macs": 528_000_000}
     again = search_row(4, 2, 85.0) | {"setting": "method=pcdarts"}
     queue = [queue_row(again, 1, "done") | {"job_id": name} for name in "abc"]
     queue.append(queue_row(random, 2, "done") | {"job_id": "d"})
