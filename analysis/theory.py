@@ -1,7 +1,7 @@
-"""What partial channel connection does to the loss, derived for a linear super-network and checked by sampling.
+"""Partial channel connection as a regularizer: closed form for a linear super-network, checked by sampling.
 
-Model: one node adds up E edges, which start at different nodes.  Edge e carries C channels with D features each, x_ec.
-Operation o and the read-out behind the node act on channel c as w_eoc . x_ec, the bypass as b_ec . x_ec.  With the
+Model: one node sums E edges, which start at different nodes.  Edge e carries C channels with D features each, x_ec.
+Operation o and the read-out after the node act on channel c as w_eoc . x_ec, the bypass as b_ec . x_ec.  With the
 mixture weights p_e = softmax(alpha_e) and masks m_ec of 0 and 1,
 
     y_hat(m) = sum_ec [ m_ec sum_o p_eo w_eoc . x_ec + (1 - m_ec) b_ec . x_ec ],    loss = mean of (y - y_hat)^2.
@@ -9,8 +9,8 @@ mixture weights p_e = softmax(alpha_e) and masks m_ec of 0 and 1,
 Without a side operation b_ec is the same fixed read-out for all channels; a parameterized side operation makes it a
 weight that is trained.
 
-Assumptions: operations, side operation and read-out are linear and keep channels apart; each edge draws C / K of its C
-channels uniformly without replacement, independently of the other edges and of the data.
+Assumptions: operations, side operation and read-out are linear and act on each channel separately; each edge draws
+C / K of its C channels uniformly without replacement, independently of the other edges and of the data.
 
 Result: with d_ec = (sum_o p_eo w_eoc - b_ec) . x_ec, the difference between mixture and bypass on channel c, and its
 mean over the channels d_e,
@@ -34,12 +34,12 @@ from scipy.special import softmax
 Array = npt.NDArray[np.float64]
 
 CHUNK = 1 << 16
-"""Masks that are evaluated at once."""
+"""Masks that are evaluated in one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearSupernet:
-    """A linear super-network with its data.  Sizes: N examples, E edges, O operations, C channels, D features."""
+    """A linear super-network and its data: N examples, E edges, O operations, C channels, D features."""
 
     x: Array
     """Input features, (N, E, C, D)."""
@@ -70,7 +70,7 @@ class ExpectedLoss:
     mean_mask_loss: float
     """Loss with the mask replaced by its mean, 1 / k."""
     penalty: float
-    """The rest of the expected loss, in closed form."""
+    """Expected loss minus mean_mask_loss, in closed form."""
     alpha_gradient_norm: float
     """L2 norm of the gradient of the penalty in alpha."""
     sampled: float
