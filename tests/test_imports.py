@@ -17,6 +17,7 @@ LIGHT = (
     "pcdarts.results",
     "pcdarts.spaces",
     "pcdarts.diagnostics.early_stop",
+    "pcdarts.training.atomic_write",
 )
 """Modules of pcdarts that need the standard library alone; `pcdarts.config` stands for all modules of that room."""
 ALLOWED = {

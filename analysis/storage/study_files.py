@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +12,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from analysis.storage.storage_retry import StorageError, patiently
+from pcdarts.training.atomic_write import create_file, replace_file
 
 T = TypeVar("T")
 
@@ -78,15 +78,8 @@ class StudyFiles:
         """
         if not self._is_local:
             return None
-        path = Path(self._path, checked(name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{name}.{uuid.uuid4().hex}")
         try:
-            with draft.open("w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)  # as a rename, but refused where the name is taken
+            create_file(Path(self._path, checked(name)), text.encode())
             return True
         except FileExistsError:
             return False
@@ -94,8 +87,6 @@ class StudyFiles:
             if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 return None
             raise
-        finally:
-            draft.unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """Names of the files in the study's folder, sorted; hidden ones are left out."""
@@ -139,21 +130,12 @@ class StudyFiles:
         self._patiently(lambda: self._write_once(path, data))
 
     def _write_once(self, path: str, data: bytes) -> None:
-        folder, name = path.rsplit("/", 1)
-        self._files.create_dir(folder, recursive=True)
-        if not self._is_local:  # object stores show an object only once it is complete
-            with self._files.open_output_stream(path) as stream:
-                stream.write(data)
+        if self._is_local:
+            replace_file(path, data)
             return
-        draft = Path(folder, f".{name}.{uuid.uuid4().hex}")  # two writers of one part must not share a draft
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        self._files.create_dir(path.rpartition("/")[0], recursive=True)
+        with self._files.open_output_stream(path) as stream:  # object stores show an object only once it is complete
+            stream.write(data)
 
 
 def join(root: str, *parts: str) -> str:

@@ -1,13 +1,14 @@
 """Checkpoints: the whole state of a search or a retraining in one file, written whole or not at all."""
 
 import io
-import os
 import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from pcdarts.training.atomic_write import replace_file
 
 
 class CheckpointFile:
@@ -73,11 +74,4 @@ class CheckpointFile:
 
     def write_bytes(self, data: bytes) -> None:
         """Replace the file's content in one step that survives a crash."""
-        target = Path(self.path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        replace_file(self.path, data)
