@@ -1,8 +1,9 @@
-"""One PC-DARTS search, start to end: `search(config) -> SearchResult`.  To be read beside the paper.
+"""One PC-DARTS search: `search(config) -> SearchResult`.
 
-Bilevel optimization on two halves of the training images: SGD trains the weights of the super-network on one, Adam
-moves alpha and beta on the other (algorithm 1 of DARTS, with the partial channels and edge weights of PC-DARTS).
-Alpha and beta are frozen for the first epochs.  Official settings: `pcdarts.presets.cifar10` and `imagenet`.
+Bilevel optimization on two halves of the training images (algorithm 1 of DARTS, with the partial channels and edge
+weights of PC-DARTS): `weight_step` trains the weights of the super-network on one half by SGD, `alpha_step` updates
+alpha and beta on the other by Adam, and `train_epoch` alternates the two.  Alpha and beta are frozen for the first
+epochs.  Official settings: `pcdarts.presets.cifar10` and `pcdarts.presets.imagenet`.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.data.batches import search_batches
 from pcdarts.data.sources import Parts
-from pcdarts.diagnostics.collapse import named_epoch, stopping, verdicts
+from pcdarts.diagnostics.collapse import Verdict, early_stop_epoch, stopping, verdicts
 from pcdarts.diagnostics.eigenvalue import stability_columns
 from pcdarts.diagnostics.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.fast.fast_supernet import make_supernet
@@ -45,13 +46,13 @@ def search(
 ) -> SearchResult:
     """Search a cell.
 
-    With a checkpoint the search goes on where the checkpoint was written, and ends bit for bit where it would have
-    ended uninterrupted (on a GPU as far as its kernels are deterministic); epochs done before are reported to
-    `on_epoch` once more, so that a listener needs no memory.
-    With `data`, the images that `pcdarts.data.sources.load` gives, none are read from files; they are never written to.
-    Raises ValueError for data or checkpoints that cannot be read, FloatingPointError where loss, alpha or beta are not
-    finite and nonfinite_rule finds no sound cell to return.  With the method `random` nothing is read, trained or
-    saved, and there are no epochs.
+    With a checkpoint an interrupted search resumes, and ends bit for bit as if uninterrupted (on a GPU as far as its
+    kernels are deterministic).  `on_epoch` gets the epochs before the interruption once more, so a listener needs no
+    memory.  `data` holds the images that `pcdarts.data.sources.load` returns; with it no file is read.  The method
+    `random` reads, trains and saves nothing, and has no epochs.
+
+    Raises ValueError for data or checkpoints that cannot be read; FloatingPointError if loss, alpha or beta are not
+    finite and nonfinite_rule finds no sound cell to return.
     """
     if config.method == "random":
         return _random_result(config)
@@ -65,7 +66,9 @@ def search(
     for record in state.history:
         on_epoch(record)
     while not state.ended:
-        _run_epoch(state, log)
+        record = run_epoch(state)
+        for message in state.append(record):
+            log(f"warning: epoch {record.epoch}: {message}")
         if checkpoint and (len(state.history) % config.checkpoint_every == 0 or state.ended):
             checkpoint.save(state.to_dict())
         on_epoch(state.history[-1])
@@ -73,14 +76,14 @@ def search(
 
 
 class SearchState:
-    """All that a search needs to go on: super-network, optimizers, random generators, data and history."""
+    """Everything a search resumes from: super-network, optimizers, random generators, data and history."""
 
     def __init__(self, config: SearchConfig, data: Parts | None = None) -> None:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
         if config.cuda_graphs and self.device.type != "cuda":
             raise ValueError(f"cuda_graphs is True, but the device is {self.device}; it needs a GPU")
-        # One generator a purpose: searches of equal seed see the same images, whatever else differs.
+        # A generator for each purpose: searches of equal seed see the same images, whatever else differs.
         self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
         self.train, self.valid = search_batches(config, self.device, data=data)
         self.supernet = make_supernet(
@@ -99,11 +102,24 @@ class SearchState:
         self.architect = Architect(config, self.supernet, self.optimizer)
         self.clock = Clock(self.device)
         self.history: list[EpochRecord] = []
+        self.verdicts: list[Verdict] = []
+        """Of the collapse rules after the last epoch."""
+        self.warnings: list[str] = []
+        """Verdicts of all epochs, each sentence once."""
 
     @property
     def ended(self) -> bool:
         """Whether all epochs were trained or a collapse rule stopped the search."""
-        return len(self.history) == self.config.epochs or stopping(self.config, self.history) is not None
+        return len(self.history) == self.config.epochs or stopping(self.verdicts) is not None
+
+    def append(self, record: EpochRecord) -> list[str]:
+        """Add an epoch to the history and apply the collapse rules; returns the warnings that are new."""
+        self.verdicts = verdicts(self.config, [*self.history, record])
+        found = [str(verdict) for verdict in self.verdicts]
+        self.history.append(dataclasses.replace(record, warnings="; ".join(found)))
+        new = [warning for warning in found if warning not in self.warnings]
+        self.warnings += new
+        return new
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -114,20 +130,23 @@ class SearchState:
             "alpha_optimizer": self.architect.optimizer.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
             "history": [dataclasses.asdict(record) for record in self.history],
+            "warnings": self.warnings,
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Take over what `to_dict` gave."""
+        """Restore what `to_dict` returned."""
         self.supernet.load_state_dict(saved["supernet"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.architect.optimizer.load_state_dict(saved["alpha_optimizer"])
         for name, generator in self.generators.items():
             generator.set_state(saved["generators"][name])
         self.history = [EpochRecord(**record) for record in saved["history"]]
+        self.verdicts = verdicts(self.config, self.history)
+        self.warnings = saved["warnings"]
 
 
-def _run_epoch(state: SearchState, log: Callable[[str], None]) -> None:
-    """Train for an epoch, measure, and add to the history."""
+def run_epoch(state: SearchState) -> EpochRecord:
+    """Train one epoch, validate and measure; the history stays as it is."""
     config, clock, epoch, started = state.config, state.clock, len(state.history), time.perf_counter()
     rate = learning_rate(config, epoch)
     set_learning_rate(state.optimizer, rate)
@@ -135,13 +154,13 @@ def _run_epoch(state: SearchState, log: Callable[[str], None]) -> None:
     alpha_trained = epoch >= config.warmup_epochs
     train = train_epoch(state, rate, alpha_trained)
     valid = None
-    if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+    if _due(config, epoch, config.validate_every):
         with clock.part("validation"):
             valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device)
     with clock.part("metrics"):
         genotype = derive_genotype(_architecture(state), config.edge_normalization, config.space)
         measures = _measures(state, genotype, valid and valid.accuracy)
-    record = EpochRecord(
+    return EpochRecord(
         epoch=epoch,
         alpha_trained=alpha_trained,
         learning_rate=rate,
@@ -157,51 +176,34 @@ def _run_epoch(state: SearchState, log: Callable[[str], None]) -> None:
         seconds=time.perf_counter() - started,
         peak_memory_bytes=peak_memory_bytes(state.device),
     )
-    said = [str(verdict) for verdict in verdicts(config, [*state.history, record])]
-    for message in said:
-        if not any(message in before.warnings for before in state.history):
-            log(f"warning: epoch {epoch}: {message}")
-    state.history.append(dataclasses.replace(record, warnings="; ".join(said)))
 
 
 def train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
-    """One pass over the training half: before every step on the weights, one on alpha and beta."""
+    """One pass over the training half: a step on alpha and beta, if they are trained, before every step on weights."""
     config, clock = state.config, state.clock
     state.supernet.train()
     valid_batches = clock.over("data", state.valid.stream(config.batch_size, state.generators["valid"]))
     meter = Meter(state.device)
-    alpha_step: Step = partial(_alpha_step, state, rate)
+    on_alpha: Step = partial(alpha_step, state, rate)
     on_weights: Step = partial(weight_step, state)
-    if config.cuda_graphs:  # captured anew in every epoch, as the learning rate becomes a part of them
-        alpha_step, on_weights = CapturedStep(alpha_step), CapturedStep(on_weights)
+    if config.cuda_graphs:  # captured again in every epoch, because a graph holds the learning rate as a constant
+        on_alpha, on_weights = CapturedStep(on_alpha), CapturedStep(on_weights)
     for images, labels in clock.over("data", state.train.epoch(config.batch_size, state.generators["train"])):
         if alpha_trained:
-            valid = next(valid_batches)
+            valid_images, valid_labels = next(valid_batches)
             with clock.part("alpha"):
-                alpha_step(images, labels, *valid)
+                on_alpha(images, labels, valid_images, valid_labels)
         with clock.part("weights"):
             loss, logits = on_weights(images, labels)
             meter.add(loss, logits, labels)
     return meter.score()
 
 
-def _alpha_step(
-    state: SearchState, rate: float, images: Tensor, labels: Tensor, valid_images: Tensor, valid_labels: Tensor
-) -> tuple[Tensor, ...]:
+def alpha_step(state: SearchState, rate: float, *batches: Tensor) -> tuple[Tensor, ...]:
+    """One Adam step on alpha and beta; `batches` are training images and labels, validation images and labels."""
+    images, labels, valid_images, valid_labels = batches
     state.architect.step((images, labels), (valid_images, valid_labels), rate)
     return ()
-
-
-def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | None) -> dict[str, Any]:
-    """Columns that describe alpha, beta, the weights and the derived cells after an epoch; they change nothing."""
-    config, epoch = state.config, len(state.history)
-    before = state.history[-1] if epoch else None
-    columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization, config.space)
-    columns["weight_norm"] = norm(list(state.supernet.weights().values()))
-    every = config.eigenvalue_every
-    if every and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
-        columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
-    return columns
 
 
 def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
@@ -216,46 +218,62 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Ten
     return loss, logits
 
 
-def learning_rate(config: SearchConfig, epoch: int) -> float:
-    """SGD learning rate of an epoch: a linear warm-up takes the place of the cosine's first epochs."""
-    if epoch < config.learning_rate_warmup_epochs:
-        return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.learning_rate)
-    return cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
+def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | None) -> dict[str, Any]:
+    """Columns that describe alpha, beta, the weights and the derived cells after an epoch; nothing is changed."""
+    config, epoch = state.config, len(state.history)
+    before = state.history[-1] if epoch else None
+    columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization, config.space)
+    columns["weight_norm"] = norm(list(state.supernet.weights().values()))
+    if config.eigenvalue_every and _due(config, epoch, config.eigenvalue_every):
+        columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
+    return columns
 
 
-def drop_path(config: SearchConfig, epoch: int) -> float:
-    """Probability of dropping a path in an epoch: a linear ramp from 0 in the first to `config.drop_path` in the last.
-
-    A search of one epoch drops none.
-    """
-    return config.drop_path * epoch / max(1, config.epochs - 1)
+def _due(config: SearchConfig, epoch: int, every: int) -> bool:
+    """Whether something is measured in an epoch: in every `every`-th one and in the last one."""
+    return (epoch + 1) % every == 0 or epoch + 1 == config.epochs
 
 
 def _architecture(state: SearchState) -> dict[str, Tensor]:
     return {name: p.detach().double().cpu() for name, p in state.supernet.architecture.named_parameters()}
 
 
+def learning_rate(config: SearchConfig, epoch: int) -> float:
+    """SGD learning rate of an epoch: a linear warm-up replaces the first epochs of the cosine schedule."""
+    if epoch < config.learning_rate_warmup_epochs:
+        return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.learning_rate)
+    return cosine_rate(epoch, config.epochs, config.learning_rate, config.learning_rate_min)
+
+
+def drop_path(config: SearchConfig, epoch: int) -> float:
+    """Probability of dropping a path: a linear ramp from 0 in the first epoch to `config.drop_path` in the last.
+
+    A search of one epoch drops none.
+    """
+    return config.drop_path * epoch / max(1, config.epochs - 1)
+
+
 def notes(config: SearchConfig) -> list[str]:
-    """What people should know before a search starts: frozen alpha, a slow super-network, an unusual learning rate."""
+    """Messages for the start of a search: frozen alpha, a slow super-network, an unusual learning rate."""
     if config.method == "random":
         return []
     lines = []
     if config.warmup_epochs:
         lines.append(
             f"alpha and beta are frozen for the first {config.warmup_epochs} of {config.epochs} epochs: "
-            f"until epoch {config.warmup_epochs} the genotype does not change"
+            f"the genotype does not change before epoch {config.warmup_epochs}"
         )
     if config.implementation == "fast" and (config.space != "darts" or config.drop_path):
         why = f"space {config.space}" if config.space != "darts" else "drop_path"
-        lines.append(f"{why}: the slower reference super-network computes what the fast one lacks")
+        lines.append(f"{why}: not supported by the fast super-network; the slower reference one is used")
     advice = learning_rate_advice(config)
     return [*lines, f"warning: {advice}"] if advice else lines
 
 
 def _result(state: SearchState) -> SearchResult:
-    """The chosen epoch's cell and measures."""
+    """Cell and measures of the chosen epoch."""
     history = state.history
-    stop = stopping(state.config, history)
+    stop = stopping(state.verdicts)
     chosen = history[-1] if stop is None or stop.epoch is None else history[stop.epoch]
     until = history[: chosen.epoch + 1]
     changes = [0] + [
@@ -264,7 +282,6 @@ def _result(state: SearchState) -> SearchResult:
         if before.genotype_digest != after.genotype_digest
     ]
     seconds = sum(record.seconds for record in history)
-    said = [str(verdict) for end in range(len(history)) for verdict in verdicts(state.config, history[: end + 1])]
     return SearchResult(
         **chosen_columns(history, chosen.epoch),
         supernet_parameters=count_parameters(state.supernet) - count_parameters(state.supernet.architecture),
@@ -275,8 +292,8 @@ def _result(state: SearchState) -> SearchResult:
         device_name=device_name(state.device),
         chosen_epoch=chosen.epoch,
         stop_reason="" if stop is None else str(stop),
-        warnings="; ".join(dict.fromkeys(said)),
-        early_stop_epoch=named_epoch(history),
+        warnings="; ".join(state.warnings),
+        early_stop_epoch=early_stop_epoch(history),
         gpu_days=seconds / 86400 if state.device.type == "cuda" else None,
     )
 

@@ -162,7 +162,7 @@ def test_what_people_should_know_is_said_before_the_first_search(tmp_path, monke
     _, said = run(smoke(), tmp_path / "smoke", retrain=False)
     assert said == [
         f"Study 'smoke': 4 of 4 searches to run, in {tmp_path / 'smoke'}",
-        "alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change",
+        "alpha and beta are frozen for the first 1 of 2 epochs: the genotype does not change before epoch 1",
     ]
 
 

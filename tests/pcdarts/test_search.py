@@ -298,7 +298,9 @@ def test_a_loss_that_is_not_finite_stops_the_search_and_says_what_to_do():
 def test_the_log_says_that_alpha_is_frozen_and_that_the_learning_rate_is_off():
     said = []
     search(dataclasses.replace(CONFIG, epochs=2), log=said.append)
-    assert said == ["alpha and beta are frozen for the first 1 of 2 epochs: until epoch 1 the genotype does not change"]
+    assert said == [
+        "alpha and beta are frozen for the first 1 of 2 epochs: the genotype does not change before epoch 1"
+    ]
     frozen, warning = notes(SearchConfig(batch_size=96))
     assert "first 15 of 50 epochs" in frozen and warning.startswith("warning: learning_rate 0.1 with batch_size 96")
     assert notes(dataclasses.replace(CONFIG, warmup_epochs=0)) == []
@@ -331,7 +333,7 @@ def test_a_random_cell_needs_neither_data_nor_training(tmp_path):
 def test_a_search_that_the_fast_super_network_cannot_compute_says_so():
     for values, why in (({"space": "s1"}, "space s1"), ({"drop_path": 0.1}, "drop_path")):
         config = dataclasses.replace(CONFIG, warmup_epochs=0, **values)
-        assert notes(config) == [f"{why}: the slower reference super-network computes what the fast one lacks"]
+        assert notes(config) == [f"{why}: not supported by the fast super-network; the slower reference one is used"]
         assert notes(dataclasses.replace(config, implementation="reference")) == []
 
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pcdarts.config import SearchConfig
-from pcdarts.diagnostics.collapse import named_epoch, stopping, verdicts
+from pcdarts.diagnostics.collapse import early_stop_epoch, stopping, verdicts
 from pcdarts.results import EpochRecord
 
 OFF = SearchConfig(eigenvalue_rule="off", skip_rule="off", frozen_rule="off", nonfinite_rule="off")
@@ -36,17 +36,21 @@ def rule(name, mode="stop", **values):
     return dataclasses.replace(OFF, **{f"{name}_rule": mode}, **values)
 
 
+def stop_of(config, past):
+    return stopping(verdicts(config, past))
+
+
 def test_a_healthy_or_empty_history_has_no_verdicts():
     config = SearchConfig(eigenvalue_rule="stop", skip_rule="stop", frozen_rule="stop")
     assert verdicts(config, []) == verdicts(config, history(30)) == []
-    assert stopping(config, history(30)) is None
+    assert stop_of(config, history(30)) is None
 
 
 def test_skip_connections_above_the_limit_return_the_last_cell_within_it():
     skips = [0, 4, 4, 5]
     config = rule("skip", max_skip_connections=4)
     assert verdicts(config, history(3, skip_connections_normal=skips)) == []
-    verdict = stopping(config, history(4, skip_connections_normal=skips))
+    verdict = stop_of(config, history(4, skip_connections_normal=skips))
     assert verdict.epoch == 2
     assert str(verdict) == "skip rule: the normal cell has 5 skip connections, more than 4"
 
@@ -55,7 +59,7 @@ def test_cells_of_untrained_alpha_do_not_count():
     skips, trained = [5, 0, 5], [False, False, True]
     past = history(3, skip_connections_normal=skips, alpha_trained=trained)
     assert verdicts(rule("skip"), past[:2]) == []
-    assert stopping(rule("skip"), past).epoch == 2  # there is no better one
+    assert stop_of(rule("skip"), past).epoch == 2  # there is no better one
 
 
 def test_a_frozen_genotype_is_noticed_after_so_many_trained_epochs():
@@ -64,7 +68,7 @@ def test_a_frozen_genotype_is_noticed_after_so_many_trained_epochs():
     past = history(6, genotype_digest=digests, alpha_trained=trained)
     config = rule("frozen", frozen_epochs=3)
     assert verdicts(config, past[:5]) == []
-    verdict = stopping(config, past)
+    verdict = stop_of(config, past)
     assert (verdict.epoch, verdict.reason) == (5, "the genotype has been the same since epoch 2")
 
 
@@ -72,9 +76,9 @@ def test_the_eigenvalue_rule_returns_the_epoch_that_early_stopping_names():
     values = [(2.0 if epoch >= 30 else 1.0) if epoch % 2 == 0 else None for epoch in range(50)]
     past = history(50, dominant_eigenvalue=values)
     assert verdicts(rule("eigenvalue"), past[:32]) == []
-    assert stopping(rule("eigenvalue"), past[:33]).epoch == named_epoch(past[:33]) == named_epoch(past) == 20
+    assert stop_of(rule("eigenvalue"), past[:33]).epoch == 20 == early_stop_epoch(past[:33]) == early_stop_epoch(past)
     warm_up = history(50, dominant_eigenvalue=values, alpha_trained=[epoch >= 28 for epoch in range(50)])
-    assert named_epoch(warm_up) is None  # too few measurements of trained alpha before the jump
+    assert early_stop_epoch(warm_up) is None  # too few measurements of trained alpha before the jump
 
 
 @pytest.mark.parametrize(
@@ -89,15 +93,15 @@ def test_the_eigenvalue_rule_returns_the_epoch_that_early_stopping_names():
 def test_what_is_not_finite_returns_the_last_sound_cell(field, bad, says):
     past = [record(0), record(1), record(2, **{field: bad}), record(3)]
     for end in (3, 4):  # the words stay the same while it lasts
-        verdict = stopping(rule("nonfinite"), past[:end])
+        verdict = stop_of(rule("nonfinite"), past[:end])
         assert (verdict.rule, verdict.epoch, verdict.reason) == ("nonfinite", 1, says)
 
 
 def test_what_is_not_finite_fails_where_no_sound_cell_was_found_before():
     past = [record(0, alpha_trained=False), record(1, train_loss=math.nan)]
     with pytest.raises(FloatingPointError, match="training loss is nan in epoch 1; lower learning_rate"):
-        stopping(rule("nonfinite"), past)
-    assert stopping(rule("nonfinite", "warn"), past) is None
+        stop_of(rule("nonfinite"), past)
+    assert stop_of(rule("nonfinite", "warn"), past) is None
     assert len(verdicts(rule("nonfinite", "warn"), past)) == 1
 
 
@@ -106,5 +110,5 @@ def test_a_warning_does_not_stop_and_the_gravest_stop_comes_first():
     config = dataclasses.replace(OFF, skip_rule="warn", nonfinite_rule="stop")
     assert [(v.rule, v.stops) for v in verdicts(config, past)] == [("nonfinite", True), ("skip", False)]
     both = dataclasses.replace(config, skip_rule="stop")
-    assert stopping(both, past).rule == "nonfinite"
-    assert stopping(dataclasses.replace(config, nonfinite_rule="warn"), past) is None
+    assert stop_of(both, past).rule == "nonfinite"
+    assert stop_of(dataclasses.replace(config, nonfinite_rule="warn"), past) is None
