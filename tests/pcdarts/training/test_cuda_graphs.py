@@ -63,7 +63,7 @@ def test_captured_steps_train_as_eager_ones(monkeypatch):
         return run_again(step, inputs)
 
     monkeypatch.setattr(cuda_graphs, "_capture", capture)
-    config = dataclasses.replace(presets.smoke(), warmup_epochs=0, batch_size=30)
+    config = dataclasses.replace(presets.smoke(), warmup_epochs=0, max_images=90, batch_size=10)
     eager, captured = SearchState(config), SearchState(config)
     captured.config = dataclasses.replace(config, cuda_graphs=True)
     for epoch in range(2):
@@ -133,7 +133,15 @@ class Copies(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("options", [{}, {"k": 1}, {"side_operation": "conv_1x1", "spatial_stride": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"side_operation": "conv_1x1", "spatial_stride": 2},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"k": 1}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_the_fast_supernet_copies_nothing_to_a_gpu(no_cached_matrices, options):
     """Neither does a capture allow that, nor is it quick.  The GPU is one that has shapes, but no values."""
     state = SearchState(dataclasses.replace(presets.smoke(), device="cpu", **options))
