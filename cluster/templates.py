@@ -4,7 +4,6 @@ A comment `# EDIT name: explanation` in a template belongs to the value on the n
 word EDIT in it must be given, others have a default.
 """
 
-import logging
 import re
 import shutil
 import subprocess
@@ -120,14 +119,9 @@ def check(kind: str, text: str) -> None:
 
 
 def _check_ray(config: dict[str, Any]) -> None:
-    from jsonschema import ValidationError
-    from ray.autoscaler._private.util import prepare_config, validate_config
+    from cluster.ray_private import validate_cluster_file  # loads Ray
 
-    logging.getLogger("ray.autoscaler._private.util").setLevel(logging.WARNING)
-    try:
-        validate_config(prepare_config(config))
-    except ValidationError as error:
-        raise ValueError(f"Ray refuses the cluster file: {error.message}") from None
+    validate_cluster_file(config)
 
 
 def _check_kuberay(config: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from analysis.report.build import write_report
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
-from cluster.connect import counted
+from cluster.wording import counted
 from orchestrator.config import StudyConfig
 from orchestrator.more_seeds import added_searches, further_searches, setting_rows
 from orchestrator.options import RunOptions

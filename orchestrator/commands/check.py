@@ -11,7 +11,8 @@ from functools import partial
 import torch
 
 from analysis.storage.study_files import join
-from cluster.connect import counted, gigabytes, slots
+from cluster.resources import slots
+from cluster.wording import counted, gigabytes
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.storage.study_folder import check_writable

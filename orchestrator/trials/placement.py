@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from cluster.connect import TrialResources, connect, gigabytes, has_gpus, largest_memory, on_gpus, require_fit, slots
+from cluster.connect import connect
+from cluster.resources import TrialResources, has_gpus, largest_memory, require_fit, slots
+from cluster.tasks import on_gpus
+from cluster.wording import gigabytes
 from orchestrator.options import RunOptions
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.diagnostics.memory import predict_memory

@@ -11,7 +11,7 @@ from ray import tune
 from analysis.records import Stage, State
 from analysis.storage.study_files import StudyFiles, join
 from analysis.tables import RETRAINS
-from cluster.connect import counted
+from cluster.wording import counted
 from orchestrator.options import RunOptions
 from orchestrator.queue.dispatch import Run, dispatch
 from orchestrator.queue.events import EventLog, Kind, state_of

@@ -16,7 +16,8 @@ import ray
 import ray.exceptions
 import torch
 
-from cluster.connect import TrialResources, keep_on_worker, other_nodes, run_on_nodes
+from cluster.resources import TrialResources
+from cluster.tasks import keep_on_worker, other_nodes, run_on_nodes
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import retrain_batches, search_batches
 from pcdarts.data.sources import Images, Parts, load

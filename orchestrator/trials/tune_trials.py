@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.experiment import Trial
 
-from cluster.connect import TrialResources
+from cluster.resources import TrialResources
 from orchestrator.queue.jobs import RetrainJob
 
 

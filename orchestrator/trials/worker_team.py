@@ -13,7 +13,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from cluster.connect import TrialResources, slots
+from cluster.resources import TrialResources, slots
 from orchestrator.options import RunOptions
 from orchestrator.storage.study_folder import checkpoint
 from orchestrator.trials.tune_trials import RetrainSpec, message

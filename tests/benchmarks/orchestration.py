@@ -29,7 +29,8 @@ from ray.cluster_utils import Cluster
 
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
-from cluster.connect import TrialResources, connect
+from cluster.connect import connect
+from cluster.resources import TrialResources
 from orchestrator.presets import smoke
 from orchestrator.storage.lease import Lease
 from orchestrator.trials.progress import Progress

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from cluster.connect import TrialResources, _require_answer, counted
+from cluster.connect import _require_answer
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once():
@@ -29,10 +29,3 @@ def test_an_address_where_somebody_listens_is_accepted():
         connection, _ = server.accept()
         with connection:
             assert connection.recv(1) == b""  # it connected, and closed the connection
-
-
-def test_one_is_in_the_singular():
-    assert [counted(number, "network") for number in (1, 2)] == ["1 network", "2 networks"]
-    assert counted(2, "epoch") == "2 epochs" and counted(0, "search") == "0 searches"
-    assert str(TrialResources(cpus=1)) == "1 CPU and 0 GPUs"
-    assert str(TrialResources(cpus=8, gpus=0.25)) == "8 CPUs and 0.25 GPUs"

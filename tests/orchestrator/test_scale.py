@@ -6,7 +6,7 @@ from analysis.storage import compaction as packs
 from analysis.storage.storage_retry import StorageError
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
-from cluster.connect import TrialResources
+from cluster.resources import TrialResources
 from orchestrator.trials.tune_trials import TrialSpec, run_trials
 from pcdarts.config import SearchConfig
 from tests.benchmarks.orchestration import Seconds, Utilisation, busy, chain, search_without_work

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from cluster.connect import TrialResources
+from cluster.resources import TrialResources
 from orchestrator.commands import check as checks
 from orchestrator.commands.check import check
 from orchestrator.options import RunOptions

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.connect import TrialResources
+from cluster.resources import TrialResources
 from orchestrator.options import RunOptions
 from orchestrator.trials.placement import with_fewer_neighbours
 from orchestrator.trials.search_trials import out_of_memory

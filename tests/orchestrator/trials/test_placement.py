@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import ray
 
-from cluster.connect import TrialResources, on_gpus, require_fit, slots
+from cluster.resources import TrialResources, require_fit, slots
+from cluster.tasks import on_gpus
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.trials import placement

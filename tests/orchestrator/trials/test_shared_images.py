@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.connect import TrialResources, run_on_nodes
+from cluster.resources import TrialResources
+from cluster.tasks import run_on_nodes
 from orchestrator import study
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
@@ -165,7 +166,8 @@ NODES = """
 import sys
 import ray
 from ray.cluster_utils import Cluster
-from cluster.connect import TrialResources, other_nodes
+from cluster.resources import TrialResources
+from cluster.tasks import other_nodes
 from orchestrator.trials.shared_images import images_of, require_shared, share_data
 from pcdarts.config import SearchConfig
 

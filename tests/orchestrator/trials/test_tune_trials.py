@@ -7,7 +7,7 @@ import pytest
 import ray
 from ray import tune
 
-from cluster.connect import TrialResources
+from cluster.resources import TrialResources
 from orchestrator.trials.tune_trials import TrialSpec, error_line, last_failure, message, report, run_trials
 
 

@@ -14,7 +14,7 @@ import ray
 import ray.train
 import torch
 
-from cluster.connect import TrialResources
+from cluster.resources import TrialResources
 from orchestrator.cli import main
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
