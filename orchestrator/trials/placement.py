@@ -42,7 +42,7 @@ def pack_searches(
     return pack(resources, max(predicted.values(), default=0), len(configs), options), predicted
 
 
-def with_fewer_neighbours(resources: TrialResources, options: RunOptions, trials: int) -> tuple[TrialResources, int]:
+def with_fewer_neighbors(resources: TrialResources, options: RunOptions, trials: int) -> tuple[TrialResources, int]:
     """Twice the share of a GPU or the memory of a node, up to a whole one; without either, half as many at once.
 
     What each of `trials` reserves, and how many may run at once, 0 for any number.

@@ -21,10 +21,11 @@ from orchestrator.storage.failure_log import FailureLog, record_dead_driver
 from orchestrator.storage.lease import Lease, open_lease
 from orchestrator.storage.provenance import now, provenance
 from orchestrator.storage.study_folder import absolute, checkpoint
+from orchestrator.trials.failures import Failure
 from orchestrator.trials.placement import memory_fraction, prepare_trials
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.shared_images import SharedData, images_of, require_shared, share_data
-from orchestrator.trials.tune_trials import RetrainSpec, TrialSpec, error_line, report, run_trials
+from orchestrator.trials.tune_trials import RetrainSpec, TrialSpec, report, run_trials
 from orchestrator.trials.worker_team import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain
@@ -88,13 +89,13 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
         ]
         with Progress("retraining", {spec.key: spec.config.epochs for spec in specs}) as progress:
             listener = RetrainListener(queue, lease, progress, options)
-            once = partial(run_trials, specs=specs, listener=listener, max_failures=options.max_failures)
+            once = partial(run_trials, specs=specs, listener=listener)
             if team is None or stage == "proxy":
                 trial = tune.with_parameters(retrain_trial, shared=shared)
-                once(trial, resources=resources, max_concurrent=options.max_concurrent)
+                once(trial, resources=lambda spec: resources.bundle(), max_concurrent=options.max_concurrent)
             else:
                 at_once = jobs_at_once(team, options)
-                once(partial(retrain_trial, team=team), resources=COORDINATOR, max_concurrent=at_once)
+                once(partial(retrain_trial, team=team), resources=lambda spec: COORDINATOR, max_concurrent=at_once)
 
     return run
 
@@ -167,19 +168,25 @@ class RetrainListener:
                 self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
             self.progress.advance(spec.key, epochs, content["valid_accuracy"])
 
-    def retried(self, spec: TrialSpec, traceback: str) -> None:
-        """Store an attempt that failed.  A process that died before the attempt began costs none."""
-        if spec.key in self.started_at:
-            self._fail(spec, traceback)
-        else:
-            self.failures.record("trial", spec.key, f"tried again: {error_line(traceback)}")
-
-    def failed(self, spec: TrialSpec, traceback: str) -> None:
-        """Store the last attempt, which failed."""
-        if spec.key not in self.started_at:
+    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
+        """Store an attempt that failed, with its traceback in a file; whether to run the job again."""
+        if spec.key not in self.started_at:  # its process died before the attempt began
             self._begin(spec)
-        self._fail(spec, traceback)
-        self.progress.finish(spec.key, failed=True)
+        error = failure.message
+        self.queue.store.write_text(f"error-{spec.key}.txt", failure.traceback_text)
+        self._store(spec, f"{spec.key}-attempt{self.attempts[spec.key]}", status="failed", error=error, result={})
+        retry_at = self.queue.retry_time(spec.key, self.options)
+        self._record(spec, "failed", error=error, retry_at=retry_at)
+        del self.started_at[spec.key]
+        if retry_at is None:
+            self.failures.record("trial", spec.key, f"given up: {error}")
+            self.progress.note(f"retraining {spec.key} failed: {error}")
+            self.progress.finish(spec.key, failed=True)
+            return False
+        seconds = retry_at - self.queue.clock()
+        self.failures.record("trial", spec.key, f"to be retried: {error}")
+        self.progress.note(f"retraining {spec.key} failed, retrying in {seconds:.0f} s: {error}")
+        return True
 
     def _begin(self, spec: TrialSpec) -> None:
         """Mark a job as running.  An attempt that was interrupted and goes on keeps its number."""
@@ -189,18 +196,6 @@ class RetrainListener:
         self.attempts[spec.key] = state.attempts + (state.state != "running")
         self._record(spec, "started")
         self.progress.start(spec.key)
-
-    def _fail(self, spec: TrialSpec, traceback: str) -> None:
-        """Store an attempt that failed; its traceback lies in a file beside the tables."""
-        self.queue.store.write_text(f"error-{spec.key}.txt", traceback)
-        error = error_line(traceback)
-        self._store(spec, f"{spec.key}-attempt{self.attempts[spec.key]}", status="failed", error=error, result={})
-        retry_at = self.queue.retry_time(spec.key, self.options)
-        self._record(spec, "failed", error=error, retry_at=retry_at)
-        del self.started_at[spec.key]
-        self.failures.record("trial", spec.key, f"{'given up' if retry_at is None else 'tried again later'}: {error}")
-        again = "for good" if retry_at is None else f"and is tried again in {retry_at - self.queue.clock():.0f} s"
-        self.progress.note(f"retraining {spec.key} failed {again}: {error}")
 
     def tick(self) -> None:
         """Stop if the lease is lost; record what the storage met with; redraw the progress."""

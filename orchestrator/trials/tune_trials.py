@@ -1,22 +1,26 @@
-"""Run many trials under Ray Tune.  Tune places, retries and counts; results leave through a listener, not through Tune.
+"""Run many trials under Ray Tune, which places them.  Their listener gets the results and decides about retries.
 
-A trial resumes from a checkpoint of its own in the study's storage, so Tune's checkpoints and its experiment folder,
-which cannot be moved or extended, are not needed: its folder is temporary.
+A trial resumes from its own checkpoint in the study's storage.  Tune's checkpoints and its experiment folder, which
+cannot be moved or extended, are not needed, so the folder is temporary.
 """
 
-import re
 import tempfile
-from collections import Counter, defaultdict
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
 
-from cluster.resources import TrialResources
 from orchestrator.queue.jobs import RetrainJob
+from orchestrator.trials.failures import Failure, classify
+
+T = TypeVar("T")
+Bundle = dict[str, float]
+"""Amounts of what a trial reserves, by Ray's names: CPU, GPU, memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +51,24 @@ class RetrainSpec(TrialSpec):
 
 
 class TrialListener(Protocol):
-    """What the driver is told while trials run; all calls come from one thread."""
+    """Follows trials from the driver; all calls come from one thread."""
 
     def started(self, spec: TrialSpec) -> None:
-        """A trial begins, or begins again after an error."""
+        """A trial starts, or starts again."""
 
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """A trial reported something."""
 
-    def retried(self, spec: TrialSpec, traceback: str) -> None:
-        """A trial failed, and begins again."""
-
-    def failed(self, spec: TrialSpec, traceback: str) -> None:
-        """A trial failed for good."""
+    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
+        """A trial failed; whether to run it again."""
 
     def tick(self) -> None:
         """Time passed."""
 
 
 def message(kind: str, content: dict[str, Any]) -> dict[str, Any]:
-    """What a trial, or a worker that it coordinates, reports for the listener."""
-    # In a list, which Tune does not search for numbers: of each it would keep statistics for as long as it runs.
+    """What a trial, or a worker that it coordinates, reports to the listener."""
+    # In a list, where Tune does not look for numbers: it would keep statistics of each of them.
     return {"kind": kind, "content": [content]}
 
 
@@ -81,48 +82,30 @@ def run_trials(
     specs: Sequence[TrialSpec],
     listener: TrialListener,
     *,
-    resources: TrialResources | dict[str, float],
-    max_failures: int,
+    resources: Callable[[TrialSpec], Bundle],
     max_concurrent: int = 0,
 ) -> None:
-    """Run every trial; an error is retried `max_failures` times and then told to the listener.
+    """Run every trial, and those that fail again for as long as the listener says so.
 
-    These are counted anew whenever a trial reports an epoch for the first time.  Resources may be named as Ray names
-    them.  KeyboardInterrupt passes through: trials have their checkpoints.  So does what the listener raises.
+    `trainable` is called with `{"spec": spec}`.  A KeyboardInterrupt and the listener's own errors pass through; trials
+    have their checkpoints.
     """
-    if isinstance(resources, TrialResources):
-        resources = {"cpu": resources.cpus, "gpu": resources.gpus, "memory": resources.memory}
-    callback = _ListenerCallback(listener, max_failures)
-    waiting = list(specs)
-    while waiting:
-        _run_under_tune(trainable, waiting, callback, resources=resources, max_concurrent=max_concurrent)
-        waiting, callback.dropped = callback.dropped, []
+    waiting = _Waiting(specs, max_concurrent)
+    callback = _ListenerCallback(listener, waiting)
 
+    def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([resources(config["spec"])])
 
-def _run_under_tune(
-    trainable: Callable[[dict[str, Any]], None],
-    specs: list[TrialSpec],
-    callback: "_ListenerCallback",
-    *,
-    resources: dict[str, float],
-    max_concurrent: int,
-) -> None:
     with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, resources),
-            param_space={"spec": tune.grid_search(specs)},
+            tune.with_resources(trainable, request),
             tune_config=tune.TuneConfig(
+                search_alg=waiting,
+                num_samples=-1,  # until `waiting` is finished
                 reuse_actors=True,
-                max_concurrent_trials=max_concurrent or None,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=folder,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=callback.max_failures),
-                callbacks=[callback],
-            ),
+            run_config=tune.RunConfig(name="trials", storage_path=folder, verbose=0, callbacks=[callback]),
         )
         try:
             tuner.fit()
@@ -132,25 +115,49 @@ def _run_under_tune(
             raise
 
 
-class _ListenerCallback(tune.Callback):
-    """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener.
+class _Waiting(Searcher):
+    """Gives Tune the trials that wait.
 
-    Tune gives up a trial that fails before it runs, however often it may fail: where the process that a trial inherits
-    from another is dead, say, as its node went away.  Such trials are `dropped`, to be run again.
+    Tune itself retries none: it reports some failures twice and never retries a trial that fails before it runs, as on
+    a process that died after another trial.  To Tune every try is a trial of its own.
     """
 
-    def __init__(self, listener: TrialListener, max_failures: int) -> None:
-        self.listener, self.max_failures = listener, max_failures
-        self.error: Exception | None = None
-        self.failures: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """How often Tune told each failure of a trial: the death of a process that was inherited, it tells twice."""
-        self.epochs: Counter[str] = Counter()
-        """How far each trial got."""
-        self.dropped: list[TrialSpec] = []
+    def __init__(self, specs: Sequence[TrialSpec], max_concurrent: int) -> None:
+        super().__init__()
+        self.specs, self.max_concurrent = deque(specs), max_concurrent
+        self.running: set[str] = set()
 
-    def _tell(self, method: Callable[..., None], *arguments: Any) -> None:
+    def suggest(self, trial_id: str) -> Any:
+        if not self.specs:
+            return None if self.running else Searcher.FINISHED  # a running one may fail and have to wait again
+        if self.max_concurrent and len(self.running) >= self.max_concurrent:
+            return None
+        self.running.add(trial_id)
+        return {"spec": self.specs.popleft()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self.running.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        pass  # nothing restores Tune's state
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _ListenerCallback(tune.Callback):
+    """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener."""
+
+    def __init__(self, listener: TrialListener, waiting: _Waiting) -> None:
+        self.listener, self.waiting = listener, waiting
+        self.error: Exception | None = None
+
+    def _call(self, method: Callable[..., T], *arguments: Any) -> T:
         try:
-            method(*arguments)
+            return method(*arguments)
         except Exception as error:
             self.error = error
             raise
@@ -159,7 +166,7 @@ class _ListenerCallback(tune.Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._tell(self.listener.started, trial.config["spec"])
+        self._call(self.listener.started, trial.config["spec"])
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -167,49 +174,14 @@ class _ListenerCallback(tune.Callback):
         if "kind" in result:
             # Taken out of the list, as Tune keeps the last result of every trial.
             report = {"kind": result["kind"], "content": result["content"].pop()}
-            self._count_anew(trial, report)
-            self._tell(self.listener.reported, trial.config["spec"], report)
-
-    def _count_anew(self, trial: Trial, report: dict[str, Any]) -> None:
-        """Forget the failures of a trial that gets further: a long one loses many machines where they come and go."""
-        key, epochs = trial.config["spec"].key, report["content"].get("epoch", -1) + 1
-        if report["kind"] == "epoch" and epochs > self.epochs[key]:
-            self.epochs[key] = epochs
-            self.failures[key].clear()
-            trial.max_failures = trial.run_metadata.num_failures + self.max_failures
-
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        spec, failure = trial.config["spec"], last_failure(_traceback(trial))
-        self.failures[spec.key][failure] += 1
-        if self.failures[spec.key][failure] == 1:
-            self._tell(self.listener.retried, spec, failure)
+            self._call(self.listener.reported, trial.config["spec"], report)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        spec, traceback = trial.config["spec"], _traceback(trial)
-        before = self.failures[spec.key]
-        if len({*before, last_failure(traceback)}) > self.max_failures or before.total() >= 2 * self.max_failures:
-            self._tell(self.listener.failed, spec, traceback)
-        else:
-            self.on_trial_recover(iteration, trials, trial)
-            self.dropped.append(spec)
+        spec: TrialSpec = trial.config["spec"]
+        # Tune's accessors look into its storage, where the file arrives later than this call.
+        text = Path(trial.error_file).read_text() if trial.error_file else ""
+        if self._call(self.listener.failed, spec, classify(text)):
+            self.waiting.specs.appendleft(spec)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        self._tell(self.listener.tick)
-
-
-def _traceback(trial: Trial) -> str:
-    # Tune's accessors look into its storage, where the file arrives later than this call.
-    text = Path(trial.error_file).read_text() if trial.error_file else ""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-def last_failure(traceback: str) -> str:
-    """The last of the failures that Tune wrote down, without their number and time."""
-    return traceback.rpartition("Failure # ")[2].partition("\n")[2]
-
-
-def error_line(traceback: str) -> str:
-    """The error that a traceback ends in, on one line of at most 500 characters: its type and message."""
-    lines = [line.strip() for line in traceback.splitlines() if line.strip()]
-    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
-    return (named or lines or ["unknown error"])[-1].removeprefix("ray.exceptions.")[:500]
+        self._call(self.listener.tick)

@@ -30,11 +30,11 @@ from ray.cluster_utils import Cluster
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from cluster.connect import connect
-from cluster.resources import TrialResources
 from orchestrator.presets import smoke
 from orchestrator.storage.lease import Lease
+from orchestrator.trials.failures import Failure
 from orchestrator.trials.progress import Progress
-from orchestrator.trials.search_trials import SearchListener
+from orchestrator.trials.search_listener import SearchListener
 from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
 from pcdarts.config import SearchConfig
 from pcdarts.presets import digits
@@ -126,7 +126,7 @@ def chain(searches: int, epochs: int, root: str) -> Measurement:
     with Progress("searches", {spec.key: epochs for spec in specs}) as progress:
         listener = TimedListener(smoke(), store, Lease(f"{root}/lease"), progress)
         listener.clock = Clock()
-        run_trials(search_without_work, specs, listener, resources=TrialResources(cpus=1), max_failures=2)
+        run_trials(search_without_work, specs, listener, resources=lambda spec: {"CPU": 1})
     return listener.clock.measurement()
 
 
@@ -213,7 +213,7 @@ def utilisation(nodes: int, gpus: int, rounds: int, seconds: float, root: str) -
     ]
     with Progress("sleeping", {spec.key: epochs for spec in specs}) as progress:
         listener = SleepListener(smoke(), ResultStore(root), Lease(f"{root}/lease"), progress, epochs=epochs)
-        run_trials(sleeping_trial, specs, listener, resources=TrialResources(cpus=1, gpus=1), max_failures=0)
+        run_trials(sleeping_trial, specs, listener, resources=lambda spec: {"CPU": 1, "GPU": 1})
     ray.shutdown()
     cluster.shutdown()
     return busy(listener.times, slots)
@@ -251,12 +251,9 @@ class Seconds:
     def tick(self) -> None:
         """Nothing to do."""
 
-    def retried(self, spec: TrialSpec, traceback: str) -> None:
-        """Nothing is tried again."""
-
-    def failed(self, spec: TrialSpec, traceback: str) -> None:
+    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
         """A search that fails ends the benchmark."""
-        raise RuntimeError(traceback)
+        raise RuntimeError(failure.traceback_text)
 
 
 def seconds_of_searches(at_once: int, searches: int) -> float:
@@ -264,8 +261,7 @@ def seconds_of_searches(at_once: int, searches: int) -> float:
     configs = [replace(digits(), seed=seed, epochs=2, warmup_epochs=1, threads=1) for seed in range(searches)]
     specs = [TrialSpec(key=config.search_id, root="", config=config) for config in configs]
     listener = Seconds()
-    resources = TrialResources(cpus=1)
-    run_trials(timed_search, specs, listener, resources=resources, max_failures=0, max_concurrent=at_once)
+    run_trials(timed_search, specs, listener, resources=lambda spec: {"CPU": 1}, max_concurrent=at_once)
     return statistics.median(listener.found[at_once : len(specs) + 1 - at_once])
 
 

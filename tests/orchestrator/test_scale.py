@@ -6,7 +6,6 @@ from analysis.storage import compaction as packs
 from analysis.storage.storage_retry import StorageError
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
-from cluster.resources import TrialResources
 from orchestrator.trials.tune_trials import TrialSpec, run_trials
 from pcdarts.config import SearchConfig
 from tests.benchmarks.orchestration import Seconds, Utilisation, busy, chain, search_without_work
@@ -47,4 +46,4 @@ def test_what_a_listener_raises_passes_through_tune(ray_session):
     configs = [SearchConfig(dataset="synthetic", seed=seed, epochs=1, warmup_epochs=0) for seed in range(2)]
     specs = [TrialSpec(key=config.search_id, root="", config=config) for config in configs]
     with pytest.raises(StorageError, match="^the storage failed for 1 s: disk full$"):
-        run_trials(search_without_work, specs, Refusing(), resources=TrialResources(cpus=1), max_failures=0)
+        run_trials(search_without_work, specs, Refusing(), resources=lambda spec: {"CPU": 1})

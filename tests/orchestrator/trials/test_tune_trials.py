@@ -1,4 +1,4 @@
-"""Trials under Ray Tune: what is tried again, and how often."""
+"""Trials under Ray Tune: every failure is reported once, and what the listener wants is run again."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,7 @@ import pytest
 import ray
 from ray import tune
 
-from cluster.resources import TrialResources
-from orchestrator.trials.tune_trials import TrialSpec, error_line, last_failure, message, report, run_trials
+from orchestrator.trials.tune_trials import TrialSpec, message, report, run_trials
 
 
 class Trial(tune.Trainable):
@@ -66,8 +65,11 @@ def advancing(trial):
     report("result", {})
 
 
-class Told(list):
-    """A listener that notes what it is told."""
+class Calls(list):
+    """A listener that notes its calls, and has trials run again until they failed often enough."""
+
+    def __init__(self, max_failures):
+        self.left = max_failures
 
     def started(self, spec):
         self.append(("started", spec.key))
@@ -75,21 +77,20 @@ class Told(list):
     def reported(self, spec, report):
         self.append((report["kind"], spec.key))
 
-    def retried(self, spec, traceback):
-        self.append(("retried", spec.key, error_line(traceback)))
-
-    def failed(self, spec, traceback):
-        self.append(("failed", spec.key, error_line(traceback)))
+    def failed(self, spec, failure):
+        self.append(("failed", spec.key, failure.kind, failure.message))
+        self.left -= 1
+        return self.left >= 0
 
     def tick(self):
         pass
 
 
-def told(trainable, folder, *, trials=2, max_failures):
-    listener = Told()
+def calls(trainable, folder, *, trials=2, max_failures, max_concurrent=0, cpus=None):
+    listener = Calls(max_failures)
     specs = [TrialSpec(key=f"trial-{i}", root=str(folder), config=None) for i in range(trials)]
-    cpus = int(ray.cluster_resources()["CPU"])  # all of them: the second trial inherits the process of the first
-    run_trials(trainable, specs, listener, resources=TrialResources(cpus=cpus), max_failures=max_failures)
+    cpus = cpus or ray.cluster_resources()["CPU"]  # all of them: the second trial inherits the process of the first
+    run_trials(trainable, specs, listener, resources=lambda spec: {"CPU": cpus}, max_concurrent=max_concurrent)
     return listener
 
 
@@ -97,36 +98,36 @@ def lines(folder, what):
     return Path(folder, what).read_text().split()
 
 
-@pytest.mark.parametrize(("trainable", "what"), [(Dying, "died"), (Failing, "failed")])
-def test_a_trial_whose_inherited_process_serves_no_more_is_tried_again(ray_session, tmp_path, trainable, what):
-    found = told(trainable, tmp_path, max_failures=1)
+@pytest.mark.parametrize(("trainable", "what", "kind"), [(Dying, "died", "process lost"), (Failing, "failed", "error")])
+def test_a_trial_whose_inherited_process_serves_no_more_runs_again(ray_session, tmp_path, trainable, what, kind):
+    found = calls(trainable, tmp_path, max_failures=1)
     assert lines(tmp_path, what) == ["trial-1"]
     assert lines(tmp_path, "computed") == ["trial-0", "trial-1"]
-    assert [event[:2] for event in found if event[1] == "trial-1"] == [
-        ("retried", "trial-1"),
+    assert [event[:3] for event in found if event[1] == "trial-1"] == [
+        ("failed", "trial-1", kind),
         ("started", "trial-1"),
         ("result", "trial-1"),
     ]
 
 
-def test_such_a_trial_is_given_up_where_nothing_is_tried_again(ray_session, tmp_path):
-    found = told(Dying, tmp_path, max_failures=0)
+def test_such_a_trial_ends_if_the_listener_gives_it_up(ray_session, tmp_path):
+    found = calls(Dying, tmp_path, max_failures=0)
     assert lines(tmp_path, "computed") == ["trial-0"]
     assert [event[:2] for event in found if event[1] == "trial-1"] == [("failed", "trial-1")]
 
 
-def test_an_error_is_tried_again_so_often_and_no_oftener(ray_session, tmp_path):
-    found = told(Broken, tmp_path, trials=1, max_failures=2)
+def test_an_error_is_reported_as_often_as_it_happens(ray_session, tmp_path):
+    found = calls(Broken, tmp_path, trials=1, max_failures=2)
     assert lines(tmp_path, "failed") == ["trial-0"] * 3
-    assert [event[0] for event in found] == ["started", "retried", "started", "retried", "started", "failed"]
-    assert found[-1][2] == "RuntimeError: never"
+    assert [event[0] for event in found] == ["started", "failed"] * 3
+    assert found[-1][2:] == ("error", "RuntimeError: never")
 
 
-def test_failures_are_counted_anew_when_a_trial_gets_further(ray_session, tmp_path):
-    found = told(advancing, tmp_path, trials=1, max_failures=1)
-    assert [event[0] for event in found] == ["started", *["epoch", "retried", "started"] * 4, "result"]
+def test_a_trial_that_fails_after_every_epoch_resumes_until_it_has_a_result(ray_session, tmp_path):
+    found = calls(advancing, tmp_path, trials=1, max_failures=4)
+    assert [event[0] for event in found] == [*["started", "epoch", "failed"] * 4, "started", "result"]
 
 
-def test_the_last_failure_is_taken_without_its_number():
-    text = "Failure # 1 (occurred at noon)\nfirst\nFailure # 2 (occurred at one)\nTraceback\nKeyError: 1\n"
-    assert last_failure(text) == "Traceback\nKeyError: 1\n"
+def test_no_more_trials_run_at_once_than_are_allowed(ray_session, tmp_path):
+    found = calls(Trial, tmp_path, trials=4, max_failures=0, max_concurrent=1, cpus=0.1)
+    assert [event[0] for event in found] == ["started", "result"] * 4
