@@ -11,12 +11,19 @@ from functools import partial
 import torch
 
 from analysis.storage.study_files import join
-from cluster.resources import slots
+from cluster.resources import TrialResources, fitting
 from cluster.wording import counted, gigabytes
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.storage.study_folder import check_writable
-from orchestrator.trials.placement import pack_searches, predicted_bytes, prepare_trials, searches_per_gpu, smallest_gpu
+from orchestrator.trials.placement import (
+    pack_searches,
+    predicted_bytes,
+    prepare_trials,
+    searches_per_gpu,
+    smallest_gpu,
+    with_own_threads,
+)
 from pcdarts.config import RetrainConfig, SearchConfig, learning_rate_advice
 from pcdarts.data.batches import check_dataset
 from pcdarts.search import SearchState, weight_step
@@ -33,7 +40,7 @@ def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[
         **{what: partial(check_dataset, *where) for what, where in _data(study).items()},
         "storage": lambda: _storage(join(storage, study.name)),
         "memory": lambda: _memory(searches),
-        "cluster": lambda: _cluster(search, searches, options),
+        "cluster": lambda: _cluster(searches, options),
         "learning rate": lambda: learning_rate_advice(search) or "follows the batch size",
     }
     failed = []
@@ -77,17 +84,24 @@ def _memory(searches: list[SearchConfig]) -> str:
     return f"about {most if least == most else f'{least} to {most}'} a search on a CPU"
 
 
-def _cluster(config: SearchConfig, searches: list[SearchConfig], options: RunOptions) -> str:
-    """Room for trials; raises ValueError where there is none."""
-    wanted, predicted = pack_searches(searches, prepare_trials(config, options), options)
-    text = f"{counted(slots(wanted), 'search')} at once, each with {wanted}"
+def _cluster(searches: list[SearchConfig], options: RunOptions) -> str:
+    """Room for trials; raises ValueError if there is none."""
+    wanted, predicted = pack_searches(searches, prepare_trials(searches, options), options)
+    least = min(config.threads for config in searches)
+    most = "at most " if least < wanted.cpus else ""
+    text = f"{counted(_at_once(searches, wanted), 'search')} at once, each with {most}{wanted}"
     if wanted.memory:
         text += f", for which {gigabytes(wanted.memory)} of a node's memory are reserved"
     if wanted.gpus and options.gpus_per_trial < 0 and predicted and (memory := smallest_gpu()):
         need = max(predicted.values())
-        most = searches_per_gpu(need, memory)
-        text += f"; about {gigabytes(need)} a search, of which a GPU of {gigabytes(memory)} holds {most}"
+        holds = searches_per_gpu(need, memory)
+        text += f"; about {gigabytes(need)} a search, of which a GPU of {gigabytes(memory)} holds {holds}"
     return text
+
+
+def _at_once(searches: Sequence[SearchConfig], wanted: TrialResources) -> int:
+    """How many of the searches the cluster can hold at once, if the one with the most threads reserves `wanted`."""
+    return fitting(with_own_threads(wanted, config) for config in searches)
 
 
 def _cost(study: StudyConfig, options: RunOptions) -> str:
@@ -97,8 +111,8 @@ def _cost(study: StudyConfig, options: RunOptions) -> str:
         return "random cells cost nothing"
     settings = {dataclasses.replace(config, seed=0): study.setting(config) for config in searches}
     seconds = {config: _search_seconds(config) for config in settings}
-    wanted, _ = pack_searches(study.searches(), prepare_trials(study.search, options), options)
-    at_once = max(1, min(len(searches), slots(wanted), options.max_concurrent or len(searches)))
+    wanted, _ = pack_searches(study.searches(), prepare_trials(study.searches(), options), options)
+    at_once = max(1, min(_at_once(searches, wanted), options.max_concurrent or len(searches)))
     total = _makespan([seconds[dataclasses.replace(config, seed=0)] for config in searches], at_once)
     each = ", ".join(f"{_span(seconds[config])} ({setting})" for config, setting in settings.items())
     one = each if len(settings) > 1 else _span(*seconds.values())

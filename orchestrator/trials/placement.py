@@ -1,6 +1,6 @@
-"""What a trial reserves: CPUs, and a GPU or memory, which searches share by what each of them is predicted to need.
+"""What a trial reserves: CPUs, and a GPU or memory, which searches share by their predicted memory.
 
-Never run on a GPU: what was tried are the arithmetic, with invented sizes of GPUs, and the memory of nodes.
+Never run on a GPU: tested are the arithmetic, with invented sizes of GPUs, and the memory of nodes.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from cluster.connect import connect
-from cluster.resources import TrialResources, has_gpus, largest_memory, require_fit, slots
+from cluster.resources import TrialResources, fitting, has_gpus, largest_memory, require_fit, slots
 from cluster.tasks import on_gpus
 from cluster.wording import gigabytes
 from orchestrator.options import RunOptions
@@ -18,34 +18,48 @@ from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.diagnostics.memory import predict_memory
 
 MARGIN = 0.8
-"""Share of a GPU's memory that predictions may fill: kernels' workspaces and fragments of the allocator come on top."""
+"""Share of a GPU's memory that predictions may fill; the rest is for kernel workspaces and fragmentation."""
 
 
-def prepare_trials(config: SearchConfig | RetrainConfig, options: RunOptions) -> TrialResources:
-    """Connect, and find out before the first trial whether trials fit."""
-    gpus = 0.0 if config.device == "cpu" else options.gpus_per_trial
+def prepare_trials(configs: Sequence[SearchConfig | RetrainConfig], options: RunOptions) -> TrialResources:
+    """Connect, and return what the trial with the most threads reserves.
+
+    Raises ValueError if no node can hold it.
+    """
+    gpus = 0.0 if all(config.device == "cpu" for config in configs) else options.gpus_per_trial
     if gpus < 0 and options.autoscaling:
-        raise ValueError("with run.autoscaling=true give --gpus-per-trial: nodes that are not there yet cannot tell")
+        raise ValueError(
+            "run.autoscaling=true cannot choose GPUs from nodes that do not run yet; give --gpus-per-trial"
+        )
     connect(options.address)
     if gpus < 0:
         gpus = 1.0 if has_gpus() else 0.0
-    resources = TrialResources(cpus=config.threads, gpus=gpus)
+    resources = TrialResources(cpus=max(config.threads for config in configs), gpus=gpus)
     require_fit(resources, autoscaling=options.autoscaling)
     return resources
+
+
+def with_own_threads(resources: TrialResources, config: SearchConfig | RetrainConfig) -> TrialResources:
+    """What this trial reserves, of trials whose largest reserves `resources`."""
+    return dataclasses.replace(resources, cpus=config.threads)
 
 
 def pack_searches(
     configs: Sequence[SearchConfig], resources: TrialResources, options: RunOptions
 ) -> tuple[TrialResources, dict[str, int]]:
-    """What searches reserve that share GPUs and nodes by their predicted memory; and that, by search id."""
+    """What the search with the most threads reserves if searches share GPUs and nodes by their predicted memory.
+
+    Also returns the predictions: bytes by search id.
+    """
     predicted = predicted_bytes(configs, gpu=resources.gpus > 0)
-    return pack(resources, max(predicted.values(), default=0), len(configs), options), predicted
+    threads = [config.threads for config in configs]
+    return pack(resources, max(predicted.values(), default=0), threads, options), predicted
 
 
 def with_fewer_neighbors(resources: TrialResources, options: RunOptions, trials: int) -> tuple[TrialResources, int]:
     """Twice the share of a GPU or the memory of a node, up to a whole one; without either, half as many at once.
 
-    What each of `trials` reserves, and how many may run at once, 0 for any number.
+    Returns what each of `trials` reserves, and how many may run at once (0: any number).
     """
     if 0 < resources.gpus < 1:
         return dataclasses.replace(resources, gpus=min(1.0, 2 * resources.gpus)), options.max_concurrent
@@ -62,27 +76,28 @@ def memory_fraction(resources: TrialResources) -> float:
 
 
 def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, int]:
-    """Predicted peak memory of searches by their ids; those that train nothing are left out."""
+    """Predicted peak memory of searches by their ids, except those that train nothing."""
     predictions = {config.search_id: predict_memory(config, gpu=gpu) for config in configs}
     return {key: prediction.total for key, prediction in predictions.items() if prediction}
 
 
-def pack(resources: TrialResources, wanted: int, searches: int, options: RunOptions) -> TrialResources:
-    """What each of so many searches of `wanted` predicted bytes reserves: a part of a GPU, or memory of a node.
+def pack(resources: TrialResources, wanted: int, threads: Sequence[int], options: RunOptions) -> TrialResources:
+    """What searches with these threads and `wanted` predicted bytes reserve: a share of a GPU, or memory of a node.
 
-    No more share a GPU than have to: Ray would fill one before it opens the next, and neighbours take turns on it.
-    run.gpus_per_trial and run.memory_per_trial replace the prediction.  Raises ValueError where a search fits nowhere.
+    As few as possible share a GPU: Ray would fill one before it opens the next, and neighbors take turns on it.
+    run.gpus_per_trial and run.memory_per_trial replace the prediction.  Raises ValueError if a search fits nowhere.
     """
     if resources.gpus:
         memory = smallest_gpu() if wanted and options.gpus_per_trial < 0 else 0
         if not memory:
             return resources
-        at_once = min(searches, options.max_concurrent or searches)
-        needed = math.ceil(at_once / max(1, slots(dataclasses.replace(resources, gpus=1.0))))
+        at_once = min(len(threads), options.max_concurrent or len(threads))
+        alone = fitting(dataclasses.replace(resources, cpus=cpus, gpus=1.0) for cpus in threads)
+        needed = math.ceil(at_once / max(1, alone))
         return dataclasses.replace(resources, gpus=gpu_share(min(needed, searches_per_gpu(wanted, memory))))
     if options.memory_per_trial >= 0:
         wanted = round(options.memory_per_trial * 1e9)
-    elif options.autoscaling:  # node types may not tell their memory, and would never be started
+    elif options.autoscaling:  # node types may not declare their memory, and would never be started
         wanted = 0
     resources = dataclasses.replace(resources, memory=wanted)
     require_fit(resources, autoscaling=options.autoscaling)
@@ -92,7 +107,7 @@ def pack(resources: TrialResources, wanted: int, searches: int, options: RunOpti
 def searches_per_gpu(wanted: int, memory: int) -> int:
     """How many searches of `wanted` predicted bytes share a GPU of `memory` bytes.
 
-    Raises ValueError where not even one fits.
+    Raises ValueError if not even one fits.
     """
     if wanted > memory:
         raise ValueError(
@@ -104,13 +119,13 @@ def searches_per_gpu(wanted: int, memory: int) -> int:
 
 
 def gpu_share(searches: int) -> float:
-    """Part of a GPU that each of so many searches reserves."""
+    """Share of a GPU that each of `searches` reserves."""
     # Ray counts in ten-thousandths and rounds: six sixths must not be more than one.
     return math.floor(10_000 / searches) / 10_000
 
 
 def smallest_gpu() -> int:
-    """Memory of the smallest GPU of the connected cluster, bytes; 0 where its GPUs are none that PyTorch knows."""
+    """Memory of the smallest GPU of the connected cluster, bytes; 0 if PyTorch can use none of its GPUs."""
     return min((memory for memory in on_gpus(_gpu_memory) if memory), default=0)
 
 

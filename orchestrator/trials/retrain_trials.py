@@ -61,7 +61,7 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
     """Connect, check data and storage, and return what runs jobs as trials."""
     study, root = queue.study, queue.store.root
     stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
-    all_resources = {stage: prepare_trials(study.recipe(stage), options) for stage in stages}
+    all_resources = {stage: prepare_trials([study.recipe(stage)], options) for stage in stages}
     for resources in all_resources.values():
         require_shared(root, resources)
     # Proxies are many and short: one process each is the faster way.

@@ -20,6 +20,7 @@ from orchestrator.trials.placement import (
     pack_searches,
     prepare_trials,
     with_fewer_neighbors,
+    with_own_threads,
 )
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.search_listener import SearchListener
@@ -44,7 +45,7 @@ def run_searches(
 
     Raises ValueError before anything runs if data, storage or cluster cannot serve.
     """
-    resources = prepare_trials(study.search, options)
+    resources = prepare_trials(configs, options)
     require_shared(store.root, resources)
     shared = share_data(configs, resources)
     resources, predicted = pack_searches(configs, resources, options)
@@ -73,7 +74,7 @@ def run_searches(
         run = partial(run_trials, trial, listener=listener)
         run(
             specs,
-            resources=lambda spec: resources.bundle(),
+            resources=lambda spec: with_own_threads(resources, spec.config).bundle(),
             max_concurrent=options.max_concurrent,
         )
         if listener.out_of_memory:
@@ -82,7 +83,7 @@ def run_searches(
                 say(f"search {key} ran out of memory, retrying with fewer neighbors: {failure.message}")
             fraction = memory_fraction(more)
             again = [dataclasses.replace(spec, memory_fraction=fraction) for spec, _ in listener.out_of_memory.values()]
-            run(again, resources=lambda spec: more.bundle(), max_concurrent=at_once)
+            run(again, resources=lambda spec: with_own_threads(more, spec.config).bundle(), max_concurrent=at_once)
 
 
 def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:

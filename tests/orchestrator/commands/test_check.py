@@ -31,7 +31,7 @@ def test_a_study_that_can_run_passes_and_its_memory_is_told(tmp_path, ray_sessio
 
 @pytest.mark.parametrize(("most", "at_once"), [(0, 4), (3, 3), (9, 4)])
 def test_no_more_searches_are_counted_at_once_than_are_allowed(most, at_once, monkeypatch, ray_session):
-    monkeypatch.setattr(checks, "slots", lambda wanted: 8)
+    monkeypatch.setattr(checks, "fitting", lambda trials: min(8, len(list(trials))))
     monkeypatch.setattr(checks, "_seconds", lambda step, device: 1.0)
     told = checks._cost(smoke(), RunOptions(address="local", max_concurrent=most))
     assert len(smoke().searches()) == 4 and f" in all with {at_once} at once " in told
@@ -59,7 +59,7 @@ def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
     wanted = TrialResources(cpus=1, gpus=0.5)
     monkeypatch.setattr(checks, "pack_searches", lambda *_: (wanted, {"a": need}))
     monkeypatch.setattr(checks, "smallest_gpu", lambda: 3 * need)
-    told = checks._cluster(smoke().search, searches, RunOptions())
+    told = checks._cluster(searches, RunOptions())
     assert told.endswith(f"; about {need / 1e9:.1f} GB a search, of which a GPU of {3 * need / 1e9:.1f} GB holds 2")
 
 
@@ -72,12 +72,12 @@ def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkey
 
 @pytest.mark.parametrize(("memory", "reserved"), [(0.0, ""), (0.5, "for which 0.5 GB of a node's memory are reserved")])
 def test_a_given_memory_replaces_the_prediction(memory, reserved, tmp_path, ray_session):
-    told = checks._cluster(smoke().search, smoke().searches(), RunOptions(address="local", memory_per_trial=memory))
+    told = checks._cluster(smoke().searches(), RunOptions(address="local", memory_per_trial=memory))
     assert told.endswith(reserved) and ("reserved" in told) == bool(reserved)
 
 
 def test_every_setting_is_priced_by_itself(monkeypatch, ray_session):
-    monkeypatch.setattr(checks, "slots", lambda wanted: 2)
+    monkeypatch.setattr(checks, "fitting", lambda trials: 2)
     monkeypatch.setattr(checks, "_search_seconds", lambda config: {1: 100.0, 2: 40.0}[config.k])
     told = checks._cost(smoke(), LOCAL)  # seed 0 of k=1 and k=2, then seed 1 of both: 100 + 40 and 40 + 100 seconds
     assert told.startswith("about 0:01:40 (k=1), 0:00:40 (k=2) a search, 0:02:20 in all with 2 at once ")

@@ -10,7 +10,15 @@ from cluster.tasks import on_gpus
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.trials import placement
-from orchestrator.trials.placement import gpu_share, pack, predicted_bytes, searches_per_gpu
+from orchestrator.trials.placement import (
+    gpu_share,
+    pack,
+    pack_searches,
+    predicted_bytes,
+    prepare_trials,
+    searches_per_gpu,
+    with_own_threads,
+)
 from pcdarts.diagnostics.memory import predict_memory
 
 GB = 10**9
@@ -38,9 +46,9 @@ def test_as_many_shares_as_were_chosen_fit_on_a_gpu_as_ray_counts_them():
 
 def test_searches_share_the_smallest_gpu(monkeypatch):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [80 * GB, 24 * GB, 0])
-    monkeypatch.setattr(placement, "slots", lambda wanted: 2)
-    assert pack(ON_GPU, 8 * GB, 9, RunOptions()) == TrialResources(cpus=1, gpus=0.5)
-    assert pack(ON_GPU, 0, 9, RunOptions()) == ON_GPU  # nothing was predicted
+    monkeypatch.setattr(placement, "fitting", lambda trials: 2)
+    assert pack(ON_GPU, 8 * GB, [1] * 9, RunOptions()) == TrialResources(cpus=1, gpus=0.5)
+    assert pack(ON_GPU, 0, [1] * 9, RunOptions()) == ON_GPU  # nothing was predicted
 
 
 @pytest.mark.parametrize(
@@ -49,27 +57,27 @@ def test_searches_share_the_smallest_gpu(monkeypatch):
 )
 def test_searches_spread_over_all_gpus_before_they_share_one(monkeypatch, searches, max_concurrent, share):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [80 * GB] * 8)
-    monkeypatch.setattr(placement, "slots", lambda wanted: {1.0: 8}[wanted.gpus])
-    assert pack(ON_GPU, 8 * GB, searches, RunOptions(max_concurrent=max_concurrent)).gpus == share
+    monkeypatch.setattr(placement, "fitting", lambda trials: min(8, sum(trial.gpus == 1 for trial in trials)))
+    assert pack(ON_GPU, 8 * GB, [1] * searches, RunOptions(max_concurrent=max_concurrent)).gpus == share
 
 
 def test_a_given_share_replaces_the_prediction(monkeypatch):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [24 * GB])
     quarter = TrialResources(cpus=1, gpus=0.25)
-    assert pack(quarter, 30 * GB, 9, RunOptions(gpus_per_trial=0.25)) == quarter
+    assert pack(quarter, 30 * GB, [1] * 9, RunOptions(gpus_per_trial=0.25)) == quarter
 
 
 def test_gpus_that_pytorch_does_not_know_are_not_shared(monkeypatch):
     monkeypatch.setattr(placement, "on_gpus", lambda function: [0, 0])
-    assert pack(ON_GPU, 8 * GB, 9, RunOptions()) == ON_GPU
+    assert pack(ON_GPU, 8 * GB, [1] * 9, RunOptions()) == ON_GPU
 
 
 def test_memory_of_a_node_is_reserved_as_predicted_or_as_given(ray_session):
     predicted = 10**6
-    assert pack(ON_CPU, predicted, 9, RunOptions()).memory == predicted
-    assert pack(ON_CPU, predicted, 9, RunOptions(memory_per_trial=0)).memory == 0
-    assert pack(ON_CPU, predicted, 9, RunOptions(memory_per_trial=0.002)).memory == 2 * 10**6
-    assert pack(ON_CPU, predicted, 9, RunOptions(autoscaling=True)).memory == 0
+    assert pack(ON_CPU, predicted, [1] * 9, RunOptions()).memory == predicted
+    assert pack(ON_CPU, predicted, [1] * 9, RunOptions(memory_per_trial=0)).memory == 0
+    assert pack(ON_CPU, predicted, [1] * 9, RunOptions(memory_per_trial=0.002)).memory == 2 * 10**6
+    assert pack(ON_CPU, predicted, [1] * 9, RunOptions(autoscaling=True)).memory == 0
 
 
 def test_what_no_node_has_memory_for_is_refused_with_both_numbers(ray_session):
@@ -84,6 +92,17 @@ def test_memory_limits_how_many_fit_at_once(ray_session):
     memory = int(sum(node["Resources"]["memory"] for node in ray.nodes() if node["Alive"]))
     assert slots(TrialResources(cpus=1, memory=1)) == slots(TrialResources(cpus=1))
     assert slots(TrialResources(cpus=1, memory=memory)) == 1
+
+
+def test_a_search_reserves_its_own_threads(monkeypatch):
+    monkeypatch.setattr(placement, "connect", lambda address: None)
+    monkeypatch.setattr(placement, "require_fit", lambda wanted, autoscaling: None)
+    searches = dataclasses.replace(smoke(), sweep={"seed": (0, 1), "threads": (1, 4)}).searches()
+    options = RunOptions(gpus_per_trial=0.5)
+    largest, _ = pack_searches(searches, prepare_trials(searches, options), options)
+    assert [with_own_threads(largest, search).bundle() for search in searches] == [
+        {"CPU": threads, "GPU": 0.5, "memory": 0} for threads in (1, 4, 1, 4)
+    ]
 
 
 def test_without_gpus_nothing_is_asked(ray_session):
