@@ -24,8 +24,9 @@ from orchestrator.storage.study_folder import absolute, checkpoint
 from orchestrator.trials.failures import Failure
 from orchestrator.trials.placement import memory_fraction, prepare_trials
 from orchestrator.trials.progress import Progress
+from orchestrator.trials.retrain_spec import RetrainSpec
 from orchestrator.trials.shared_images import SharedData, images_of, require_shared, share_data
-from orchestrator.trials.tune_trials import RetrainSpec, TrialSpec, report, run_trials
+from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
 from orchestrator.trials.worker_team import COORDINATOR, Team, jobs_at_once, make_team, train_team
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain

@@ -15,7 +15,6 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from orchestrator.queue.jobs import RetrainJob
 from orchestrator.trials.failures import Failure, classify
 
 T = TypeVar("T")
@@ -40,14 +39,6 @@ class TrialSpec:
     patience: float = 0.0
     """Seconds for which the trial tries again what the storage refuses.  Then the trial fails.  The driver cannot
     store that either while the storage is down, so the study stops, and no search is counted as failed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainSpec(TrialSpec):
-    """A trial that retrains a cell."""
-
-    job: RetrainJob
-    """What to retrain; `config` is its recipe on this study's data folder."""
 
 
 class TrialListener(Protocol):

@@ -16,7 +16,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from cluster.resources import TrialResources, slots
 from orchestrator.options import RunOptions
 from orchestrator.storage.study_folder import checkpoint
-from orchestrator.trials.tune_trials import RetrainSpec, message
+from orchestrator.trials.retrain_spec import RetrainSpec
+from orchestrator.trials.tune_trials import message
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
 

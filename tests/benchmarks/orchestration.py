@@ -41,7 +41,7 @@ from pcdarts.presets import digits
 from pcdarts.results import EpochRecord, SearchResult
 from pcdarts.search import search
 from tests.analysis.synthetic import epoch_rows, search_row
-from tests.benchmarks.sleeping import sleeping_trial
+from tests.benchmarks.sleeping import SleepSpec, sleeping_trial
 
 EDGE = 200
 """Searches at the start and at the end whose times are compared."""
@@ -208,8 +208,7 @@ def utilisation(nodes: int, gpus: int, rounds: int, seconds: float, root: str) -
         SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in range(slots * rounds)
     ]
     specs = [
-        TrialSpec(key=c.search_id, root=root, config=c, genotype=str(seconds * draw.uniform(2 / 3, 4 / 3)))
-        for c in configs
+        SleepSpec(key=c.search_id, root=root, config=c, seconds=seconds * draw.uniform(2 / 3, 4 / 3)) for c in configs
     ]
     with Progress("sleeping", {spec.key: epochs for spec in specs}) as progress:
         listener = SleepListener(smoke(), ResultStore(root), Lease(f"{root}/lease"), progress, epochs=epochs)
