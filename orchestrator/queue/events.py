@@ -1,7 +1,7 @@
 """The history of retraining jobs: events that are only ever added, and the state of a job, a pure function of them.
 
-An event is one small JSON file in the study's folder `queue-events`, written whole under a name of its own.  An event
-that is there twice, or read in another order, changes nothing: events are sorted by their order before they count.
+An event is one small JSON file in the study's folder `queue-events`, written whole under a unique name.  Duplicates
+and the order of reading do not matter: events are sorted before they count.
 """
 
 import json
@@ -17,9 +17,9 @@ from analysis.storage.study_files import StudyFiles
 Kind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
 
 SUPERSEDED = "no longer among the best cells"
-"""Why a job is dropped that is selected no more; it is queued again once it is among the best again."""
+"""Why `RetrainQueue.update` drops a job; the job is queued again once its cell is among the best again."""
 DROPPED_BY_HAND = "dropped by hand"
-"""Why a person's drop drops a job; it stays dropped."""
+"""Why `RetrainQueue.drop` drops a job; the job stays dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +31,15 @@ class Event:
     kind: Kind
     """What happened."""
     order: int
-    """Time in milliseconds since 1970, or more where clocks differ: larger than that of all events known before."""
+    """Time in milliseconds since 1970, or more if clocks differ: larger than that of all events known before."""
     id: str
     """Unique; sorts events of equal order."""
     attempt: int = 0
     """started, progress, done, failed: number of the attempt, 1 first."""
     dispatcher: str = ""
-    """started, progress, done, failed: the process that says so."""
+    """started, progress, done, failed: the process that wrote the event."""
     term: int = 0
-    """The dispatcher's term of office, see `orchestrator.storage.lease`; 0: said by a person."""
+    """Term of the dispatcher's lease, see `orchestrator.storage.lease`; 0: no dispatcher wrote the event."""
     epochs: int = 0
     """progress: epochs trained."""
     epoch_seconds: float = 0.0
@@ -47,7 +47,7 @@ class Event:
     error: str = ""
     """failed: what went wrong; dropped: why."""
     retry_at: float | None = None
-    """failed: when the job is tried again, seconds since 1970; None: not."""
+    """failed: when the job is retried, seconds since 1970; None: never."""
 
     @property
     def name(self) -> str:
@@ -57,14 +57,14 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """Where a job stands."""
+    """The state of a job, as its events tell it."""
 
     state: State = "queued"
     """As in the table `queue`."""
     attempts: int = 0
     """Attempts that were started."""
     tries: int = 0
-    """Those since the job was queued or, by hand, retried, or got further than before: they are limited."""
+    """Attempts since the job was queued, was retried by hand, or got further than before; their number is limited."""
     error: str = ""
     """What the last attempt failed with, or why the job was dropped."""
     epochs: int = 0
@@ -72,7 +72,7 @@ class JobState:
     epoch_seconds: float = 0.0
     """Time of the last epoch; seconds."""
     retry_at: float | None = None
-    """When a failed attempt is repeated, seconds since 1970; None: at once."""
+    """When a failed attempt is retried, seconds since 1970; None: at once."""
 
     @property
     def pending(self) -> bool:
@@ -88,9 +88,9 @@ class JobState:
 def state_of(events: Iterable[Event]) -> JobState:
     """The state of one job.
 
-    - `done` is final, whoever says it and whenever: a result is a result.
-    - Whatever else a dispatcher of an earlier term says after one of a later term has spoken counts for nothing, and
-      neither does what is said about an attempt that has failed.
+    - `done` is final, whoever wrote it and whenever: a result is a result.
+    - Any other event of a dispatcher is ignored after an event of a later term, and so is any further event of an
+      attempt that has failed.
     """
     now, failed_attempt, furthest, term, done = JobState(), 0, 0, 0, False
     for event in sorted(set(events), key=lambda e: (e.order, e.id)):
@@ -125,7 +125,7 @@ def state_of(events: Iterable[Event]) -> JobState:
 
 
 def backoff(tries: int, base: float, most: float) -> float:
-    """Seconds to wait after so many failed tries: base, 2 base, 4 base, ..., at most `most`."""
+    """Seconds to wait after the given number of failed tries: base, 2 base, 4 base, ..., at most `most`."""
     return float(min(most, base * 2.0 ** min(tries - 1, 60)))
 
 
@@ -138,9 +138,9 @@ class EventLog:
         self._known: dict[str, dict[str, Event]] = {}
 
     def read(self, only: str = "") -> dict[str, list[Event]]:
-        """All events by job, after a look for new ones, or for those of one job.
+        """All events by job, after reading the new files, or only those of one job.
 
-        A file that is no event is left out and named in `broken`.
+        A file that is not an event is left out and listed in `broken`.
         """
         self.broken = []
         for name in self.folder.names():
@@ -157,15 +157,15 @@ class EventLog:
         return {job_id: list(events.values()) for job_id, events in self._known.items()}
 
     def last_term(self) -> int:
-        """The highest term of a dispatcher that has spoken, of the events read; 0: none has."""
+        """The highest term of the events read; 0: no dispatcher has written any."""
         return max((event.term for events in self._known.values() for event in events.values()), default=0)
 
     def known(self, job_id: str) -> list[Event]:
-        """The events of a job, without a look for new ones."""
+        """The events of a job that were read so far."""
         return list(self._known.get(job_id, {}).values())
 
     def append(self, job_id: str, kind: Kind, **content: object) -> Event:
-        """Write an event that follows all that are known of this job."""
+        """Write an event that follows all known events of this job."""
         last = max((event.order for event in self.known(job_id)), default=0)
         order = max(int(self.clock() * 1000), last + 1)
         event = Event(job_id=job_id, kind=kind, order=order, id=uuid.uuid4().hex[:12], **content)  # type: ignore[arg-type]

@@ -11,22 +11,21 @@ from orchestrator.config import SelectionConfig
 from pcdarts.genotype import Genotype
 
 CONFIDENCE = 1.645
-"""Standard errors below the mean at which cells are ranked.  A rule to rank by, no 95 % bound of the cells that it puts
-first: s comes from few trainings, and these cells were picked among many."""
+"""Standard errors below the mean at which cells are ranked.  This is a ranking rule, not a 95 % bound for the best
+cells: s is estimated from few trainings, and these cells were picked among many."""
 
 
 def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) -> list[Candidate]:
     """The best distinct cells within the limits.
 
     Cells are ranked by their validation accuracy less 1.645 standard errors: mean - 1.645 s / sqrt(n), over the n
-    searches that found the cell, with s the standard deviation between searches of one setting (`spread`).  Of cells
-    found once, the highest accuracy is first; to be found again counts for a cell.  Cells that a collapse rule warned
-    about in every search that found them come after all others: their accuracy is known to mislead.  Ties go by
-    multiply-adds, fewer first, then by search id.
+    searches that found the cell, with s the standard deviation between searches of one setting (`spread`).  Cells
+    found more often rank higher at equal means.  Cells that a collapse rule warned about in every search that found
+    them come last, because their accuracy is misleading.  Ties are broken by multiply-adds, fewer first, then by search
+    id.
 
-    Random cells have no accuracy to be ranked by: as many places as the searched ones have come after these, and go to
-    the first distinct ones in order of seed.  Searches that a collapse rule stopped count; those that failed, and those
-    without a finite accuracy, are passed over.
+    Random cells have no accuracy to rank by: the first distinct ones in order of seed come after the searched cells, as
+    many at most.  Searches that a collapse rule stopped count; those that failed or have no finite accuracy do not.
     """
     ended = [row for row in searches if row["status"] != "failed"]
     random = [row for row in ended if row["method"] == "random"]
@@ -48,12 +47,12 @@ def select(searches: Iterable[Mapping[str, Any]], selection: SelectionConfig) ->
 def rerank(
     candidates: Sequence[Candidate], accuracies: Mapping[str, Sequence[float]], *, seeds: int, top: int
 ) -> list[Candidate]:
-    """The best candidates by their proxy retrainings; `accuracies`: cell's digest to validation accuracies, percent.
+    """The best candidates by their proxy retrainings; `accuracies` maps digests to validation accuracies in percent.
 
     Cells are ranked by mean - 1.645 s / sqrt(n) over the n of `seeds` trainings that succeeded, with s the standard
-    deviation between trainings of one cell, pooled over the cells.  Ties go by multiply-adds, fewer first, then by the
-    order before.  Cells without a result come last, in that order.  Random cells are ranked among themselves alone, and
-    have as many places after the others.
+    deviation between trainings of one cell, pooled over the cells.  Ties are broken by multiply-adds, fewer first, then
+    by the given order.  Cells without a result come last.  Random cells are ranked among themselves and come after the
+    others, as many at most.
     """
     deviation = pooled_deviation(accuracies.values())
 
@@ -75,7 +74,7 @@ def rerank(
 def spread(searched: Iterable[Mapping[str, Any]]) -> float:
     """Standard deviation of the validation accuracy between searches of one setting, pooled over settings; percent.
 
-    0 where no setting was searched twice.
+    0 if no setting was searched twice.
     """
     settings: dict[str, list[float]] = {}
     for row in searched:
@@ -84,7 +83,7 @@ def spread(searched: Iterable[Mapping[str, Any]]) -> float:
 
 
 def pooled_deviation(groups: Iterable[Sequence[float]]) -> float:
-    """Standard deviation of values about the means of their groups; 0 where no group has two."""
+    """Standard deviation of values about the means of their groups; 0 if no group has two."""
     groups = [group for group in groups if group]
     squares = sum((x - fmean(group)) ** 2 for group in groups for x in group)
     freedom = sum(len(group) - 1 for group in groups)
@@ -101,7 +100,7 @@ def _bound(values: Sequence[float], deviation: float) -> float:
 
 
 def _warned(group: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether all searches that found a cell ran on in spite of a warning; a rule that stops mends what it saw."""
+    """Whether all searches that found a cell ran on after a warning; one that a rule stops returns an earlier cell."""
     return all(row.get("warnings") and row["status"] != "stopped" for row in group)
 
 
@@ -126,7 +125,7 @@ def _searched_reason(group: list[Mapping[str, Any]], searches: int, deviation: f
     accuracy, bound = fmean(row["valid_accuracy"] for row in group), lower_bound(group, deviation)
     mean = "mean validation accuracy" if len(group) > 1 else "validation accuracy"
     text = f"{mean} {accuracy:.2f} %{_ranked_by(bound, deviation)}, found by {len(group)} of {searches} searches"
-    return f"{text}; demoted, as a collapse rule warned" if _warned(group) else text
+    return f"{text}; demoted, because a collapse rule fired" if _warned(group) else text
 
 
 def _proxy_reason(values: Sequence[float], seeds: int, deviation: float) -> str:
@@ -137,7 +136,7 @@ def _proxy_reason(values: Sequence[float], seeds: int, deviation: float) -> str:
 
 
 def _ranked_by(bound: float, deviation: float) -> str:
-    """Empty without a deviation, for want of repeats or as all are equal: the rank is then that of the mean."""
+    """Empty if the deviation is 0, without repeats or if all are equal: the mean alone ranks then."""
     return f", ranked by {bound:.2f} % (mean - {CONFIDENCE} standard errors)" if deviation else ""
 
 

@@ -1,7 +1,7 @@
-"""Several workers train the network of one job: Ray Train starts them, and starts them anew where one is lost.
+"""Several workers train the network of one job: Ray Train starts them, and restarts them if one is lost.
 
-A trial of Ray Tune coordinates them, so that the queue's listener hears of epochs and results as it does of a single
-process.  What lasts is the job's checkpoint in the study's storage, as ever; Ray's checkpoints are not used.
+A trial of Ray Tune coordinates them, so that the queue's listener gets epochs and results as from a single process.
+The job's checkpoint in the study's storage is the only one; Ray's checkpoints are not used.
 """
 
 import tempfile
@@ -22,10 +22,10 @@ from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
 
 COORDINATOR = {"node:__internal_head__": 0.001}
-"""What the trial reserves that coordinates workers: a place on the head node, where the driver lives and dies with it,
-and no CPU, for which it would compete with its own workers."""
+"""What a trial that coordinates workers reserves: a place on the head node, where the driver runs.  It reserves no CPU,
+for which it would compete with its own workers."""
 DEFINITE = (ValueError, FloatingPointError)
-"""Errors of a training that new workers would meet again: data or checkpoints that cannot be read, and divergence."""
+"""Errors that would occur again with new workers: data or checkpoints that cannot be read, and divergence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +35,17 @@ class Team:
     workers: int
     """Processes that train together."""
     least: int
-    """Fewest processes to go on with where the cluster has no room for all."""
+    """Fewest processes to train with if the cluster has no room for all."""
     resources: TrialResources
-    """What every one of them reserves."""
+    """What each of them reserves."""
     max_failures: int
-    """How often workers are started anew, after one was lost, before the attempt counts as failed."""
+    """How often the workers are restarted after one was lost, before the attempt counts as failed."""
 
 
 def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
     """The workers that the options ask for, or None where one process trains a network.
 
-    Raises ValueError where the nodes of the connected cluster have no room for them, or where they would share a GPU.
+    Raises ValueError if the nodes of the connected cluster have no room for them, or if they would share a GPU.
     """
     if options.workers == 1:
         return None
@@ -64,7 +64,7 @@ def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
 
 
 def jobs_at_once(team: Team, options: RunOptions) -> int:
-    """How many jobs to begin at once, 0 for any number: not more than the present nodes have room for."""
+    """How many jobs to start at once, 0 for any number: at most as many as the present nodes have room for."""
     if options.autoscaling:
         return options.max_concurrent
     room = max(1, slots(team.resources) // team.workers)
@@ -74,9 +74,9 @@ def jobs_at_once(team: Team, options: RunOptions) -> int:
 def train_team(spec: RetrainSpec, team: Team) -> None:
     """Train with several workers, from inside a trial; epochs and the result reach the trial's listener.
 
-    Workers go on from the job's checkpoint in the study folder, also where they are fewer or more than before.
-    Raises what ends a training for good (ValueError, FloatingPointError), and ray.train.TrainingFailedError where
-    workers were lost too often.
+    Workers resume from the job's checkpoint in the study folder, also if they are fewer or more than before.  Raises
+    what ends a training for good (ValueError, FloatingPointError), and ray.train.TrainingFailedError if workers were
+    lost too often.
     """
     cpus, gpus = team.resources.cpus, team.resources.gpus
     with tempfile.TemporaryDirectory(prefix="pcdarts-train-") as folder:
@@ -103,7 +103,7 @@ def train_team(spec: RetrainSpec, team: Team) -> None:
 
 
 def _work(given: dict[str, Any]) -> None:
-    """One worker, in the process group that Ray Train set up: all of them report, the first one's content counts."""
+    """One worker, in the process group of Ray Train: all of them report, and the first one's content counts."""
 
     def on_epoch(record: RetrainEpoch) -> None:
         ray.train.report(message("epoch", asdict(record)))
@@ -115,7 +115,7 @@ def _work(given: dict[str, Any]) -> None:
 
 
 class _EndAtDefiniteErrors(UserCallback):
-    """Lets Ray Train repair lost workers alone: what it raises ends the run."""
+    """Ends the run at definite errors; Ray Train restarts workers after all others."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for error in worker_exceptions.values():
@@ -124,7 +124,7 @@ class _EndAtDefiniteErrors(UserCallback):
 
 
 def _cause(error: Exception) -> Exception:
-    """The worker's error that ended a run, or the error of Ray Train where it was none."""
+    """The worker's error that ended a run, or the error of Ray Train if no worker's did."""
     inner: Exception = error
     while isinstance(inner, ray.train.ControllerError):
         inner = inner.controller_failure

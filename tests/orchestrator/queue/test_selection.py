@@ -63,7 +63,7 @@ def test_a_cell_found_often_passes_one_found_once_with_luck():
 def test_a_cell_that_only_warned_searches_found_is_demoted():
     rows = [row("a", 99.0, "x", warnings="skips"), row("b", 50.0, "y"), row("c", 98.0, "z", warnings="skips")]
     assert names(rows, top=3) == [("b",), ("a",), ("c",)]
-    assert "demoted, as a collapse rule warned" in select(rows, SelectionConfig(top=3))[1].reason
+    assert "demoted, because a collapse rule fired" in select(rows, SelectionConfig(top=3))[1].reason
     stopped = [row("a", 99.0, "x", warnings="skips", status="stopped"), rows[1]]
     assert names(stopped) == [("a",), ("b",)]
 
