@@ -1,4 +1,4 @@
-"""Retraining under Ray Tune: `work_queue`, the trial on the worker, the listener that tells queue and table of it."""
+"""Retraining under Ray Tune: `work_queue` on the driver, and the trial on a worker."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,20 +10,18 @@ from ray import tune
 
 from analysis.records import Stage, State
 from analysis.storage.study_files import StudyFiles, join
-from analysis.tables import RETRAINS
 from cluster.wording import counted
 from orchestrator.options import RunOptions
 from orchestrator.queue.dispatch import Run, dispatch
-from orchestrator.queue.events import EventLog, Kind, state_of
+from orchestrator.queue.events import EventLog, state_of
 from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
 from orchestrator.storage.lease import Lease, open_lease
-from orchestrator.storage.provenance import now, provenance
 from orchestrator.storage.study_folder import absolute, checkpoint
-from orchestrator.trials.failures import Failure
 from orchestrator.trials.placement import memory_fraction, prepare_trials
 from orchestrator.trials.progress import Progress
+from orchestrator.trials.retrain_listener import RetrainListener
 from orchestrator.trials.retrain_spec import RetrainSpec
 from orchestrator.trials.shared_images import SharedData, images_of, require_shared, share_data
 from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
@@ -32,10 +30,8 @@ from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain
 from pcdarts.training.device import limit_gpu_memory
 
-PROGRESS_SECONDS = 30.0
-"""Least time between two events that tell a job's progress."""
 LOOK_SECONDS = 5.0
-"""Longest time until a job that waits for its next attempt notices that it was dropped by hand."""
+"""Longest time until a job that waits for its retry notices that it was dropped by hand."""
 
 
 def work_queue(queue: RetrainQueue, *, options: RunOptions, say: Callable[[str], None] = print) -> bool:
@@ -104,7 +100,7 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:
     """One retraining, in this process or by a team that it coordinates: report every epoch, then the result."""
     spec: RetrainSpec = trial["spec"]
-    state = _when_due(spec)
+    state = _wait_until_due(spec)
     if state in ("dropped", "failed"):
         report(state, {})
         return
@@ -122,10 +118,10 @@ def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: Share
     report("result", asdict(result))
 
 
-def _when_due(spec: TrialSpec) -> State:
-    """The state of a job once it may be tried, or tried again: a failed one only after its delay.
+def _wait_until_due(spec: TrialSpec) -> State:
+    """Wait until a job may start: a failed one only after its delay.  Returns its state.
 
-    The place in the cluster is kept meanwhile: the longest delay is short beside a retraining.
+    The job keeps its place in the cluster: the longest delay is short compared to a retraining.
     """
     log = EventLog(StudyFiles(join(spec.root, "queue-events"), spec.patience))
     while True:
@@ -134,95 +130,3 @@ def _when_due(spec: TrialSpec) -> State:
         if state.state != "queued" or pause <= 0:
             return state.state
         time.sleep(min(pause, LOOK_SECONDS))
-
-
-class RetrainListener:
-    """Tells the queue what becomes of the jobs, and writes the table `retrains`."""
-
-    def __init__(self, queue: RetrainQueue, lease: Lease, progress: Progress, options: RunOptions) -> None:
-        self.queue, self.lease, self.progress, self.options = queue, lease, progress, options
-        self.started_at: dict[str, str] = {}
-        """When the attempts began that are under way."""
-        self.attempts: dict[str, int] = {}
-        self.told_at: dict[str, float] = {}
-        self.failures = FailureLog(queue.study.name, queue.store)
-
-    def started(self, spec: TrialSpec) -> None:
-        """Nothing yet: a job may still have to wait, or be wanted no more."""
-        self.lease.check()
-
-    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
-        """Mark a job as running, show an epoch, or store the result."""
-        kind, content = report["kind"], report["content"]
-        if kind == "began":
-            self._begin(spec)
-        elif kind in ("dropped", "failed"):
-            self.progress.finish(spec.key, failed=kind == "failed")
-        elif kind == "result":
-            self._store(spec, spec.key, status="completed", error="", result=content)
-            self._record(spec, "done")
-            self.progress.finish(spec.key)
-        else:
-            epochs = content["epoch"] + 1
-            if self.queue.clock() - self.told_at.get(spec.key, 0.0) >= PROGRESS_SECONDS:
-                self.told_at[spec.key] = self.queue.clock()
-                self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
-            self.progress.advance(spec.key, epochs, content["valid_accuracy"])
-
-    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
-        """Store an attempt that failed, with its traceback in a file; whether to run the job again."""
-        if spec.key not in self.started_at:  # its process died before the attempt began
-            self._begin(spec)
-        error = failure.message
-        self.queue.store.write_text(f"error-{spec.key}.txt", failure.traceback_text)
-        self._store(spec, f"{spec.key}-attempt{self.attempts[spec.key]}", status="failed", error=error, result={})
-        retry_at = self.queue.retry_time(spec.key, self.options)
-        self._record(spec, "failed", error=error, retry_at=retry_at)
-        del self.started_at[spec.key]
-        if retry_at is None:
-            self.failures.record("trial", spec.key, f"given up: {error}")
-            self.progress.note(f"retraining {spec.key} failed: {error}")
-            self.progress.finish(spec.key, failed=True)
-            return False
-        seconds = retry_at - self.queue.clock()
-        self.failures.record("trial", spec.key, f"to be retried: {error}")
-        self.progress.note(f"retraining {spec.key} failed, retrying in {seconds:.0f} s: {error}")
-        return True
-
-    def _begin(self, spec: TrialSpec) -> None:
-        """Mark a job as running.  An attempt that was interrupted and goes on keeps its number."""
-        self.lease.check()
-        self.started_at[spec.key] = now()
-        state = self.queue.state(spec.key, look=False)
-        self.attempts[spec.key] = state.attempts + (state.state != "running")
-        self._record(spec, "started")
-        self.progress.start(spec.key)
-
-    def tick(self) -> None:
-        """Stop if the lease is lost; record what the storage met with; redraw the progress."""
-        self.lease.check()
-        self.failures.flush()
-        self.progress.show()
-
-    def _record(self, spec: TrialSpec, kind: Kind, **content: Any) -> None:
-        dispatcher, attempt = self.lease.id, self.attempts[spec.key]
-        self.queue.record(spec.key, kind, attempt=attempt, dispatcher=dispatcher, term=self.lease.term, **content)
-
-    def _store(self, spec: TrialSpec, part: str, *, status: str, error: str, result: dict[str, Any]) -> None:
-        """Write a row of `retrains`.  A completed one bears the job's name alone: delivered twice, it is there once."""
-        job = self.queue.requests.get(spec.key)
-        row = RETRAINS.row(
-            spec.config,
-            result,
-            provenance(self.started_at[spec.key], now()),
-            job_id=spec.key,
-            study=self.queue.study.name,
-            attempt=self.attempts[spec.key],
-            status=status,
-            error=error,
-            genotype=job.cell.genotype,
-            genotype_digest=job.cell.genotype.digest,
-            stage=job.stage,
-        )
-        if status == "failed" or self.queue.result(spec.key) is None:
-            self.queue.store.append(RETRAINS, [row], part)

@@ -20,8 +20,8 @@ from orchestrator.storage.lease import LeaseHeldError, open_lease
 from orchestrator.storage.provenance import provenance
 from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.trials.progress import Progress
+from orchestrator.trials.retrain_listener import RetrainListener
 from orchestrator.trials.retrain_spec import RetrainSpec
-from orchestrator.trials.retrain_trials import RetrainListener
 from pcdarts.complexity import network_complexity
 from pcdarts.genotype import PUBLISHED
 

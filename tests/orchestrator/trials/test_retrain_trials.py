@@ -113,5 +113,5 @@ def test_a_job_that_is_dropped_while_it_waits_is_not_tried_again(tmp_path, monke
         log.append("job", "dropped", error="by hand")
 
     monkeypatch.setattr(retraining.time, "sleep", sleep)
-    assert retraining._when_due(TrialSpec(key="job", root=str(tmp_path), config=None)) == "dropped"
+    assert retraining._wait_until_due(TrialSpec(key="job", root=str(tmp_path), config=None)) == "dropped"
     assert pauses == [retraining.LOOK_SECONDS]
