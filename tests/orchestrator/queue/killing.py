@@ -19,6 +19,7 @@ from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import LeaseHeldError, open_lease
 from orchestrator.storage.provenance import provenance
 from orchestrator.storage.study_folder import create_or_open, open_study
+from orchestrator.trials.failures import classify
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.retrain_listener import RetrainListener
 from orchestrator.trials.retrain_spec import RetrainSpec
@@ -90,7 +91,7 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None, sle
                 listener.reported(spec, {"kind": "epoch", "content": epoch})
                 listener.tick()
                 if spec.key in broken:
-                    listener.failed(spec, "Traceback\nRuntimeError: broken\n")
+                    listener.failed(spec, classify("Traceback\nRuntimeError: broken\n"))
                 else:
                     accuracy = (accuracies or {}).get(spec.key.split("-")[0], 50.0)
                     listener.reported(spec, {"kind": "result", "content": RESULT | {"valid_accuracy": accuracy}})

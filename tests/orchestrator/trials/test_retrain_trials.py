@@ -84,7 +84,7 @@ def test_a_job_that_always_fails_is_given_up(ray_session, tmp_path, monkeypatch,
     assert found.pop(job.job_id) == ("failed", 2, "RuntimeError: always")
     assert set(found.values()) == {("done", 1, "")}
     failures = pd.read_parquet(tmp_path / "failures")["error"].tolist()
-    assert sorted(failures) == ["given up: RuntimeError: always", "tried again later: RuntimeError: always"]
+    assert sorted(failures) == ["given up: RuntimeError: always", "to be retried: RuntimeError: always"]
 
 
 def test_a_job_that_has_had_its_attempts_before_is_not_tried_again_and_again(ray_session, tmp_path, monkeypatch, queue):
