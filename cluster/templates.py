@@ -28,7 +28,7 @@ _MARK = re.compile(r"\s*# EDIT (?P<name>[a-z-]+): (?P<help>.+)")
 # `key: value`, `- key: value`, `- key: &anchor value`; else `NAME=value`, as shells have it.
 _YAML = re.compile(r"(?P<before>\s*(?:- )?[\w.]+: (?:&\w+ )?)(?P<value>\S.*)(?P<after>)")
 _SHELL = re.compile(r"(?P<before>[^=]*=)(?P<value>[^\s'\"]+)(?P<after>.*)")
-_TEXT = re.compile(r"[\w.:/@%+,~ -]+")
+_TEXT = re.compile(r"[\w.:/@%+,=~ -]+")
 _SKYPILOT_KEYS = {"name", "num_nodes", "resources", "workdir", "envs", "secrets", "file_mounts", "setup", "run"}
 
 
@@ -83,7 +83,7 @@ def fill(kind: str, values: Mapping[str, str]) -> str:
         if name not in asked:
             raise ValueError(f"{kind} has no value {name!r}, but {', '.join(asked)}")
         if not _TEXT.fullmatch(value):
-            raise ValueError(f"{name} is {value!r}, but must be letters, digits, spaces and . : / @ % + , ~ _ -")
+            raise ValueError(f"{name} is {value!r}, but must be letters, digits, spaces and . : / @ % + , = ~ _ -")
     lines = template(kind).splitlines()
     for index, line in enumerate(lines[:-1]):
         if (mark := _MARK.fullmatch(line)) and values.get(mark["name"]):

@@ -30,6 +30,7 @@ def retrained(folder, **values):
         provenance(now(), now()),
         job_id="job",
         study=study.name,
+        stage="final",
         attempt=1,
         status="completed",
         error="",
