@@ -105,7 +105,7 @@ def queue(jobs: Sequence[Mapping[str, Any]], broken: Sequence[str] = (), *, wide
     if not jobs:
         return "".join([*left_out, "The queue is empty: no search of this study has completed yet."])
     sizes = ("parameters", "multiply-adds") if wide else ()
-    table = Table(title="Retraining queue", box=box.SIMPLE_HEAD)
+    table = Table(title="Retraining queue", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     left = ("stage", "job", "state", "why")
     for name in ("stage", "rank", "job", "state", "tries", "epochs", "time left", *sizes, "why"):
         table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why")
