@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 
-import argcomplete
-
 from orchestrator.commands import (
     cluster_files,
     network_commands,
@@ -65,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     network_commands.add_parsers(commands)
     cluster_files.add_parser(commands)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+        import argcomplete
+
         argcomplete.autocomplete(parser)
     return parser
 
