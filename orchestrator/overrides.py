@@ -43,10 +43,10 @@ FIELDS: dict[str, Any] = {
 
 
 def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """The changes that texts such as `search.k=2,4` ask for; of several values for one field the last one counts.
+    """The changes that texts such as `search.k=2,4` ask for; the last one of a field counts.
 
-    Several values, separated by commas, of a search field make a list.  Raises ValueError for anything but a field and
-    values of its type.
+    Values of a search field that are separated by commas make a list; text is never split.  Raises ValueError for an
+    unknown field, and for a value of another type.
     """
     changes = {}
     for text in texts:
@@ -77,20 +77,20 @@ def check_names(names: Iterable[str]) -> None:
 def override_study(
     study: StudyConfig, changes: Mapping[str, Any], *, say: Callable[[str], None] = print
 ) -> StudyConfig:
-    """The study with other values of some fields; changes of the section `run` are left to `override_options`.
+    """The study with other values of some fields; for those of the section `run` see `override_options`.
 
-    A list of values of a search field is swept; a single value replaces the list of a swept field.  Three things follow
-    a change unless they are given themselves: warm-ups keep their share of the epochs, which `say` is told; a
-    retraining on the data set of the search, or with data in the same folder, stays with it.  Raises ValueError for
-    unknown fields, and for values that cannot work.
+    A list of values sweeps a search field; a single value replaces the list of a swept field.  Unless they are changed
+    themselves, warm-ups keep their share of the epochs, reported through `say`, and retraining on the data set of the
+    search, or with data in the same folder, follows the search.  Raises ValueError for unknown fields, and for values
+    that cannot work.
     """
-    if not changes:
-        return study
     check_names(changes)
     given: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS)}
     for name, value in changes.items():
         section, _, field = name.rpartition(".")
         given[section][field] = value
+    if not any(values for section, values in given.items() if section != "run"):
+        return study
     plain = study.to_dict()
     search, plain["sweep"] = _override_search(study, given["search"], given["sweep"], say)
     plain["search"] = search

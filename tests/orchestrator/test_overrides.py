@@ -64,7 +64,7 @@ def test_bad_assignments_are_refused(text, message):
 
 def test_no_change_is_the_study_itself():
     for make in STUDIES.values():
-        assert override_study(make(), {}) == make()
+        assert override_study(make(), {}) == override_study(make(), {"run.workers": 2}) == make()
 
 
 def test_lists_are_swept_and_single_values_are_not():
