@@ -1,5 +1,4 @@
-"""Tables, statistics and the report of a study: runs where there is neither PyTorch nor Ray.
+"""Tables, statistics and the report of a study; needs neither PyTorch nor Ray.
 
-`analysis.tables` says what a row holds, `analysis.store` reads and writes rows, `analysis.report.build` makes
-the report.
+`analysis.tables` defines the tables, `analysis.store` reads and writes them, `analysis.report.build` writes the report.
 """

@@ -1,11 +1,11 @@
-"""Rows of a study in Parquet parts that any reader can read while they are written.
+"""The tables of a study as folders of Parquet parts, which any reader can read while they are written.
 
     store = ResultStore("studies/demo")
     store.append(SEARCHES, [SEARCHES.row(...)], part=search_id)
     searches = store.read(SEARCHES)      # or, without this project: pd.read_parquet("studies/demo/searches")
 
-A part is written whole and then put in place, and its name is the id of what it holds: writing it again replaces it.
-`compact` moves parts of large studies into few files, see `analysis.storage.compaction`; all methods work as before.
+A part is written atomically, and its name is the id of its content: writing it again replaces it.  `compact` moves the
+parts of large studies into few files (packs), see `analysis.storage.compaction`.
 """
 
 import uuid
@@ -22,18 +22,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.storage import compaction as packs
+from analysis.storage import compaction
 from analysis.storage.study_files import StudyFiles, checked
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
 ASIDE = "_damaged-"
-"""Begins the names of broken files that were set aside; all readers skip what begins with _."""
+"""Prefix of damaged files that were set aside; all readers skip names that begin with _."""
 LOOKS = 100
-"""How often a table is read anew because a file vanished: files do so when their parts are packed."""
+"""Attempts to read a table while files vanish because their parts are being packed."""
 T = TypeVar("T")
 Condition = tuple[str, Sequence[Any]]
-"""A column, and the values of which a row must have one in it."""
+"""A column name and its accepted values."""
 
 
 class ResultStore(StudyFiles):
@@ -43,17 +43,17 @@ class ResultStore(StudyFiles):
         super().__init__(root, patience)
         self._broken: dict[str, str] = {}
         self._lengths: dict[str, dict[str, int]] = {}
-        """Parts and rows of the packs that were seen, by path."""
+        """Parts and their numbers of rows of each known pack, by path."""
         self._packs: dict[str, set[str]] = {}
-        """Names of a table's packs when they were last listed."""
+        """Names of each table's packs at the last listing."""
 
     @property
     def broken(self) -> list[str]:
-        """The parts that the last read of their table left out, each as "path: reason"."""
+        """The files that the last read of their table left out, each as "path: reason"."""
         return [f"{path}: {reason}" for path, reason in sorted(self._broken.items())]
 
     def append(self, table: Table, rows: Iterable[Mapping[str, Any]], part: str) -> None:
-        """Write one part, replacing one of the same name.  Raises ValueError for rows that do not fit the table."""
+        """Write one part, replacing one with the same name.  Raises ValueError for rows that do not fit the table."""
         path = self._part_path(table, part)
         try:
             data = table.to_arrow(rows)
@@ -67,11 +67,11 @@ class ResultStore(StudyFiles):
             self._replace(table, [], held, left_out=[part])
 
     def read(self, table: Table, columns: Sequence[str] | None = None, where: Condition | None = None) -> pd.DataFrame:
-        """All rows, part after part in the order of their names.  Broken parts are left out, see `broken`.
+        """All rows, sorted by the names of their parts.  Damaged files are left out, see `broken`.
 
-        `columns` reads those columns alone, in this order, and `where` = (column, values) the rows with one of the
-        values in it: alphas are most of a large study.  Integers turn into floats where one is missing, as in
-        pd.read_parquet.  Raises ValueError for a column that the table lacks.
+        `columns` selects columns, in this order, and `where` = (column, values) the rows with one of the values.
+        Integer columns with missing values become floats, as in pd.read_parquet.  Raises ValueError for an unknown
+        column.
         """
         names = table.schema.names if columns is None else list(columns)
         unknown = [name for name in (*names, *(where or ())[:1]) if name not in table.schema.names]
@@ -85,13 +85,13 @@ class ResultStore(StudyFiles):
         return frame if order is None else frame.take(order).reset_index(drop=True)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
-        """All rows as they were written, part after part in the order of their names."""
+        """All rows as dictionaries, sorted by the names of their parts."""
         data, order = self._settled(lambda: self._gather(table, None, None))
         rows = data.to_pylist()
         return rows if order is None else [rows[index] for index in order]
 
     def read_part(self, table: Table, part: str) -> list[dict[str, Any]] | None:
-        """The rows of one part; None where it is absent or broken."""
+        """The rows of one part; None if it is missing or damaged."""
         self._part_path(table, part)
         data = self._settled(lambda: self._find(table, part))
         return None if data is None else data.to_pylist()
@@ -102,10 +102,10 @@ class ResultStore(StudyFiles):
         return sorted(loose.union(*packed.values()))
 
     def compact(self, table: Table, parts: Collection[str] | None = None) -> int:
-        """Move these parts, or all, into packs; the number of files that are gone.
+        """Move these parts, or all, into packs; returns by how many files the table shrank.
 
-        Only the process that writes the table may call this.  Where fewer than `packs.LEAST` parts lie in files of
-        their own nothing happens, except that a move is finished during which a process died.
+        Only the process that writes the table may call this.  With fewer than `compaction.LEAST` separate files it only
+        completes a compaction that was interrupted.
         """
         loose, packed = self._settled(lambda: self._list(table))
         before = len(loose) + len(packed)
@@ -113,21 +113,21 @@ class ResultStore(StudyFiles):
         twice = {part for part, count in counts.items() if count > 1}
         self._replace(table, sorted(loose & twice), {name: ls for name, ls in packed.items() if twice & ls.keys()})
         movable = sorted(self._settled(lambda: self._list(table))[0].intersection(loose if parts is None else parts))
-        if len(movable) >= packs.LEAST:
-            for start in range(0, len(movable), packs.SIZE):
-                self._replace(table, movable[start : start + packs.SIZE], {})
+        if len(movable) >= compaction.LEAST:
+            for start in range(0, len(movable), compaction.SIZE):
+                self._replace(table, movable[start : start + compaction.SIZE], {})
         loose, packed = self._settled(lambda: self._list(table))
         return before - len(loose) - len(packed)
 
     def set_aside(self, table: Table) -> dict[str, str]:
-        """Rename the broken files of a table that were met with, so that all readers skip them: new names and reasons.
+        """Rename the damaged files of a table, so that all readers skip them; returns their new names and the reasons.
 
-        Only the process that writes the table may call this.  Every file is read once more before; none is deleted.
+        Only the process that writes the table may call this.  Each file is read again first; none is deleted.
         """
         moved, folder = {}, f"{self._path}/{table.name}"
         for path in [path for path in self._broken if path.startswith(f"{folder}/")]:
             name = path.removeprefix(f"{folder}/").removesuffix(SUFFIX)
-            aside = f"{ASIDE}{uuid.uuid4().hex[:8]}-{name}{SUFFIX}"  # new: a part that was written anew may break again
+            aside = f"{ASIDE}{uuid.uuid4().hex[:8]}-{name}{SUFFIX}"  # unique: a rewritten part may be damaged again
             try:
                 if not self._is_broken(table, name):
                     continue
@@ -140,23 +140,23 @@ class ResultStore(StudyFiles):
         return moved
 
     def _is_broken(self, table: Table, name: str) -> bool:
-        """Whether a file, read anew, is broken.  Raises FileNotFoundError where it is absent."""
+        """Whether a file is damaged when read again.  Raises FileNotFoundError if it is missing."""
         self._lengths.pop(self._file_path(table, name), None)
-        return self._load(table, name) is None or (packs.is_pack(name) and not self._pack_lengths(table, name))
+        return self._load(table, name) is None or (compaction.is_pack(name) and not self._pack_lengths(table, name))
 
     def _part_path(self, table: Table, part: str) -> str:
-        if part.startswith(packs.PREFIX):
-            raise ValueError(f"name is {part!r}, but {packs.PREFIX} begins the names of files that hold many parts")
+        if part.startswith(compaction.PREFIX):
+            raise ValueError(f"name is {part!r}, but {compaction.PREFIX} is the prefix of packs; choose another name")
         return self._file_path(table, checked(part))
 
     def _file_path(self, table: Table, name: str) -> str:
         return f"{self._path}/{table.name}/{name}{SUFFIX}"
 
     def _marker(self, table: Table) -> str:
-        return self._file_path(table, packs.MARKER)
+        return self._file_path(table, compaction.MARKER)
 
     def _settled(self, look: Callable[[], T]) -> T:
-        """What `look` finds once no file vanishes while it looks."""
+        """The result of `look`, repeated while files vanish."""
         for _ in range(LOOKS):
             try:
                 return look()
@@ -166,19 +166,19 @@ class ResultStore(StudyFiles):
 
     def _names(self, table: Table) -> set[str]:
         names = self._listed(f"{self._path}/{table.name}")
-        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)} - {packs.MARKER}
+        return {name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)} - {compaction.MARKER}
 
     def _list(self, table: Table) -> tuple[set[str], dict[str, dict[str, int]]]:
-        """Parts with files of their own, and packs with their parts' numbers of rows.
+        """Parts in separate files, and packs with the number of rows of each part.
 
-        Listing a folder may miss what is written meanwhile, and then what is removed: both part and pack.  If no pack
-        came or went between two listings, neither missed a part that the other has not.
+        A listing can miss a pack written meanwhile and also the removed part that moved into it.  If the packs of two
+        listings are equal, their union misses no part.
         """
         names = self._names(table)
         while True:
             before, names = names, self._names(table)
-            found = set(filter(packs.is_pack, names))
-            if found == set(filter(packs.is_pack, before)):
+            found = set(filter(compaction.is_pack, names))
+            if found == set(filter(compaction.is_pack, before)):
                 break
         self._packs[table.name] = found
         return (before | names) - found, {name: self._pack_lengths(table, name) for name in sorted(found)}
@@ -188,13 +188,13 @@ class ResultStore(StudyFiles):
         if path not in self._lengths:
             try:
                 with self._files.open_input_file(path) as stream:
-                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(stream))
+                    self._lengths[path] = compaction.lengths_of(pq.ParquetFile(stream))
             except FileNotFoundError:
                 raise
             except (pa.ArrowException, OSError, ValueError):
                 content = self._read(path)  # a network that fails raises, or works again: the pack is not broken
                 try:
-                    self._lengths[path] = packs.lengths_of(pq.ParquetFile(pa.BufferReader(content)))
+                    self._lengths[path] = compaction.lengths_of(pq.ParquetFile(pa.BufferReader(content)))
                 except (pa.ArrowException, OSError, ValueError) as error:
                     self._leave_out(path, error)
                     return {}
@@ -203,7 +203,7 @@ class ResultStore(StudyFiles):
     def _gather(
         self, table: Table, names: Sequence[str] | None, where: Condition | None
     ) -> tuple[pa.Table, np.ndarray | None]:
-        """Rows of all files, and the order in which they are part after part; None where they are already."""
+        """Rows and their sort order (None if already sorted)."""
         loose, packed = self._list(table)
         ranks = {part: rank for rank, part in enumerate(sorted(loose.union(*packed.values())))}
         counts = Counter(chain(loose, *packed.values()))
@@ -211,19 +211,19 @@ class ResultStore(StudyFiles):
         for name in [*sorted(loose), *packed]:
             lengths = packed.get(name)
             wanted = {name} if lengths is None else lengths.keys() - taken
-            if lengths == {}:  # left out, and named in `broken`
+            if lengths == {}:  # damaged, see `broken`
                 continue
-            # What another file holds too is read whole: a pack that is broken elsewhere must not hide newer rows.
+            # A file that shares parts with others is read whole: a damaged pack must not hide newer rows.
             shared = any(counts[part] > 1 for part in wanted)
             data = (
                 self._load(table, name)
                 if shared or (names is None and where is None)
                 else self._load_some(table, name, names or table.schema.names, where)
             )
-            if data is None or not wanted:  # where it is broken, another pack may hold its parts
+            if data is None or not wanted:  # if damaged, another pack may hold its parts
                 continue
             taken |= wanted
-            rank = packs.owners(lengths or {name: len(data)}, {part: ranks[part] for part in wanted})
+            rank = compaction.owners(lengths or {name: len(data)}, {part: ranks[part] for part in wanted})
             kept = rank >= 0
             if where is not None:
                 kept &= _is_in(data[where[0]], where).to_numpy()
@@ -237,21 +237,21 @@ class ResultStore(StudyFiles):
         return data, None if (np.diff(rank) >= 0).all() else np.argsort(rank, kind="stable")
 
     def _find(self, table: Table, part: str) -> pa.Table | None:
-        """The rows of one part; None where it is absent or broken."""
+        """The rows of one part; None if it is missing or damaged."""
         try:
             return self._load(table, part)
         except FileNotFoundError:
             pass
         loose, packed = self._list(table)
-        if part in loose:  # it was written anew since
+        if part in loose:  # rewritten meanwhile
             return self._load(table, part)
         for name, lengths in packed.items():
             if part in lengths and (data := self._load(table, name)) is not None:
-                return packs.without(data, lengths, lengths.keys() - {part})[part]
+                return compaction.without(data, lengths, lengths.keys() - {part})[part]
         return None
 
     def _holding(self, table: Table, part: str) -> dict[str, dict[str, int]]:
-        """The packs that hold a part; none but this process packs, so they are listed once."""
+        """The packs that hold a part, listed once, as only this process writes packs."""
         if table.name not in self._packs:
             self._settled(lambda: self._list(table))
         held = {}
@@ -273,9 +273,9 @@ class ResultStore(StudyFiles):
         packed: Mapping[str, Mapping[str, int]],
         left_out: Collection[str] = (),
     ) -> None:
-        """Put the parts of some files into one pack, but for some, and remove the files and the marker.
+        """Move the parts of these files, except `left_out`, into one pack; remove the files and the marker.
 
-        Broken files stay.
+        Damaged files stay.
         """
         found: dict[str, pa.Table] = {}
         gone = []
@@ -286,12 +286,12 @@ class ResultStore(StudyFiles):
                 continue
             if data is not None:
                 gone.append(name)
-                found |= packs.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
+                found |= compaction.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
         if gone:
             self._mark(table)
             if found:
-                name = packs.new_name()
-                self._put(self._file_path(table, name), packs.packed(found))
+                name = compaction.new_name()
+                self._put(self._file_path(table, name), compaction.packed(found))
                 self._packs[table.name].add(name)
             for name in gone:
                 self._remove(self._file_path(table, name))
@@ -311,7 +311,7 @@ class ResultStore(StudyFiles):
         warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
 
     def _load(self, table: Table, name: str) -> pa.Table | None:
-        """The rows of a file; None where it is broken.  Raises FileNotFoundError where it is absent."""
+        """The rows of a file; None if it is damaged.  Raises FileNotFoundError if it is missing."""
         path = self._file_path(table, name)
         self._broken.pop(path, None)
         content = self._read(path)  # a network that fails raises: the part is not broken
@@ -325,7 +325,7 @@ class ResultStore(StudyFiles):
             return None
 
     def _load_some(self, table: Table, name: str, names: Sequence[str], where: Condition | None) -> pa.Table | None:
-        """These columns and that of the condition; None where no row fulfils it, or the file is broken."""
+        """These columns and the one of the condition; None if no row matches or the file is damaged."""
         try:
             with self._files.open_input_file(self._file_path(table, name)) as stream:
                 file = pq.ParquetFile(stream, page_checksum_verification=True)
@@ -350,7 +350,7 @@ def _is_in(column: pa.ChunkedArray, where: Condition) -> pa.ChunkedArray:
 
 
 def _fitted(table: Table, data: pa.Table) -> pa.Table:
-    """A part with all of the table's columns; those that older code did not write yet are filled with nulls."""
+    """A part with all columns of the table; those that older code did not write are filled with nulls."""
     found = dict(zip(data.column_names, data.columns, strict=True))
     fields = {field.name: field.type for field in table.schema}
     unknown = [name for name in found if name not in fields]

@@ -1,8 +1,8 @@
-"""Where everything in the drawing of a cell stands: a layered layout, in numbers.
+"""Layered layout of a cell: positions of its nodes, labels and edges.
 
-Nodes stand in columns by their longest path from the inputs.  Every intermediate node forms a block with the labels of
-its two operations, so labels have places of their own; an edge that skips columns gets a lane in each of them, so no
-edge crosses a block (Sugiyama, Tagawa, Toda: Methods for Visual Understanding of Hierarchical System Structures, 1981).
+A node's column is its longest path from the inputs.  Each intermediate node forms a block with the labels of its two
+operations, and an edge that skips columns gets a lane in each of them, so that labels never overlap and no edge crosses
+a block (Sugiyama, Tagawa, Toda: Methods for Visual Understanding of Hierarchical System Structures, 1981).
 """
 
 from collections.abc import Sequence
@@ -51,9 +51,9 @@ class Node:
     """An input, an intermediate node or the output of a cell."""
 
     name: str
-    """What is written in it: c_{k-2}, c_{k-1}, the node's number, or c_{k}."""
+    """Text: c_{k-2}, c_{k-1}, the node's number, or c_{k}."""
     box: Box
-    """Where it stands."""
+    """Position."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Label:
     target: int
     """Node that adds it up."""
     box: Box
-    """Where it stands."""
+    """Position."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Edge:
 
 @dataclass(frozen=True, kw_only=True)
 class CellLayout:
-    """Where everything stands; pixels, x to the right and y down."""
+    """Positions in pixels, x to the right and y down."""
 
     width: float
     """Width of the drawing."""
@@ -179,7 +179,7 @@ def _height(node: int, column: int, depth: dict[int, int]) -> float:
 def _middles(
     columns: list[list[int]], sources: dict[int, list[int]], depth: dict[int, int]
 ) -> dict[tuple[int, int], float]:
-    """Height of every (node, column): as near to what it reads as the order allows, column after column."""
+    """Vertical center of each (node, column): as close to its inputs as the order allows."""
     middles: dict[tuple[int, int], float] = {}
     for column, members in enumerate(columns):
         wanted = {}

@@ -1,7 +1,7 @@
 """Draw a cell that `analysis.drawing.cell_layout` placed, as inline SVG.
 
-graphviz was tried and is not used: on the published cells its labels float between edges, so that one cannot tell which
-operation is whose, and touch them; and a report would look different where it is not installed.
+graphviz is not used: on the published cells its labels float between edges, so that it is unclear which operation
+belongs to which edge, and the report would depend on a system package.
 """
 
 import html
@@ -15,11 +15,10 @@ COLORS = {"conv": "#2563a8", "dilated": "#7a4bb0", "pool": "#a8620b", "skip": "#
 
 
 def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] | None = None) -> str:
-    """SVG of a cell, to stand in an HTML page or in a file of its own.
+    """SVG of a cell, for an HTML page or a separate file.
 
-    `shares` gives for every operation, in the order of the genotype, which share of several cells keeps its edge and
-    which keeps it with this operation, 0 to 1: the one is written on the edge and sets its width, the other is how far
-    the label is filled.
+    `shares` has for each operation, in the order of the genotype, the share of cells that keep its edge (shown as text
+    and line width) and the share that keep it with this operation (the filled part of the label), 0 to 1.
 
     Text takes the page's color, labels the CSS variables --cell-conv, --cell-dilated, --cell-pool, --cell-skip and
     --cell-other.
@@ -48,7 +47,7 @@ def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] |
 
 
 def describe(layout: CellLayout) -> str:
-    """The cell in words, for those who cannot see the drawing."""
+    """The cell in words, for screen readers."""
     sentences = []
     for node in sorted({label.target for label in layout.labels}):
         terms = [f"{o.operation} of {_name(layout, o.source)}" for o in layout.labels if o.target == node]
@@ -83,12 +82,12 @@ def _text(box: Box, content: str) -> str:
 
 
 def _share(label: Label, color: str, edge: float, operation: float) -> list[str]:
-    """A label that is filled as far as the operation's share, and the edge's share before it."""
+    """A label filled up to the operation's share, with the edge's share in front of it."""
     filled = Box(x=label.box.x, y=label.box.y, width=label.box.width * operation, height=label.box.height)
-    told = f"{label.operation}: {100 * edge:.0f} % keep the edge, {100 * operation:.0f} % with this operation"
+    tooltip = f"{label.operation}: {100 * edge:.0f} % keep the edge, {100 * operation:.0f} % with this operation"
     # The halo of the paper's color lets the number be read where it crosses a line.
     return [
-        f"<g><title>{html.escape(told)}</title>",
+        f"<g><title>{html.escape(tooltip)}</title>",
         _rectangle(filled, 5, f"fill:{color};fill-opacity:.3"),
         _text(label.box, html.escape(label.operation)),
         f'<text x="{_number(label.box.x - 5)}" y="{_number(label.box.middle + 4)}" text-anchor="end" font-size="11" '
@@ -98,7 +97,7 @@ def _share(label: Label, color: str, edge: float, operation: float) -> list[str]
 
 
 def _stroke(index: int, shares: Sequence[tuple[float, float]] | None) -> str:
-    """Width of a line; the first two of every operation are its own, see `layout`."""
+    """Line width; `layout` puts the two lines of each operation first."""
     if shares is None or index // 2 >= len(shares):
         return ""
     return f' stroke-width="{_number(1 + 2 * shares[index // 2][0])}"'

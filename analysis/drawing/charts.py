@@ -15,15 +15,15 @@ class Line:
     """One line of a chart."""
 
     label: str
-    """What it shows; appears when the mouse rests on it."""
+    """Tooltip."""
     points: tuple[tuple[float, float], ...]
-    """x and y; a NaN interrupts the line."""
+    """x and y; NaN interrupts the line."""
     series: int
     """Number of its color."""
     dashed: bool = False
     """Whether it is dashed."""
     steps: bool = False
-    """Whether it keeps its height up to the next x, and jumps there."""
+    """Whether to draw steps: each y holds up to the next x."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Band:
     """An area between two lines."""
 
     label: str
-    """What it shows; appears when the mouse rests on it."""
+    """Tooltip."""
     points: tuple[tuple[float, float, float], ...]
     """x, lower and upper end; points with a NaN are left out."""
     series: int
@@ -43,11 +43,11 @@ class Dot:
     """A point, with an interval if it has one."""
 
     label: str
-    """What it shows; appears when the mouse rests on it."""
+    """Tooltip."""
     x: float
-    """Place to the right."""
+    """Horizontal position."""
     y: float
-    """Height; NaN is not drawn."""
+    """Vertical position; NaN is not drawn."""
     series: int
     """Number of its color."""
     low: float = math.nan
@@ -55,7 +55,7 @@ class Dot:
     high: float = math.nan
     """Upper end of the interval of y; NaN for none."""
     hollow: bool = False
-    """Whether only its edge is drawn."""
+    """Whether only the outline is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,11 @@ class Axis:
     """The horizontal axis."""
 
     name: str
-    """What it shows, with the unit."""
+    """Label with the unit."""
     marks: tuple[tuple[float, str], ...] = ()
-    """Places and names of its marks, which set its range; none: round numbers."""
+    """Positions and labels of the ticks, which set the range; default: round numbers."""
     whole: bool = False
-    """Whether its numbers are counted from 0, such as epochs."""
+    """Whether its values are counts from 0, such as epochs."""
 
 
 def line_chart(
@@ -79,7 +79,7 @@ def line_chart(
     bands: Sequence[Band] = (),
     dots: Sequence[Dot] = (),
 ) -> str:
-    """Values over epochs; the first `frozen` epochs, in which alpha is not trained, are shaded."""
+    """Values over epochs; the first `frozen` epochs, before alpha is trained, are shaded."""
     return chart(title, Axis(name="epoch", whole=True), axis, lines=lines, bands=bands, dots=dots, frozen=frozen)
 
 
@@ -93,10 +93,9 @@ def chart(
     dots: Sequence[Dot] = (),
     frozen: int = 0,
 ) -> str:
-    """A chart of lines, bands and dots; without a number in it, its empty axes.
+    """A chart of lines, bands and dots, 460 x 280 pixels; empty axes without data.
 
-    It is 460 pixels wide and 280 high.  The first `frozen` units of x are shaded as those in which alpha is not
-    trained.
+    The first `frozen` units of x are shaded: alpha is not trained there.
     """
     width, height, right, top, bottom = 460.0, 280.0, 22.0, 22.0, 232.0
     everything = [(x, y) for line in lines for x, y in line.points]

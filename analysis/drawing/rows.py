@@ -1,4 +1,4 @@
-"""Figures of the report as inline SVG that are not charts of numbers over numbers: rows of settings, and heat maps."""
+"""Figures with one row per setting, heat maps and critical-difference diagrams, as inline SVG."""
 
 import dataclasses
 import html
@@ -13,7 +13,7 @@ from analysis.statistics.summaries import Summary
 MAX_DOTS = 60
 """Dots that a row shows; a row with more values shows only its summary."""
 LONGEST_NAME = 40
-"""Letters of a setting's name that a row shows."""
+"""Characters of a setting's name that a row shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +35,11 @@ class Row:
     """A row of a heat map."""
 
     name: str
-    """Name, to its left."""
+    """Label on the left."""
     values: tuple[float, ...]
-    """Its values; NaN is an empty place."""
+    """Values; NaN leaves the place empty."""
     shown: str = ""
-    """Text to its right, such as its last value."""
+    """Text on the right, such as the last value."""
 
 
 def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
@@ -115,8 +115,8 @@ def heat_map(
 ) -> str:
     """Values as shades of one color from `low` (blank) to `high` (full), with a scale below.
 
-    `columns` name the columns, an empty name for those without; `cell` is the width and height of a place, in pixels;
-    `numbers` writes the values into the places.
+    `columns` are the column labels, possibly empty; `cell` is the width and height of a place in pixels; `numbers`
+    writes the values into the places.
     """
     width, height = cell
     left = left_margin(row.name for row in rows)
@@ -212,7 +212,7 @@ def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
 
 
 class _Rows:
-    """A figure of one row for every setting over a common axis."""
+    """A figure with one row per setting over a common axis."""
 
     def __init__(self, names: Sequence[str], values: Sequence[float], title: str, axis: str, description: str) -> None:
         self._top, self._height, width, right = 6.0, 36.0, 700.0, 20.0
@@ -240,7 +240,7 @@ class _Rows:
 
 
 def _offsets(places: Sequence[float]) -> list[float]:
-    """How far each dot moves up or down so that dots nearer than 9 pixels stay apart; three levels."""
+    """Vertical offset of each dot, on three levels, to separate dots closer than 9 pixels."""
     levels, taken = (0.0, -8.0, 8.0), [-math.inf] * 3
     offsets = [0.0] * len(places)
     for index in sorted((i for i, place in enumerate(places) if math.isfinite(place)), key=lambda i: places[i]):

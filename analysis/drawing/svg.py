@@ -1,6 +1,6 @@
-"""Pieces of inline SVG that all figures of the report are made of.
+"""Elements of inline SVG for the figures of the report.
 
-Text takes the page's color, series the CSS variables --series-0, --series-1, ..., so light and dark pages both work.
+Text uses the page's color, series use the CSS variables --series-0, --series-1, ..., for light and dark pages.
 """
 
 import html
@@ -11,7 +11,7 @@ COLORS = (
     *("#2563a8", "#c2570c", "#2a7d4f", "#7a4bb0", "#b3273d", "#0f7c86", "#8a6a00", "#666666"),
     *("#c94fa0", "#6d9a1a", "#9c6b4e", "#6f7fb8"),  # to be read on light and on dark paper
 )
-"""Colors of the series where a page does not define --series-0, ..., used in turn."""
+"""Default colors of the series, if a page does not define --series-0, ...; used cyclically."""
 FONT = 'font-family="ui-sans-serif, system-ui, sans-serif" font-size="12"'
 GRID = 'style="stroke:var(--grid,#dddddd)"'
 LETTER = 7.3
@@ -19,7 +19,7 @@ LETTER = 7.3
 
 
 def start(width: float, height: float, title: str, description: str) -> str:
-    """Opening tag of a figure of this size in pixels, with its name and what it shows in words."""
+    """Opening tag of a figure of this size in pixels, with title and description."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width:g}" height="{height:g}" '
         f'viewBox="0 0 {width:g} {height:g}" {FONT}><title>{html.escape(title)}</title>'
@@ -36,7 +36,7 @@ def text(x: float, y: float, content: str, anchor: str = "middle", size: int = 1
 
 
 def turned_text(x: float, y: float, content: str) -> str:
-    """A line of text that runs upwards and is centered at (x, y): the name of a vertical axis."""
+    """A line of text that runs upwards, centered at (x, y): the label of a vertical axis."""
     return (
         f'<text transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="middle" fill="currentColor">'
         f"{html.escape(content)}</text>"
@@ -50,7 +50,7 @@ def color(series: int) -> str:
 
 
 def shortened(content: str, length: int) -> str:
-    """The text, cut to `length` letters in its middle: names of settings differ at their ends as well."""
+    """The text, cut to `length` characters in its middle, as names of settings also differ at their ends."""
     if len(content) <= length:
         return content
     head = (length - 1) // 2
@@ -58,12 +58,12 @@ def shortened(content: str, length: int) -> str:
 
 
 def left_margin(names: Iterable[str], most: float = 300.0) -> float:
-    """Width for names of rows that end at it, at most `most` and a gap; pixels."""
+    """Width for right-aligned row names, at most `most` plus a gap; pixels."""
     return 18.0 + min(most, LETTER * max((len(name) for name in names), default=0))
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """About five round numbers that cover low to high, steps of 1, 2 or 5 times a power of ten."""
+    """About five round numbers that cover low to high, with steps of 1, 2 or 5 times a power of ten."""
     if not low < high:
         margin = abs(low) * 0.01 or 1.0
         low, high = low - margin, high + margin
@@ -75,19 +75,17 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def polyline(points: Sequence[tuple[float, float]]) -> str:
-    """Path data of a line; a height that is NaN interrupts it."""
+    """Path data of a line; NaN interrupts it."""
     pieces, pen_down = [], False
     for x, y in points:
         if not math.isfinite(y):
             pen_down = False
             continue
-        pieces.append(
-            f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}" + ("" if pen_down else "h0")
-        )  # h0: a lone point shows
+        pieces.append(f"L{x:.1f} {y:.1f}" if pen_down else f"M{x:.1f} {y:.1f}h0")  # h0: makes a single point visible
         pen_down = True
     return "".join(pieces)
 
 
 def finite(values: Iterable[float]) -> list[float]:
-    """The values that are numbers."""
+    """The finite values."""
     return [value for value in values if math.isfinite(value)]

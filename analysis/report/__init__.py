@@ -1,1 +1,1 @@
-"""The report of a study: what the tables say, in words, tables and figures.  `build.write_report` writes it."""
+"""The report of a study: text, tables and figures made from its tables by `build.write_report`."""

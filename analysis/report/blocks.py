@@ -1,7 +1,6 @@
-"""What the report is made of, whatever it is written as: sections of text, tables, figures and cells.
+"""Content of the report, independent of its format: sections of text, tables, figures and cards.
 
-`analysis.report.build` writes them as a page, as Markdown or as CSV files; nothing here knows HTML but the SVG of a
-figure.
+`analysis.report.build` writes them as HTML, Markdown or CSV files.
 """
 
 import re
@@ -12,22 +11,22 @@ from markupsafe import Markup
 
 Format = Literal["html", "md", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-"""What a report can be written as."""
+"""Formats of a report."""
 FIRST_ROWS, LAST_ROWS = 200, 100
 MAX_ROWS = FIRST_ROWS + LAST_ROWS
-"""Rows that a reader is shown of one table."""
+"""Rows of a table that are shown."""
 
 
 class Number(str):
-    """The text of a number, such as 95.12, that remembers the number itself: tables sort by it and CSV files hold it.
+    """The text of a number, such as 95.12, with the unrounded number, for sorting and CSV files.
 
-    Several numbers in one cell, such as mean and deviation, stand in `values` in the order of the text.
+    `values` has several numbers for a cell such as mean ± deviation, in the order of the text.
     """
 
     values: tuple[float, ...]
 
     def __new__(cls, text: str, *values: float) -> "Number":
-        """Text as shown, and the values in it; NaN where one is missing."""
+        """Text as shown, and the values in it; NaN if missing."""
         number = super().__new__(cls, text)
         number.values = tuple(float(value) for value in values)
         return number
@@ -38,19 +37,19 @@ class ReportTable:
     """A table of the report."""
 
     id: str
-    """Name, unique in a report: of its anchor and of its CSV file; letters, digits and -."""
+    """Unique id, used for the anchor and the CSV file; lower-case letters, digits and -."""
     caption: str
-    """What the table shows."""
+    """Caption."""
     headings: tuple[str, ...]
-    """Headings of the columns; the first column heads the rows."""
+    """Column headings; the first column holds the row headings."""
     rows: tuple[tuple[str, ...], ...]
-    """Cells as text; a `Number` where the text shows a number, so that nothing is lost to rounding."""
+    """Cells as text; a `Number` for numbers, to keep them unrounded."""
     text_columns: frozenset[str] = frozenset()
-    """Headings of the columns, beside the first, that hold text and not numbers."""
+    """Headings of the text columns, other than the first."""
     wide_columns: frozenset[str] = frozenset()
-    """Headings of the columns with sentences, which wrap."""
+    """Headings of the columns whose text wraps."""
     note: str = ""
-    """What to know when reading it; what stands between two backticks is code."""
+    """Note below the table; text between backticks is code."""
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
@@ -64,12 +63,12 @@ class ReportTable:
 
     @property
     def shown(self) -> tuple[tuple[str, ...], ...]:
-        """The rows that a reader is shown: all, or the first and last ones of a long table."""
+        """The rows to show: all, or the first and last ones of a long table."""
         return self.rows if len(self.rows) <= MAX_ROWS else self.rows[:FIRST_ROWS] + self.rows[-LAST_ROWS:]
 
     @property
     def cut(self) -> str:
-        """What a long table leaves out; empty where it is whole."""
+        """Says which rows of a long table are shown; empty if all are."""
         if len(self.rows) <= MAX_ROWS:
             return ""
         return (
@@ -80,37 +79,37 @@ class ReportTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A drawing, and the numbers that it shows."""
+    """A drawing and its numbers."""
 
     caption: str
-    """What it shows, in a sentence or two."""
+    """Caption."""
     svg: Markup
     """The drawing: an SVG with role="img", <title> and <desc>."""
     table: ReportTable | None = None
-    """Its numbers, folded away under the figure."""
+    """Its numbers, collapsed below the figure."""
     legend: tuple[tuple[str, str], ...] = ()
     """Names and CSS colors."""
     half: bool = False
-    """Whether it is narrow enough to stand beside the next such figure."""
+    """Whether it has half the width, so that two such figures share a row."""
     kind: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """Something with a heading of its own: a pair of cells with what is known about it."""
+    """A block with a heading: a genotype with facts and drawings."""
 
     title: str
     """Heading."""
     facts: tuple[tuple[str, str], ...] = ()
     """Names and values."""
     figures: tuple[Figure, ...] = ()
-    """Drawings; empty where the text cannot be read."""
+    """Drawings; empty if the genotype cannot be parsed."""
     problem: str = ""
-    """Why there is no drawing; empty if there is."""
+    """Why there is no drawing; empty otherwise."""
     code: str = ""
     """Text to copy, such as a genotype."""
     code_title: str = "Genotype to copy"
-    """What that text is."""
+    """Label of that text."""
     kind: ClassVar[str] = "card"
 
 
@@ -119,7 +118,7 @@ class Text:
     """A paragraph."""
 
     text: str
-    """Plain text; what stands between two backticks is code."""
+    """Plain text; text between backticks is code."""
     style: str = ""
     """CSS class: empty, "note" or "warn"."""
     kind: ClassVar[str] = "text"
@@ -127,7 +126,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Names with their values."""
+    """A list of names and values."""
 
     facts: tuple[tuple[str, str], ...]
     """Names and values."""
@@ -141,7 +140,7 @@ class Code:
     text: str
     """The text."""
     title: str = ""
-    """What it is, said before it."""
+    """Label before the text."""
     language: str = ""
     """Language, for Markdown: "sh", "python", "json"."""
     kind: ClassVar[str] = "code"
@@ -149,7 +148,7 @@ class Code:
 
 @dataclass(frozen=True, kw_only=True)
 class Legend:
-    """Colors and what they stand for, shared by several blocks."""
+    """A color legend shared by several blocks."""
 
     entries: tuple[tuple[str, str], ...]
     """Names and CSS colors."""
@@ -161,19 +160,19 @@ Block = ReportTable | Figure | Card | Text | Facts | Code | Legend
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the report under a heading of its own."""
+    """A section of the report."""
 
     id: str
     """Anchor; letters, digits and -."""
     title: str
     """Heading."""
     short: str = ""
-    """Name in the list of sections; empty: the heading."""
+    """Name in the navigation; default: the heading."""
     blocks: tuple[Block, ...] = field(default=())
-    """What stands in it, in this order."""
+    """Content, in order."""
 
     def tables(self) -> list[ReportTable]:
-        """Its tables, those of its figures included, in their order."""
+        """Its tables in order, including those of figures."""
         found: list[ReportTable] = []
         for block in self.blocks:
             if isinstance(block, ReportTable):
@@ -187,23 +186,23 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All of a report."""
+    """A whole report."""
 
     title: str
     """Name of the study."""
     verdict: tuple[str, ...]
-    """The outcome in up to three sentences."""
+    """Outcome in up to three sentences."""
     notes: tuple[str, ...]
-    """What to know before reading on."""
+    """Notes at the top."""
     broken: tuple[str, ...]
-    """Parts that could not be read."""
+    """Files that could not be read."""
     sections: tuple[Section, ...]
-    """The sections in their order."""
+    """Sections, in order."""
 
     def __post_init__(self) -> None:
         for ids in ([section.id for section in self.sections], [table.id for table in self.tables()]):
             assert len(set(ids)) == len(ids), f"ids must differ: {ids}"
 
     def tables(self) -> list[ReportTable]:
-        """All tables, in their order."""
+        """All tables, in order."""
         return [table for section in self.sections for table in section.tables()]

@@ -1,4 +1,4 @@
-"""The report of a study, made from the tables alone: one HTML file that opens offline, Markdown, or CSV files."""
+"""The report of a study, made from its tables: an HTML file that works offline, Markdown, or CSV files."""
 
 import base64
 import hashlib
@@ -26,8 +26,9 @@ ONE_SHOT = (
 def write_report(root: str, form: Format = "html") -> str:
     """Write the report into the study folder `root`, a path or a URI as for ResultStore, and return where it is.
 
-    html: report.html; md: report.md; csv: the folder report-csv/, one file a table.  Broken parts are named in the
-    report.  The same tables give the same file, byte for byte: it is then left alone.
+    html: report.html; md: report.md; csv: the folder report-csv/, one file per table.  The report lists files that
+    cannot be read.  The same tables give the same file, byte for byte, which is then not rewritten.  Raises ValueError
+    for an unknown format.
     """
     if form not in FORMATS:
         raise ValueError(f"format of a report is {form!r}, but must be one of {', '.join(FORMATS)}")
@@ -44,7 +45,7 @@ def write_report(root: str, form: Format = "html") -> str:
 
 
 def build(data: StudyData) -> Report:
-    """The report of a study, in whatever form it will be written."""
+    """The report of a study, independent of its format."""
     sections = (*report_sections.sections(data), _searches(data), _practice(data), reproduce.section(data))
     unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
     notes = [ONE_SHOT]
@@ -64,7 +65,7 @@ def build(data: StudyData) -> Report:
 
 
 def page(report: Report) -> str:
-    """The report as HTML: styles and script within, nothing loaded from elsewhere."""
+    """The report as one HTML file with its styles and script; it loads nothing else."""
     style, script = (_template(name) for name in ("report.css", "report.js"))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -74,7 +75,7 @@ def page(report: Report) -> str:
         report=report,
         style=Markup(style),
         script=Markup(script),
-        # The page allows this one script: a name that holds another could not run even unescaped.
+        # The content security policy allows only this script: an injected one could not run even unescaped.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
@@ -89,7 +90,7 @@ def _prose(text: str) -> Markup:
 
 
 def _sort_key(cell: str) -> str | None:
-    """What the page sorts a cell by, where its text does not say it: an unrounded number, or nothing if missing."""
+    """Sort key of a number's cell: the unrounded number, or empty if missing; None for text."""
     if not isinstance(cell, Number):
         return None
     value = cell.values[0]
@@ -110,7 +111,7 @@ def _practice(data: StudyData) -> Section:
 
 
 def _study_name(data: StudyData) -> str:
-    """The name that study.json gives, or else the tables, or else the folder."""
+    """Name of the study from study.json, else from the tables, else from the folder."""
     for key in ("name", "study"):
         if isinstance(data.description.get(key), str):
             return str(data.description[key])

@@ -21,7 +21,7 @@ from pcdarts.spaces import EDGES, SPACES, Primitives
 MAX_LINES = 60
 """Searches that a figure shows as single lines; with more, it shows one band per setting."""
 MAX_COLUMNS = 50
-"""Epochs that a heat map shows; of more, evenly spaced ones and the last."""
+"""Epochs that a heat map shows; with more, evenly spaced ones including the last."""
 CURVES = (
     ("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", ()),
     ("alpha_entropy", "Entropy of softmax(alpha)", "mean entropy, nats", ("normal", "reduce")),
@@ -29,13 +29,13 @@ CURVES = (
     ("discretization_gap", "Discretization gap", "percentage points", ()),
     ("skip_connections", "Skip connections", "skip connections in a cell", ("normal", "reduce")),
 )
-"""Column or its beginning, name, axis, and the cell types that it is measured for."""
+"""Column (prefix), name, axis label, and the cell types it is measured for."""
 
 
 def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[SettingSummary]) -> list[Figure]:
     """One figure for each measure, over the epochs of the searches of the shown settings.
 
-    Searches that have not ended have no setting, and are drawn in grey while there are few.
+    Searches that have not finished have no setting; they are drawn in gray while there are few.
     """
     names = dict(zip(searches["search_id"], searches["setting"], strict=True))
     epochs = epochs.assign(setting=epochs["search_id"].map(names))
@@ -77,9 +77,9 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[
 
 
 def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> list[Figure]:
-    """softmax(alpha) of the finally chosen operations over the epochs of a search, a heat map for each cell type.
+    """softmax(alpha) of the finally chosen operations over the epochs of a search: one heat map per cell type.
 
-    `search` is a row of `searches`; no figures where its cells cannot be read or alphas were not recorded.
+    `search` is a row of `searches`.  No figures if its cells cannot be parsed or alphas were not recorded.
     """
     genotype = parsed(search["genotype"])
     rows = architectures[architectures["search_id"] == search["search_id"]].sort_values("epoch")
@@ -167,7 +167,7 @@ def _bands(epochs: pd.DataFrame, columns: Sequence[str], series: Mapping[str, in
 
 
 def _frozen(epochs: pd.DataFrame) -> int:
-    """Epochs before alpha is trained, if that is the same for every search that got that far; else 0."""
+    """Epochs before alpha is trained, if equal for all searches that reached it; else 0."""
     trained = epochs["alpha_trained"].astype(bool)
     reached = epochs.loc[trained, "search_id"].unique()
     known = epochs[epochs["search_id"].isin(reached)]
@@ -194,7 +194,7 @@ def _rule_dots(
 
 
 def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column: str) -> ReportTable:
-    """Means over the searches of a setting at the first, middle and last epoch in which it was measured."""
+    """Means over the searches of a setting at the first, middle and last measured epoch."""
     rows = []
     for measured in columns:
         known = epochs.assign(value=epochs[measured].astype(float).replace([math.inf, -math.inf], math.nan))
@@ -219,7 +219,7 @@ def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column
 
 
 def _place(operations: Primitives, target: int, source: int, operation: str) -> tuple[int, int] | None:
-    """Row and column of alpha; None for an edge or an operation that the search space does not have."""
+    """Row and column of alpha; None for an edge or operation outside the search space."""
     if (source, target) not in EDGES or operation not in operations[edge := EDGES.index((source, target))]:
         return None
     return edge, operations[edge].index(operation)

@@ -40,7 +40,7 @@ def shown_settings(summaries: Sequence[SettingSummary]) -> list[SettingSummary]:
 
 
 def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Markup:
-    """Validation accuracy of every seed, by setting."""
+    """Validation accuracy of each seed, by setting."""
     shown, strips = shown_settings(summaries), []
     series = series_numbers(shown)
     by_setting = dict(list(rank_searches(searches).groupby("setting")))
@@ -55,7 +55,7 @@ def accuracy_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary])
 
 
 def distribution_figure(summaries: Sequence[SettingSummary]) -> Figure | None:
-    """Range, quartiles, median and interval of the mean of every setting; None without a value."""
+    """Range, quartiles, median and interval of the mean of each setting; None without a value."""
     shown = shown_settings(summaries)
     series = series_numbers(shown)
     strips = [
@@ -73,7 +73,7 @@ def distribution_figure(summaries: Sequence[SettingSummary]) -> Figure | None:
 
 
 def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Figure | None:
-    """Share of a setting's runs above every score (Agarwal et al., 2021); None without a value."""
+    """Share of a setting's runs above each score (Agarwal et al., 2021); None without a value."""
     lines, rows = [], []
     series = series_numbers(shown_settings(summaries))
     values = rank_searches(searches).groupby("setting")["valid_accuracy"].apply(finite).to_dict()
@@ -105,7 +105,7 @@ def profile_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) 
 
 
 def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> Figure | None:
-    """Accuracy against GPU-days, or seconds where there was no GPU; None where no search has both."""
+    """Accuracy against GPU-days, or seconds without a GPU; None if no search has both."""
     ranked = rank_searches(searches)
     gpu = ranked["gpu_days"].notna().any()
     column, unit, digits = ("gpu_days", "GPU-days", 4) if gpu else ("seconds", "seconds", 1)

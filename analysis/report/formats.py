@@ -1,4 +1,4 @@
-"""The report as text for other programs: Markdown for the appendix of a paper, and CSV files, one a table."""
+"""The report as Markdown, such as for an appendix, and as CSV files, one per table."""
 
 import csv
 import io
@@ -10,9 +10,9 @@ from analysis.report.blocks import Block, Card, Code, Facts, Figure, Number, Rep
 
 
 def markdown(report: Report) -> str:
-    """The report in Markdown: all of its words and tables; of figures the numbers, of cells the genotypes.
+    """The report in Markdown: all text and tables; the numbers of figures and the genotypes of cells.
 
-    Long tables are cut as on the page.
+    Long tables are shortened as in HTML.
     """
     lines = [f"# {_escaped(report.title)}", "", _escaped(" ".join(report.verdict))]
     lines += [line for note in report.notes for line in ("", _prose(note))]
@@ -25,7 +25,7 @@ def markdown(report: Report) -> str:
 
 
 def csv_files(report: Report) -> dict[str, str]:
-    """File names and contents (RFC 4180, UTF-8) of all tables, all rows, numbers unrounded and missing ones empty.
+    """File names and contents (RFC 4180, UTF-8) of all tables: all rows, unrounded numbers, empty if missing.
 
     A column whose cells hold several numbers, such as "mean ± std", becomes several columns.
     """
@@ -80,7 +80,7 @@ def _code(text: str, language: str = "") -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line; underscores within words need no escape."""
+    """Text escaped for Markdown, on one line; underscores within words need no escape."""
     return _escaped_part(_flat(text))
 
 
@@ -93,7 +93,7 @@ def _flat(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """As _escaped, but for code between backticks."""
+    """Escaped text, except for code between backticks."""
     return "".join(part if part[:1] == "`" else _escaped_part(part) for part in re.split("(`[^`]+`)", _flat(text)))
 
 
@@ -112,7 +112,7 @@ def _count(cell: str) -> int:
 
 
 def _headings(heading: str, count: int) -> list[str]:
-    """Headings of the columns that one column becomes: "skips normal / reduction" gives two."""
+    """Headings of the columns that one column is split into: two for "skips normal / reduction"."""
     parts = re.split(r" ± | / |, | to ", heading)
     if count == 1 or len(parts) == count:
         return parts if count > 1 else [heading]

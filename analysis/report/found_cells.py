@@ -28,11 +28,11 @@ from pcdarts.genotype import Genotype
 from pcdarts.spaces import SPACES, SpaceName
 
 MAX_CARDS = 12
-"""Cells that are drawn; the tables name all."""
+"""Cells that are drawn; the tables list all."""
 MAX_SETTINGS = 60
-"""Settings whose seeds are compared, the best ones."""
+"""Settings whose seeds are compared, best first."""
 MAX_CELLS = 100
-"""Searches of a setting whose cells are compared, the first by seed: the time grows with their square."""
+"""Searches of a setting whose cells are compared, the first by seed; the time is quadratic."""
 MAX_SEEDS_SHOWN = 16
 """Rows of a similarity matrix."""
 TYPES: tuple[tuple[CellType, str], ...] = (("normal", "Normal cell"), ("reduce", "Reduction cell"))
@@ -45,19 +45,19 @@ class SettingCells:
     setting: str
     """Name of the setting."""
     names: tuple[str, ...]
-    """What to call the searches: their seeds."""
+    """Names of the searches: their seeds."""
     genotypes: tuple[Genotype, ...]
-    """What they found, in the same order; searches whose cells cannot be read are left out."""
+    """Their cells, in the same order, without those that cannot be parsed."""
     agreement: CellAgreement | None
-    """How far they agree; None where cells of different sizes cannot be compared."""
+    """Their agreement; None for cells of different sizes."""
     space: SpaceName | None
-    """Their search space; None where an import does not know it."""
+    """Their search space; None if an import does not know it."""
 
 
 def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
-    """The queued cells by rank; where nothing is queued, the distinct cells of the searches, best first.
+    """The queued cells by rank or, if nothing is queued, the distinct cells of the searches, best first.
 
-    Cells that are trained in full, or, while none is, those of the proxy stage in the order of the searches.
+    Of the queue, the cells for full retraining; before there are any, those of the proxy stage.
     """
     if len(queue):
         final = final_jobs(queue)
@@ -77,7 +77,7 @@ def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
 
 
 def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> list[SettingCells]:
-    """The cells of every setting with a result, at most MAX_SETTINGS, and how far its seeds agree."""
+    """The cells of each setting with a result, at most MAX_SETTINGS, with their agreement."""
     by_setting = dict(list(rank_searches(searches).dropna(subset=["genotype"]).groupby("setting")))
     found = []
     for summary in summaries[:MAX_SETTINGS]:
@@ -151,7 +151,7 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
 
 
 def similarity_figures(cells_of: SettingCells) -> list[Figure]:
-    """Similarity of every pair of seeds of a setting, a heat map for each cell type; none below two seeds."""
+    """Similarity of each pair of seeds of a setting, one heat map per cell type; empty for fewer than two seeds."""
     if len(cells_of.genotypes) < 2 or cells_of.agreement is None:
         return []
     names, genotypes = cells_of.names[:MAX_SEEDS_SHOWN], cells_of.genotypes[:MAX_SEEDS_SHOWN]
@@ -177,7 +177,7 @@ def similarity_figures(cells_of: SettingCells) -> list[Figure]:
 
 
 def consensus_card(cells_of: SettingCells) -> Card | None:
-    """What most seeds of a setting chose, with the share of seeds on every edge; None below two seeds."""
+    """The consensus cell of a setting with the share of seeds on each edge; None for fewer than two seeds."""
     if len(cells_of.genotypes) < 2 or cells_of.agreement is None:
         return None
     found = consensus(cells_of.genotypes)

@@ -27,7 +27,7 @@ class Point:
     """One best practice, and whether the study meets it."""
 
     name: str
-    """What it asks for."""
+    """The practice."""
     answer: Answer
     """Whether it is met."""
     why: str

@@ -1,4 +1,4 @@
-"""Tables of the report; analysis.report.blocks says what a table is."""
+"""Tables of the report: settings, comparisons, seeds, searches and failures."""
 
 import math
 from collections.abc import Sequence
@@ -143,7 +143,7 @@ def seeds_table(searches: pd.DataFrame) -> ReportTable:
 
 
 def searches_table(searches: pd.DataFrame) -> ReportTable:
-    """All searches: those with a result, best first, then failed ones."""
+    """All searches: first those with a result, best first, then failed ones."""
     return ReportTable(
         id="searches",
         caption="All searches (accuracies in percent, one-shot)",
@@ -186,7 +186,7 @@ def searches_table(searches: pd.DataFrame) -> ReportTable:
 
 
 def errors_table(searches: pd.DataFrame) -> ReportTable:
-    """Searches that have no result, and why."""
+    """Searches without a result, with their errors."""
     return ReportTable(
         id="errors",
         caption="Searches without a result",

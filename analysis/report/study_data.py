@@ -1,4 +1,4 @@
-"""What the report reads of a study: the tables without the heavy columns, and those for few searches when asked."""
+"""Input of the report: the tables of a study without heavy columns, and those columns for a few searches on demand."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from analysis.store import ResultStore
 from analysis.tables import EPOCHS, FAILURES, QUEUE, RETRAINS, SEARCHES, SETTINGS
 
 HEAVY = frozenset({"alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce", "genotype"})
-"""Columns of `epochs` that hold most of its bytes: 2 x (14 x 8 + 14) numbers and the cells as text, every epoch."""
+"""Columns with most of the bytes of `epochs`: 2 x (14 x 8 + 14) numbers and the cells as text per epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +21,11 @@ class StudyData:
     """The tables and the description of a study."""
 
     store: ResultStore
-    """Where they are."""
+    """Store of the study."""
 
     @cached_property
     def searches(self) -> pd.DataFrame:
-        """The table `searches`, whole."""
+        """The table `searches`."""
         return self.store.read(SEARCHES)
 
     @cached_property
@@ -35,32 +35,32 @@ class StudyData:
 
     @cached_property
     def settings(self) -> pd.DataFrame:
-        """The table `settings`, whole; empty where seeds were fixed."""
+        """The table `settings`; empty if seeds are fixed."""
         return self.store.read(SETTINGS)
 
     @cached_property
     def queue(self) -> pd.DataFrame:
-        """The table `queue`, whole."""
+        """The table `queue`."""
         return self.store.read(QUEUE)
 
     @cached_property
     def retrains(self) -> pd.DataFrame:
-        """The table `retrains`, whole."""
+        """The table `retrains`."""
         return self.store.read(RETRAINS)
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """The table `failures`, whole."""
+        """The table `failures`."""
         return self.store.read(FAILURES)
 
     @cached_property
     def summaries(self) -> list[SettingSummary]:
-        """One summary for every setting, best first."""
+        """One summary per setting, best first."""
         return summarize_settings(self.searches)
 
     @cached_property
     def description_text(self) -> str:
-        """The text of study.json, indented; empty where it is absent."""
+        """The text of study.json, indented; empty if it is missing."""
         text = self.store.read_text("study.json") or ""
         try:
             return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
@@ -69,7 +69,7 @@ class StudyData:
 
     @cached_property
     def description(self) -> dict[str, Any]:
-        """What study.json says: name, config, command, git_revision; empty where it is absent or strange."""
+        """Content of study.json: name, config, command, git_revision; empty if it is missing or malformed."""
         try:
             found = json.loads(self.description_text)
         except ValueError:
@@ -77,7 +77,7 @@ class StudyData:
         return found if isinstance(found, dict) else {}
 
     def architectures(self, search_ids: Sequence[str]) -> pd.DataFrame:
-        """Alphas and betas of a few searches in every epoch: search_id, epoch and the HEAVY columns."""
+        """Columns search_id, epoch and HEAVY of a few searches."""
         return self.store.read(
             EPOCHS, columns=["search_id", "epoch", *sorted(HEAVY)], where=("search_id", list(search_ids))
         )

@@ -1,11 +1,11 @@
-"""Turns published search logs of RobustDARTS into the tables of a study.
+"""Import published search logs of RobustDARTS into the tables of a study.
 
     print(import_logs("search_logs", "studies/robustdarts").text())
 
-Every log, errors or arch file that exists makes a row of `searches`.  A search is completed where its three files are
-there and agree; otherwise it is kept as failed, with the reason.  What the files do not tell is missing in the tables,
-except for what the publication says of all its runs (`PUBLISHED`).  Accuracies are one-shot, of the shared weights, and
-validation used the training transform: they are not comparable between drop-path values.
+Each seed with a log, errors or arch file becomes a row of `searches`.  It is completed if its three files exist and
+agree; otherwise it is failed, with the reason.  Columns that the files do not contain are missing, except for the
+settings of all published runs (`PUBLISHED`).  Accuracies are one-shot (shared weights), and validation used the
+training transform: they are not comparable between drop-path values.
 """
 
 from collections import Counter
@@ -34,10 +34,10 @@ from analysis.tables import EPOCHS, SEARCHES
 from pcdarts.genotype import Genotype
 
 STUDY = "robustdarts"
-"""Name of the imported study, and of its parts: a new import replaces an earlier one."""
+"""Name of the imported study and of its parts: a new import replaces an earlier one."""
 
 SHOWN = 5
-"""Problems of one kind in one file that are printed; all are counted."""
+"""Problems of one kind and file that are printed; all are counted."""
 
 PUBLISHED: dict[str, Any] = {
     "method": "darts",
@@ -66,24 +66,24 @@ PUBLISHED: dict[str, Any] = {
 """Settings of all published runs: experiments/search_logs/config.yaml, src/search and scripts/DARTS_search.sh."""
 
 CUTOUT = 16
-"""Side of the square cut out, with a probability that grows with drop path; no cutout where drop path is 0."""
+"""Side of the cutout square, applied with a probability that grows with drop path; none if drop path is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportSummary:
-    """What an import found."""
+    """Result of an import."""
 
     searches: tuple[dict[str, Any], ...]
     """Rows of `searches`."""
     epochs: tuple[dict[str, Any], ...]
     """Rows of `epochs`."""
     meanings: tuple[tuple[str, int], ...]
-    """What the lists named train_acc and valid_acc hold, as the logs tell, and how many lists do."""
+    """Content of the lists train_acc and valid_acc (accuracy, error or unknown) with the number of lists."""
     problems: tuple[Problem, ...]
-    """Everything that is wrong with the files."""
+    """All problems with the files."""
 
     def text(self) -> str:
-        """The summary that is printed: counts, then the problems by name, the first few of a kind in each file."""
+        """The summary to print: counts, then the problems, the first few of each kind and file."""
         states = Counter(row["status"] for row in self.searches)
         eigenvalues = [row for row in self.epochs if row["dominant_eigenvalue"] is not None]
         settings, measured = {row["setting"] for row in self.searches}, {row["search_id"] for row in eigenvalues}
@@ -91,8 +91,8 @@ class ImportSummary:
             f"{len(self.searches)} searches of {len(settings)} settings: {states['completed']} completed, "
             f"{states['failed']} failed",
             f"{len(self.epochs)} epochs, {len(eigenvalues)} eigenvalues of {len(measured)} searches",
-            "lists named train_acc and valid_acc, told by the logs: "
-            + (", ".join(f"{count} hold {meaning}" for meaning, count in self.meanings) or "none"),
+            "content of the lists train_acc and valid_acc: "
+            + (", ".join(f"{count} x {meaning}" for meaning, count in self.meanings) or "none"),
             "accuracies are one-shot: shared weights, validation half, training transform",
         ]
         counts = Counter(problem.kind for problem in self.problems)
@@ -110,8 +110,8 @@ class ImportSummary:
 def import_logs(logs_dir: str, out_dir: str) -> ImportSummary:
     """Write the searches and epochs of all logs below `logs_dir` into the study folder `out_dir`.
 
-    `logs_dir` holds {space}/{data set}/{drop path}_{L2}-{job}/, or is one of these folders.  Raises ValueError where no
-    logs are found and where `out_dir` holds another study.
+    `logs_dir` holds {space}/{data set}/{drop path}_{L2}-{job}/, or is one of these folders.  Raises ValueError if there
+    are no logs, or if `out_dir` holds another study.
     """
     root = Path(logs_dir).resolve()
     if not root.is_dir():
@@ -155,7 +155,7 @@ def read_logs(root: Path) -> ImportSummary:
 
 
 def _runs(root: Path, folder: Path, problems: Problems) -> list[Run]:
-    """The seeds of a job's folder.  Missing and unknown files are added to `problems`."""
+    """The seeds in a job's folder.  Missing and unknown files are added to `problems`."""
     relative = folder.relative_to(root).as_posix()
     name = folder.name if relative == "." else relative
     found: dict[str, set[int]] = {"log": set(), "errors": set(), "arch": set(), "derivatives": set()}
@@ -211,7 +211,7 @@ def _read_run(run: Run, problems: Problems, meanings: Counter[str]) -> tuple[dic
     reason = why_broken(run, log, lists, final)
     planned = len(lists["train_acc"]) if lists is not None and not reason else EPOCHS_PLANNED
     search = {
-        **(PUBLISHED if believed else {"k": PUBLISHED["k"]}),  # another kind of log tells of another method
+        **(PUBLISHED if believed else {"k": PUBLISHED["k"]}),  # another kind of log comes from another method
         **_known(run),
         "search_id": run.search_id,
         "study": STUDY,
@@ -235,7 +235,7 @@ def _read_run(run: Run, problems: Problems, meanings: Counter[str]) -> tuple[dic
 
 
 def _known(run: Run) -> dict[str, Any]:
-    """The configuration as far as names of folders tell it."""
+    """The configuration fields that folder names contain."""
     choices = {column.name: column.choices for column in SEARCHES.columns}
     space = "darts" if run.space == "s5" else run.space
     return {

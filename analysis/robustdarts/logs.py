@@ -1,4 +1,4 @@
-"""Reads published search logs of RobustDARTS, file by file; whatever is wrong with them is named in `Problems`.
+"""Read published search logs of RobustDARTS, file by file, and collect their problems.
 
 Source of the format: github.com/automl/RobustDARTS, src/search/train_search.py.  A job's folder is named
 {drop path}_{L2}-{job} and lies in {space}/{data set}; the number in a file's name is the seed.
@@ -34,18 +34,18 @@ _OTHER = ("gpu device = ", "Args: ", "STARTING ITERATION: ", "EPOCHS TO TRAIN: "
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with the logs."""
+    """A problem with the logs."""
 
     kind: str
     """malformed line, malformed file, missing file, contradiction, unknown file or failed search."""
     path: str
     """File or run, relative to the folder that is imported."""
     detail: str
-    """What is wrong."""
+    """Description."""
 
 
 class Problems(list[Problem]):
-    """Collects what is wrong while files are read."""
+    """Problems found while reading files."""
 
     def add(self, kind: str, path: str, detail: str) -> None:
         """Add one problem; for its fields see `Problem`."""
@@ -54,7 +54,7 @@ class Problems(list[Problem]):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One seed of one job: where its files lie, and what their names say."""
+    """One seed of one job: its files and the fields in their names."""
 
     folder: Path
     """Folder of the job."""
@@ -67,9 +67,9 @@ class Run:
     dataset: str
     """Name of the folder of the data set."""
     drop_path: float | None
-    """Drop-path probability of the last epoch; None where the folder's name does not say it."""
+    """Drop-path probability of the last epoch; None if it is not in the folder's name."""
     weight_decay: float | None
-    """L2 of the weights; None where the folder's name does not say it."""
+    """L2 of the weights; None if it is not in the folder's name."""
 
     @property
     def search_id(self) -> str:
@@ -77,18 +77,18 @@ class Run:
         return f"{self.space}-{self.dataset}-{self.folder.name}-seed{self.seed}"
 
     def path(self, kind: str) -> Path:
-        """Where its log, errors, arch or derivatives file lies."""
+        """Path of its log, errors, arch or derivatives file."""
         suffix = {"log": ".txt", "arch": ""}.get(kind, ".json")
         return self.folder / f"{kind}_{self.seed}{suffix}"
 
     def file(self, kind: str) -> str:
-        """The same, relative to the folder that is imported."""
+        """The same path, relative to the imported folder."""
         return f"{self.name}/{self.path(kind).name}"
 
 
 @dataclass(kw_only=True)
 class LogEpoch:
-    """What a log says about one epoch; None where it says nothing."""
+    """An epoch of a log; None for missing values."""
 
     epoch: int
     """Epoch, counted from 0."""
@@ -112,14 +112,14 @@ class LogEpoch:
 
 @dataclass(kw_only=True)
 class Log:
-    """What log_N.txt says."""
+    """Content of log_N.txt."""
 
     epochs: list[LogEpoch] = field(default_factory=list)
     """Epochs in the order of the file."""
     parameters: int | None = None
     """Weights of the super-network."""
     contradiction: str = ""
-    """Why the file as a whole cannot be believed; empty if it can."""
+    """Why the file as a whole is inconsistent; empty if it is not."""
 
 
 def read_log(path: Path, name: str, problems: Problems) -> Log:
@@ -144,7 +144,7 @@ def read_log(path: Path, name: str, problems: Problems) -> Log:
 
 
 def _read_line(log: Log, stamp: str, message: str) -> str:
-    """Take one line into the log; returns what is wrong with it, empty if nothing is."""
+    """Add one line to the log; returns the problem with it, or an empty text."""
     try:
         time = datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f")
     except ValueError:
@@ -196,7 +196,7 @@ def _set_genotype(epoch: LogEpoch, text: str) -> str:
 
 
 def read_genotype(path: Path, name: str, problems: Problems) -> Genotype | None:
-    """Read arch_N; None where it cannot be read."""
+    """Read arch_N; None if it cannot be parsed."""
     try:
         return Genotype.parse(_text(path))
     except ValueError as error:
@@ -205,7 +205,7 @@ def read_genotype(path: Path, name: str, problems: Problems) -> Genotype | None:
 
 
 def read_lists(path: Path, name: str, problems: Problems) -> dict[str, list[float]] | None:
-    """Read errors_N.json: the four lists, of equal length; None where they are not."""
+    """Read errors_N.json: four lists of equal length; None if they are not."""
     try:
         found = json.loads(_text(path))
         lists = {key: [float(value) for value in found[key]] for key in LISTS}
@@ -222,10 +222,10 @@ def read_lists(path: Path, name: str, problems: Problems) -> dict[str, list[floa
 
 
 def list_meaning(logged: dict[int, float], listed: list[float]) -> tuple[str, list[int]]:
-    """What a list named train_acc or valid_acc holds, as the log's accuracies tell, and the epochs that it contradicts.
+    """Content of a list named train_acc or valid_acc according to the log, and the epochs in which both disagree.
 
-    `logged` maps an epoch to its accuracy in percent.  Returns "accuracy", "error", or "unknown" where the list agrees
-    with neither, or in some epochs with the one and in others with the other.
+    `logged` maps epochs to accuracies in percent.  The content is "accuracy", "error", or "unknown" if the list agrees
+    with neither, or with both in different epochs.
     """
     distances = {e: (abs(listed[e] - a), abs(100 - listed[e] - a)) for e, a in logged.items() if e < len(listed)}
     as_accuracy = {e for e, (accuracy, _) in distances.items() if accuracy <= PRINTED_DIGITS}

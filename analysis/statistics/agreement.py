@@ -1,7 +1,7 @@
-"""How far the seeds of a setting agree on their cells.
+"""Agreement between the cells of a setting's seeds.
 
-A cell is compared as its set of (target node, input node, operation).  Node numbers are names that a search gives: the
-variants "up to isomorphism" match the intermediate nodes as well as they can be matched.
+A cell is compared as its set of (target node, input node, operation) triples.  Node numbers are arbitrary: the variants
+"up to isomorphism" use the best matching of the intermediate nodes.
 """
 
 import functools
@@ -25,7 +25,7 @@ Triple = tuple[int, int, str]
 NOT_KEPT = "not kept"
 """Category of an edge that a cell does not have."""
 RANDOM_CELLS = 100
-"""Random cells whose agreement is what a search space gives without any search."""
+"""Random cells whose agreement is the chance level of a search space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,47 +33,47 @@ class KeptEdge:
     """An edge of a consensus cell."""
 
     target: int
-    """Node that adds the operation up."""
+    """Node that sums the operation."""
     source: int
     """Node that the operation reads."""
     operation: str
-    """Its operation: the most frequent one among the cells that keep this edge."""
+    """The most frequent operation among the cells that keep this edge."""
     edge_share: float
-    """Share of the cells that keep this edge, with whatever operation; 0 to 1."""
+    """Share of the cells that keep this edge, with any operation; 0 to 1."""
     operation_share: float
     """Share of the cells that keep this edge with this operation; 0 to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Consensus:
-    """What most seeds chose, edge by edge; no single seed need have found it."""
+    """The most frequent choice for each edge; possibly a cell that no seed found."""
 
     n: int
-    """Cells that were counted."""
+    """Number of cells."""
     genotype: Genotype
     """The consensus cells."""
     normal: tuple[KeptEdge, ...]
-    """Shares behind the pairs of genotype.normal, in their order."""
+    """Edges of genotype.normal, in its order, with their shares."""
     reduce: tuple[KeptEdge, ...]
-    """Shares behind the pairs of genotype.reduce, in their order."""
+    """Edges of genotype.reduce, in its order, with their shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellAgreement:
-    """Agreement of the cells of one setting over its seeds; NaN below two cells."""
+    """Agreement between the cells of one setting; NaN for fewer than two cells."""
 
     n: int
-    """Cells."""
+    """Number of cells."""
     distinct: int
-    """Different pairs of cells by digest: isomorphic ones count once."""
+    """Distinct genotypes by digest: isomorphic ones count once."""
     similarity_normal: float
     """Mean similarity over all pairs of seeds, normal cell; 0 to 1."""
     similarity_reduce: float
     """Mean similarity over all pairs of seeds, reduction cell; 0 to 1."""
     isomorphic_similarity_normal: float
-    """The same with nodes matched as well as they can be, normal cell."""
+    """Mean similarity up to isomorphism, normal cell."""
     isomorphic_similarity_reduce: float
-    """The same with nodes matched as well as they can be, reduction cell."""
+    """Mean similarity up to isomorphism, reduction cell."""
     kappa_normal: float
     """Fleiss' kappa over the edges of the normal cell."""
     kappa_reduce: float
@@ -81,7 +81,7 @@ class CellAgreement:
 
 
 def summarize_agreement(genotypes: Sequence[Genotype]) -> CellAgreement:
-    """Agreement of the genotypes of the seeds of one setting; equal genotypes count as often as they come."""
+    """Agreement between the genotypes of one setting's seeds; repeated genotypes count repeatedly."""
     return CellAgreement(
         n=len(genotypes),
         distinct=distinct_cells(genotypes),
@@ -96,26 +96,25 @@ def summarize_agreement(genotypes: Sequence[Genotype]) -> CellAgreement:
 
 @functools.cache
 def random_agreement(space: SpaceName) -> CellAgreement:
-    """Agreement of independent random cells of the space, always the same ones: more than 0, by every measure.
+    """Agreement between RANDOM_CELLS independent random cells of the space, always the same ones.
 
-    The space makes cells alike: every node keeps two edges, the first node all that it has, and edges with few
-    operations have little to disagree on.
+    It is above 0 by every measure: every node keeps two edges, the first node has only two, and edges with few
+    operations often agree by chance.
     """
     return summarize_agreement([random_genotype(SPACES[space], seed) for seed in range(RANDOM_CELLS)])
 
 
 def triples(genotype: Genotype, cell: CellType) -> frozenset[Triple]:
-    """The cell as its set of (target, input, operation); an operation that a node has twice on an input counts once."""
+    """The cell as a set of (target, input, operation); an operation that a node has twice on an input counts once."""
     pairs = genotype.normal if cell == "normal" else genotype.reduce
     return frozenset((place // 2 + INPUTS, source, operation) for place, (operation, source) in enumerate(pairs))
 
 
 def similarity_matrix(genotypes: Sequence[Genotype], cell: CellType, *, up_to_isomorphism: bool = False) -> Floats:
-    """Dice coefficients of all pairs' sets of triples, 2 |A and B| / (|A| + |B|), (n, n): symmetric, 1 on the diagonal.
+    """Dice coefficients of the sets of triples, 2 |A and B| / (|A| + |B|), for all pairs, (n, n).
 
-    For cells of eight different operations: the shared ones of eight.  1 only for equal cells.  Up to isomorphism: the
-    largest value over all ways to renumber the intermediate nodes of one cell, the inputs staying what they are; 1 for
-    isomorphic cells.  Which nodes are concatenated is not compared.  Memory and time grow with n squared.
+    1 only for equal cells.  Up to isomorphism: the largest value over all renumberings of the intermediate nodes of one
+    cell; 1 for isomorphic cells.  Concatenations are not compared.  Memory and time are O(n^2).
     """
     sets = [triples(genotype, cell) for genotype in genotypes]
     places = {triple: place for place, triple in enumerate(sorted(frozenset().union(*sets)))}
@@ -132,7 +131,7 @@ def similarity_matrix(genotypes: Sequence[Genotype], cell: CellType, *, up_to_is
 
 
 def mean_similarity(genotypes: Sequence[Genotype], cell: CellType, *, up_to_isomorphism: bool = False) -> float:
-    """Mean similarity over all pairs of genotypes; NaN below two."""
+    """Mean similarity over all pairs of genotypes; NaN for fewer than two."""
     n = len(genotypes)
     if n < 2:
         return math.nan
@@ -143,17 +142,17 @@ def mean_similarity(genotypes: Sequence[Genotype], cell: CellType, *, up_to_isom
 
 
 def distinct_cells(genotypes: Iterable[Genotype]) -> int:
-    """How many different pairs of cells there are by digest: isomorphic ones count once."""
+    """Number of distinct genotypes by digest: isomorphic ones count once."""
     return len({genotype.digest for genotype in set(genotypes)})
 
 
 def edge_kappa(genotypes: Sequence[Genotype], cell: CellType) -> float:
     """Fleiss' kappa (1971) of several cells: edges are the subjects, cells the raters, operations the categories.
 
-    A further category is NOT_KEPT.  Two operations on one edge count as a category of their own.  Chance draws the
-    categories of all edges by one distribution.  A cell cannot: it keeps two edges into every node, so random cells
-    have a kappa above 0, that of `random_agreement`.  Kappa is 1 where all agree on all edges, even if there is a
-    single category and chance gives the same; NaN below two cells.  Raises ValueError for cells of different sizes.
+    NOT_KEPT is a category, and so is each pair of operations on one edge.  Chance agreement assumes one distribution
+    of categories for all edges, but a cell keeps exactly two edges into each node, so random cells have a kappa above 0
+    (see `random_agreement`).  Kappa is 1 if all cells agree on all edges, even with a single category; NaN for fewer
+    than two cells.  Raises ValueError for cells of different sizes.
     """
     nodes = _node_count(genotypes, cell)
     edges = [(target, source) for target in range(INPUTS, INPUTS + nodes) for source in range(target)]
@@ -170,10 +169,10 @@ def edge_kappa(genotypes: Sequence[Genotype], cell: CellType) -> float:
 
 
 def consensus(genotypes: Sequence[Genotype]) -> Consensus:
-    """The two edges into every node that most genotypes keep, each with its most frequent operation.
+    """The two most frequent edges into each node, each with its most frequent operation.
 
-    Of equally frequent edges the lower input comes first, of equally frequent operations the first by name.  Raises
-    ValueError for no genotypes and for cells of different sizes.
+    Ties go to the lower input and to the first operation by name.  Raises ValueError for an empty sequence and for
+    cells of different sizes.
     """
     if not genotypes:
         raise ValueError("consensus of 0 genotypes is not defined; give those of at least one search with a result")
@@ -190,7 +189,7 @@ def consensus(genotypes: Sequence[Genotype]) -> Consensus:
 
 
 def _renumbered(members: NDArray[np.float32], places: dict[Triple, int], new: dict[int, int]) -> NDArray[np.float32]:
-    """Members (n, triples) under new node numbers; triples that no cell has are dropped: they match nothing."""
+    """Members (n, triples) under new node numbers; triples that no cell has are dropped, as they match nothing."""
     renumbered = np.zeros_like(members)
     for (target, source, operation), place in places.items():
         moved = places.get((new[target], new.get(source, source), operation))

@@ -1,4 +1,4 @@
-"""What a cell reaches in each stage: in its search, in proxy retrainings and in its full retrainings by one recipe.
+"""Accuracies of a cell in each stage: its search, its proxy retrainings and its full retrainings by one recipe.
 
 Only validation accuracies choose the cells of the next stage.
 """
@@ -72,14 +72,14 @@ class StageCorrelation:
 
 
 def completed(retrains: pd.DataFrame) -> pd.DataFrame:
-    """The last completed attempt of every full retraining, with `chosen` accuracies and the `recipe` by name."""
+    """The last completed attempt of each full retraining, with `chosen` accuracies and the name of the `recipe`."""
     ended = with_recipe(chosen(final_jobs(retrains)))
     done = ended[ended["status"] == "completed"].sort_values(["job_id", "attempt"])
     return done.drop_duplicates("job_id", keep="last")
 
 
 def chosen(retrains: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the accuracies of the weights that validation chose, which can be their moving average."""
+    """The rows with the accuracies of the weights chosen by validation accuracy, possibly their moving average."""
     average = is_average(retrains)
     accuracies = {
         name: retrains[name].mask(average, retrains[f"ema_{name}"]).astype(float)
@@ -89,12 +89,12 @@ def chosen(retrains: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_average(retrains: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether validation chose the moving average of the weights, row by row."""
+    """Whether the moving average of the weights was chosen, for each row."""
     return retrains["chosen_weights"] == "ema"
 
 
 def with_recipe(retrains: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a column `recipe`: data set and epochs, and what else tells apart recipes that share both."""
+    """The rows with a column `recipe`: data set and epochs, and the other fields in which such recipes differ."""
     group = retrains.groupby(RECIPE_COLUMNS, dropna=False).ngroup()
     first = retrains.assign(recipe=group).drop_duplicates("recipe").set_index("recipe")[RECIPE_COLUMNS]
     short = {number: f"{row['dataset']}, {row['epochs']} epochs" for number, row in first.iterrows()}
@@ -170,7 +170,7 @@ def stage_correlations(cells: Sequence[CellStages], generator: np.random.Generat
 
 
 def _details(first: pd.DataFrame, short: Mapping[Any, str], number: Any) -> str:
-    """The fields in which a recipe differs from those of equal data set and epochs."""
+    """The fields in which a recipe differs from others with the same data set and epochs."""
     alike = first.loc[[other for other, name in short.items() if name == short[number]]]
     varied = [name for name in RECIPE_COLUMNS if alike[name].astype(str).nunique() > 1]
     return "".join(f", {name} {first.at[number, name]}" for name in varied)

@@ -62,23 +62,22 @@ class SettingSummary:
     place: int
     """Place in `setting_order`."""
     completed: int
-    """Searches that trained all of their epochs."""
+    """Searches that trained all epochs."""
     failed: int
     """Searches that ended with an error."""
     stopped: int
-    """Searches that a collapse rule ended; they have a result, and count below like completed ones."""
+    """Searches stopped by a collapse rule; they have a result and count like completed ones below."""
     valid_accuracy: Summary
     """Accuracy of the super-network on the validation half, over the seeds with a result; percent."""
     seconds: float
-    """Mean wall-clock time of a search with a result; seconds, NaN where there is none."""
+    """Mean wall-clock time of the searches with a result; seconds, NaN if there are none."""
     cells: tuple[str, ...]
-    """Digests of the different cells that were found, sorted; isomorphic ones count once."""
+    """Digests of the distinct cells, sorted; isomorphic ones count once."""
     best_genotype: str | None
-    """Cells of the search with the best validation accuracy, of equal ones the first by name, in the official notation;
-    None where there is none."""
+    """Cells of the search with the best validation accuracy (ties: the first by name), in the official notation; None
+    without a result."""
     worst_seed: int | None
-    """Seed of the search with the worst validation accuracy, of equal ones the last by name; None where there is
-    none."""
+    """Seed of the search with the worst validation accuracy (ties: the last by name); None without a result."""
 
     @property
     def ended(self) -> int:
@@ -87,7 +86,7 @@ class SettingSummary:
 
     @property
     def distinct_cells(self) -> int:
-        """How many different cells the searches found."""
+        """Number of distinct cells."""
         return len(self.cells)
 
 
@@ -200,13 +199,13 @@ def setting_order(searches: pd.DataFrame) -> dict[str, int]:
 
 
 def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
-    """The searches with a result, best validation accuracy first; equal ones by name, NaN last."""
+    """The searches with a result, best validation accuracy first; ties by name, NaN last."""
     ended = searches[searches["status"].isin(WITH_RESULT)]
     return ended.sort_values(["valid_accuracy", "search_id"], ascending=[False, True], na_position="last")
 
 
 def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `queue` or `retrains` of full retrainings: no proxies."""
+    """The rows of `queue` or `retrains` that are full retrainings, not proxies."""
     return rows[rows["stage"] != "proxy"]
 
 

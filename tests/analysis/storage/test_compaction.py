@@ -204,7 +204,7 @@ def test_a_broken_pack_is_named_and_the_rest_is_read(tmp_path):
     with pytest.warns(UserWarning):
         again.compact(SEARCHES)
     assert name in files(tmp_path)
-    with pytest.raises(ValueError, match="pack- begins the names of files that hold many parts"):
+    with pytest.raises(ValueError, match="pack- is the prefix of packs"):
         store.append(SEARCHES, [row(1)], "pack-1")
 
 
