@@ -15,7 +15,7 @@ from tests.object_store import serving
 from tests.orchestrator import faults
 from tests.orchestrator.test_study import VARYING
 
-pytestmark = pytest.mark.timeout(1800)  # a busy machine is slow, not wrong
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 KILLS = ("worker", "node", "driver")
 
 
@@ -95,7 +95,6 @@ def test_a_worker_a_node_and_the_driver_are_killed(nodes, make_study, undisturbe
     assert all(subject in report for subject in found["subject"]), output
 
 
-@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_30_random_kills(nodes, make_study, undisturbed, tmp_path):
@@ -143,7 +142,7 @@ def test_storage_that_is_read_only_for_a_while_is_waited_for(make_study, undistu
         assert set(found["kind"]) <= {"storage"} and (found.empty or "Read-only file system" in report)
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.long])])
+@pytest.mark.parametrize("seconds", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_an_s3_server_that_answers_503_for_a_while(make_study, undisturbed, server, seconds):
     study = make_study(server.uri(f"busy{seconds}"))
     study.start()

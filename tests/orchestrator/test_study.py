@@ -235,11 +235,12 @@ def test_a_study_of_random_cells_alone(ray_session, tmp_path):
 
 @pytest.mark.slow
 def test_a_study_in_a_smaller_space(ray_session, tmp_path):
-    search_config = dataclasses.replace(smoke().search, space="s2", drop_path=0.2)
+    search_config = dataclasses.replace(smoke().search, space="s2", drop_path=0.2, eigenvalue_every=2)
     study = dataclasses.replace(smoke(), search=search_config, sweep={"seed": (0,)})
     assert run(study, tmp_path / "smoke")[0] == 0
     epochs = pd.read_parquet(tmp_path / "smoke" / "epochs")
     assert {len(edge) for alphas in epochs["alphas_normal"] for edge in alphas} == {2}
+    assert epochs.sort_values("epoch")["dominant_eigenvalue"].notna().tolist() == [False, True]
     (genotype,) = set(pd.read_parquet(tmp_path / "smoke" / "retrains")["genotype"])
     assert set(dict(Genotype.parse(genotype).normal)) <= {"skip_connect", "sep_conv_3x3"}
 

@@ -19,8 +19,8 @@ from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 from pcdarts.training.checkpoint import CheckpointFile
 
-CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, max_images=160, batch_size=40, eigenvalue_every=0)
-MEASURED = dataclasses.replace(CONFIG, eigenvalue_every=2)
+CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, max_images=160, batch_size=40)
+MEASURED = dataclasses.replace(CONFIG, eigenvalue_every=2, eigenvalue_batch=8)
 """With the eigenvalue, which takes longer than all the training."""
 
 

@@ -93,6 +93,7 @@ def assert_done_once(root, queue):
     return retrains
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_and_a_killed_worker_end_every_job_once(tmp_path, start):
     queue = queued(tmp_path, epochs=12)
     both = [start(tmp_path, "--set", "run.retry_delay=0") for _ in range(2)]

@@ -36,10 +36,7 @@ def wait_for_epochs(root, count, driver):
 
 
 def lose(root):
-    # A busy machine must not look like a lost node.
-    patient = {"health_check_timeout_ms": 60_000}
-    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": patient}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     node = cluster.add_node(num_cpus=1)
     cluster.wait_for_nodes()
     command = [sys.executable, __file__, root, cluster.address]

@@ -91,6 +91,7 @@ def assert_equal(row, expected):
         assert row[name] == getattr(expected, name), name
 
 
+@pytest.mark.slow
 def test_workers_of_which_one_is_killed_in_mid_epoch_end_as_one_alone(
     ray_session, tmp_path, monkeypatch, double_precision
 ):
