@@ -109,6 +109,7 @@ def test_a_report_needs_neither_pytorch_nor_ray(tmp_path):
     assert run.stdout.endswith("report.html\nset()\n")
 
 
+@pytest.mark.slow
 def test_data_that_is_missing_where_trials_run_is_said_once_and_without_a_traceback(tmp_path):
     command = [
         sys.executable,

@@ -54,7 +54,7 @@ def test_a_study_on_one_machine_listens_on_loopback_alone(tmp_path):
             if control and not answers:
                 (place,) = control
                 answers = {token: status(place, environment, home, token) for token in (OWN, OTHER)}
-            time.sleep(0.2)
+            time.sleep(1)
     finally:
         study.kill()  # nothing happens where it has ended
         _, errors = study.communicate()

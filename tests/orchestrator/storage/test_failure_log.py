@@ -61,4 +61,4 @@ def test_failures_are_in_the_report(tmp_path):
     FailureLog(study.name, store).record("trial", "k2-seed0", "tried again: ActorDiedError")
     run_study(study, str(tmp_path), options=RunOptions(), command=[], say=lambda text: None)
     report = (tmp_path / "report.html").read_text()
-    assert "Failures while the study ran" in report and "tried again: ActorDiedError" in report
+    assert "Failures during the study" in report and "tried again: ActorDiedError" in report
