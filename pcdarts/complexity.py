@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pcdarts.config import RetrainConfig
-from pcdarts.data.sources import DATASETS
+from pcdarts.data.datasets import DATASETS
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.operations import reduction_layers

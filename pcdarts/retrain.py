@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, identity
 from pcdarts.data.batches import ImageBatches, retrain_batches
-from pcdarts.data.sources import Parts
+from pcdarts.data.datasets import Parts
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork, leaves_inputs_unused
 from pcdarts.results import RetrainEpoch, RetrainResult

@@ -20,7 +20,7 @@ from pcdarts.architect import Architect
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.data.batches import search_batches
-from pcdarts.data.sources import Parts
+from pcdarts.data.datasets import Parts
 from pcdarts.diagnostics.collapse import Verdict, early_stop_epoch, stopping, verdicts
 from pcdarts.diagnostics.eigenvalue import stability_columns
 from pcdarts.diagnostics.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns

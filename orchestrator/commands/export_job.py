@@ -9,7 +9,7 @@ from analysis.tables import RETRAINS, SEARCHES
 from orchestrator.queue.retrain_queue import find_job
 from orchestrator.storage.study_folder import checkpoint, open_study
 from pcdarts.config import RetrainConfig, outcome_fields
-from pcdarts.data.sources import DATASETS
+from pcdarts.data.datasets import DATASETS
 from pcdarts.export import export_network, export_onnx, model_card, network_from_weights
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainResult

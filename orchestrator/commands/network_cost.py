@@ -9,7 +9,7 @@ from rich.table import Table
 
 from orchestrator.presets import MOBILE_MACS
 from pcdarts.complexity import PartCost, part_costs
-from pcdarts.data.sources import DATASETS
+from pcdarts.data.datasets import DATASETS
 from pcdarts.genotype import Genotype
 from pcdarts.presets import retrain_cifar10, retrain_imagenet
 

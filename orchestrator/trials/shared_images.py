@@ -20,7 +20,8 @@ from cluster.resources import TrialResources
 from cluster.tasks import keep_on_worker, other_nodes, run_on_nodes
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import retrain_batches, search_batches
-from pcdarts.data.sources import Images, Parts, load
+from pcdarts.data.datasets import Images, Parts
+from pcdarts.data.sources import load
 
 Config = SearchConfig | RetrainConfig
 """What a trial runs."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.augment import cutout, moved, normalize, random_crop, random_flip
-from pcdarts.data.sources import DATASETS, DatasetInfo, Parts, describe_files, load, stratified_order
+from pcdarts.data.datasets import DATASETS, DatasetInfo, Parts
+from pcdarts.data.sources import describe_files, load, stratified_order
 from pcdarts.training.distributed import ALONE, Workers
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from pcdarts.data.augment import cutout, normalize
-from pcdarts.data.sources import DatasetInfo
+from pcdarts.data.datasets import DatasetInfo
 from pcdarts.training.distributed import ALONE, Workers
 
 _Item = tuple[str, int, int | None]

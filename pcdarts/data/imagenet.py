@@ -5,11 +5,13 @@
 
 import dataclasses
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import Decoder, FolderBatches
 from pcdarts.data.imagenet_split import (
     PARTS,
@@ -20,7 +22,6 @@ from pcdarts.data.imagenet_split import (
     read_split,
     search_split,
 )
-from pcdarts.data.sources import DATASETS
 from pcdarts.training.distributed import ALONE, Workers
 
 
@@ -42,11 +43,18 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
                 f"{', ...' if len(missing) > 3 else ''}; correct data_dir or split_file"
             )
     classes = sorted({image.split("/")[0] for _, image in split})
-    weights, alpha = ([image for part, image in split if part == wanted] for wanted in PARTS)
-    return (
-        _batches(folder, weights, classes, device, config.cutout, config.threads),
-        _batches(folder, alpha, classes, device, config.cutout, config.threads),
+    weights, alpha = (
+        _batches(
+            folder,
+            [image for part, image in split if part == wanted],
+            classes,
+            device=device,
+            threads=config.threads,
+            cutout=config.cutout,
+        )
+        for wanted in PARTS
     )
+    return weights, alpha
 
 
 def retrain_batches(
@@ -72,11 +80,11 @@ def retrain_batches(
         train += order[: len(order) - count]
         valid += order[len(order) - count :]
     test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
-    classes = list(names)
+    batches = partial(_batches, classes=list(names), device=device, threads=config.threads, part=workers)
     return (
-        _batches(tree / "train", train, classes, device, config.cutout, config.threads, workers, jitter=True),
-        _batches(tree / "train", valid, classes, device, 0, config.threads, workers) if portion else None,
-        _batches(tree / "val", test, classes, device, 0, config.threads, workers),
+        batches(tree / "train", train, cutout=config.cutout, jitter=True),
+        batches(tree / "train", valid) if portion else None,
+        batches(tree / "val", test),
     )
 
 
@@ -113,11 +121,11 @@ def _batches(
     folder: Path,
     paths: list[str],
     classes: list[str],
-    device: torch.device,
-    cutout: int,
-    threads: int,
-    part: Workers = ALONE,
     *,
+    device: torch.device,
+    threads: int,
+    cutout: int = 0,
+    part: Workers = ALONE,
     jitter: bool = False,
 ) -> FolderBatches:
     labels = {name: label for label, name in enumerate(classes)}

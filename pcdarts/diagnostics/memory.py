@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
-from pcdarts.data.sources import DATASETS, DatasetInfo
+from pcdarts.data.datasets import DATASETS, DatasetInfo
 from pcdarts.diagnostics.eigenvalue import alpha_gradient, alphas_of
 from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.supernet import Supernet

@@ -7,7 +7,8 @@ import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import TensorBatches, check_dataset, retrain_batches, search_batches
-from pcdarts.data.sources import DATASETS, DatasetInfo, load
+from pcdarts.data.datasets import DATASETS, DatasetInfo
+from pcdarts.data.sources import load
 
 CPU = torch.device("cpu")
 

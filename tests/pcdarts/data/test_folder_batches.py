@@ -6,9 +6,9 @@ from itertools import islice
 import pytest
 import torch
 
+from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import FolderBatches
 from pcdarts.data.imagenet_split import image_names
-from pcdarts.data.sources import DATASETS
 
 CPU = torch.device("cpu")
 TINY = replace(DATASETS["imagenet"], classes=2, image_size=8)

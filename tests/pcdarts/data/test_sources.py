@@ -1,5 +1,6 @@
 """The small data sets: what is built in, readers of the official formats, and what is said when files are missing."""
 
+import dataclasses
 import gzip
 import multiprocessing
 import os
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data import sources
+from pcdarts.data import dataset_files
 from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
-from pcdarts.data.sources import DATASETS, load, make_synthetic, stratified_order
+from pcdarts.data.datasets import DATASETS
+from pcdarts.data.sources import load, make_synthetic, stratified_order
 
 CPU = torch.device("cpu")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -91,13 +93,10 @@ def offline(monkeypatch):
     def refuse(loader, root):
         raise OSError("no network")
 
-    monkeypatch.setattr(sources, "_download", refuse)
-    files = sources._FILES["fashion-mnist"]
-    monkeypatch.setitem(
-        sources._FILES,
-        "fashion-mnist",
-        sources._Files(files.names, files.test_files, files.folders[:-1], files.loader, files.remedy),
-    )
+    monkeypatch.setattr(dataset_files, "_download", refuse)
+    files = dataset_files.FILES["fashion-mnist"]
+    local = dataclasses.replace(files, folders=files.folders[:-1])
+    monkeypatch.setitem(dataset_files.FILES, "fashion-mnist", local)
 
 
 @pytest.mark.parametrize("folder", ["FashionMNIST/raw", "fashion-mnist", "."])
@@ -223,7 +222,7 @@ def _download_beside_others(data_dir, log):
             file.write(f"{loader}\n")
         write_cifar(root / "cifar-10-batches-py", 10)
 
-    sources._download = download
+    dataset_files._download = download
     search_batches(SearchConfig(data_dir=data_dir), CPU)
 
 
