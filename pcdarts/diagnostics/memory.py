@@ -1,19 +1,18 @@
 """Peak memory of a search, predicted from its configuration: `predict_memory(config) -> MemoryPrediction`.
 
-What autograd keeps for the backward pass, and what kernels hand to each other on the way, is a constant and so much an
-image: it is counted in real steps on two tiny batches of noise of the data set's shape, and continued to the real
-batch.  No data set is read.  Workspaces inside of kernels, and what an allocator loses in fragments, are not counted:
-whoever packs searches by these numbers leaves a margin.
+What autograd keeps for the backward pass, and the results that kernels pass on, grow linearly with the batch: they are
+counted in real steps on two tiny batches of noise and extrapolated to the real batch size.  No data set is read.
+Workspaces inside kernels and fragmentation of the allocator are not counted: leave a margin when packing searches by
+these numbers.
 """
 
-import dataclasses
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -29,39 +28,31 @@ from pcdarts.supernet import Supernet
 from pcdarts.training.device import GPU_CONTEXT
 
 PROBES = (2, 4)
-"""Images in the steps that are counted; batch norm wants more than one."""
+"""Images in the steps that are counted; batch norm needs more than one."""
 CPU_PROCESS = 400_000_000
-"""Bytes that a worker process has to itself before its first tensor, with Python, PyTorch and Ray: 374 MB were measured
-on Linux.  Another 300 MB of its resident size are libraries, which the processes of a node share."""
-
-IRRELEVANT_FIELDS = frozenset(
-    "data_dir split_file train_portion epochs warmup_epochs learning_rate learning_rate_min "
-    "learning_rate_warmup_epochs weight_decay gradient_clip alpha_gradient_clip alpha_learning_rate "
-    "alpha_weight_decay cutout compile cuda_graphs validate_every eigenvalue_rule skip_rule frozen_rule "
-    "nonfinite_rule max_skip_connections frozen_epochs seed threads device checkpoint_every".split()
-)
-"""Fields of a configuration that change no byte of a prediction.  Others, new ones too, are taken to matter."""
+"""Private bytes of a worker process before its first tensor, with Python, PyTorch and Ray: 374 MB measured on Linux.
+Another 300 MB of its resident size are libraries that the processes of a node share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPrediction:
-    """Parts of the peak memory of a search, bytes."""
+    """Parts of the peak memory of a search; bytes."""
 
     kept: int
     """What the largest step keeps for its backward pass."""
     temporary: int
-    """What else lives at the peak of that step: results on their way to the next kernel, and gradients."""
+    """Other tensors at the peak of that step: intermediate results and gradients."""
     step: str
-    """Which step that is: weights, alpha or eigenvalue."""
+    """The largest step: weights, alpha or eigenvalue."""
     weights: int
     """Weights, alpha and beta, and running statistics."""
     optimizer: int
     """Gradients of the weights, their momentum, and Adam's two moments of alpha and beta."""
     data: int
-    """Images and labels of the data set, on a GPU; ImageNet's do not lie there.  0 on a CPU: under Ray they lie in the
-    object store, once a node, and no search has them to itself."""
+    """Images and labels of the data set on a GPU, except for ImageNet, which is read in batches.  0 on a CPU: under Ray
+    all searches of a node share them in the object store."""
     context: int
-    """The process itself, on a CPU, or its context, on a GPU: a constant."""
+    """A constant for the process on a CPU, or for the CUDA context on a GPU."""
 
     @property
     def total(self) -> int:
@@ -70,26 +61,43 @@ class MemoryPrediction:
 
 
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
-    """Peak memory of a search on the CPU, or on a GPU; seconds, on the CPU.  None with the method random.
+    """Peak memory of a search on the CPU or on a GPU; None for the method random.  Takes seconds on the CPU.
 
-    What was predicted once is remembered, whatever IRRELEVANT_FIELDS say.  What a GPU keeps is taken to be what the CPU
-    keeps; never compared with a GPU yet.
+    A prediction is cached with the fields that were read for it, and serves all configurations equal in these.  A GPU
+    is assumed to keep what the CPU keeps; not yet compared with a GPU.
     """
     if config.method == "random":
         return None
-    defaults: dict[str, Any] = {
-        field.name: field.default for field in dataclasses.fields(config) if field.name in IRRELEVANT_FIELDS
-    }
-    plain = dataclasses.replace(config, **defaults)
-    with torch.random.fork_rng(devices=[]):  # the draws of others stay as they are
-        return _predict(plain, gpu)
+    for fields, on_gpu, prediction in _PREDICTED:
+        if on_gpu == gpu and all(getattr(config, name) == value for name, value in fields.items()):
+            return prediction
+    noted = _NotedConfig(config)
+    with torch.random.fork_rng(devices=[]):  # leaves the global random state as it is
+        prediction = _predict(cast(SearchConfig, noted), gpu)
+    _PREDICTED.append((noted.fields, gpu, prediction))
+    return prediction
+
+
+_PREDICTED: list[tuple[dict[str, Any], bool, MemoryPrediction]] = []
+"""Predictions, each after the fields that were read for it and whether it is for a GPU."""
+
+
+class _NotedConfig:
+    """A configuration that notes the fields read from it."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self.config = config
+        self.fields: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        value = self.fields[name] = getattr(self.config, name)
+        return value
 
 
 def step_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> tuple[int, int]:
-    """Most bytes that autograd keeps for backward passes at one time while `step` runs, and most bytes of all tensors
-    that it makes and that live at one time.
+    """Peak bytes that autograd keeps for backward passes while `step` runs, and peak bytes of all tensors it makes.
 
-    Each storage counts once, and those of the tensors `besides`, such as weights, not at all.
+    Each storage counts once; those of the tensors `besides`, such as weights, do not count.
     """
     ignored = {tensor.untyped_storage().data_ptr() for tensor in besides}
     kept, live = _Bytes(ignored), _Bytes(ignored)
@@ -100,7 +108,7 @@ def step_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> tu
 
 
 class _Bytes:
-    """Bytes of the storages that something holds at present, each once however many hold it, and their peak."""
+    """Bytes of the storages that are held now, each counted once, and their peak."""
 
     def __init__(self, ignored: Collection[int]) -> None:
         self.holders: Counter[int] = Counter()
@@ -119,7 +127,7 @@ class _Bytes:
 
 
 class _Kept:
-    """A tensor that autograd saved; it is dropped with its graph."""
+    """A tensor that autograd saved; it is released with its graph."""
 
     def __init__(self, tensor: Tensor, count: _Bytes) -> None:
         storage = tensor.untyped_storage()
@@ -131,7 +139,7 @@ class _Kept:
 
 
 class _Watch(TorchDispatchMode):
-    """Counts the storages that operations make, from then until they are freed."""
+    """Counts the storages that operations allocate, until they are freed."""
 
     def __init__(self, count: _Bytes) -> None:
         super().__init__()
@@ -147,12 +155,11 @@ class _Watch(TorchDispatchMode):
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage.data_ptr(), storage.nbytes()
-        if not self.count.holders[key[0]]:  # else an operation in place
+        if not self.count.holders[key[0]]:  # else the operation was in place
             self.count.hold(*key)
             weakref.finalize(storage, self.count.release, *key)
 
 
-@cache
 def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     info = DATASETS[config.dataset]
     supernet = make_supernet(config, info.classes, info.image_channels, generator=torch.Generator().manual_seed(0))
@@ -165,18 +172,17 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     batches = [_noise(images, info) for images in PROBES]
     with _one_thread():
         steps = _steps(config, supernet)
-        for batch in batches:  # the fast cells cache matrices for good: they would count in the first steps alone
-            steps["weights"][0](batch)
-        for name, (step, images) in steps.items():
+        for batch in batches:  # the fast cells cache matrices, which would count in the first step only
+            steps["weights"].run(batch)
+        for name, step in steps.items():
             counts = []
             for batch in batches:
                 supernet.zero_grad()
-                counts.append(step_bytes(partial(step, batch), state))
-            kept, live = (_on_line(column, images) for column in zip(*counts, strict=True))
+                counts.append(step_bytes(partial(step.run, batch), state))
+            kept, live = (_on_line(column, step.images) for column in zip(*counts, strict=True))
             found[name] = (live, kept)
     largest = max(found, key=lambda name: found[name])
     live, kept = found[largest]
-    images = min(info.train_images, config.max_images or info.train_images)
     alphas = [p for p in supernet.parameters() if not any(p is weight for weight in weights)]
     return MemoryPrediction(
         kept=kept,
@@ -184,14 +190,20 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
         step=largest,
         weights=_bytes(state),
         optimizer=_bytes(weights) * (2 if config.momentum else 1) + 2 * _bytes(alphas),
-        data=images * (info.image_channels * info.image_size**2 + 8) if gpu else 0,
+        data=_data_bytes(config, info) if gpu else 0,
         context=GPU_CONTEXT if gpu else CPU_PROCESS,
     )
 
 
+def _data_bytes(config: SearchConfig, info: DatasetInfo) -> int:
+    """Bytes of the images (uint8) and labels (int64) of a data set in memory."""
+    images = min(info.train_images, config.max_images or info.train_images)
+    return images * (info.image_channels * info.image_size**2 + 8)
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Inside it PyTorch computes with one thread: on tiny batches threads cost more than they bring."""
+    """Compute with one thread inside: on tiny batches more threads cost more than they save."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -200,30 +212,32 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, tuple[Callable[[Batch], Any], int]]:
-    """The steps of a search that can be the largest, as functions of a batch, and how many images they really see.
+class _StepOfSearch(NamedTuple):
+    run: Callable[[Batch], Any]
+    images: int  # of the real batch
 
-    First order is left out: it keeps no more for alpha than is kept for the weights.
+
+def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, _StepOfSearch]:
+    """The steps of a search that can be the largest.
+
+    First-order steps on alpha are left out: they keep no more than those on the weights.
     """
     weights = list(supernet.weights().values())
-    architect = Architect(config, supernet, torch.optim.SGD(weights, lr=config.learning_rate))
 
     def on_weights(batch: Batch) -> None:
         functional.cross_entropy(supernet(batch[0]), batch[1]).backward(inputs=weights)
-
-    def on_alpha(batch: Batch) -> None:
-        architect.step(batch, batch, 0.0)
 
     def eigenvalue(batch: Batch) -> None:
         with supernet.reference():
             gradient = alpha_gradient(supernet, *batch)
             torch.autograd.grad(gradient, alphas_of(supernet), torch.ones_like(gradient), retain_graph=True)
 
-    steps: dict[str, tuple[Callable[[Batch], Any], int]] = {"weights": (on_weights, config.batch_size)}
+    steps = {"weights": _StepOfSearch(on_weights, config.batch_size)}
     if config.order == 2:
-        steps["alpha"] = (on_alpha, config.batch_size)
+        architect = Architect(config, supernet, torch.optim.SGD(weights))
+        steps["alpha"] = _StepOfSearch(lambda batch: architect.step(batch, batch, 0.0), config.batch_size)
     if config.eigenvalue_every:
-        steps["eigenvalue"] = (eigenvalue, config.eigenvalue_batch)
+        steps["eigenvalue"] = _StepOfSearch(eigenvalue, config.eigenvalue_batch)
     return steps
 
 
@@ -235,7 +249,7 @@ def _noise(images: int, info: DatasetInfo) -> Batch:
 
 
 def _on_line(counts: Sequence[int], images: int) -> int:
-    """Bytes for so many images, on the line through the two counts at PROBES."""
+    """Bytes for a number of images, on the line through the two counts at PROBES."""
     per_image = (counts[1] - counts[0]) / (PROBES[1] - PROBES[0])
     return round(counts[0] + per_image * (images - PROBES[0]))
 

@@ -8,7 +8,7 @@ import torch
 from pcdarts.config import SearchConfig
 from pcdarts.diagnostics import eigenvalue as stability
 from pcdarts.diagnostics import memory
-from pcdarts.diagnostics.memory import IRRELEVANT_FIELDS, MemoryPrediction, predict_memory, step_bytes
+from pcdarts.diagnostics.memory import MemoryPrediction, predict_memory, step_bytes
 from pcdarts.fast import depthwise, edge_group, fan, folding
 from pcdarts.search import SearchState
 from tests.benchmarks.memory import measure_steps
@@ -93,9 +93,9 @@ def test_a_prediction_does_not_depend_on_what_ran_before():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()
     config = dataclasses.replace(SMALL, dataset="digits", batch_size=128)
-    memory._predict.cache_clear()
+    memory._PREDICTED.clear()
     first = predict_memory(config)
-    memory._predict.cache_clear()
+    memory._PREDICTED.clear()
     assert predict_memory(config) == first
 
 
@@ -117,8 +117,9 @@ def test_what_changes_no_byte_is_predicted_once(changes):
     assert predict_memory(SMALL) is predict_memory(dataclasses.replace(SMALL, **changes))
 
 
-def test_only_fields_of_a_configuration_are_said_not_to_matter():
-    assert IRRELEVANT_FIELDS < {field.name for field in dataclasses.fields(SearchConfig)}
+def test_a_field_that_is_read_is_predicted_again():
+    plain = predict_memory(dataclasses.replace(SMALL, momentum=0.0))
+    assert predict_memory(SMALL).optimizer > plain.optimizer
 
 
 def test_the_data_set_counts_on_a_gpu_as_far_as_it_is_used():
