@@ -126,6 +126,7 @@ class SearchCell(nn.Module):
         previous: Tensor,
         alphas: Tensor,
         betas: Tensor,
+        *,
         generator: torch.Generator,
         drop_path: float = 0.0,
     ) -> Tensor:
@@ -229,7 +230,9 @@ class Supernet(nn.Module):
         drop_path = self.drop_path if self.training else 0.0
         for cell in self.cells:
             assert isinstance(cell, SearchCell)
-            output = cell(before_previous, previous, *mixtures[cell.reduction], self.generator, drop_path)
+            output = cell(
+                before_previous, previous, *mixtures[cell.reduction], generator=self.generator, drop_path=drop_path
+            )
             before_previous, previous = previous, output
         return self.classifier(previous.mean(dim=(2, 3)))
 

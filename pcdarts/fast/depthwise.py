@@ -40,13 +40,14 @@ def depthwise_backward(
     x: Tensor,
     kernels: Tensor,
     flipped: Tensor,
+    *,
     stride: int = 1,
     dilation: int = 1,
     kernels_wanted: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients in x and, if wanted, in the kernels, from that of the output; `flipped` is kernels.flip(1, 2)."""
     if x.is_cuda:
-        return _plain_backward(gradient, x, kernels, stride, dilation, kernels_wanted)
+        return _plain_backward(gradient, x, kernels, stride=stride, dilation=dilation, kernels_wanted=kernels_wanted)
     if dilation == 2 and max(x.shape[2:]) <= TINY:
         inner, inner_flipped = (embed(k[:, 1:-1, 1:-1], dilation) for k in (kernels, flipped))
         x_gradient, inner_gradient = depthwise_backward(
@@ -56,10 +57,10 @@ def depthwise_backward(
             return x_gradient, None
         return x_gradient, functional.pad(inner_gradient[:, ::2, ::2], (1, 1, 1, 1))
     if max(x.shape[2:]) <= TINY:
-        return _plain_backward(gradient, x, kernels, stride, dilation, kernels_wanted)
+        return _plain_backward(gradient, x, kernels, stride=stride, dilation=dilation, kernels_wanted=kernels_wanted)
     if stride == 2:
         x_gradient, _ = _convolution_backward(
-            gradient, x, kernels[:, None], (2, 2), (PADDING, PADDING), 1, (True, False)
+            gradient, x, kernels[:, None], stride=(2, 2), padding=(PADDING, PADDING), wanted=(True, False)
         )
         return x_gradient, _kernel_gradient_stride2(gradient, x) if kernels_wanted else None
     x_gradient = depthwise(gradient, flipped, None, 1, dilation)
@@ -71,11 +72,17 @@ def depthwise_backward(
 
 
 def _plain_backward(
-    gradient: Tensor, x: Tensor, kernels: Tensor, stride: int, dilation: int, kernels_wanted: bool
+    gradient: Tensor, x: Tensor, kernels: Tensor, *, stride: int, dilation: int, kernels_wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     padding = (dilation * PADDING,) * 2
     x_gradient, kernel_gradient = _convolution_backward(
-        gradient, x, kernels[:, None], (stride, stride), padding, dilation, (True, kernels_wanted)
+        gradient,
+        x,
+        kernels[:, None],
+        stride=(stride, stride),
+        padding=padding,
+        dilation=dilation,
+        wanted=(True, kernels_wanted),
     )
     return x_gradient, kernel_gradient[:, 0] if kernels_wanted else None
 
@@ -93,7 +100,7 @@ def average_backward(gradient: Tensor, x: Tensor, stride: int) -> Tensor:
     ones = _ones(x.shape[1], x.dtype, x.device)
     if stride == 1:
         return functional.conv2d(gradient, ones, None, 1, 1, groups=x.shape[1])
-    return _convolution_backward(gradient, x, ones, (2, 2), (1, 1), 1, (True, False))[0]
+    return _convolution_backward(gradient, x, ones, stride=(2, 2), padding=(1, 1), wanted=(True, False))[0]
 
 
 @cache
@@ -111,7 +118,7 @@ def _kernel_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """Gradient (C, 5, 5) of undilated kernels of stride 1; the last of six columns lies outside the kernel."""
     if max(x.shape[2:]) <= TINY:
         kernels = _zeros((x.shape[1], 1, KERNEL, KERNEL), x.dtype)
-        return _convolution_backward(gradient, x, kernels, (1, 1), (PADDING, PADDING), 1, (False, True))[1][:, 0]
+        return _kernel_gradient_alone(gradient, x, kernels, (1, 1), (PADDING, PADDING))
     c = x.shape[1]
     gradient, x = _pad_columns(gradient, 0, x.shape[3] % 2), _pad_columns(x, 0, x.shape[3] % 2)
     pairs = _column_pairs(gradient)
@@ -131,18 +138,27 @@ def _kernel_gradient_stride2(gradient: Tensor, x: Tensor) -> Tensor:
 def _narrow_gradient(gradient: Tensor, x: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
     """Gradient (C, 5, 3) of kernels of three columns."""
     kernels = _zeros((x.shape[1], 1, KERNEL, 3), x.dtype)
-    return _convolution_backward(gradient, x, kernels, stride, padding, 1, (False, True))[1][:, 0]
+    return _kernel_gradient_alone(gradient, x, kernels, stride, padding)
+
+
+def _kernel_gradient_alone(
+    gradient: Tensor, x: Tensor, kernels: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    both = _convolution_backward(gradient, x, kernels, stride=stride, padding=padding, wanted=(False, True))
+    return both[1][:, 0]
 
 
 def _convolution_backward(
     gradient: Tensor,
     x: Tensor,
     kernels: Tensor,
+    *,
     stride: tuple[int, int],
     padding: tuple[int, int],
-    dilation: int,
+    dilation: int = 1,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor]:
+    """Gradients in x and in the kernels (C, 1, h, w), those that are wanted."""
     x_gradient, kernel_gradient, _ = torch.ops.aten.convolution_backward(
         gradient, x, kernels, None, stride, padding, [dilation] * 2, False, [0, 0], x.shape[1], [*wanted, False]
     )

@@ -42,7 +42,14 @@ class EdgeGroup:
     """All edges that leave the same states: a fan for the sampled channels, and a bypass for the others."""
 
     def __init__(
-        self, plan: CellPlan, states: list[int], edges: slice, betas: Tensor, side: Tensor | None, weights: FanWeights
+        self,
+        plan: CellPlan,
+        states: list[int],
+        edges: slice,
+        *,
+        betas: Tensor,
+        side: Tensor | None,
+        weights: FanWeights,
     ) -> None:
         self.states = states
         self.targets = (edges.stop - edges.start) // len(states)
@@ -71,8 +78,14 @@ class EdgeGroup:
         `bypass` (C, C) goes from the channels of a state to those of a node, with beta from all states to all nodes.
         """
         if self.order is None:
-            like = (self.beta.dtype, self.beta.device)
-            places = _places(self.channels, self.sampled, plan.shuffle, self.targets, *like)
+            places = _places(
+                self.channels,
+                self.sampled,
+                self.targets,
+                shuffle=plan.shuffle,
+                dtype=self.beta.dtype,
+                device=self.beta.device,
+            )
         else:
             eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
             places = _place(eye[self.order], eye[self.order], self.sampled, self.targets)
@@ -101,7 +114,7 @@ class EdgeGroup:
         if self.running is not None:
             mean, variance = self.running["side"]
             running = (mean[0], variance[0])
-        self.side_fold = fold(features, self.side, self.beta.view(-1, 1), self.targets, running)
+        self.side_fold = fold(features, self.side, self.beta.view(-1, 1), self.targets, running=running)
         out.addmm_(apply_fold(self.side_fold, features), self.from_bypassed)
 
     def statistics(self) -> Norms:
@@ -177,7 +190,7 @@ class EdgeGroup:
 
 @cache
 def _places(
-    channels: int, sampled: int, shuffle: bool, targets: int, dtype: torch.dtype, device: torch.device
+    channels: int, sampled: int, targets: int, *, shuffle: bool, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What `_place` returns, for the first channels and a shuffle or none."""
     eye = torch.eye(channels, dtype=dtype, device=device)

@@ -182,7 +182,15 @@ class Fan:
     ) -> tuple[Tensor, Tensor | None]:
         part, stride, dilation = self._geometry(name)
         kernels, flipped = (t[part].flatten(0, 2) for t in (self.kernels, self.flipped))
-        return depthwise_backward(image(gradient, shape), x, kernels, flipped, stride, dilation, kernels_wanted)
+        return depthwise_backward(
+            image(gradient, shape),
+            x,
+            kernels,
+            flipped,
+            stride=stride,
+            dilation=dilation,
+            kernels_wanted=kernels_wanted,
+        )
 
     def _geometry(self, name: str) -> tuple[slice, int, int]:
         """Kernels, stride and dilation; one of stride 2 and dilation 2 is an undilated one of every other pixel."""
@@ -215,7 +223,7 @@ class Fan:
             if plain:
                 mean, variance = (functional.pad(t, (0, 0, plain, 0)) for t in (mean, variance))
             running = (mean, variance)
-        return fold(inputs, pointwise, weight, targets, running, plain)
+        return fold(inputs, pointwise, weight, targets, running=running, plain=plain)
 
     def _repeat(self, x: Tensor, kinds: int) -> Tensor:
         """(N, S c, H, W) to (N, kinds S F c, H, W): every state once for each of its edges and kinds of operation."""
@@ -232,12 +240,12 @@ class Fan:
         return image(copies.sum((1, 3)).flatten(1), gradient.shape)
 
     def _repetition(self, like: Tensor, kinds: int) -> Tensor:
-        return _repetition(kinds, self.states, self.targets, self.channels, like.dtype, like.device)
+        return _repetition(kinds, self.states, self.targets, self.channels, dtype=like.dtype, device=like.device)
 
 
 @cache
 def _repetition(
-    kinds: int, states: int, targets: int, channels: int, dtype: torch.dtype, device: torch.device
+    kinds: int, states: int, targets: int, channels: int, *, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Zeros and ones (S c, kinds S F c) that repeat channels."""
     eye = torch.eye(states * channels, dtype=dtype, device=device).view(-1, 1, states, 1, channels)

@@ -5,7 +5,7 @@ Nodes add up inside the cell's output (M, 4 C), which, with those of the two cel
 backward pass; there their gradients add up in the same way, from the last node to the first.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,30 +21,47 @@ JOINED_ELEMENTS = 2**24
 """The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""
 
 
+class CellTensors(NamedTuple):
+    """Inputs of a cell, in the order of the gradients of `CellFunction`; see `FanWeights` for the last four."""
+
+    before_previous: Tensor
+    """Output of the cell before the previous one."""
+    previous: Tensor
+    """Output of the previous cell."""
+    convolution0: Tensor
+    """Preprocessing convolution (C, q) of the first."""
+    convolution1: Tensor
+    """Preprocessing convolution (C, q) of the second."""
+    betas: Tensor
+    """Edge weights (E,)."""
+    side: Tensor | None
+    """Side operations (1, E, b, b)."""
+    mixture: Tensor
+    kernels: Tensor
+    pointwise: Tensor
+    reduce: Tensor | None
+
+    @property
+    def weights(self) -> FanWeights:
+        """Weights of all edges."""
+        return FanWeights(self.mixture, self.kernels, self.pointwise, self.reduce)
+
+
 class CellFunction(torch.autograd.Function):
     """A cell: outputs of the two cells before, preprocessing convolutions and edge weights to (N, 4 C, h, w)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        plan: CellPlan,
-        before_previous: Tensor,
-        previous: Tensor,
-        convolution0: Tensor,
-        convolution1: Tensor,
-        betas: Tensor,
-        side: Tensor | None,
-        *weights: Tensor | None,
-    ) -> Tensor:
-        """Convolutions (C, q) of the preprocessing, beta (E,), side (1, E, b, b) and `FanWeights` of all edges."""
-        cell = ctx.cell = _Cell(plan, previous, (convolution0, convolution1), betas, side, FanWeights(*weights))  # type: ignore[arg-type]
-        inputs, _ = cell.inputs(before_previous, previous)
-        out = previous.new_zeros(cell.pixels, NODES * cell.channels)
+    def forward(ctx: Any, plan: CellPlan, *tensors: Tensor | None) -> Tensor:
+        """`tensors` are the fields of `CellTensors`."""
+        given = CellTensors(*tensors)  # type: ignore[arg-type]
+        cell = ctx.cell = _Cell(plan, given)
+        inputs, _ = cell.inputs(given.before_previous, given.previous)
+        out = given.previous.new_zeros(cell.pixels, NODES * cell.channels)
         for group in cell.groups:
             group.forward(cell.states(group, inputs, out), out[:, group.columns])
         if plan.running is None:
             plan.statistics = cell.statistics()
-        ctx.save_for_backward(before_previous, previous, out, convolution0, convolution1, betas, side, *weights)
+        ctx.save_for_backward(out, *given)
         return image(out, cell.shape)
 
     @staticmethod
@@ -60,7 +77,7 @@ class CellFunction(torch.autograd.Function):
             )
         cell: _Cell = ctx.cell
         *wanted, weights_wanted = ctx.needs_input_grad[1:4]  # weights are frozen in a step on alpha
-        before_previous, previous, out, *_ = ctx.saved_tensors
+        out, before_previous, previous, *_ = ctx.saved_tensors
         inputs, features = cell.inputs(before_previous, previous)
         gradients = rows(gradient).clone(memory_format=torch.contiguous_format)
         input_gradients: list[Tensor] = []
@@ -79,33 +96,30 @@ class CellFunction(torch.autograd.Function):
             cell.preprocessing[i].backward(x, features[i], y[i], input_gradients[i], (wanted[i], weights_wanted))
             for i, x in enumerate((before_previous, previous))
         )
-        return (
-            None,
-            before_gradient,
-            previous_gradient,
-            convolution0,
-            convolution1,
-            torch.cat(betas),
-            _cat(sides),
-            *(_cat(column) for column in zip(*weights, strict=True)),
-        )
+        mixture, kernels, pointwise, reduce = (_cat(column) for column in zip(*weights, strict=True))
+        found: dict[str, Tensor | None] = {
+            "before_previous": before_gradient,
+            "previous": previous_gradient,
+            "convolution0": convolution0,
+            "convolution1": convolution1,
+            "betas": torch.cat(betas),
+            "side": _cat(sides),
+            "mixture": mixture,
+            "kernels": kernels,
+            "pointwise": pointwise,
+            "reduce": reduce,
+        }
+        return None, *(found[name] for name in CellTensors._fields)
 
 
 class _Cell:
     """The parts of a cell, with what they keep from forward to backward: weights and statistics, but no images."""
 
-    def __init__(
-        self,
-        plan: CellPlan,
-        previous: Tensor,
-        convolutions: tuple[Tensor, Tensor],
-        betas: Tensor,
-        side: Tensor | None,
-        weights: FanWeights,
-    ) -> None:
+    def __init__(self, plan: CellPlan, tensors: CellTensors) -> None:
+        previous, weights = tensors.previous, tensors.weights
         n, _, height, width = previous.shape
         self.weights = weights
-        self.channels = convolutions[0].shape[0]
+        self.channels = tensors.convolution0.shape[0]
         self.input_shape = previous.shape
         self.shape = torch.Size([n, -1, -(-height // plan.stride), -(-width // plan.stride)])
         self.pixels = n * self.shape[2] * self.shape[3]
@@ -116,14 +130,17 @@ class _Cell:
             mean, variance = plan.running["inputs"]
             running = [(mean[i, 0], variance[i, 0]) for i in range(INPUTS)]
         self.preprocessing = [
-            Preprocessing(convolution, plan.halve and i == 0, running[i]) for i, convolution in enumerate(convolutions)
+            Preprocessing(convolution, plan.halve and i == 0, running[i])
+            for i, convolution in enumerate((tensors.convolution0, tensors.convolution1))
         ]
         self.groups = []
         start = 0
         later = [[node] for node in range(INPUTS, INPUTS + NODES - 1)]
         for states in ([[0, 1]] if self.joined else [[0], [1]]) + later:
             stop = start + sum(source in states for source, _ in EDGES)
-            self.groups.append(EdgeGroup(plan, states, slice(start, stop), betas, side, weights))
+            edges = slice(start, stop)
+            group = EdgeGroup(plan, states, edges, betas=tensors.betas, side=tensors.side, weights=weights)
+            self.groups.append(group)
             start = stop
 
     def inputs(self, before_previous: Tensor, previous: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -42,6 +42,7 @@ class FastCell(SearchCell):
         previous: Tensor,
         alphas: Tensor,
         betas: Tensor,
+        *,
         generator: torch.Generator,
         drop_path: float = 0.0,
     ) -> Tensor:
@@ -50,7 +51,7 @@ class FastCell(SearchCell):
         A pass that drops paths is computed as `SearchCell` does.
         """
         if not self.fast or drop_path:
-            return super().forward(before_previous, previous, alphas, betas, generator, drop_path)
+            return super().forward(before_previous, previous, alphas, betas, generator=generator, drop_path=drop_path)
         before_previous, previous = (
             x.contiguous(memory_format=torch.channels_last) for x in (before_previous, previous)
         )

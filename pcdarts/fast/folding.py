@@ -88,6 +88,7 @@ def fold(
     pointwise: Tensor,
     weight: Tensor | None,
     targets: int,
+    *,
     running: Running | None = None,
     plain: int = 0,
 ) -> Fold:

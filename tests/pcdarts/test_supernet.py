@@ -235,7 +235,7 @@ def test_drop_path_is_for_training_and_keeps_or_drops_edges_of_whole_images():
     cell = plain.cells[0].eval()
     states = [torch.randn(64, 12, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
     alphas, betas = torch.full((14, 8), 1 / 8), torch.ones(14)
-    out = cell(*states, alphas, betas, torch.Generator().manual_seed(3), 0.5)[:, :4]
+    out = cell(*states, alphas, betas, generator=torch.Generator().manual_seed(3), drop_path=0.5)[:, :4]
     kept = torch.Generator().manual_seed(3)
     masks = [torch.rand(64, 1, 1, 1, generator=kept) >= 0.5 for _ in range(2)]
     inputs = [cell.preprocess0(states[0]), cell.preprocess1(states[1])]

@@ -201,7 +201,9 @@ def test_depthwise_gradients(stride: int, dilation: int, size: tuple[int, int]) 
     out = depthwise(x, kernels, None, stride, dilation)
     gradient = torch.randn(out.shape, generator=generator, dtype=torch.float64).to(memory_format=torch.channels_last)
     expected = torch.autograd.grad(out, (x, kernels), gradient)
-    actual = depthwise_backward(gradient, x.detach(), kernels.detach(), kernels.detach().flip(1, 2), stride, dilation)
+    actual = depthwise_backward(
+        gradient, x.detach(), kernels.detach(), kernels.detach().flip(1, 2), stride=stride, dilation=dilation
+    )
     for one, other in zip(expected, actual, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)
 
