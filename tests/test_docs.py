@@ -1,5 +1,6 @@
 """The docs say what the code does."""
 
+import pydoc
 import re
 import tomllib
 from pathlib import Path
@@ -16,6 +17,7 @@ from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
 from pcdarts.official import network_to_official
 from tests.analysis.synthetic import write_study
+from tests.test_imports import all_modules, imports
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -89,3 +91,26 @@ def test_the_citation_is_of_this_version_and_prefers_the_journal_paper():
     papers = [citation["preferred-citation"], *citation["references"]]
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert all(f"*{paper['title']}*" in readme for paper in papers)
+
+
+def test_the_names_in_the_architecture_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = set(re.findall(r"\b(?:pcdarts|analysis|cluster|orchestrator)(?:\.\w+)+", text))
+    assert names
+    for name in names - {name for name in names if name.endswith((".py", ".md"))}:
+        assert pydoc.locate(name) is not None, name
+
+
+def test_the_rooms_in_the_architecture_are_those_of_the_code():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `([\w/]+)/` \| .+ \| (.+) \|$", text.partition("## Rooms")[2], re.MULTILINE)
+    described = {folder: set(re.findall(r"`([\w/]+)/`", imported)) for folder, imported in rows}
+    found = {}
+    for name in all_modules():
+        found.setdefault(folder_of(name), set()).update(folder_of(target) for target in imports(name))
+    assert described == {folder: others - {folder} for folder, others in found.items()}
+
+
+def folder_of(name):
+    path = ROOT / name.replace(".", "/")
+    return str((path if path.is_dir() else path.parent).relative_to(ROOT))
