@@ -66,7 +66,7 @@ class RetrainListener:
             self.progress.note(f"retraining {spec.key} failed: {error}")
             self.progress.finish(spec.key, failed=True)
             return False
-        seconds = retry_at - self.queue.clock()
+        seconds = max(0.0, retry_at - self.queue.clock())
         self.failures.record("trial", spec.key, f"to be retried: {error}")
         self.progress.note(f"retraining {spec.key} failed, retrying in {seconds:.0f} s: {error}")
         return True
