@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from analysis.drawing.rows import Row, heat_map
 from analysis.report.blocks import Figure, ReportTable
 from analysis.report.figures import series_numbers
 from analysis.report.wording import number, parsed
+from analysis.statistics.agreement import CellType
 from analysis.statistics.summaries import SettingSummary
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import EDGES, SPACES, Primitives
@@ -22,14 +23,39 @@ MAX_LINES = 60
 """Searches that a figure shows as single lines; with more, it shows one band per setting."""
 MAX_COLUMNS = 50
 """Epochs that a heat map shows; with more, evenly spaced ones including the last."""
+
+
+class Curve(NamedTuple):
+    """A measure that is drawn over epochs."""
+
+    column: str
+    """Column of `epochs`, without the suffix of the cell type."""
+    name: str
+    """Name in captions."""
+    axis: str
+    """Label of the vertical axis."""
+    digits: int
+    """Digits after the decimal point, in the table."""
+    cells: tuple[CellType, ...] = ()
+    """Cell types it is measured for; empty: for the network."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Names of the columns, with what they are measured for."""
+        if not self.cells:
+            return {self.column: ""}
+        return {f"{self.column}_{cell}": f", {CELL_NAMES[cell]}" for cell in self.cells}
+
+
+CELL_NAMES: dict[CellType, str] = {"normal": "normal cell", "reduce": "reduction cell"}
 CURVES = (
-    ("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", ()),
-    ("alpha_entropy", "Entropy of softmax(alpha)", "mean entropy, nats", ("normal", "reduce")),
-    ("dominant_eigenvalue", "Dominant eigenvalue", "largest eigenvalue in alpha", ()),
-    ("discretization_gap", "Discretization gap", "percentage points", ()),
-    ("skip_connections", "Skip connections", "skip connections in a cell", ("normal", "reduce")),
+    Curve("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", 2),
+    Curve("alpha_entropy", "Entropy of softmax(alpha)", "mean entropy, nats", 3, ("normal", "reduce")),
+    Curve("dominant_eigenvalue", "Dominant eigenvalue", "largest eigenvalue in alpha", 4),
+    Curve("discretization_gap", "Discretization gap", "percentage points", 2),
+    Curve("skip_connections", "Skip connections", "skip connections in a cell", 2, ("normal", "reduce")),
 )
-"""Column (prefix), name, axis label, and the cell types it is measured for."""
+"""What is drawn."""
 
 
 def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[SettingSummary]) -> list[Figure]:
@@ -48,31 +74,24 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[
     rules = _rule_epochs(searches) if few else {}
     groups = _by_search(epochs) if few else []
     figures: list[Figure] = []
-    for column, name, axis, cells in CURVES:
-        columns = [f"{column}_{cell}" for cell in cells] or [column]
-        values = epochs[columns].astype(float)
-        if not np.isfinite(values.to_numpy()).any():
+    for curve in CURVES:
+        columns = list(curve.columns)
+        if not np.isfinite(epochs[columns].astype(float).to_numpy()).any():
             continue
+        title, eigenvalue = f"{curve.name} over epochs", curve.column == "dominant_eigenvalue"
         if few:
             lines = [line for group in groups for line in _lines(group, columns, series)]
-            dots = _rule_dots(groups, rules, series) if column == "dominant_eigenvalue" else []
-            svg = line_chart(lines, f"{name} over epochs", axis, frozen, dots=dots)
+            dots = _rule_dots(groups, rules, series) if eigenvalue else []
+            svg = line_chart(lines, title, curve.axis, frozen, dots=dots)
             what = "of each search"
         else:
             lines, bands = _bands(epochs, columns, series)
-            svg = line_chart(lines, f"{name} over epochs", axis, frozen, bands=bands)
+            svg = line_chart(lines, title, curve.axis, frozen, bands=bands)
             what = "by setting: median and 10 to 90 % quantile band of its searches"
-        caption = f"{name} {what}{' (reduction cell dashed)' if cells else ''}."
-        if few and column == "dominant_eigenvalue" and rules:
+        caption = f"{curve.name} {what}{' (reduction cell dashed)' if curve.cells else ''}."
+        if few and eigenvalue and rules:
             caption += " Dots: the epoch whose cell the eigenvalue rule would return."
-        figures.append(
-            Figure(
-                caption=caption,
-                svg=Markup(svg),
-                table=_curve_table(epochs, columns, name, column),
-                half=True,
-            )
-        )
+        figures.append(Figure(caption=caption, svg=Markup(svg), table=_curve_table(epochs, curve), half=True))
     return figures
 
 
@@ -86,7 +105,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
     if genotype is None or not len(rows):
         return []
     figures = []
-    for cell, name in (("normal", "normal"), ("reduce", "reduction")):
+    for cell, name in CELL_NAMES.items():
         pairs = getattr(genotype, cell)
         kept = rows[rows[f"alphas_{cell}"].notna()]
         space = SPACES.get(search["space"], SPACES["darts"])  # an import may not know it
@@ -110,7 +129,7 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
                 for label, line in zip(labels, chosen, strict=True)
             ],
             titles,
-            f"Weight of the chosen operations over epochs, {name} cell",
+            f"Weight of the chosen operations over epochs, {name}",
             "epoch (final value on the right)",
             low=0.0,
             high=max(0.25, math.ceil(float(np.nanmax(chosen)) * 20) / 20),
@@ -120,13 +139,13 @@ def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> lis
         ends = sorted(set(ends))
         table = ReportTable(
             id=f"alpha-{cell}",
-            caption=f"softmax(alpha) of the chosen operations of the {name} cell in {search['search_id']}",
+            caption=f"softmax(alpha) of the chosen operations of the {name} in {search['search_id']}",
             headings=("edge and operation", *(f"epoch {kept['epoch'].iloc[i]}" for i in ends)),
             rows=tuple(
                 (label, *(number(line[i], 3) for i in ends)) for label, line in zip(labels, chosen, strict=True)
             ),
         )
-        caption = f"{name[0].upper()}{name[1:]} cell: softmax(alpha) of the chosen operations."
+        caption = f"{name.capitalize()}: softmax(alpha) of the chosen operations."
         figures.append(Figure(caption=caption, svg=Markup(svg), table=table, half=True))
     return figures
 
@@ -193,27 +212,23 @@ def _rule_dots(
     return dots
 
 
-def _curve_table(epochs: pd.DataFrame, columns: Sequence[str], name: str, column: str) -> ReportTable:
+def _curve_table(epochs: pd.DataFrame, curve: Curve) -> ReportTable:
     """Means over the searches of a setting at the first, middle and last measured epoch."""
     rows = []
-    for measured in columns:
-        known = epochs.assign(value=epochs[measured].astype(float).replace([math.inf, -math.inf], math.nan))
+    for column, cell in curve.columns.items():
+        known = epochs.assign(value=epochs[column].astype(float).replace([math.inf, -math.inf], math.nan))
         known = known.dropna(subset=["value", "setting"])
         means = known.groupby(["setting", "epoch"])["value"].agg(["mean", "count"])
         for setting, values in means.groupby(level="setting", sort=False):
             at = values.index.get_level_values("epoch")
-            digits = 4 if column == "dominant_eigenvalue" else 3 if column == "alpha_entropy" else 2
             picked = sorted({0, len(values) // 2, len(values) - 1})
-            pieces = [f"{number(values['mean'].iloc[i], digits)} (epoch {at[i]})" for i in picked]
+            pieces = [f"{number(values['mean'].iloc[i], curve.digits)} (epoch {at[i]})" for i in picked]
             cells = [pieces[0], pieces[1] if len(pieces) == 3 else "", pieces[-1]]
-            kind = measured.removeprefix(f"{column}_") if measured != column else ""
-            label = f"{setting}, {kind} cell" if kind else str(setting)
-            rows.append((label.replace("reduce cell", "reduction cell"), str(int(values["count"].max())), *cells))
-    headings = ("setting", "searches", "first", "middle", "last")
+            rows.append((f"{setting}{cell}", str(int(values["count"].max())), *cells))
     return ReportTable(
-        id=f"curve-{column.replace('_', '-')}",
-        caption=f"{name}: mean over the searches of a setting",
-        headings=headings,
+        id=f"curve-{curve.column.replace('_', '-')}",
+        caption=f"{curve.name}: mean over the searches of a setting",
+        headings=("setting", "searches", "first", "middle", "last"),
         rows=tuple(rows),
     )
 
@@ -237,11 +252,9 @@ def _softmax(alphas: "pd.Series[Any]") -> np.ndarray[Any, np.dtype[np.float64]] 
 
 
 def _thinned(n: int) -> list[int]:
-    return (
-        list(range(n))
-        if n <= MAX_COLUMNS
-        else sorted({round(i * (n - 1) / (MAX_COLUMNS - 1)) for i in range(MAX_COLUMNS)})
-    )
+    if n <= MAX_COLUMNS:
+        return list(range(n))
+    return sorted({round(i * (n - 1) / (MAX_COLUMNS - 1)) for i in range(MAX_COLUMNS)})
 
 
 def _node(source: int) -> str:

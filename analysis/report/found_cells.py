@@ -44,8 +44,8 @@ class SettingCells:
 
     setting: str
     """Name of the setting."""
-    names: tuple[str, ...]
-    """Names of the searches: their seeds."""
+    seeds: tuple[int, ...]
+    """Seeds of the searches."""
     genotypes: tuple[Genotype, ...]
     """Their cells, in the same order, without those that cannot be parsed."""
     agreement: CellAgreement | None
@@ -84,18 +84,18 @@ def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -
         if summary.setting not in by_setting:
             continue
         rows = by_setting[summary.setting].sort_values(["seed", "search_id"]).head(MAX_CELLS)
-        pairs = [(f"seed {seed}", parsed(text)) for seed, text in zip(rows["seed"], rows["genotype"], strict=True)]
-        read = [(name, genotype) for name, genotype in pairs if genotype is not None]
+        pairs = [(int(seed), parsed(text)) for seed, text in zip(rows["seed"], rows["genotype"], strict=True)]
+        read = [(seed, genotype) for seed, genotype in pairs if genotype is not None]
         if not read:
             continue
-        names, genotypes = zip(*read, strict=True)
+        seeds, genotypes = zip(*read, strict=True)
         sizes = {(len(g.normal), len(g.reduce)) for g in genotypes}
         agreement = summarize_agreement(genotypes) if len(sizes) == 1 else None
         spaces = [space for space in SPACES if set(rows["space"]) == {space}]
         found.append(
             SettingCells(
                 setting=summary.setting,
-                names=names,
+                seeds=seeds,
                 genotypes=genotypes,
                 agreement=agreement,
                 space=spaces[0] if spaces else None,
@@ -154,15 +154,16 @@ def similarity_figures(cells_of: SettingCells) -> list[Figure]:
     """Similarity of each pair of seeds of a setting, one heat map per cell type; empty for fewer than two seeds."""
     if len(cells_of.genotypes) < 2 or cells_of.agreement is None:
         return []
-    names, genotypes = cells_of.names[:MAX_SEEDS_SHOWN], cells_of.genotypes[:MAX_SEEDS_SHOWN]
-    short = [name.removeprefix("seed ") for name in names]
+    seeds, genotypes = cells_of.seeds[:MAX_SEEDS_SHOWN], cells_of.genotypes[:MAX_SEEDS_SHOWN]
     figures = []
     for cell, name in TYPES:
         matrix = similarity_matrix(genotypes, cell)
-        rows = [Row(name=row, values=tuple(map(float, line))) for row, line in zip(names, matrix, strict=True)]
+        rows = [
+            Row(name=f"seed {seed}", values=tuple(map(float, line))) for seed, line in zip(seeds, matrix, strict=True)
+        ]
         svg = heat_map(
             rows,
-            short,
+            list(map(str, seeds)),
             f"Similarity of the seeds of {cells_of.setting}, {name.lower()}",
             "seed",
             low=0.0,
@@ -170,7 +171,7 @@ def similarity_figures(cells_of: SettingCells) -> list[Figure]:
             cell=(34.0, 24.0),
             numbers=True,
         )
-        beyond = f" (the first {MAX_SEEDS_SHOWN} seeds)" if len(cells_of.names) > MAX_SEEDS_SHOWN else ""
+        beyond = f" (the first {MAX_SEEDS_SHOWN} seeds)" if len(cells_of.seeds) > MAX_SEEDS_SHOWN else ""
         caption = f"{name}: similarity of each pair of seeds of {cells_of.setting}{beyond}."
         figures.append(Figure(caption=caption, svg=Markup(svg), half=True))
     return figures

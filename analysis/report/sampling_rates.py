@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 from markupsafe import Markup
@@ -12,15 +13,27 @@ from analysis.report.blocks import Figure, Legend, ReportTable
 from analysis.report.wording import interval_text
 from analysis.statistics.summaries import SETTING_COLUMNS, Summary, rank_searches, summarize
 
+
+class Measure(NamedTuple):
+    """A column of `searches` that is compared between sampling rates."""
+
+    column: str
+    """Name of the column."""
+    name: str
+    """Name in the report."""
+    digits: int
+    """Digits after the decimal point."""
+
+
 MEASURES = (
-    ("weight_norm", "norm of the weights", 1),
-    ("alpha_norm", "norm of alpha", 3),
-    ("alpha_entropy_normal", "alpha entropy (nats), normal cell", 4),
-    ("alpha_entropy_reduce", "alpha entropy (nats), reduction cell", 4),
-    ("dominant_eigenvalue", "dominant eigenvalue", 4),
-    ("train_valid_gap", "train-validation gap (points)", 2),
+    Measure("weight_norm", "norm of the weights", 1),
+    Measure("alpha_norm", "norm of alpha", 3),
+    Measure("alpha_entropy_normal", "alpha entropy (nats), normal cell", 4),
+    Measure("alpha_entropy_reduce", "alpha entropy (nats), reduction cell", 4),
+    Measure("dominant_eigenvalue", "dominant eigenvalue", 4),
+    Measure("train_valid_gap", "train-validation gap (points)", 2),
 )
-"""Columns of `searches`, what they are called, and their digits."""
+"""What is compared."""
 MAX_GROUPS = 12
 """Lines that the figures show, and times as many sampling rates the table."""
 
@@ -44,7 +57,7 @@ class RateSummary:
 def rate_summaries(searches: pd.DataFrame) -> list[RateSummary]:
     """Summaries by sampling rate, of the groups in which there are several; methods that do not train are left out."""
     ranked = rank_searches(searches)
-    columns = [column for column, _, _ in MEASURES]
+    columns = [measure.column for measure in MEASURES]
     known = ranked[ranked["k"].notna() & ranked[columns].notna().any(axis=1)]
     others = [column for column in SETTING_COLUMNS if column != "k"]
     known = known[known.groupby(others, dropna=False)["k"].transform("nunique") > 1]
@@ -65,13 +78,13 @@ def rate_table(found: list[RateSummary]) -> ReportTable:
     several = len({summary.others for summary in found}) > 1 or any(summary.others for summary in found)
     rows = []
     for summary in found:
-        values = [interval_text(summary.measures[column], digits) for column, _, digits in measures]
+        values = [interval_text(summary.measures[m.column], m.digits) for m in measures]
         name = f"{summary.others}, k={summary.k}" if several and summary.others else f"k={summary.k}"
         rows.append((name, _rate(summary.k), str(summary.n), *values))
     return ReportTable(
         id="rates",
         caption="Norms, entropy, eigenvalue and gap at the end of the search: mean [95 % interval] over seeds",
-        headings=("setting", "sampling rate", "n", *(name for _, name, _ in measures)),
+        headings=("setting", "sampling rate", "n", *(measure.name for measure in measures)),
         rows=tuple(rows),
         text_columns=frozenset({"sampling rate"}),
         note=(
@@ -125,5 +138,5 @@ def _rate(k: int) -> str:
     return "1" if k == 1 else f"1/{k}"
 
 
-def _measured(found: list[RateSummary]) -> list[tuple[str, str, int]]:
-    return [measure for measure in MEASURES if any(summary.measures[measure[0]].n for summary in found)]
+def _measured(found: list[RateSummary]) -> list[Measure]:
+    return [measure for measure in MEASURES if any(summary.measures[measure.column].n for summary in found)]

@@ -23,7 +23,7 @@ from pcdarts.spaces import SPACES
 from tests.analysis.report.test_build import check
 from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row, write_study
 
-MEASURES = [column for column, _, _ in sampling_rates.MEASURES]
+MEASURES = [measure.column for measure in sampling_rates.MEASURES]
 
 
 def frame(*rows):
@@ -174,7 +174,7 @@ def test_agreement_and_consensus_of_the_seeds():
     names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
     searches = frame(*(search_row(4, seed, 80.0, cell=name) for seed, name in enumerate(names)))
     (found,) = found_cells.setting_cells(searches, summarize_settings(searches))
-    assert found.names == ("seed 0", "seed 1", "seed 2")
+    assert found.seeds == (0, 1, 2)
     card = found_cells.consensus_card(found)
     assert {row[2] for row in card.figures[0].table.rows} <= {"67", "100"}
     normal, _ = found_cells.similarity_figures(found)
