@@ -1,5 +1,6 @@
 """A study from start to end on Ray, interrupted and gone on with, and what it refuses."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -53,9 +54,11 @@ def rows(root, table):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, ray_session):
-    root = tmp_path_factory.mktemp("studies") / "smoke"
-    assert run(smoke(), root)[0] == 0
-    return root
+    """The folder of a study that ended, whose storage was a relative path."""
+    folder = tmp_path_factory.mktemp("studies")
+    with contextlib.chdir(folder):
+        assert run(smoke(), "smoke")[0] == 0
+    return folder / "smoke"
 
 
 def test_every_search_has_its_rows_and_the_best_cell_is_retrained(finished):
@@ -176,13 +179,10 @@ def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, mon
     assert seen == ["/elsewhere", "data"]
 
 
-def test_checkpoints_of_a_relative_storage_lie_in_the_study(ray_session, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    study = dataclasses.replace(smoke(), sweep={"seed": (0,)}, proxy=dataclasses.replace(smoke().proxy, top=0))
-    assert run(study, "smoke")[0] == 0
-    (job,) = pd.read_parquet("smoke/queue")["job_id"]
-    names = sorted(path.name for path in (tmp_path / "smoke/checkpoints").iterdir())
-    assert names == sorted(f"{key}.pt" for key in (study.searches()[0].search_id, job))
+def test_checkpoints_of_a_relative_storage_lie_in_the_study(finished):
+    names = {path.name for path in (finished / "checkpoints").iterdir()}
+    keys = [*pd.read_parquet(finished / "searches")["search_id"], *pd.read_parquet(finished / "queue")["job_id"]]
+    assert names == {f"{key}.pt" for key in keys}
 
 
 def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
@@ -199,6 +199,7 @@ def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
     assert searches.loc[config.search_id, "valid_accuracy"] == result.valid_accuracy
 
 
+@pytest.mark.slow
 def test_methods_are_compared_and_random_cells_are_retrained_too(ray_session, tmp_path):
     study = dataclasses.replace(smoke(), sweep={"seed": (0,), "method": ("pcdarts", "darts", "random")})
     root = tmp_path / "smoke"
