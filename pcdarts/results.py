@@ -1,4 +1,4 @@
-"""What a search and a retraining report: records that become rows of the tables.  Needs the standard library alone."""
+"""Results of a search and of a retraining, which become rows of the tables.  Needs the standard library alone."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ Matrix = tuple[Vector, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
-    """What is measured of alpha, beta, weights, cells and time: after an epoch, or of a search at its chosen epoch."""
+    """Measures of alpha, beta, weights, cells and time, after an epoch or at the chosen epoch of a search."""
 
     alpha_entropy_normal: float | None = None
     """Mean over the edges of the entropy of softmax(alpha), normal cell; nats, at most the ln of an edge's operations:
@@ -58,7 +58,7 @@ class Measures:
     width_reduce: float | None = None
     """Half the number of operations of the derived reduction cell that read an input of the cell, 1 to 4."""
     alpha_kendall_tau: float | None = None
-    """Kendall's tau-b of an edge's alpha with that of the epoch before, mean over the edges of both cells; -1 to 1,
+    """Kendall's tau-b between the alphas of an edge in this and the previous epoch, mean over all edges; -1 to 1,
     empty in the first epoch."""
     weight_norm: float | None = None
     """L2 norm of all weights of the super-network, without alpha and beta."""
@@ -71,7 +71,7 @@ class Measures:
     eigenvalue_seconds: float | None = None
     """Time of measuring the dominant eigenvalue, a part of seconds_metrics; seconds, in `searches` of all epochs."""
     seconds_data: float | None = None
-    """Time of waiting for batches of both halves while training; seconds, in `searches` of all epochs."""
+    """Time spent waiting for batches of both halves while training; seconds, in `searches` of all epochs."""
     seconds_weights: float | None = None
     """Time of the steps on the weights; seconds, in `searches` of all epochs."""
     seconds_alpha: float | None = None
@@ -81,7 +81,7 @@ class Measures:
     seconds_metrics: float | None = None
     """Time of all other measures, the eigenvalue among them; seconds, in `searches` of all epochs."""
     images_per_second: float | None = None
-    """Images for the weights per second of seconds_data, seconds_weights and seconds_alpha together."""
+    """Training images per second, over the sum of seconds_data, seconds_weights and seconds_alpha."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +124,17 @@ class EpochState:
     peak_memory_bytes: int
     """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     warnings: str = ""
-    """What the collapse rules said after the epoch, joined by "; "; empty if nothing."""
+    """Warnings of the collapse rules after the epoch, joined by "; "; empty if none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord(Measures, EpochState):
-    """All that a search reports of one epoch; the state's fields come first."""
+    """Everything a search reports for one epoch; the fields of the state come first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOutcome:
-    """The cells of a search and how it ended.  A random cell has no losses and accuracies."""
+    """Cells and end of a search.  A random cell has no losses and accuracies."""
 
     genotype: str
     """Cells that the search found, in the official notation."""
@@ -161,28 +161,28 @@ class SearchOutcome:
     skip_connections_reduce: int
     """Skip connections in the reduction cell, 0 to 8."""
     seconds: float
-    """Wall-clock time of all epochs; seconds. Time lost to a crash is not in it."""
+    """Wall-clock time of all epochs; seconds. Time lost to a crash does not count."""
     peak_memory_bytes: int
     """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
-    """The device that the search ran on."""
+    """Device that the search ran on."""
     chosen_epoch: int | None = None
-    """Epoch whose cell, losses, accuracies and measures these are: the last one, or the one that a rule named."""
+    """Epoch of the reported cell, losses, accuracies and measures: the last one, or the one that a rule chose."""
     stop_reason: str = ""
-    """Which collapse rule ended the search, and why; empty where all epochs were trained."""
+    """Collapse rule that ended the search, and why; empty if all epochs were trained."""
     warnings: str = ""
-    """What the collapse rules said in all epochs, each sentence once, joined by "; "; empty if nothing."""
+    """Warnings of the collapse rules in all epochs, each once, joined by "; "; empty if none."""
     early_stop_epoch: int | None = None
-    """Epoch that the eigenvalue rule names, whether or not it was obeyed; empty where it names none."""
+    """Epoch that the eigenvalue rule would return, whatever eigenvalue_rule is; empty if the rule does not fire."""
     gpu_days: float | None = None
-    """seconds / 86400 times the part of a GPU that the search had; empty on a CPU."""
+    """seconds / 86400, times the share of a GPU that the search had; empty on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult(Measures, SearchOutcome):
-    """All that a search reports in the end, as it was after its chosen epoch: the last one unless a rule stopped it.
+    """Everything a search reports, at its chosen epoch: the last one unless a rule stopped the search.
 
-    A random cell has no measures of training.  The outcome's fields come first.
+    A random cell has no measures of training.  The fields of the outcome come first.
     """
 
 
@@ -195,7 +195,7 @@ class RetrainEpoch:
     learning_rate: float
     """SGD learning rate in this epoch."""
     train_loss: float
-    """Mean training loss, with label smoothing, without the auxiliary head's part."""
+    """Mean training loss, with label smoothing and without the auxiliary head."""
     train_accuracy: float
     """Training accuracy; percent."""
     valid_loss: float | None
@@ -209,7 +209,7 @@ class RetrainEpoch:
     valid_top5: float | None = None
     """As train_top5, on the validation part after the epoch; percent."""
     ema_valid_loss: float | None = None
-    """As valid_loss, with the moving average of the weights; empty where there is none (ema_decay 0)."""
+    """As valid_loss, with the moving average of the weights; empty with ema_decay 0."""
     ema_valid_accuracy: float | None = None
     """As valid_accuracy, with the moving average of the weights; percent."""
     ema_valid_top5: float | None = None
@@ -221,17 +221,17 @@ class RetrainResult:
     """The outcome of a retraining."""
 
     best_epoch: int
-    """Epoch with the best validation accuracy, counted from 0: its weights are tested; with validation_portion 0 the
-    last one."""
+    """Epoch whose weights are tested, counted from 0: the one with the best validation accuracy; with
+    validation_portion 0 the last one."""
     train_loss: float
-    """Mean training loss in the last epoch, without the auxiliary head's part."""
+    """Mean training loss in the last epoch, without the auxiliary head."""
     train_accuracy: float
     """Training accuracy in the last epoch; percent."""
     valid_accuracy: float | None
     """Validation accuracy of the best epoch; percent; empty with validation_portion 0."""
     test_loss: float
-    """Mean cross-entropy on the test set, measured once; for data sets without test labels on the official
-    validation set, which picked nothing."""
+    """Mean cross-entropy on the test set, measured once. ImageNet: on the official validation set, which did not select
+    the epoch."""
     test_accuracy: float
     """Accuracy on the test set, measured once; percent."""
     network_parameters: int
@@ -245,15 +245,15 @@ class RetrainResult:
     peak_memory_bytes: int
     """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
-    """The device that the training ran on."""
+    """Device that the training ran on."""
     valid_top5: float | None = None
     """Validation images of the best epoch whose class is among the five most probable ones; percent; empty with five
     classes or fewer."""
     test_top5: float | None = None
     """As valid_top5, on the test set; percent."""
     ema_best_epoch: int | None = None
-    """Epoch whose moving average of the weights has the best validation accuracy, or, with validation_portion 0, the
-    last one; empty where there is none."""
+    """Epoch whose moving average of the weights has the best validation accuracy; with validation_portion 0 the last
+    one; empty with ema_decay 0."""
     ema_valid_accuracy: float | None = None
     """Validation accuracy of the averaged weights of ema_best_epoch; percent."""
     ema_valid_top5: float | None = None
@@ -265,7 +265,6 @@ class RetrainResult:
     ema_test_top5: float | None = None
     """As test_top5, with the averaged weights of ema_best_epoch; percent."""
     chosen_weights: str = "raw"
-    """Weights that the validation accuracy speaks for: raw, or ema, the moving average, where it is better; raw with
-    validation_portion 0."""
+    """Weights with the better validation accuracy: raw, or ema, the moving average; raw with validation_portion 0."""
     workers: int | None = None
-    """Processes that trained together when the training ended."""
+    """Worker processes at the end of the training."""

@@ -1,8 +1,8 @@
 """Train the network of a genotype from scratch: `retrain(genotype, config) -> RetrainResult`.
 
-Validation images pick the epoch; the test set is touched once, at the end, with that epoch's weights.  Without
-validation images (`validation_portion` 0) it is the last epoch.  In a process group of `torch.distributed` all workers
-call it together: they share every batch, and end as one worker would but for rounding.
+The validation accuracy selects an epoch, without validation images (`validation_portion` 0) the last one; the test set
+is evaluated once, at the end, with the weights of that epoch.  In a process group of `torch.distributed`, all workers
+call it together: they share every batch, and the result equals that of one worker except for rounding.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ def retrain(
     on_epoch: Callable[[RetrainEpoch], None] = lambda record: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> RetrainResult:
-    """Train, pick the best epoch by validation accuracy, or else the last, and test it.  `data` is as for a search.
+    """Train a network, select the epoch with the best validation accuracy (else the last one), and test it.
 
-    With a checkpoint the training goes on where the checkpoint was written, and ends bit for bit where it would have
-    ended uninterrupted (on a GPU as far as its kernels are deterministic); epochs done before are reported to
-    `on_epoch` once more.  Of several workers the first one
-    reads and writes the checkpoint, which another number of them can go on from, with other rounding; all of them call
-    `on_epoch` and get the result.  Raises ValueError for data or checkpoints that cannot be read, FloatingPointError
-    where the loss is not finite.
+    With a checkpoint an interrupted training resumes, and ends bit for bit as if uninterrupted (on a GPU as far as its
+    kernels are deterministic).  `on_epoch` gets the epochs before the interruption once more.  `data` is as in
+    `pcdarts.search.search`.  With several workers, the first one reads and writes the checkpoint; all of them call
+    `on_epoch` and return the result.  Another number of workers can resume it, with other rounding.
+
+    Raises ValueError for data or checkpoints that cannot be read; FloatingPointError if the loss is not finite.
     """
     state = RetrainState(genotype, config, current_workers(), data)
     first = state.workers.rank == 0
@@ -71,7 +71,7 @@ def retrain(
 
 
 class RetrainState:
-    """All that a training needs to go on: network, optimizer, random generators, data, history, the best weights."""
+    """Everything a training resumes from: network, optimizer, random generators, data, history and the best weights."""
 
     def __init__(
         self, genotype: Genotype, config: RetrainConfig, workers: Workers = ALONE, data: Parts | None = None
@@ -113,20 +113,20 @@ class RetrainState:
         self.best, self.ema_best = Best(), Best()
 
     def keep_best(self, record: RetrainEpoch) -> None:
-        """Remember the weights after this epoch, and their moving average, where they are the best so far."""
+        """Keep the weights after this epoch, and their moving average, if they are the best so far."""
         self.best.offer(record.epoch, record.valid_accuracy, self.network)
         if self.average is not None:
             self.ema_best.offer(record.epoch, record.ema_valid_accuracy, self.average.network)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """What the network's passes run in."""
+        """Context of the network's passes, for the precision."""
         if self.config.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def score(self, model: nn.Module, batches: ImageBatches) -> Score:
-        """Score of the network or its average over images that are not augmented, by all workers together."""
+        """Score of the network or its average over images without augmentation, by all workers together."""
         with self.autocast():
             images = batches.in_order(self.config.batch_size)
             return evaluate(model, images, self.device, _loss, top5=self.top5, workers=self.workers)
@@ -143,7 +143,7 @@ class RetrainState:
         } | self._extras()
 
     def _extras(self) -> dict[str, Any]:
-        """What only some recipes have."""
+        """State that only some recipes have."""
         extras: dict[str, Any] = {}
         if self.scaler.is_enabled():
             extras["scaler"] = self.scaler.state_dict()
@@ -156,7 +156,7 @@ class RetrainState:
         return extras
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Take over what `to_dict` gave."""
+        """Restore what `to_dict` returned."""
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for name, generator in self.generators.items():
@@ -172,7 +172,7 @@ class RetrainState:
 
 
 class _WithAuxiliary(nn.Module):
-    """The pass of a training step as a module's forward, which DistributedDataParallel wants."""
+    """The forward pass of a training step as a module, for DistributedDataParallel."""
 
     def __init__(self, network: CellNetwork) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ def _train_epoch(state: RetrainState) -> Score:
     state.forward.train()
     meter, left = Meter(state.device, top5=state.top5), len(state.train)
     for images, labels in state.train.epoch(config.batch_size, state.generators["train"]):
-        whole = min(left, config.batch_size)  # images of the batch, on all workers
+        whole = min(left, config.batch_size)  # images of the batch on all workers
         left -= whole
         if isinstance(state.generators["network"], SharedGenerator):
             state.generators["network"].images = whole
@@ -241,8 +241,8 @@ def _train_epoch(state: RetrainState) -> Score:
 def _loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, share: float | None = None) -> Tensor:
     """Mean cross-entropy, in at least single precision.
 
-    With a share the sum over this worker's images is divided by it, a worker's mean share of a batch: the mean over all
-    workers, which DistributedDataParallel forms of gradients, is then the mean over all images.
+    `share` is the mean number of images per worker.  The sum over this worker's images is divided by it, so that the
+    mean over the workers, which DistributedDataParallel takes of the gradients, is the mean over all images.
     """
     wide = logits if logits.dtype == torch.float64 else logits.float()
     if share is None:
@@ -251,17 +251,17 @@ def _loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, share: f
 
 
 def notes(config: RetrainConfig) -> list[str]:
-    """What people should know before a training starts."""
+    """Messages for the start of a training."""
     lines = []
     if config.scaled_learning_rate != config.learning_rate:
         lines.append(
-            f"learning rate {config.scaled_learning_rate:g}: {config.learning_rate:g} is meant for batches of "
-            f"{config.learning_rate_batch}, and scaled linearly to {config.batch_size}"
+            f"learning rate {config.scaled_learning_rate:g}: scaled linearly from {config.learning_rate:g} at batch "
+            f"size {config.learning_rate_batch} to batch size {config.batch_size}"
         )
     if config.ema_decay:
         lines.append(
-            f"a moving average of the weights (decay {config.ema_decay:g}) is evaluated beside them; the official "
-            "recipes have none"
+            f"a moving average of the weights (decay {config.ema_decay:g}) is evaluated as well; the official recipes "
+            "have none"
         )
     if not config.validation_portion:
         lines.append("validation_portion 0: all training images are trained on, and the last epoch is tested")
@@ -271,7 +271,7 @@ def notes(config: RetrainConfig) -> list[str]:
 
 
 def learning_rate(config: RetrainConfig, epoch: int) -> float:
-    """SGD learning rate of an epoch: a linear warm-up takes the place of the schedule's first epochs."""
+    """SGD learning rate of an epoch: a linear warm-up replaces the first epochs of the schedule."""
     if epoch < config.learning_rate_warmup_epochs:
         return warmup_rate(epoch, config.learning_rate_warmup_epochs, config.scaled_learning_rate)
     schedule = cosine_rate if config.schedule == "cosine" else linear_rate
@@ -304,7 +304,7 @@ def _result(state: RetrainState) -> RetrainResult:
 
 
 def _averaged_columns(state: RetrainState) -> dict[str, Any]:
-    """Columns of the averaged weights, tested once like the raw ones; empty where there are none."""
+    """Columns of the averaged weights, tested once like the raw ones; empty without averaging."""
     if state.average is None or state.ema_best.epoch < 0:
         return {}
     state.average.network.load_state_dict(state.ema_best.weights)

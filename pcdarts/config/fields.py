@@ -1,4 +1,4 @@
-"""The fields of a dataclass: checks of values, and the docstrings below them.  Needs the standard library alone."""
+"""Fields of a dataclass: checks of their values, and their docstrings.  Needs the standard library alone."""
 
 import ast
 import dataclasses
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def check_types(config: Any) -> None:
-    """Raise ValueError where a field of a dataclass holds a value of another type, or one that its Literal lacks."""
+    """Raise ValueError if a field of a dataclass has a value of another type, or one that is not in its Literal."""
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), field.type
         choices = getattr(kind, "__args__", None)
@@ -24,7 +24,7 @@ def check_types(config: Any) -> None:
 
 
 def at_least(config: Any, **bounds: float) -> None:
-    """Raise ValueError where a field is below its bound."""
+    """Raise ValueError if a field is below its bound."""
     for name, least in bounds.items():
         require(getattr(config, name) >= least, config, name, f"at least {least:g}")
 

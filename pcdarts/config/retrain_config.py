@@ -9,15 +9,15 @@ from pcdarts.config.fields import at_least, check_types, require
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainConfig:
-    """How a discrete network is trained from scratch.  Raises ValueError for settings that cannot work."""
+    """Recipe to train a discrete network from scratch.  Raises ValueError for settings that cannot work."""
 
     dataset: Dataset = "cifar10"
     """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
     data_dir: str = "data"
-    """Folder that holds the data sets; unused by digits and synthetic."""
+    """Folder of the data sets; digits and synthetic do not use it."""
     validation_portion: float = 0.1
-    """Share of the training images that picks the epoch; the test set is touched once, at the end. 0: as in the
-    official code all images are trained on, nothing is validated, and the last epoch is tested."""
+    """Share of the training images that selects the best epoch; the test set is evaluated once, at the end. 0: as in
+    the official code, all images are trained on, nothing is validated, and the last epoch is tested."""
     batch_size: int = 96
     """Images per step."""
     epochs: int = 600
@@ -25,18 +25,18 @@ class RetrainConfig:
     channels: int = 36
     """Channels C of the first cell; doubled at every reduction cell."""
     layers: int = 20
-    """Cells of the network; reduction cells stand at layers // 3 and 2 * layers // 3."""
+    """Cells of the network; the reduction cells are at layers // 3 and 2 * layers // 3."""
     stem: Literal["cifar", "imagenet"] = "cifar"
-    """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    """First layers: cifar keeps the resolution, imagenet reduces it by a factor of eight."""
     learning_rate: float = 0.025
-    """SGD learning rate that the schedule starts at."""
+    """SGD learning rate at the start of the schedule."""
     learning_rate_batch: int = 0
     """Batch size that learning_rate is meant for: another batch_size trains with learning_rate x batch_size /
-    learning_rate_batch (linear scaling, Goyal et al. 2017); 0: learning_rate as it is."""
+    learning_rate_batch (linear scaling, Goyal et al. 2017). 0: no scaling."""
     schedule: Literal["cosine", "linear"] = "cosine"
-    """How the learning rate falls to 0; linear: more gently in the last five epochs."""
+    """How the learning rate falls to 0: cosine, or linear, which falls more slowly in the last five epochs."""
     learning_rate_warmup_epochs: int = 0
-    """First epochs, in which a linear learning-rate warm-up takes the place of the schedule."""
+    """Epochs at the start in which a linear warm-up of the learning rate replaces the schedule."""
     momentum: float = 0.9
     """SGD momentum."""
     weight_decay: float = 3e-4
@@ -44,31 +44,31 @@ class RetrainConfig:
     gradient_clip: float = 5.0
     """Largest L2 norm of the gradient."""
     auxiliary_weight: float = 0.4
-    """Weight of the auxiliary head's loss; 0: no auxiliary head."""
+    """Weight of the loss of the auxiliary head; 0: no auxiliary head."""
     drop_path: float = 0.3
-    """Probability of dropping an operation's output for an image, reached by a linear ramp."""
+    """Probability of dropping an operation's output for an image; it rises linearly from 0 and would reach this value
+    after the last epoch."""
     label_smoothing: float = 0.0
     """Label smoothing of the training loss."""
     cutout: int = 16
-    """Side of the square that is cut out of training images, pixels; 0: off."""
+    """Side of the square cut out of training images, pixels; 0: off."""
     channels_last: bool = False
-    """Memory format of images and weights: channels last, which GPUs and newer CPUs compute faster in."""
+    """Channels-last memory format of images and weights, which is faster on GPUs and newer CPUs."""
     compile: bool = False
-    """Compile the network with torch.compile: takes minutes once. Not yet run on a GPU."""
+    """Compile the network with torch.compile, which takes minutes once. Not yet run on a GPU."""
     checkpoint_activations: bool = False
-    """Keep only the inputs of every cell, and compute the cell once more for its gradient: less memory, more time, the
-    same result to the bit."""
+    """Keep only the inputs of every cell and compute the cell again for its gradient: less memory, more time, the same
+    result to the bit."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Precision of the network's passes: single, or autocast to bfloat16 or float16, the latter with a scaled loss. Not
-    yet run on a GPU."""
+    """fp32, or autocast to bf16 or fp16, the latter with loss scaling. Not yet run on a GPU."""
     ema_decay: float = 0.0
-    """Decay, per step, of an exponential moving average of the weights, which is evaluated beside them; 0: none."""
+    """Decay per step of an exponential moving average of the weights, which is evaluated as well; 0: none."""
     seed: int = 0
-    """Seed of every random draw."""
+    """Seed of all random draws."""
     threads: int = 1
     """CPU threads; under Ray also the CPUs it reserves."""
     device: str = "auto"
-    """Device: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    """Device: auto (a GPU if available), cpu, cuda or cuda:N."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; the last epoch is always saved."""
 

@@ -11,58 +11,58 @@ from pcdarts.spaces import SpaceName
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Everything that decides the outcome of one search.  Raises ValueError for settings that cannot work."""
+    """Settings of a search.  Raises ValueError for settings that cannot work."""
 
     dataset: Dataset = "cifar10"
     """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
     data_dir: str = "data"
-    """Folder that holds the data sets; unused by digits and synthetic."""
+    """Folder of the data sets; digits and synthetic do not use it."""
     split_file: str = ""
-    """ImageNet: file that lists the images for weights and for alpha; empty: the built-in 10 % / 2.5 % lists."""
+    """ImageNet only: file that lists the images for weights and for alpha; empty: the built-in lists of 10 % and
+    2.5 %."""
     train_portion: float = 0.5
-    """Share of the training images for the weights; the rest is the validation data for alpha and beta. No effect on
-    imagenet, where split_file or the built-in lists decide."""
+    """Share of the training images used for the weights; the rest is the validation data for alpha and beta. No effect
+    on imagenet, which is split by split_file or the built-in lists."""
     max_images: int = 0
-    """Training images that are used at all, the first in stored order, to try things out; 0: all. No effect on
-    imagenet."""
+    """Training images to use, the first in stored order, for quick trials; 0: all. No effect on imagenet."""
     batch_size: int = 256
-    """Images per step, for weights and for alpha."""
+    """Images per step, on weights and on alpha."""
     epochs: int = 50
     """Epochs of the search."""
     warmup_epochs: int = 15
-    """First epochs in which alpha and beta are frozen and only weights are trained."""
+    """Epochs at the start in which alpha and beta are frozen and only the weights are trained."""
     channels: int = 16
     """Channels C of the first cell; doubled at every reduction cell."""
     layers: int = 8
-    """Cells of the super-network; reduction cells stand at layers // 3 and 2 * layers // 3."""
+    """Cells of the super-network; the reduction cells are at layers // 3 and 2 * layers // 3."""
     stem: Literal["cifar", "imagenet"] = "cifar"
-    """First layers: cifar keeps the resolution, imagenet reduces it eight times."""
+    """First layers: cifar keeps the resolution, imagenet reduces it by a factor of eight."""
     method: Literal["pcdarts", "darts", "random"] = "pcdarts"
-    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, whatever is given for
-    them; random: a random cell of the space, drawn from the seed, and no training."""
+    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, whatever their values;
+    random: a random cell of the space, drawn from the seed, without training."""
     space: SpaceName = "darts"
     """Search space: darts, with eight operations on every edge, or s1 to s4 of RobustDARTS."""
     k: int = 4
-    """Partial channel connection: C / k channels of a node enter the mixed operation, the others bypass it."""
+    """Partial channel connections: C / k channels of a node enter the mixed operation, the others bypass it."""
     channel_sampling: Literal["shuffle", "random", "fixed"] = "shuffle"
-    """Which channels are sampled: the first ones with a channel shuffle after every node, a fresh random subset for
-    every node and forward pass, or always the first ones."""
+    """Sampled channels: shuffle, the first ones with a channel shuffle after every node; random, a new random subset
+    for every node and forward pass; fixed, always the first ones."""
     edge_normalization: bool = True
-    """Weigh the edges that enter a node by softmax(beta); off: plain sum, and edges are ranked by alpha alone."""
+    """Weight the edges that enter a node by softmax(beta). Off: they are summed, and ranked by alpha alone."""
     side_operation: Literal["none", "conv_1x1"] = "none"
-    """What the bypassed channels go through: nothing, or ReLU - 1x1 convolution - batch norm."""
+    """Operation on the bypassed channels: none, or conv_1x1 (ReLU, 1x1 convolution, batch norm)."""
     spatial_stride: Literal[1, 2] = 1
-    """2: the sampled channels are average-pooled 2x2, mixed at low resolution and up-sampled."""
+    """2: the sampled channels are average-pooled 2x2, mixed at the lower resolution and upsampled."""
     order: Literal[1, 2] = 1
     """1: alpha descends the validation loss at the current weights; 2: at the weights after one more SGD step."""
     hessian_vector_product: Literal["exact", "finite_difference"] = "exact"
-    """Second order only: exact double back-propagation, or the central difference of the official code."""
+    """Second order only: exact (double backpropagation), or the finite difference of the official code."""
     learning_rate: float = 0.1
-    """SGD learning rate of the weights at the first epoch."""
+    """SGD learning rate of the weights in the first epoch."""
     learning_rate_min: float = 0.0
-    """Learning rate that the cosine schedule ends at."""
+    """Learning rate at the end of the cosine schedule."""
     learning_rate_warmup_epochs: int = 0
-    """First epochs, in which a linear learning-rate warm-up takes the place of the cosine schedule."""
+    """Epochs at the start in which a linear warm-up of the learning rate replaces the cosine schedule."""
     momentum: float = 0.9
     """SGD momentum."""
     weight_decay: float = 3e-4
@@ -76,49 +76,49 @@ class SearchConfig:
     alpha_weight_decay: float = 1e-3
     """L2 penalty on alpha and beta."""
     cutout: int = 0
-    """Side of the square that is cut out of training images, pixels; 0: off."""
+    """Side of the square cut out of training images, pixels; 0: off."""
     drop_path: float = 0.0
-    """Probability of dropping an edge's output for an image in the last epoch, reached by a linear ramp from 0."""
+    """Probability of dropping an edge's output for an image in the last epoch; it rises linearly from 0."""
     implementation: Literal["fast", "reference"] = "fast"
-    """Super-network: the fast one, or the readable reference with a module per edge; equal but for rounding. Spaces
-    other than darts, and passes that drop paths, are always computed by the reference."""
+    """Super-network: fast, or reference, the readable one with a module per edge. Results are equal except for
+    rounding. Spaces other than darts, and passes that drop paths, always use the reference."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision: single, or bfloat16 autocast for the reference implementation. Not yet run on a GPU."""
+    """fp32, or bf16 autocast, which needs the reference implementation. Not yet run on a GPU."""
     channels_last: bool = False
-    """Memory format of the reference implementation's images and weights; the fast one is always channels_last."""
+    """Channels-last memory format of the reference implementation; the fast one always uses it."""
     compile: bool = False
-    """Compile the reference implementation with torch.compile: takes minutes once. Not yet run on a GPU."""
+    """Compile the reference implementation with torch.compile, which takes minutes once. Not yet run on a GPU."""
     cuda_graphs: bool = False
-    """Capture the steps on weights and on alpha as CUDA graphs, anew in every epoch. Not yet run on a GPU."""
+    """Capture the steps on weights and on alpha as CUDA graphs, again in every epoch. Not yet run on a GPU."""
     validate_every: int = 1
     """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
     eigenvalue_every: int = 2
     """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy; the last epoch is always
     measured. 0: never."""
     eigenvalue_batch: int = 32
-    """Validation images, always the same, that the dominant eigenvalue is measured on. Memory grows with it, as the
-    graph of both derivatives is kept."""
+    """Validation images, always the same, for the dominant eigenvalue. Memory grows with them, as the graphs of both
+    derivatives are kept."""
     eigenvalue_rule: Rule = "warn"
-    """What to do where the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times the average 4
-    measurements earlier, from epoch 10 on: nothing, warn, or stop and return the cell of that earlier epoch."""
+    """If the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times its average 4 measurements earlier,
+    from epoch 10 on: off, warn, or stop and return the cell of that earlier epoch."""
     skip_rule: Rule = "warn"
-    """What to do where the normal cell has more than max_skip_connections: nothing, warn, or stop and return the last
-    cell that had not."""
+    """If the normal cell has more than max_skip_connections: off, warn, or stop and return the last cell within the
+    limit."""
     frozen_rule: Rule = "off"
-    """What to do where the genotype stayed the same for frozen_epochs: nothing, warn, or stop and return it."""
+    """If the genotype did not change for frozen_epochs: off, warn, or stop and return it."""
     nonfinite_rule: Rule = "stop"
-    """What to do where the training loss, alpha or beta is not finite: nothing, warn, or stop and return the cell of
-    the last epoch before; where there is none, the search fails."""
+    """If the training loss, alpha or beta is not finite: off, warn, or stop and return the cell of the last epoch
+    before; the search fails if no such epoch trained alpha."""
     max_skip_connections: int = 4
-    """Skip connections in the normal cell, of 8 operations, above which skip_rule speaks."""
+    """Skip connections in the normal cell, of 8 operations, above which skip_rule fires."""
     frozen_epochs: int = 10
-    """Epochs of trained alpha in which the genotype must not change before frozen_rule speaks."""
+    """Epochs of trained alpha without a change of the genotype after which frozen_rule fires."""
     seed: int = 0
-    """Seed of every random draw of the search. Searches of equal seed see the same batches, whatever their k."""
+    """Seed of all random draws of the search. Searches of equal seed see the same batches, whatever their k."""
     threads: int = 1
     """CPU threads of the search; under Ray also the CPUs it reserves. Another number can change the last bits."""
     device: str = "auto"
-    """Device of the search: auto (a GPU where there is one), cpu, cuda or cuda:N."""
+    """Device of the search: auto (a GPU if available), cpu, cuda or cuda:N."""
     checkpoint_every: int = 1
     """Epochs between checkpoints; the last epoch is always saved."""
 
@@ -182,9 +182,9 @@ class SearchConfig:
 
 
 def learning_rate_advice(config: SearchConfig) -> str | None:
-    """A warning where the learning rate does not follow the batch size as the official settings do, else None.
+    """A warning if learning_rate / batch_size is far from the official ratio, else None.
 
-    A batch of 96 at the learning rate of 256 gave users cells full of skip connections.
+    Users who searched with a batch of 96 at the learning rate of 256 found cells full of skip connections.
     """
     official = {"cifar10": 0.1 / 256, "cifar100": 0.1 / 256, "imagenet": 0.5 / 1024}.get(config.dataset)
     if official is None or 2 / 3 < config.learning_rate / config.batch_size / official < 3 / 2:

@@ -1,7 +1,7 @@
 """Data sets: images for weights and for alpha in a search; training, validation and test images for a retraining.
 
-Sets that fit into memory lie on the device as uint8 tensors and are augmented there in whole batches: no worker
-processes, nothing to wait for.  ImageNet is read from image files instead, see `pcdarts.data.imagenet`.
+Data sets that fit into memory are held on the device as uint8 tensors and augmented there in whole batches, without
+worker processes.  ImageNet is read from image files instead, see `pcdarts.data.imagenet`.
 """
 
 import math
@@ -21,7 +21,7 @@ from pcdarts.training.distributed import ALONE, Workers
 class ImageBatches(Protocol):
     """Images with labels, in batches on the device: normalized float32 (B, C, H, W) and int64 labels (B,).
 
-    The last batch of a pass may be smaller.  Generators live on the CPU, and equal ones give equal batches.
+    The last batch of a pass may be smaller.  Generators are on the CPU; equal ones give equal batches.
     """
 
     classes: int
@@ -37,18 +37,18 @@ class ImageBatches(Protocol):
         ...
 
     def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Passes without end, each in a fresh order."""
+        """Endless passes, each in a new order."""
         ...
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in stored order, not augmented: for evaluation."""
+        """One pass in stored order without augmentation, for evaluation."""
         ...
 
 
 class TensorBatches:
-    """`ImageBatches` over uint8 images (N, C, H, W) and int64 labels (N,) that are kept on the device.
+    """`ImageBatches` over uint8 images (N, C, H, W) and int64 labels (N,) held on the device.
 
-    With indices `chosen` (M,) over those of the images alone, in that order, and without a copy of them.
+    `chosen` (M,) selects images and their order by index, without copying them.
     """
 
     def __init__(
@@ -78,16 +78,16 @@ class TensorBatches:
         order = moved(self._chosen[torch.randperm(len(self), generator=generator)], self._images.device)
         for chosen in order.split(batch_size):
             rows = self._workers.rows(len(chosen))
-            # The whole batch is augmented, so that all workers draw the same; that is cheap beside the network.
+            # Augment the whole batch, so that all workers draw the same; that is cheap compared with the network.
             yield self._augmented(self._images[chosen], generator)[rows], self._labels[chosen][rows]
 
     def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Passes without end, each in a fresh order."""
+        """Endless passes, each in a new order."""
         while True:
             yield from self.epoch(batch_size, generator)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in stored order, not augmented: for evaluation."""
+        """One pass in stored order without augmentation, for evaluation."""
         for indices in moved(self._chosen, self._images.device).split(batch_size):
             chosen = indices[self._workers.rows(len(indices))]
             yield normalize(self._images[chosen], self._info.mean, self._info.std), self._labels[chosen]
@@ -108,8 +108,9 @@ def search_batches(
 
     The first `train_portion` of the (first `max_images`) images, in stored order as in the official code, are for the
     weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files
-    are downloaded.  With `data`, what `sources.load` gave, nothing is read, and on the CPU
-    nothing copied.  Raises ValueError for data that is missing or cannot be read.
+    are downloaded.  With `data`, the result of `sources.load`, nothing is read, and on the CPU nothing is copied.
+
+    Raises ValueError for data that is missing or cannot be read.
     """
     if config.dataset == "imagenet":
         from pcdarts.data import imagenet  # imports torchvision, which takes a second
@@ -133,11 +134,12 @@ def retrain_batches(
     workers: Workers = ALONE,
     data: Parts | None = None,
 ) -> tuple[ImageBatches, ImageBatches | None, ImageBatches]:
-    """Training, validation and test images: of every batch the rows that are this worker's.
+    """Training, validation and test images: of every batch, the rows of this worker.
 
-    Validation images pick the epoch: a share of the training images that is stratified, and the same for every seed;
-    None where `validation_portion` is 0.  Test images are the official test set.  `data` is as for a search.  Raises
-    ValueError for data that is missing or cannot be read.
+    Validation images select the epoch: a stratified share of the training images, the same for every seed; None if
+    `validation_portion` is 0.  Test images are the official test set.  `data` is as in `search_batches`.
+
+    Raises ValueError for data that is missing or cannot be read.
     """
     if config.dataset == "imagenet":
         from pcdarts.data import imagenet  # imports torchvision, which takes a second
@@ -158,9 +160,9 @@ def retrain_batches(
 
 
 def check_dataset(name: str, data_dir: str) -> str:
-    """Describe a data set in one line, having looked for its files and into one of them; nothing is downloaded.
+    """Check the files of a data set and describe it in one line; nothing is downloaded.
 
-    Raises ValueError that names the files, the folders looked in and what to do.
+    Raises ValueError that names the files, the folders searched and the remedy.
     """
     if name not in DATASETS:
         raise ValueError(f"dataset is {name!r}, but must be one of {', '.join(DATASETS)}")
@@ -174,7 +176,7 @@ def check_dataset(name: str, data_dir: str) -> str:
 
 
 def _part(name: str, share: float, total: int) -> int:
-    """A share of the images as a number, rounded down as in the official code."""
+    """A share of the images as a count, rounded down as in the official code."""
     count = math.floor(share * total)
     if not 0 < count < total:
         raise ValueError(f"{name} is {share}, but must leave some of the {total} training images on both sides")

@@ -1,6 +1,6 @@
 """ImageNet from a folder tree `<data_dir>/{train,val}/<class>/<image>`.
 
-`<data_dir>/imagenet` is taken where it exists.  Classes are the sorted folder names; any number will do.
+`<data_dir>/imagenet` is used if it exists.  Classes are the sorted folder names; any number of classes works.
 """
 
 import dataclasses
@@ -26,11 +26,12 @@ from pcdarts.training.distributed import ALONE, Workers
 
 
 def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBatches, FolderBatches]:
-    """Images for the weights and for alpha: those that `split_file` lists, or the built-in 10 % and 2.5 %.
+    """Images for the weights and for alpha: those listed in `split_file`, or the built-in 10 % and 2.5 %.
 
-    Training images are cropped and mirrored, as in the official search; their colours are jittered in a retraining
-    alone.  Classes are those of the split.  `threads` - 1 processes decode images, for weights and for alpha each.
-    Raises ValueError for a tree or a split file that cannot be read, and for images that are missing.
+    Training images are cropped and flipped, as in the official search; color jitter is for retraining only.  Classes
+    are those of the split.  `threads` - 1 processes decode images for each of the two.
+
+    Raises ValueError for a tree or a split file that cannot be read, and for missing images.
     """
     folder = _tree(config.data_dir) / "train"
     split = read_split(config.split_file) if config.split_file else search_split(folder)
@@ -60,11 +61,12 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
 def retrain_batches(
     config: RetrainConfig, device: torch.device, workers: Workers = ALONE
 ) -> tuple[FolderBatches, FolderBatches | None, FolderBatches]:
-    """Training, validation and test images: `validation_portion` of the images of every class in `train`, the others,
-    and `val`, whose labels are public while those of the official test images are not.
+    """Training, validation and test images.
 
-    Validation images are the same for every seed, and are none of a search that used the built-in split.  With a
-    portion of 0 there are None.
+    Validation images are `validation_portion` of every class in `train`, the same for every seed and disjoint from the
+    built-in search split; None with a portion of 0.  Test images are `val`, as the official test labels are not public.
+
+    Raises ValueError for a tree that cannot be read, and for classes with too few images.
     """
     tree = _tree(config.data_dir)
     names, test_names = image_names(tree / "train"), image_names(tree / "val")
@@ -75,8 +77,8 @@ def retrain_batches(
     for name, images in names.items():
         count = max(1, round(portion * len(images))) if portion else 0
         if count >= len(images):
-            raise ValueError(f"class {name} has {len(images)} images, but {count} are for validation; add some to it")
-        order = hash_order(name, images)  # the built-in search split takes its images from the front
+            raise ValueError(f"class {name} has {len(images)} images, but {count} are for validation; add images to it")
+        order = hash_order(name, images)  # the built-in search split takes images from the front
         train += order[: len(order) - count]
         valid += order[len(order) - count :]
     test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
@@ -89,7 +91,7 @@ def retrain_batches(
 
 
 def check_folders(data_dir: str) -> str:
-    """Describe the tree in one line, having looked for its folders and into one image; raises ValueError."""
+    """Check the folders and decode one image; describes the tree in one line.  Raises ValueError."""
     tree = _tree(data_dir)
     train, test = class_folders(tree / "train"), class_folders(tree / "val")
     _check_same_classes(tree, (path.name for path in train), (path.name for path in test))
@@ -113,7 +115,7 @@ def _check_same_classes(tree: Path, train: Iterable[str], test: Iterable[str]) -
     if different:
         raise ValueError(
             f"{tree}/train and {tree}/val must hold the same class folders, but {', '.join(different[:3])} "
-            f"({len(different)} in all) are in one alone; the official val images must be sorted into class folders"
+            f"({len(different)} in all) are only in one of them; sort the official val images into class folders"
         )
 
 

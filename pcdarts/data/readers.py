@@ -14,11 +14,16 @@ from pcdarts.data.datasets import DatasetInfo, Images
 
 
 def read_images(paths: list[Path], info: DatasetInfo) -> Images:
-    """The images of some files; raises ValueError for files that are damaged or of another data set."""
+    """The images of a data set in some of its files.
+
+    Raises ValueError for files that are damaged or of another data set.
+    """
     images, labels = _read_idx_pair(paths) if info.name == "fashion-mnist" else _read_cifar(paths)
     size = (info.image_channels, info.image_size, info.image_size)
     if images.shape != (len(labels), *size) or not ((labels >= 0) & (labels < info.classes)).all():
-        raise ValueError(f"{paths[0]} does not hold {info.name}: images of {size}, {info.classes} classes; get it anew")
+        raise ValueError(
+            f"{paths[0]} does not hold {info.name}: images of {size}, {info.classes} classes; download it again"
+        )
     return Images(images, labels)
 
 
@@ -33,21 +38,21 @@ def _read_idx_pair(paths: list[Path]) -> Images:
 
 
 def _read_idx(path: Path) -> Tensor:
-    """An IDX file, or one that is packed by gzip: two zeros, type 8 (uint8), the rank, big-endian sizes, the values."""
+    """An IDX file, plain or gzipped: two zeros, type 8 (uint8), the rank, big-endian sizes, the values."""
     try:
         with _open(path) as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete it and get it anew") from error
+        raise ValueError(f"{path} cannot be read ({error}); delete it and download it again") from error
     rank = content[3] if len(content) > 3 else 0
     shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank)]
     if content[:3] != b"\0\0\x08" or not rank or len(content) != 4 + 4 * rank + math.prod(shape):
-        raise ValueError(f"{path} is not a whole IDX file of bytes; delete it and get it anew")
+        raise ValueError(f"{path} is not a whole IDX file of bytes; delete it and download it again")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads pickles of plain values and NumPy arrays; whatever else one asks for might run any code."""
+    """Unpickles plain values and NumPy arrays only: anything else could run code."""
 
     ALLOWED = {
         *((module, "_reconstruct") for module in ("numpy.core.multiarray", "numpy._core.multiarray")),
@@ -63,7 +68,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _read_cifar(paths: list[Path]) -> Images:
-    """The python version of CIFAR: pickled dictionaries of `data` (N, 3072) and `labels` or `fine_labels`."""
+    """The Python version of CIFAR: pickled dictionaries of `data` (N, 3072) and `labels` or `fine_labels`."""
     batches = []
     for path in paths:
         try:
@@ -72,6 +77,6 @@ def _read_cifar(paths: list[Path]) -> Images:
             images = torch.tensor(content["data"], dtype=torch.uint8).reshape(-1, 3, 32, 32)
             labels = torch.tensor(content["labels" if "labels" in content else "fine_labels"], dtype=torch.int64)
         except Exception as error:  # a damaged pickle may raise anything
-            raise ValueError(f"{path} is not a CIFAR file ({error}); delete it and get it anew") from error
+            raise ValueError(f"{path} is not a CIFAR file ({error}); delete it and download it again") from error
         batches.append((images, labels))
     return Images(*map(torch.cat, zip(*batches, strict=True)))

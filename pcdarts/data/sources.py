@@ -29,7 +29,7 @@ def load(name: str, data_dir: str, *, download: bool = True) -> Parts:
 
 
 def describe_files(name: str, data_dir: str) -> str:
-    """The number of test images and the folder of the files in words, having read the test files; never downloads.
+    """Describe the files of a data set: number of test images and folder.  Reads the test files; never downloads.
 
     Raises ValueError for files that are missing or damaged.
     """
@@ -46,13 +46,13 @@ def _load_digits() -> tuple[Images, Images]:
     digits = load_digits()
     images = (torch.from_numpy(digits.images)[:, None] * (255 / 16)).round().to(torch.uint8)
     labels = torch.from_numpy(digits.target).long()
-    # Stored digits are grouped by writer, and have no test part: shuffle, and set a fifth aside.
+    # Stored digits are grouped by writer and have no test part: shuffle them, and hold out a fifth.
     train, test = stratified_order(labels).tensor_split([len(labels) * 4 // 5])
     return Images(images[train], labels[train]), Images(images[test], labels[test])
 
 
 def make_synthetic(count: int, *, seed: int) -> Images:
-    """Waves down, waves across, checks or no pattern, in random colours and under noise: (count, 3, 16, 16)."""
+    """Horizontal waves, vertical waves, checks or no pattern, in random colors with noise: (count, 3, 16, 16)."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 4
     phases = 2 * math.pi * torch.rand(2, count, 1, 1, 1, generator=generator)
@@ -60,14 +60,14 @@ def make_synthetic(count: int, *, seed: int) -> Images:
     down = torch.sin(steps[:, None] + phases[0]).expand(count, 1, 16, 16)
     across = torch.sin(steps[None, :] + phases[1]).expand(count, 1, 16, 16)
     patterns = torch.stack([down, across, down * across, torch.zeros_like(down)])
-    colours = 0.1 + 0.2 * torch.rand(count, 3, 1, 1, generator=generator)
+    colors = 0.1 + 0.2 * torch.rand(count, 3, 1, 1, generator=generator)
     noise = 0.15 * torch.randn(count, 3, 16, 16, generator=generator)
-    images = 0.5 + colours * patterns[labels, torch.arange(count)] + noise
+    images = 0.5 + colors * patterns[labels, torch.arange(count)] + noise
     return Images((images.clamp(0, 1) * 255).round().to(torch.uint8), labels)
 
 
 def stratified_order(labels: Tensor) -> Tensor:
-    """A fixed shuffle of labels (N,) as indices (N,) whose every beginning holds the classes in their proportions."""
+    """A fixed stratified shuffle: indices (N,) of labels (N,), such that every prefix is balanced like the whole."""
     generator = torch.Generator().manual_seed(0)
     position = torch.empty(len(labels), dtype=torch.float64)
     for label in labels.unique():

@@ -1,1 +1,1 @@
-"""What search and retraining share: devices, checkpoints, schedules, evaluation, CUDA graphs."""
+"""Shared by search and retraining: devices, checkpoints, schedules, evaluation, CUDA graphs."""

@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a search or a retraining in one file, written whole or not at all."""
+"""Checkpoints: the whole state of a search or a retraining in one file, written atomically."""
 
 import io
 import pickle
@@ -18,15 +18,15 @@ class CheckpointFile:
         self.path = str(path)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write tensors, numbers, strings and containers of them; a reader sees the old or the new file, never half."""
+        """Write tensors, numbers, strings and containers of them; a reader sees the old or the new file."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         self.write_bytes(buffer.getvalue())
 
     def load(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        """The saved state, on the CPU, or None where nothing was saved yet.
+        """The saved state, on the CPU; None if nothing was saved yet.
 
-        Raises ValueError for a broken file, and for one that another configuration wrote.
+        Raises ValueError for a broken file, and for one written with another configuration.
         """
         state = self.read()
         if state is None:
@@ -41,7 +41,7 @@ class CheckpointFile:
         return state
 
     def read(self) -> dict[str, Any] | None:
-        """The saved state, whatever configuration wrote it, on the CPU; None where nothing was saved yet.
+        """The saved state of any configuration, on the CPU; None if nothing was saved yet.
 
         Only tensors and plain values are read (`weights_only=True`): a checkpoint cannot run code.  Raises ValueError
         for a broken file.
@@ -62,11 +62,11 @@ class CheckpointFile:
             zipfile.BadZipFile,
         ) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"checkpoint {self.path} is broken ({reason}); remove it to start this run anew") from None
+            raise ValueError(f"checkpoint {self.path} is broken ({reason}); remove it to start over") from None
         return dict(state)
 
     def read_bytes(self) -> bytes | None:
-        """The file's content, or None where there is no file."""
+        """The content of the file; None if it does not exist."""
         try:
             return Path(self.path).read_bytes()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""CUDA graphs: a step is captured once and replayed, so that its thousands of kernels start with one call.
+"""CUDA graphs: a step is captured once and replayed, so that one call launches its thousands of kernels.
 
 Not yet run on a GPU.  A step can be captured if it never waits for the host and its shapes stay the same.
 """
@@ -17,11 +17,11 @@ EAGER_CALLS = 3
 
 
 class CapturedStep:
-    """A step from tensors to tensors that is run eagerly at first, then captured, then replayed.
+    """A step from tensors to tensors that is first run eagerly, then captured, then replayed.
 
-    What a step reads beside tensors, such as a learning rate, is fixed by the capture: where it changes, make a new
-    one.  Inputs of other shapes than the first ones, such as a smaller last batch, are run eagerly.  A replay
-    overwrites the results of the one before, of this step and of others.
+    Values other than tensors, such as a learning rate, are constants of the capture: make a new `CapturedStep` to
+    change them.  Inputs whose shapes differ from the first ones, such as a smaller last batch, are run eagerly.  A
+    replay overwrites the results of earlier replays, of this step and of others.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ def _capture(step: Step, inputs: Tensors) -> tuple[Callable[[], None], Tensors]:
 
 @cache
 def _pool() -> Any:
-    """The memory that all graphs of a process share: they are replayed in turn, and their results read at once."""
+    """The memory pool of all graphs of a process: they are replayed in turn, and their results are read at once."""
     return torch.cuda.graph_pool_handle()
 
 
@@ -72,7 +72,7 @@ def _stream() -> torch.cuda.Stream:
 
 
 def _on_side_stream(step: Step, inputs: Tensors) -> Tensors:
-    """As PyTorch asks of calls before a capture."""
+    """Run on a side stream, as PyTorch requires of calls before a capture."""
     if not inputs[0].is_cuda:
         return step(*inputs)
     stream = _stream()

@@ -1,4 +1,4 @@
-"""The device that a process computes on: choice, memory, name; and generators of random numbers."""
+"""The device of a process: choice, memory and name; and random number generators."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 GPU_CONTEXT = 500_000_000
-"""Bytes of a GPU that a process takes before its first tensor: CUDA context, cuBLAS and cuDNN.  The usual order of
+"""Bytes of GPU memory of a process before its first tensor: CUDA context, cuBLAS and cuDNN.  The usual order of
 magnitude, not measured here."""
 
 
@@ -27,16 +27,16 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA GPUs here; use auto or cpu"
+            f"device is {name!r}, but this machine has {torch.cuda.device_count()} CUDA GPUs; use auto or cpu"
         )
     return device
 
 
 def prepare_device(name: str, threads: int) -> torch.device:
-    """Resolve the device, and have this process compute on it reproducibly with so many CPU threads.
+    """Resolve the device, and set this process up to compute on it reproducibly with `threads` CPU threads.
 
-    On a GPU deterministic kernels are asked for, in single precision proper: an operation that has none warns, in the
-    log of its process, and makes results differ in their last digits.
+    On a GPU deterministic kernels without TF32 are used.  An operation without a deterministic kernel warns in the log
+    of its process, and results then differ in their last digits.
     """
     device = resolve_device(name)
     torch.set_num_threads(threads)
@@ -45,20 +45,20 @@ def prepare_device(name: str, threads: int) -> torch.device:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # finds bugs, slowly
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False  # convolutions would keep 10 bits of 23, and products all of them
+        torch.backends.cudnn.allow_tf32 = False  # it would keep 10 of 23 mantissa bits
         if device.index is not None:
-            torch.cuda.set_device(device)  # for streams and graphs too, which are opened on the current device
+            torch.cuda.set_device(device)  # also for streams and graphs, which use the current device
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with contextlib.suppress(OSError):  # Linux: a process that runs several searches starts its peak anew
+        with contextlib.suppress(OSError):  # Linux: reset the peak of a process that runs several searches
             Path("/proc/self/clear_refs").write_text("5")
     return device
 
 
 def limit_gpu_memory(fraction: float) -> None:
-    """Let this process take at most this share of its GPU's memory, so that it cannot take neighbours down.
+    """Limit this process to a share of its GPU's memory, so that it cannot starve other processes on the GPU.
 
-    Nothing happens without a GPU.  Not yet run on a GPU.
+    No effect without a GPU.  Not yet run on a GPU.
     """
     if fraction < 1 and torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory
@@ -71,7 +71,7 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the allocated GPU memory, or of the process's resident size since `prepare_device`; bytes."""
+    """Peak allocated GPU memory, or peak resident size of the process since `prepare_device`; bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
@@ -83,6 +83,6 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def seeded_generator(seed: int, purpose: str) -> torch.Generator:
-    """A CPU generator for one purpose; equal seeds and purposes give equal draws, all others independent ones."""
+    """A CPU generator for one purpose; equal seeds and purposes give equal draws, others independent ones."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,9 +1,9 @@
-"""Several workers train one network on the same global batches: who computes which images, and what they exchange.
+"""Data-parallel training on the same global batches: which worker computes which images, and what they exchange.
 
-Workers are the processes of a `torch.distributed` group that somebody else set up; without one there is one worker.
+Workers are the processes of a `torch.distributed` group set up by the caller; without a group there is one worker.
 Every worker draws order, augmentation and dropped paths of the whole batch from equal generators and keeps its rows, so
-any number of workers sees the same images.  Batch norm averages over the whole batch.  What is left are sums in another
-order, that is, rounding.
+any number of workers sees the same images.  Batch norm averages over the whole batch.  Results differ only by rounding,
+as sums are taken in another order.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """The group that this process belongs to."""
+    """Rank and size of the group that this process belongs to."""
 
     rank: int = 0
-    """Number of this worker; 0 writes checkpoints."""
+    """Rank of this worker; rank 0 writes checkpoints."""
     count: int = 1
-    """Workers in all."""
+    """Number of workers."""
 
     def rows(self, images: int) -> slice:
-        """The rows of a batch of so many images that are this worker's; parts differ by one image at most."""
+        """Rows of a batch of `images` images that this worker computes; shares differ by at most one image."""
         return slice(self.rank * images // self.count, (self.rank + 1) * images // self.count)
 
     def add_up(self, values: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class Workers:
         return values
 
     def from_first(self, value: Any) -> Any:
-        """What worker 0 gave, for all workers: tensors on the CPU and plain values."""
+        """Broadcast the value of worker 0: tensors on the CPU and plain values."""
         if self.count == 1:
             return value
         box = [value]
@@ -54,15 +54,15 @@ def current_workers() -> Workers:
 
 
 class SharedGenerator(torch.Generator):
-    """A CPU generator whose draws are for the images of a whole batch, of which this worker keeps its rows."""
+    """A CPU generator that draws for the images of a whole batch, of which this worker keeps its rows."""
 
     workers: Workers = ALONE
     images: int = 0
-    """Images in the whole batch; set it before every step."""
+    """Images in the whole batch; set before every step."""
 
     @classmethod
     def of(cls, generator: torch.Generator, workers: Workers) -> "SharedGenerator":
-        """One that goes on where a generator is."""
+        """A shared generator that continues from the state of `generator`."""
         shared = cls()
         shared.set_state(generator.get_state())
         shared.workers = workers
@@ -70,7 +70,7 @@ class SharedGenerator(torch.Generator):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over all workers; so is its gradient."""
+    """Sum over all workers; its gradient is summed as well."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose mean and variance are those of the images of all workers, on any device.
+    """Batch norm with the mean and variance over the images of all workers, on any device.
 
     PyTorch's own SyncBatchNorm needs a GPU.  Statistics are computed in at least single precision.
     """

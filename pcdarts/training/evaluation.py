@@ -1,4 +1,4 @@
-"""What an epoch measures: loss and accuracy over images, and the time of its parts."""
+"""Measurements of an epoch: loss and accuracy over images, and the time of its parts."""
 
 import contextlib
 import math
@@ -19,8 +19,7 @@ T = TypeVar("T")
 class Clock:
     """Adds up the time of named parts of an epoch, without making the host wait for a GPU.
 
-    On a GPU a part is the time between two events of its stream, so what the GPU waits for counts and what it need not
-    wait for does not; the events are read by `seconds` alone.  The GPU's branch has not been run on a GPU yet.
+    On a GPU a part is the time between two events of its stream; only `seconds` waits for them.  Not yet run on a GPU.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -30,7 +29,7 @@ class Clock:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What happens inside belongs to a part; parts may contain each other."""
+        """Time the body as a part; parts may be nested."""
         if self._device.type == "cuda":
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             stream = torch.cuda.current_stream(self._device)
@@ -44,7 +43,7 @@ class Clock:
             self._seconds[name] += time.perf_counter() - started
 
     def over(self, name: str, items: Iterable[T]) -> Iterator[T]:
-        """The items; the time of waiting for each of them belongs to a part."""
+        """Iterate over the items; the time spent waiting for them belongs to a part."""
         iterator = iter(items)
         while True:
             with self.part(name):
@@ -54,7 +53,7 @@ class Clock:
             yield item
 
     def seconds(self) -> dict[str, float]:
-        """The sum of each part since the last call; on a GPU this waits for it.  0 for a part that never was."""
+        """Seconds of each part since the last call, 0 for unknown parts; waits for a GPU."""
         if self._events:
             torch.cuda.synchronize(self._device)
         for name, start, end in self._events:
@@ -72,11 +71,11 @@ class Score(NamedTuple):
     accuracy: float
     """Correctly classified images, percent."""
     top5: float | None = None
-    """Images whose class is among the five most probable ones, percent; None where that was not asked for."""
+    """Images whose class is among the five most probable ones, percent; None unless requested."""
 
 
 class Meter:
-    """Sums loss and hits on the device, so that a step never waits for the host."""
+    """Sums loss and hits on the device, so that a step never synchronizes."""
 
     def __init__(self, device: torch.device, *, top5: bool = False) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
@@ -95,7 +94,7 @@ class Meter:
         self._images += len(labels)
 
     def score(self, workers: Workers = ALONE) -> Score:
-        """Means over all images added, by all workers; NaN if there were none."""
+        """Means over all images added, by all workers; NaN without images."""
         images = self._sums.new_tensor([self._images])
         *sums, images_all = workers.add_up(torch.cat([self._sums, images])).tolist()
         loss, hits, among5 = (value / images_all if images_all else math.nan for value in sums)
@@ -114,7 +113,7 @@ def evaluate(
 ) -> Score:
     """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,).
 
-    With several workers every one evaluates its images, and all get the score over all images.
+    With several workers each evaluates its own images, and all return the score over all images.
     """
     training = model.training
     model.eval()

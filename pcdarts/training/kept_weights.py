@@ -1,4 +1,4 @@
-"""Weights that a training keeps beside the current ones: those of the best epoch, and a moving average."""
+"""Copies of the weights kept during training: those of the best epoch, and a moving average."""
 
 import copy
 import math
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 @dataclass
 class Best:
-    """The weights with the best validation accuracy so far; without validation the latest ones."""
+    """Weights with the best validation accuracy so far; without validation the latest ones."""
 
     epoch: int = -1
     accuracy: float = -math.inf
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def offer(self, epoch: int, accuracy: float | None, network: nn.Module) -> None:
-        """Take over the network's weights where they are better; the earlier of equal ones stay."""
+        """Keep the network's weights if they are better; of equal ones the earlier stay."""
         if accuracy is None or accuracy > self.accuracy:
             self.epoch, self.accuracy = epoch, -math.inf if accuracy is None else accuracy
             self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -36,7 +36,7 @@ class Averager(nn.Module):
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Take in the network's weights after a step."""
+        """Update the average with the network's weights after a step."""
         self.updates += 1
         share = 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         for mine, other in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):

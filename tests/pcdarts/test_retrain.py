@@ -230,7 +230,7 @@ def test_the_seed_decides_the_weights(tmp_path):
 def test_the_learning_rate_is_scaled_with_the_batch_and_said_so():
     config = make(learning_rate=0.5, learning_rate_batch=12)  # the batch has 6
     assert learning_rate(config, 0) == config.scaled_learning_rate == 0.25
-    assert module.notes(config) == ["learning rate 0.25: 0.5 is meant for batches of 12, and scaled linearly to 6"]
+    assert module.notes(config) == ["learning rate 0.25: scaled linearly from 0.5 at batch size 12 to batch size 6"]
     assert module.notes(make(learning_rate_batch=6)) == module.notes(make()) == []
 
 

@@ -159,7 +159,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch, protocol
 def test_damaged_cifar_files_are_named(tmp_path, content):
     write_cifar(tmp_path / "cifar-10-batches-py", 10)
     (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(content)
-    with pytest.raises(ValueError, match="test_batch .*get it anew"):
+    with pytest.raises(ValueError, match="test_batch .*download it again"):
         check_dataset("cifar10", str(tmp_path))
 
 
@@ -170,7 +170,7 @@ def test_damaged_idx_files_are_named(tmp_path, content):
     write_fashion(tmp_path / "fashion-mnist", pack=content[:2] == b"\x1f\x8b")
     (path,) = (tmp_path / "fashion-mnist").glob("t10k-images*")
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.* delete it and get it anew"):
+    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.* delete it and download it again"):
         check_dataset("fashion-mnist", str(tmp_path))
 
 
