@@ -36,7 +36,7 @@ def folder_tree(root):
         with gzip.open(FASHION / "train-labels-idx1-ubyte.gz") as file:
             labels = np.frombuffer(file.read(8 + count), np.uint8, offset=8)
     else:
-        labels = np.arange(200) % 10
+        labels = np.arange(200, dtype=np.uint8) % 10
         images = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8) // (labels[:, None, None] + 1)
     for label in range(CLASSES):
         for i, image in enumerate(images[labels == label][: TRAIN + VALIDATION]):
