@@ -105,7 +105,7 @@ def test_two_commands_at_once_and_a_killed_worker_end_every_job_once(tmp_path, s
     os.kill(wait_for(training, both)[0], signal.SIGKILL)
     ended = {process.returncode: errors for process in both for _, errors in [process.communicate()]}
     assert sorted(ended) == [0, 4], ended
-    assert "another process, process " in ended[2] and len(ended[2].strip().splitlines()) == 1
+    assert "another process, process " in ended[4] and len(ended[4].strip().splitlines()) == 1
     retrains = assert_done_once(tmp_path, queue)
     (killed,) = retrains[retrains["status"] == "failed"]["job_id"]
     assert counted(tmp_path, "started") == {row["job_id"]: 1 + (row["job_id"] == killed) for row in queue.rows()}
@@ -122,7 +122,7 @@ def test_a_deposed_dispatcher_stops_in_one_line_and_the_next_one_finishes(tmp_pa
     with second:  # as a dispatcher on another machine takes over, to which the first one seems dead
         dispatch(queue, second, executor(queue, second))
         _, errors = first.communicate()
-    assert first.returncode == 2 and "this process lost the queue: process " in errors
+    assert first.returncode == 4 and "this process lost the lease of the queue: process " in errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
     again = RetrainQueue(queue.study, queue.store)
     again.update()
