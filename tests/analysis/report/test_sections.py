@@ -123,15 +123,26 @@ def test_rates_are_compared_where_only_k_differs():
         for s in ("s2", "s3")
         for seed in (0, 1)
     ]
-    rows = [row for row in rows if row["setting"] != "k=1, space=s3"]
     found = sampling_rates.rate_summaries(frame(*rows))
-    assert [(s.others, s.k, s.sampling_rate, s.n) for s in found] == [("", 1, 1.0, 2), ("", 4, 0.25, 2)]
+    assert [(s.others, s.k, s.sampling_rate, s.n) for s in found] == [
+        (f"space={space}", k, rate, 2) for space in ("s2", "s3") for k, rate in ((1, 1.0), (4, 0.25))
+    ]
     assert found[0].measures["weight_norm"].mean == pytest.approx(70.5)
     table = sampling_rates.rate_table(found)
-    assert table.rows[0][:4] == ("k=1", "1", "2", "70.5 [64.1, 76.9]")
+    assert table.rows[0][:4] == ("space=s2, k=1", "1", "2", "70.5 [64.1, 76.9]")
+    legend, *drawings = sampling_rates.rate_figures(found)
+    assert [name for name, _ in legend.entries] == ["space=s2", "space=s3"] and len(drawings) == len(MEASURES)
+
+
+def test_a_sampling_rate_without_another_is_not_compared():
+    rows = [
+        search_row(k, 0, 80.0) | {"space": s, "search_id": f"{k}-{s}"} for k, s in ((1, "s2"), (4, "s2"), (4, "s3"))
+    ]
+    found = sampling_rates.rate_summaries(frame(*rows))
+    assert [(s.others, s.k) for s in found] == [("", 1), ("", 4)]
+    assert sampling_rates.rate_table(found).rows[0][0] == "k=1"
     assert len(sampling_rates.rate_figures(found)) == len(MEASURES)
-    unmeasured = frame(*(row | dict.fromkeys(MEASURES) for row in rows))
-    assert sampling_rates.rate_summaries(unmeasured) == []
+    assert sampling_rates.rate_summaries(frame(*(row | dict.fromkeys(MEASURES) for row in rows))) == []
 
 
 def test_alpha_is_shown_for_the_chosen_operations():
