@@ -11,7 +11,7 @@ from analysis.drawing.charts import Axis, Dot, Line, chart
 from analysis.drawing.rows import MAX_DOTS, Strip, box_plot, critical_difference_diagram, strip_plot
 from analysis.drawing.svg import color
 from analysis.report.blocks import Figure, Legend, ReportTable
-from analysis.report.wording import number, p_text, records
+from analysis.report.wording import number, p_text, row_dicts
 from analysis.statistics.bootstrap import finite
 from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.retrained_cells import CellStages
@@ -118,7 +118,7 @@ def cost_figure(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> 
     series, dots, rows = series_numbers(shown_settings(summaries)), [], []
     single = len(kept) <= MAX_POINTS
     if single:
-        for row in records(kept[["setting", "seed", "cost", "accuracy"]]):
+        for row in row_dicts(kept[["setting", "seed", "cost", "accuracy"]]):
             label = f"{row['setting']}, seed {row['seed']}: {row['cost']:,.{digits}f} {unit}, {row['accuracy']:.2f} %"
             dots.append(Dot(label=label, x=row["cost"], y=row["accuracy"], series=series[row["setting"]]))
     for name, group in sorted(kept.groupby("setting"), key=lambda item: names.index(str(item[0]))):

@@ -12,7 +12,7 @@ from analysis.drawing import cell_svg as cells
 from analysis.drawing.cell_layout import layout
 from analysis.drawing.rows import Row, heat_map
 from analysis.report.blocks import Card, Figure, ReportTable
-from analysis.report.wording import number, parsed, records
+from analysis.report.wording import number, parsed, row_dicts
 from analysis.statistics.agreement import (
     RANDOM_CELLS,
     CellAgreement,
@@ -64,7 +64,7 @@ def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
         jobs = (final if len(final) else queue).sort_values(["rank", "job_id"])
         if not len(final):
             jobs = jobs.drop_duplicates("genotype_digest").assign(rank=lambda cells: range(1, len(cells) + 1))
-        shown = records(jobs.head(MAX_CARDS))
+        shown = row_dicts(jobs.head(MAX_CARDS))
         return [_card(f"Rank {job['rank']}", job, list(job["origins"])) for job in shown]
     found = rank_searches(searches).dropna(subset=["genotype", "genotype_digest"])
     best = found.drop_duplicates("genotype_digest").head(MAX_CARDS)
@@ -72,7 +72,7 @@ def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
     found_by = shown.groupby("genotype_digest")["search_id"].apply(list).to_dict()
     return [
         _card(f"Cell {place}", row, found_by[row["genotype_digest"]])
-        for place, row in enumerate(records(best), start=1)
+        for place, row in enumerate(row_dicts(best), start=1)
     ]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.report.blocks import Number, ReportTable
 from analysis.report.found_cells import SettingCells
-from analysis.report.wording import MISSING, estimate, interval, number, p_text, plain, records, shortened, spread
+from analysis.report.wording import MISSING, estimate, interval, number, p_text, plain, row_dicts, shortened, spread
 from analysis.statistics.agreement import CellAgreement
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.summaries import WITH_RESULT, SettingSummary, rank_searches, setting_order
@@ -73,7 +73,7 @@ def seeds_needed_table(settings: pd.DataFrame) -> ReportTable:
                 str(row["max_seeds"]),
                 row["reason"],
             )
-            for row in records(settings)
+            for row in row_dicts(settings)
         ),
         text_columns=frozenset({"stopped because"}),
         wide_columns=frozenset({"stopped because"}),
@@ -133,7 +133,7 @@ def comparisons_table(comparisons: Sequence[Comparison]) -> ReportTable:
 def seeds_table(searches: pd.DataFrame) -> ReportTable:
     """The numbers behind the strip plot."""
     order = setting_order(searches)
-    rows = sorted(records(rank_searches(searches)), key=lambda row: (order[row["setting"]], row["seed"]))
+    rows = sorted(row_dicts(rank_searches(searches)), key=lambda row: (order[row["setting"]], row["seed"]))
     return ReportTable(
         id="seeds",
         caption="One-shot validation accuracy of every search with a result (percent)",
@@ -178,7 +178,7 @@ def searches_table(searches: pd.DataFrame) -> ReportTable:
                 number(row["seconds"], 1),
                 shortened(plain(row["stop_reason"]) or plain(row["warnings"])),
             )
-            for row in [*records(rank_searches(searches)), *records(_incomplete(searches))]
+            for row in [*row_dicts(rank_searches(searches)), *row_dicts(_incomplete(searches))]
         ),
         text_columns=frozenset({"setting", "cell", "status"}),
         wide_columns=frozenset({"collapse rules"}),
@@ -193,7 +193,7 @@ def errors_table(searches: pd.DataFrame) -> ReportTable:
         headings=("search", "status", "error"),
         rows=tuple(
             (row["search_id"], row["status"], shortened(plain(row["error"])) or MISSING)
-            for row in records(_incomplete(searches))
+            for row in row_dicts(_incomplete(searches))
         ),
         text_columns=frozenset({"status", "error"}),
     )
@@ -207,7 +207,7 @@ def failures_table(failures: pd.DataFrame) -> ReportTable:
         headings=("time", "kind", "subject", "error"),
         rows=tuple(
             (row["happened_at"], row["kind"], row["subject"], shortened(row["error"]))
-            for row in records(failures.sort_values(["happened_at", "failure_id"]))
+            for row in row_dicts(failures.sort_values(["happened_at", "failure_id"]))
         ),
         text_columns=frozenset({"kind", "subject", "error"}),
         wide_columns=frozenset({"error"}),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.report.blocks import Number, ReportTable
-from analysis.report.wording import MISSING, counted, estimate, number, plain, records, shortened, spread
+from analysis.report.wording import MISSING, counted, estimate, number, plain, row_dicts, shortened, spread
 from analysis.statistics.retrained_cells import (
     CellStages,
     Stage,
@@ -37,8 +37,8 @@ def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.Dat
     """One row for each full retraining, by rank: its last completed attempt, or else its last attempt."""
     queue, retrains = final_jobs(queue), with_recipe(chosen(final_jobs(retrains)))
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
-    attempts = {row["job_id"]: row for row in records(order)}  # the last of a job stays
-    jobs = records(queue)
+    attempts = {row["job_id"]: row for row in row_dicts(order)}  # the last of a job stays
+    jobs = row_dicts(queue)
     known = {job["job_id"] for job in jobs}
     jobs += [{**row, "state": row["status"], "rank": None} for job, row in attempts.items() if job not in known]
     settings = settings_of_cells(searches)

@@ -11,7 +11,7 @@ from analysis.report import epoch_curves, figures, found_cells, result_tables, r
 from analysis.report.blocks import Block, Figure, Legend, Section, Text
 from analysis.report.found_cells import SettingCells
 from analysis.report.study_data import StudyData
-from analysis.report.wording import records
+from analysis.report.wording import row_dicts
 from analysis.statistics.bootstrap import stratified_bootstrap
 from analysis.statistics.comparison import compare_settings, critical_difference
 from analysis.statistics.correlation import alpha_rank_correlation
@@ -138,7 +138,7 @@ def _epochs(data: StudyData, architectures: pd.DataFrame) -> Section:
         ]
         if missing:
             blocks.append(Text(text=f"This study did not measure {' and '.join(missing)}.", style="note"))
-        for row in records(_best(data)):
+        for row in row_dicts(_best(data)):
             alphas = epoch_curves.alpha_figures(architectures, row)
             if alphas:
                 text = (

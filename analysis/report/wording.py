@@ -80,7 +80,7 @@ def counted(n: int, singular: str, plural: str = "") -> str:
     return f"{n:,} {singular}" if n == 1 else f"{n:,} {plural or singular + 's'}"
 
 
-def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+def row_dicts(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """The rows of a frame as dictionaries."""
     return list(frame.to_dict("records"))
 
