@@ -47,6 +47,7 @@ assert failed == 1
 """
 
 
+@pytest.mark.slow
 def test_searches_that_share_a_gpu_and_run_out_of_memory_get_a_whole_one(tmp_path):
     import pandas as pd
 

@@ -87,6 +87,7 @@ def test_a_job_that_always_fails_is_given_up(ray_session, tmp_path, monkeypatch,
     assert sorted(failures) == ["given up: RuntimeError: always", "to be retried: RuntimeError: always"]
 
 
+@pytest.mark.slow
 def test_a_job_that_has_had_its_attempts_before_is_not_tried_again_and_again(ray_session, tmp_path, monkeypatch, queue):
     job = queue.jobs()[0].job.job_id
     for attempt in (1, 2):  # as an earlier run recorded, that was ended before the third
