@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.storage import compaction
+from analysis.storage.storage_retry import StorageError
 from analysis.storage.study_files import StudyFiles, checked
 from analysis.tables import Table
 
@@ -162,7 +163,7 @@ class ResultStore(StudyFiles):
                 return look()
             except FileNotFoundError:
                 continue
-        raise OSError(f"{self.root}: files vanish as fast as they are read; read again when fewer change")
+        raise StorageError(f"{self.root}: files vanish as fast as they are read; read again when fewer change")
 
     def _names(self, table: Table) -> set[str]:
         names = self._listed(f"{self._path}/{table.name}")

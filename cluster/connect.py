@@ -17,7 +17,8 @@ def connect(address: str = "") -> None:
     """Connect this process to Ray, once.
 
     `address` is host:port, `auto` (a cluster that runs here) or `local` (start one for this process alone).  Empty: the
-    environment's RAY_ADDRESS, else a cluster that runs here, else a local one.  Raises ValueError where none answers.
+    environment's RAY_ADDRESS, else a cluster that runs here, else a local one.  Raises ValueError if none answers, and
+    OSError if Ray cannot start on this machine.
     """
     if ray.is_initialized():
         return
@@ -42,6 +43,11 @@ def connect(address: str = "") -> None:
         raise ValueError(
             f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')!r} "
             f"({str(error).splitlines()[0]}); give --address host:port, or --address local to start one here"
+        ) from None
+    except OSError as error:  # its folder is read-only or full, or its path too long for a socket
+        raise OSError(
+            f"Ray cannot start on this machine ({str(error).splitlines()[0]}); "
+            "set RAY_TMPDIR to a folder with a short path, free space and write permission"
         ) from None
 
 

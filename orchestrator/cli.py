@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 
+from analysis.storage.storage_retry import StorageError
 from orchestrator.commands import (
     cluster_files,
     network_commands,
@@ -23,7 +24,7 @@ from orchestrator.commands import (
 from orchestrator.commands.parser import Parser
 from orchestrator.storage.lease import LeaseError
 
-STORAGE_FAILED, LEASE_TAKEN, INTERRUPTED = 3, 4, 130
+STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, INTERRUPTED = 3, 4, 5, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,9 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LeaseError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return LEASE_TAKEN
-    except OSError as error:  # StorageError is one
+    except StorageError as error:
         print(f"pcdarts: error: {error}; progress is saved, rerun this command to resume", file=sys.stderr)
         return STORAGE_FAILED
+    except OSError as error:  # ours, without a number, name the remedy themselves
+        remedy = "; check that the path exists, that you may write there, and that space is left" if error.errno else ""
+        print(f"pcdarts: error: {error}{remedy}", file=sys.stderr)
+        return MACHINE_FAILED
     except KeyboardInterrupt:
         from orchestrator.commands import terminal as output
 

@@ -1,4 +1,4 @@
-"""Storage that fails for a while: try again, and give up with one clear error."""
+"""Storage that fails for a while: retry, and give up with one clear error."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LONGEST_PAUSE = 5.0
-"""Seconds between two tries, at most."""
+"""Longest time between two tries, seconds."""
 
 
 class StorageError(OSError):
-    """The storage failed for longer than one was ready to wait."""
+    """The study's storage failed, and waiting did not help."""
 
 
 def patiently(
@@ -21,10 +21,10 @@ def patiently(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """What `action` returns, tried again for so many seconds while it raises OSError, as on a full disk.
+    """Return what `action` returns, retrying for `seconds` while it raises OSError, as on a full disk.
 
-    `told` is told of a trouble once it is over.  What waiting does not mend (a file that is absent, a folder that may
-    not be read) is raised at once, and all errors are where `seconds` is 0.  Raises StorageError when time is up.
+    `told` is called with an error that a retry survived.  Raises FileNotFoundError at once, and StorageError once time
+    is up, or at once for what waiting does not mend, such as a missing permission.
     """
     started, pause = clock(), 0.1
     first: OSError | None = None
@@ -36,14 +36,15 @@ def patiently(
     while True:
         try:
             result = action()
-        except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError):
+        except FileNotFoundError:
             over()
             raise
+        except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
+            raise StorageError(f"the storage failed: {_line(error)}") from None
         except OSError as error:
-            if not seconds:
-                raise
             if clock() - started + pause > seconds:
-                raise StorageError(f"the storage failed for {seconds:g} s: {_line(error)}") from None
+                lasting = f" for {seconds:g} s" if seconds else ""
+                raise StorageError(f"the storage failed{lasting}: {_line(error)}") from None
             first = first or error
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

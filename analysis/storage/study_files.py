@@ -35,9 +35,9 @@ class StudyFiles:
                 if "://" in self.root
                 else (fs.LocalFileSystem(), os.path.abspath(self.root))
             )
-        except StorageError:
-            raise
         except (pa.ArrowException, OSError) as error:
+            if isinstance(error, StorageError) and patience:
+                raise
             raise ValueError(
                 f"study folder {self.root!r} is neither a path nor a URI that can be opened: {error}"
             ) from None
@@ -71,22 +71,13 @@ class StudyFiles:
         self._write(f"{self._path}/{checked(name)}", data)
 
     def create_text(self, name: str, text: str) -> bool | None:
-        """Write a text file that must be new: True if it was, False where it exists, None where nobody can tell.
+        """Create a text file: True if it is new, False if it exists already, None if that cannot be told.
 
-        Of several writers at once, one gets True.  pyarrow's object stores, and disks without hard links, offer no
-        such thing: nothing is written then.
+        Of several writers at once, one gets True.  None, and nothing is written, on object stores and on disks without
+        hard links.
         """
-        if not self._is_local:
-            return None
-        try:
-            create_file(Path(self._path, checked(name)), text.encode())
-            return True
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
-                return None
-            raise
+        path = Path(self._path, checked(name))
+        return self._patiently(lambda: _create(path, text.encode())) if self._is_local else None
 
     def names(self) -> list[str]:
         """Names of the files in the study's folder, sorted; hidden ones are left out."""
@@ -136,6 +127,18 @@ class StudyFiles:
         self._files.create_dir(path.rpartition("/")[0], recursive=True)
         with self._files.open_output_stream(path) as stream:  # object stores show an object only once it is complete
             stream.write(data)
+
+
+def _create(path: Path, data: bytes) -> bool | None:
+    try:
+        create_file(path, data)
+        return True
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):  # no hard links
+            return None
+        raise
 
 
 def join(root: str, *parts: str) -> str:

@@ -87,7 +87,7 @@ def run_trials(
     def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([resources(config["spec"])])
 
-    with tempfile.TemporaryDirectory(prefix="pcdarts-tune-") as folder:
+    with temporary_folder() as folder:
         tuner = tune.Tuner(
             tune.with_resources(trainable, request),
             tune_config=tune.TuneConfig(
@@ -104,6 +104,16 @@ def run_trials(
             if callback.error:
                 raise callback.error from None
             raise
+
+
+def temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    """A folder that is removed when its context ends; raises OSError, with the remedy, if none can be created."""
+    try:
+        return tempfile.TemporaryDirectory(prefix="pcdarts-")
+    except OSError as error:
+        raise OSError(
+            f"no temporary folder can be created ({error}); set TMPDIR to a folder with free space and write permission"
+        ) from None
 
 
 class _Waiting(Searcher):

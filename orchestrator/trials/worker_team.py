@@ -4,7 +4,6 @@ A trial of Ray Tune coordinates them, so that the queue's listener gets epochs a
 The job's checkpoint in the study's storage is the only one; Ray's checkpoints are not used.
 """
 
-import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from cluster.resources import TrialResources, slots
 from orchestrator.options import RunOptions
 from orchestrator.storage.study_folder import checkpoint
 from orchestrator.trials.retrain_spec import RetrainSpec
-from orchestrator.trials.tune_trials import message
+from orchestrator.trials.tune_trials import message, temporary_folder
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
 
@@ -79,7 +78,7 @@ def train_team(spec: RetrainSpec, team: Team) -> None:
     lost too often.
     """
     cpus, gpus = team.resources.cpus, team.resources.gpus
-    with tempfile.TemporaryDirectory(prefix="pcdarts-train-") as folder:
+    with temporary_folder() as folder:
         trainer = TorchTrainer(
             _work,
             train_loop_config={"spec": spec},

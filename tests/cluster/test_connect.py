@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from cluster.connect import _require_answer
+from cluster import connect as connecting
+from cluster.connect import _require_answer, connect
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once():
@@ -29,3 +30,14 @@ def test_an_address_where_somebody_listens_is_accepted():
         connection, _ = server.accept()
         with connection:
             assert connection.recv(1) == b""  # it connected, and closed the connection
+
+
+def test_a_folder_that_ray_cannot_use_is_named_with_the_remedy(monkeypatch):
+    def fail(address):
+        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /long/ray/session/sockets/plasma_store\nmore")
+
+    monkeypatch.setattr(connecting.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(connecting, "private_token", lambda: None)
+    monkeypatch.setattr(connecting, "_join_or_start", fail)
+    with pytest.raises(OSError, match=r"cannot start .*/plasma_store\); set RAY_TMPDIR to a folder with a short path"):
+        connect("local")

@@ -1,5 +1,6 @@
 """The command line: what it does, and bad input."""
 
+import errno
 import os
 import re
 import subprocess
@@ -88,6 +89,12 @@ def test_bad_input_is_one_line_and_exit_code_2(argv, message, capsys, tmp_path, 
         (LeaseHeldError("another process works on this study"), 4, "another process works on this study"),
         (LeaseLostError("this process lost the lease"), 4, "this process lost the lease"),
         (StorageError("the storage failed for 60 s"), 3, "the storage failed for 60 s; progress is saved"),
+        (
+            OSError(errno.ENOSPC, "No space left", "/tmp/x"),
+            5,
+            "[Errno 28] No space left: '/tmp/x'; check that the path",
+        ),
+        (OSError("no temporary folder; set TMPDIR"), 5, "no temporary folder; set TMPDIR"),
     ],
 )
 def test_every_failure_has_its_exit_code_and_one_line(error, code, line, capsys, monkeypatch):

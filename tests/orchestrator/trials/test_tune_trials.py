@@ -1,6 +1,7 @@
 """Trials under Ray Tune: every failure is reported once, and what the listener wants is run again."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,12 @@ def calls(trainable, folder, *, trials=2, max_failures, max_concurrent=0, cpus=N
     cpus = cpus or ray.cluster_resources()["CPU"]  # all of them: the second trial inherits the process of the first
     run_trials(trainable, specs, listener, resources=lambda spec: {"CPU": cpus}, max_concurrent=max_concurrent)
     return listener
+
+
+def test_without_a_temporary_folder_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    with pytest.raises(OSError, match=r"no temporary folder .*/proc/nowhere/.*; set TMPDIR to a folder"):
+        run_trials(advancing, [], Calls(0), resources=lambda spec: {"CPU": 1})
 
 
 def lines(folder, what):
