@@ -1,7 +1,7 @@
-"""The architect: moves alpha and beta along the gradient of the validation loss.
+"""The architect: updates alpha and beta by the gradient of the validation loss.
 
-First order: at the current weights.  Second order: at the weights w' = w - rate * (momentum + gradient + decay), whose
-own dependence on alpha is followed through one Hessian-vector product (Liu et al., DARTS, section 2.3).
+First order: at the current weights.  Second order: at the weights w' = w - rate * (momentum + gradient + decay); their
+dependence on alpha adds one Hessian-vector product (Liu et al., DARTS, section 2.3).
 """
 
 from collections.abc import Collection, Iterator
@@ -18,11 +18,11 @@ from pcdarts.supernet import Supernet
 Batch = tuple[Tensor, Tensor]
 
 DIFFERENCE_RADIUS = 0.01
-"""Length of the step that the central difference takes along the weights; the official code's."""
+"""Length of the step of the central difference in the weights; the value of the official code."""
 
 
 class Architect:
-    """Adam on alpha and beta, with the gradient that `config.order` asks for."""
+    """Adam on alpha and beta, with the first- or second-order gradient of `config.order`."""
 
     def __init__(self, config: SearchConfig, supernet: Supernet, weight_optimizer: torch.optim.Optimizer) -> None:
         self.config, self.supernet, self.weight_optimizer = config, supernet, weight_optimizer
@@ -38,7 +38,7 @@ class Architect:
     def step(self, train: Batch, valid: Batch, rate: float) -> None:
         """One Adam step from a training batch, a validation batch and the weights' learning rate.
 
-        A batch is images (N, channels, H, W) and labels (N,).  The training batch matters to the second order alone.
+        A batch is images (N, channels, H, W) and labels (N,).  The training batch is used in second order only.
         """
         if self.config.order == 1:
             gradients = self.first_order(valid)
@@ -60,8 +60,8 @@ class Architect:
     def second_order(self, train: Batch, valid: Batch, rate: float) -> list[Tensor | None]:
         """Gradient in alpha and beta of the validation loss at the weights after one more SGD step.
 
-        The Hessian-vector product is exact (double backward) or the official code's central difference, as
-        `config.hessian_vector_product` says.  Running statistics stay as they were.
+        The Hessian-vector product is exact (double backward) or the central difference of the official code, see
+        `config.hessian_vector_product`.  Running statistics do not change.
         """
         weights = self.supernet.weights()
         exact = self.config.hessian_vector_product == "exact"
@@ -86,7 +86,7 @@ class Architect:
         return [d if d is None or i is None else d - rate * i for d, i in zip(direct, implicit, strict=True)]
 
     def _update(self, weight: Tensor, gradient: Tensor) -> Tensor:
-        """What SGD would subtract from a weight, per unit of learning rate."""
+        """The SGD update of a weight, per unit of learning rate."""
         step = gradient + self.config.weight_decay * weight
         momentum = self.weight_optimizer.state.get(weight, {}).get("momentum_buffer")
         return step if momentum is None else step + self.config.momentum * momentum
@@ -115,7 +115,7 @@ class Architect:
 
 @contextmanager
 def _frozen(weights: Collection[torch.nn.Parameter]) -> Iterator[None]:
-    """Inside it no gradients in the weights are computed."""
+    """Context in which no gradients in the weights are computed."""
     for weight in weights:
         weight.requires_grad_(False)
     try:

@@ -1,4 +1,4 @@
-"""What a network costs: weights, multiply-adds, activations.  Counted without data and without allocating a weight."""
+"""Cost of a network: weights, multiply-adds and activations, counted on the meta device without data."""
 
 import copy
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Complexity:
     parameters: int
     """Weights."""
     macs: int
-    """Multiply-adds of one image in convolutions and linear layers; batch norms, pools and additions not counted."""
+    """Multiply-adds of one image in convolutions and linear layers; batch norms, pools and additions do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class PartCost:
     """Size of one part of a network: the stem, a cell, the classifier."""
 
     name: str
-    """The part."""
+    """Name of the part."""
     resolution: int
     """Height and width of its output, pixels; 1 for the classifier."""
     channels: int
@@ -42,7 +42,7 @@ class PartCost:
     """Multiply-adds of one image, counted as in `Complexity`."""
     activation_bytes: int
     """Single-precision outputs of its convolutions, batch norms, pools and linear layers for one image; ReLUs, sums
-    and concatenations not counted."""
+    and concatenations do not count."""
 
 
 PARTS_OF_ACTIVATIONS = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.Linear)
@@ -76,7 +76,7 @@ def part_costs(
         name = owners[layer]
         macs[name] += _macs(layer, output)
         values[name] += output[0].numel() if isinstance(layer, PARTS_OF_ACTIVATIONS) else 0
-        shapes[name] = output.shape  # a cell's own output comes last
+        shapes[name] = output.shape  # the last one is the output of the cell itself
 
     _run(network, (image_channels, image_size, image_size), add)
     return [
@@ -100,8 +100,8 @@ def count_parameters(module: nn.Module) -> int:
 def count_macs(module: nn.Module, input_size: tuple[int, int, int]) -> int:
     """Multiply-adds of one image (channels, height, width) in convolutions and linear layers.
 
-    Counted on a copy without data, in evaluation mode; layers are seen if they are called as modules, so of the
-    super-networks only the reference one, `pcdarts.supernet.Supernet`, can be counted.
+    Counted on a copy on the meta device, in evaluation mode.  Only layers called as modules are seen: of the
+    super-networks, only the reference one (`pcdarts.supernet.Supernet`) can be counted.
     """
     counts: list[int] = []
     _run(copy.deepcopy(module).to("meta"), input_size, lambda layer, output: counts.append(_macs(layer, output)))
@@ -109,14 +109,14 @@ def count_macs(module: nn.Module, input_size: tuple[int, int, int]) -> int:
 
 
 def _macs(layer: nn.Module, output: Tensor) -> int:
-    """Multiply-adds of a layer: an output needs one for every weight of its unit."""
+    """Multiply-adds of a layer: every output value needs one for each weight of its unit."""
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         return 0
     return output.numel() * layer.weight[0].numel()
 
 
 def _run(module: nn.Module, input_size: tuple[int, int, int], add: Callable[[nn.Module, Tensor], None]) -> None:
-    """Send one image through a module on the meta device; `add` is told every module below it and its output."""
+    """Run one image through a module on the meta device; `add` is called with every submodule and its output."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d | nn.ReLU):  # slow on the meta device
             layer.forward = _identity  # type: ignore[method-assign, assignment]
@@ -132,7 +132,7 @@ def _identity(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def network_complexity(genotype: Genotype, config: RetrainConfig) -> Complexity:
-    """Cost of the network that `config` would train from these cells, at its data set's image size."""
+    """Cost of the network that `config` trains from these cells, at the image size of its data set."""
     info = DATASETS[config.dataset]
     parts = part_costs(
         genotype,

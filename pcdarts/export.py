@@ -1,9 +1,9 @@
-"""A trained network as files that need no study: weights, cells, and a model card; on demand ONNX.
+"""Export of a trained network as files that need no study: weights, cells, a model card, optionally ONNX.
 
-model.safetensors    weights and running statistics, without the auxiliary head; the sizes in its metadata
+model.safetensors    weights and running statistics without the auxiliary head; metadata: cells, layers, stem
 genotype.json        the cells
 README.md            the model card
-model.onnx           on demand; any number of images, at one size
+model.onnx           optional; any number of images, one image size
 """
 
 import importlib.util
@@ -23,13 +23,13 @@ from pcdarts.network import CellNetwork
 WEIGHTS, CELLS, CARD, ONNX = "model.safetensors", "genotype.json", "README.md", "model.onnx"
 """Names of the files."""
 ONNX_TOLERANCE = 1e-4
-"""How far ONNX logits may lie from those of PyTorch, in units of the largest logit: both in single precision."""
+"""Largest difference of ONNX and PyTorch logits, relative to the largest logit; both in single precision."""
 
 
 def network_from_weights(weights: Mapping[str, Tensor], genotype: Genotype, *, layers: int, stem: str) -> CellNetwork:
     """The network of a state dict of `CellNetwork`, in evaluation mode and without the auxiliary head.
 
-    Raises ValueError where the weights are not those of such a network.
+    Raises ValueError for weights of another network.
     """
     kept = {name: value for name, value in weights.items() if not name.startswith("auxiliary_head.")}
     try:
@@ -53,7 +53,7 @@ def network_from_weights(weights: Mapping[str, Tensor], genotype: Genotype, *, l
 def export_network(folder: str | Path, network: CellNetwork, genotype: Genotype, card: str) -> list[Path]:
     """Write weights, cells and the model card; returns the files.
 
-    Raises ValueError where the folder holds something, or cannot be made.
+    Raises ValueError if the folder is not empty or cannot be created.
     """
     target = Path(folder)
     try:
@@ -91,8 +91,7 @@ def load_exported(folder: str | Path) -> CellNetwork:
 def export_onnx(folder: str | Path, network: CellNetwork, image_size: int) -> Path:
     """Write the network in evaluation mode as ONNX, for any number of images, and check it against PyTorch.
 
-    Raises ValueError where the extra `onnx` is not installed, or where the logits differ by more than
-    `ONNX_TOLERANCE`.
+    Raises ValueError if the extra `onnx` is not installed, or if the logits differ by more than `ONNX_TOLERANCE`.
     """
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
@@ -116,7 +115,7 @@ def export_onnx(folder: str | Path, network: CellNetwork, image_size: int) -> Pa
     )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
-        expected = network(images)  # another number of images than were exported with
+        expected = network(images)  # a batch size other than in the export
     (actual,) = session.run(["logits"], {"images": images.numpy()})
     difference = float((torch.from_numpy(actual) - expected).abs().max() / expected.abs().max())
     if not difference <= ONNX_TOLERANCE:
@@ -131,19 +130,19 @@ def export_onnx(folder: str | Path, network: CellNetwork, image_size: int) -> Pa
 def model_card(
     genotype: Genotype, *, name: str, results: Mapping[str, Any], recipe: Mapping[str, Any], origin: Mapping[str, Any]
 ) -> str:
-    """The model card in Markdown: cells, results, recipe, where it comes from, how to load it, and its limits."""
+    """The model card in Markdown: cells, results, recipe, origin, use and limits."""
     return f"""# {name}
 
-A network of cells that an architecture search found ({genotype.digest}), trained from scratch.
+A network with cells found by an architecture search ({genotype.digest}), trained from scratch.
 
     {genotype}
 
 ## Results
 
 {_table(results)}
-One training with one seed: another seed gives other accuracies. Validation images picked the epoch; the test set was
-touched once, with that epoch's weights. Multiply-adds count convolutions and linear layers, for one image, without the
-auxiliary head.
+One training with one seed: other seeds give other accuracies. The validation accuracy selected the epoch, and the test
+set was evaluated once, with the weights of that epoch. Multiply-adds are counted for one image in convolutions and
+linear layers, without the auxiliary head.
 
 ## Recipe
 
@@ -160,9 +159,9 @@ auxiliary head.
 
 ## Limits
 
-The network classifies images like those of its training set, and knows no other classes. Nothing was measured on other
-data, on corrupted images or on subgroups. The cells were chosen by a search: a fair comparison with another network
-counts the search's cost and its other seeds too.
+The network classifies images like those of its training set into the classes of that set. It was not evaluated on other
+data, on corrupted images or on subgroups. The cells were chosen by a search: a fair comparison with other networks
+includes the cost of the search and its other seeds.
 """
 
 

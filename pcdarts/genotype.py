@@ -1,7 +1,7 @@
-"""Genotypes: what a search finds, and what a network is built from.  Needs the standard library alone.
+"""Genotypes: the cells that a search finds and a network is built from.  Needs the standard library alone.
 
-A cell has two inputs (nodes 0 and 1) and intermediate nodes 2, 3, ...; every intermediate node adds up two operations,
-each applied to an earlier node.  The cell's output is the concatenation of the nodes in `concat`.
+A cell has two inputs (nodes 0 and 1) and intermediate nodes 2, 3, ...; every intermediate node is the sum of two
+operations, each applied to an earlier node.  The cell's output is the concatenation of the nodes in `concat`.
 """
 
 import ast
@@ -29,7 +29,7 @@ PRIMITIVES = (
 """Candidate operations of an edge, in the order of the columns of alpha."""
 
 OPERATIONS = (*PRIMITIVES, "sep_conv_7x7", "conv_7x1_1x7", "noise")
-"""Every operation a genotype may name: the search space, and those of NASNet, AmoebaNet and RobustDARTS S4."""
+"""All operations of genotypes: those of the search space, NASNet, AmoebaNet and RobustDARTS S4."""
 
 INPUTS = 2
 """Input nodes of a cell: the outputs of the two cells before it."""
@@ -64,7 +64,7 @@ class Genotype:
     def parse(cls, text: str) -> "Genotype":
         """Read the official repr (concat as `range(2, 6)` or as a list) or the JSON of `to_json`; nothing is executed.
 
-        Raises ValueError that says what is wrong and where.
+        Raises ValueError that names the problem and its place.
         """
         if len(text) > MAX_TEXT:
             raise ValueError(f"genotype text has {len(text)} characters, but at most {MAX_TEXT} are read")
@@ -95,7 +95,7 @@ class Genotype:
 
     @property
     def digest(self) -> str:
-        """16 hex digits, equal for isomorphic cells: renumbered nodes and swapped inputs change nothing."""
+        """16 hex digits, equal for isomorphic cells: independent of the numbering of nodes and the order of inputs."""
         canonical = (
             _canonical_cell(tuple(self.normal), tuple(self.normal_concat)),
             _canonical_cell(tuple(self.reduce), tuple(self.reduce_concat)),
@@ -180,9 +180,9 @@ def _literal(name: str, node: ast.expr) -> object:
 
 @lru_cache(maxsize=4096)
 def _canonical_cell(cell: Cell, concat: tuple[int, ...]) -> tuple[object, ...]:
-    """The smallest of all forms that renumbering the intermediate nodes can give.
+    """The smallest form under all renumberings of the intermediate nodes.
 
-    4 nodes have 24 orders, so trying all is exact and cheap; those that would read a later node are left out.
+    4 nodes have 24 orders, so trying all is exact and cheap; orders in which a node reads a later one are skipped.
     """
     count = len(cell) // 2
     forms = (_renumbered(cell, concat, order) for order in itertools.permutations(range(INPUTS, INPUTS + count)))
@@ -205,9 +205,9 @@ PUBLISHED = {name: Genotype(**cells) for name, cells in CELLS.items()}
 
 
 def read_genotype(source: str) -> Genotype:
-    """The cells of a published name, of a genotype's text, or of a file that holds one.
+    """The genotype of a published name, a text, or a file with a text.
 
-    Raises ValueError where it is none of them.
+    Raises ValueError for anything else.
     """
     if source in PUBLISHED:
         return PUBLISHED[source]
@@ -215,7 +215,7 @@ def read_genotype(source: str) -> Genotype:
         return Genotype.parse(source)
     try:
         text = Path(source).read_text()
-    except (OSError, ValueError) as error:  # also a name with characters that no file can have, a file of no text
+    except (OSError, ValueError) as error:  # ValueError: an impossible file name, or a file that is not text
         reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(
             f"genotype is {source!r}, but must be one of {', '.join(PUBLISHED)}, a text such as Genotype(normal=...), "

@@ -1,7 +1,7 @@
 """The discrete network: cells of a genotype, stacked and trained from scratch.
 
-Source: the CIFAR and ImageNet networks of Liu et al., "DARTS: Differentiable Architecture Search" (ICLR 2019), which
-PC-DARTS retrains its cells in.  Shapes: N images, C channels, H x W pixels.
+Source: the CIFAR and ImageNet networks of Liu et al., "DARTS: Differentiable Architecture Search" (ICLR 2019), also
+used by PC-DARTS.  Shapes: N images, C channels, H x W pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,14 +50,14 @@ class NetworkCell(nn.Module):
 
     @property
     def droppable(self) -> int:
-        """Operations whose output can be dropped: all but identities."""
+        """Number of operations whose output can be dropped: all except identities."""
         return sum(not isinstance(operation, nn.Identity) for operation in self.operations)
 
     def forward(self, before_previous: Tensor, previous: Tensor, paths: Sequence[Tensor] = ()) -> Tensor:
         """Outputs of the two cells before to (N, len(concat) * C, H, W).
 
-        `paths`: factors (N, 1, 1, 1) of the operations that are no identities, 0 for the images that drop one; empty:
-        nothing is dropped.
+        `paths`: factors (N, 1, 1, 1) of the operations that are not identities, 0 for images that drop the operation;
+        empty: nothing is dropped.
         """
         states = [self.preprocess0(before_previous), self.preprocess1(previous)]
         outputs: list[Tensor] = []
@@ -73,15 +73,15 @@ class NetworkCell(nn.Module):
 
 
 class AuxiliaryHead(nn.Sequential):
-    """A second classifier on the feature map of a middle cell, which gives early cells a shorter way to the loss.
+    """A second classifier on the feature map of a middle cell, which gives early cells a shorter path to the loss.
 
-    Made for 8 x 8 pixels in the CIFAR and 7 x 7 in the ImageNet network; larger maps are averaged.  The ImageNet head
-    lacks the last batch norm, as the one of the papers does.
+    Designed for 8 x 8 pixels in the CIFAR and 7 x 7 in the ImageNet network; larger maps are averaged.  The ImageNet
+    head has no last batch norm, as in the papers.
     """
 
     def __init__(self, channels: int, classes: int, stem: Literal["cifar", "imagenet"]) -> None:
         pool_stride = 3 if stem == "cifar" else 2
-        self.smallest = 5 + pool_stride  # pixels that leave the 2x2 convolution its 2x2
+        self.smallest = 5 + pool_stride  # pixels that leave 2x2 for the last convolution
         last_norm = [nn.BatchNorm2d(768)] if stem == "cifar" else []
         super().__init__(
             nn.ReLU(),
@@ -112,11 +112,12 @@ class AuxiliaryHead(nn.Sequential):
 class CellNetwork(nn.Module):
     """A network of `layers` cells, C = `channels` in the first and doubled at layers // 3 and 2 * layers // 3.
 
-    Weights are drawn from `generator`, which lives on the CPU, and later the images whose paths are dropped; without
-    one PyTorch's own weights stay, which serves to load others or to count.  `drop_path` is the probability of dropping
-    an operation's output for an image in training; set it epoch by epoch.  Three more attributes change how a pass is
-    computed, not what: `channels_last` (memory format; see `to_channels_last`), `compiled` (by torch.compile, at the
-    first pass), `checkpoint_activations` (keep the inputs of a cell alone, and compute the cell anew for its gradient).
+    Initial weights and dropped paths are drawn from `generator`, which is on the CPU; without a generator the weights
+    are those of PyTorch, for networks that load weights or are only counted.  `drop_path` is the probability of
+    dropping an operation's output for an image in training; set it in every epoch.  Three more attributes change how a
+    pass is computed, but not its result: `channels_last` (memory format; see `to_channels_last`), `compiled` (by
+    torch.compile, in the first pass) and `checkpoint_activations` (keep only the inputs of a cell, and compute the cell
+    again for its gradient).
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class CellNetwork(nn.Module):
             initialize(self, generator)
 
     def to_channels_last(self) -> "CellNetwork":
-        """Lay out weights, and from now on images, channels last in memory; returns the network itself."""
+        """Convert weights, and from now on images, to the channels-last memory format; returns the network."""
         self.channels_last = True
         return self.to(memory_format=torch.channels_last)
 
@@ -163,16 +164,16 @@ class CellNetwork(nn.Module):
         return self._classify(self._run_cells(images)[0])
 
     def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits (N, classes), and those of the auxiliary head: None where there is none, and in evaluation mode.
+        """Logits (N, classes), and those of the auxiliary head, or None without one or in evaluation mode.
 
-        Raises ValueError for images that leave the auxiliary head too small a feature map.
+        Raises ValueError for images so small that the feature map does not fit the auxiliary head.
         """
         last, middle = self._run_cells(images)
         auxiliary = self.auxiliary_head(middle) if self.training and self.auxiliary_head is not None else None
         return self._classify(last), auxiliary
 
     def _run_cells(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of the last cell, and of the cell that the auxiliary head reads."""
+        """Outputs of the last cell and of the cell below the auxiliary head."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         features = _compiled(CellNetwork._features) if self.compiled else CellNetwork._features
@@ -180,7 +181,7 @@ class CellNetwork(nn.Module):
         return last, middle
 
     def _draw_paths(self, images: Tensor) -> list[Sequence[Tensor]]:
-        """The factors of every cell's operations; drawn before the cells run, so that those can be compiled."""
+        """Factors of the operations of every cell, drawn before the cells run so that these can be compiled."""
         counts = [cell.droppable for cell in self.cells if isinstance(cell, NetworkCell)]
         if not (self.training and self.drop_path):
             return [()] * len(counts)
@@ -213,12 +214,12 @@ def leaves_inputs_unused(genotype: Genotype) -> bool:
 
 @cache
 def _compiled(function: Any) -> Any:
-    """The compiled form of a function of the class: copies of a network share it, and none keeps another's weights."""
+    """A compiled function of the class, shared by all networks."""
     return torch.compile(function)
 
 
 def _checkpointed(cell: nn.Module, arguments: tuple[Any, ...], generator: torch.Generator | None) -> Tensor:
-    """A cell's output, whose inner activations are computed anew for the gradient: the same, to the bit."""
+    """Output of a cell whose activations are computed again for the gradient: bit for bit the same."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _replayed(cell, generator, None if generator is None else generator.get_state())
@@ -229,7 +230,7 @@ def _checkpointed(cell: nn.Module, arguments: tuple[Any, ...], generator: torch.
 
 @contextmanager
 def _replayed(cell: nn.Module, generator: torch.Generator | None, state: Tensor | None) -> Iterator[None]:
-    """Run a cell once more as if it never ran before: same draws, and running statistics that move only once."""
+    """Context to run a cell a second time with the same draws and without updating running statistics again."""
     owners = [(module, dict(module.named_buffers(recurse=False))) for module in cell.modules()]
     now = None if generator is None else generator.get_state()
     try:

@@ -1,8 +1,8 @@
-"""State dicts of the official PC-DARTS code: read into a `Supernet` or a `CellNetwork`, and written.
+"""State dicts of the official PC-DARTS code: conversion from and to `Supernet` and `CellNetwork`.
 
 Layout: `model_search.Network`, `model_search_imagenet.Network`, `model.NetworkCIFAR` and `model.NetworkImageNet` of
-github.com/yuhuixu1993/PC-DARTS.  Alpha and beta are not in the state dict of a super-network; they come and go beside
-it, under the names that they have there.
+github.com/yuhuixu1993/PC-DARTS.  Alpha and beta are not in the state dict of a super-network; they are passed
+separately, under their official names.
 """
 
 import re
@@ -41,11 +41,11 @@ NETWORK_RENAMES = (
 )
 """The patterns for a discrete network; second stages of separable convolutions follow below."""
 SECOND_STAGE = re.compile(r"(cells\.\d+\.)(?:edges\.(\d+)\.)?operations\.(\d+)\.1\.(\d)\.(.*)")
-"""The second half of a separable convolution: the official code numbers its layers on, from 4."""
+"""The second half of a separable convolution: the official code numbers its layers from 4."""
 OFFICIAL_KEY = re.compile(r"(stem|stem0|stem1|cells|auxiliary_head|classifier)\.")
-"""How the keys of an official state dict begin."""
+"""Start of the keys of an official state dict."""
 LISTED = 6
-"""Keys of one kind that an error message names; the others are counted."""
+"""Number of keys of one kind that an error message lists; the others are counted."""
 
 Stem = Literal["cifar", "imagenet"]
 
@@ -53,11 +53,11 @@ Stem = Literal["cifar", "imagenet"]
 def network_from_official(state_dict: Mapping[str, Tensor], genotype: Genotype) -> CellNetwork:
     """The discrete network of an official state dict, of `NetworkCIFAR` or `NetworkImageNet`.
 
-    Channels, layers, classes, stem and auxiliary head are read off keys and shapes, the number type off the first
-    weight.  Keys may begin with `module.`, as `DataParallel` leaves them, and the counters `num_batches_tracked` may
-    all be missing, as before PyTorch 0.4.1.  The network has no generator: set `network.generator` before a training
-    that drops paths.  Raises ValueError, with the keys that are missing, unexpected or misshapen, where the state dict
-    is not an official one of these cells.
+    Channels, layers, classes, stem and auxiliary head follow from keys and shapes, the data type from the first weight.
+    Keys may start with `module.`, as written by `DataParallel`, and all counters `num_batches_tracked` may be missing,
+    as before PyTorch 0.4.1.  The network has no generator: set `network.generator` before training with drop-path.
+
+    Raises ValueError, with the missing, unexpected or misshapen keys, if this is no official state dict of these cells.
     """
     state = _plain(state_dict)
     stem, first = _stem(state)
@@ -84,20 +84,21 @@ def network_from_official(state_dict: Mapping[str, Tensor], genotype: Genotype) 
 
 
 def network_to_official(network: CellNetwork) -> dict[str, Tensor]:
-    """Copies of the weights in the official layout, those of an auxiliary head included.
+    """Copies of the weights in the official layout, including an auxiliary head.
 
-    Raises ValueError for cells with the operation noise, which the official code lacks.
+    Raises ValueError for cells with the operation noise, which the official code does not have.
     """
     if any(isinstance(module, Noise) for module in network.modules()):
-        raise ValueError("The official code has no operation noise: these cells cannot be written for it")
+        raise ValueError("the official code has no operation noise, so these cells cannot be exported to it")
     return {_network_name(name): value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def supernet_from_official(state_dict: Mapping[str, Tensor], arch: Mapping[str, Tensor]) -> Supernet:
     """The super-network of an official state dict, with `arch` as alphas_normal, alphas_reduce and two betas.
 
-    Channels, layers, k, classes and stem are read off the shapes.  Raises ValueError, with the keys that are missing,
-    unexpected or misshapen, where the state dict or `arch` is not an official one.
+    Channels, layers, k, classes and stem follow from the shapes.
+
+    Raises ValueError, with the missing, unexpected or misshapen keys, if the state dict or `arch` is not official.
     """
     state = _plain(state_dict)
     stem, first = _stem(state)
@@ -123,7 +124,7 @@ def supernet_from_official(state_dict: Mapping[str, Tensor], arch: Mapping[str, 
 def supernet_to_official(supernet: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Copies of the weights in the official layout, and of alpha and beta.
 
-    Raises ValueError for a super-network with options that the official code lacks: it would compute something else.
+    Raises ValueError for a super-network with options that the official code does not have.
     """
     cell: Any = supernet.cells[0]  # a Module's children are untyped
     edge: Any = cell.edges[0]
@@ -148,17 +149,17 @@ def to_official(network: CellNetwork) -> dict[str, Tensor]: ...
 @overload
 def to_official(network: Supernet) -> tuple[dict[str, Tensor], dict[str, Tensor]]: ...
 def to_official(network: CellNetwork | Supernet) -> Any:
-    """`network_to_official` or `supernet_to_official`, whichever it is."""
+    """Call `network_to_official` or `supernet_to_official`, depending on the network."""
     return network_to_official(network) if isinstance(network, CellNetwork) else supernet_to_official(network)
 
 
 def _plain(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without the `module.` of DataParallel; raises ValueError where it holds more than tensors."""
+    """The state dict without the `module.` of DataParallel; raises ValueError if it holds more than tensors."""
     if isinstance(state_dict.get("state_dict"), Mapping):
         raise ValueError("This is a whole checkpoint, not a state dict: give its entry 'state_dict'")
     others = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
     if others:
-        raise ValueError(f"This is not an official state dict: {_listed(others)} hold no tensor")
+        raise ValueError(f"This is not an official state dict: {_listed(others)} are no tensors")
     if state_dict and all(key.startswith("module.") for key in state_dict):
         return {key.removeprefix("module."): value for key, value in state_dict.items()}
     return dict(state_dict)
@@ -172,7 +173,7 @@ def _stem(state: Mapping[str, Tensor]) -> tuple[Stem, str]:
 
 
 def _sizes(state: Mapping[str, Tensor], dimensions: Mapping[str, int], axes: Sequence[int]) -> list[int]:
-    """The size of one axis of every named weight; raises ValueError where one is missing or has other dimensions."""
+    """The size of one axis of every named weight; raises ValueError if one is missing or has other dimensions."""
     problems = {
         "missing": [key for key in dimensions if key not in state],
         "unexpected": [key for key in state if not OFFICIAL_KEY.match(key)],
@@ -183,26 +184,26 @@ def _sizes(state: Mapping[str, Tensor], dimensions: Mapping[str, int], axes: Seq
         ],
     }
     if problems["missing"] or problems["misshapen"]:
-        raise ValueError(f"This is not an official state dict. {_told(problems)}")
+        raise ValueError(f"This is not an official state dict. {_summary(problems)}")
     return [state[key].shape[axis] for key, axis in zip(dimensions, axes, strict=True)]
 
 
 def _layers(state: Mapping[str, Tensor]) -> int:
-    """Cells of the network: the highest number, so that one that is missing altogether is told as missing."""
+    """Number of cells, from the highest index, so that a cell without any key is reported as missing."""
     layers = 1 + max(int(match[1]) for key in state if (match := re.match(r"cells\.(\d+)\.", key)))
     if layers > len(state):
-        raise ValueError(f"This is not an official state dict: cells.{layers - 1} is named, but few keys come before")
+        raise ValueError(f"This is not an official state dict: it has cells.{layers - 1}, but only {len(state)} keys")
     return layers
 
 
 def _with_counters(state: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """The state with the batch norms' counters at 0 where it has none at all.  Nothing computes with them."""
+    """The state with all counters of batch norms set to 0 if it has none.  Nothing computes with them."""
     counters = [key for key in names if key.endswith("num_batches_tracked")]
     return state if any(key in state for key in counters) else state | dict.fromkeys(counters, torch.tensor(0))
 
 
 def _check(what: str, given: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Raise ValueError where keys or shapes differ."""
+    """Raise ValueError if keys or shapes differ."""
     problems = {
         "missing": [key for key in shapes if key not in given],
         "unexpected": [key for key in given if key not in shapes],
@@ -213,10 +214,10 @@ def _check(what: str, given: Mapping[str, Tensor], shapes: Mapping[str, torch.Si
         ],
     }
     if any(problems.values()):
-        raise ValueError(f"This is not {what}. {_told(problems)}")
+        raise ValueError(f"This is not {what}. {_summary(problems)}")
 
 
-def _told(problems: Mapping[str, Sequence[str]]) -> str:
+def _summary(problems: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{kind}: {_listed(keys)}" for kind, keys in problems.items() if keys)
 
 

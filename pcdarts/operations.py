@@ -81,9 +81,9 @@ class Zero(nn.Module):
 
 
 class Noise(nn.Module):
-    """Standard normal noise of the output's shape, whatever the input: an operation that a good search never keeps.
+    """Standard normal noise of the output's shape that ignores the input: an operation that a good search never keeps.
 
-    Drawn anew in every pass, in evaluation too, from `generator`, which `initialize` sets.
+    Drawn in every pass, also in evaluation, from `generator`, which `initialize` sets.
     """
 
     def __init__(self, stride: int) -> None:
@@ -94,10 +94,10 @@ class Noise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to noise like x[:, :, ::stride, ::stride]; raises ValueError without a generator."""
         x = x[:, :, :: self.stride, :: self.stride]
-        if x.is_meta:  # shapes are counted, and there is nothing to draw
+        if x.is_meta:  # only shapes matter
             return torch.empty_like(x)
         if self.generator is None:
-            raise ValueError("the operation noise needs a generator for its draws; give the network one")
+            raise ValueError("the operation noise needs a generator; pass one to the network")
         return torch.randn(x.shape, generator=self.generator, device=self.generator.device).to(x)
 
 
@@ -122,13 +122,13 @@ def make_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Mo
             wide = nn.Conv2d(channels, channels, (1, 7), (1, stride), (0, 3), bias=False)
             tall = nn.Conv2d(channels, channels, (7, 1), (stride, 1), (3, 0), bias=False)
             return ConvBatchNorm(wide, tall, channels=channels, affine=affine)
-    raise ValueError(f"operation is {name!r}, but no network can be built with it; see pcdarts.genotype.OPERATIONS")
+    raise ValueError(f"operation is {name!r}, but must be one of pcdarts.genotype.OPERATIONS")
 
 
 def cell_inputs(channels_before: tuple[int, int], channels: int, *, halve: bool, affine: bool) -> list[nn.Module]:
-    """What brings the outputs of the two cells before, of `channels_before` channels, to a cell's channels.
+    """Preprocessing of the outputs of the two previous cells, from `channels_before` to `channels` channels.
 
-    `halve`: a reduction lies between the two, and the earlier output has twice the resolution.
+    `halve`: the previous cell is a reduction, so the earlier output has twice the resolution.
     """
     earlier, later = channels_before
     first = FactorizedReduce(earlier, channels, affine) if halve else relu_conv_bn(earlier, channels, affine)
@@ -150,7 +150,7 @@ def cifar_stem(image_channels: int, channels: int) -> nn.Sequential:
 
 
 def imagenet_stem(image_channels: int, channels: int) -> nn.ModuleList:
-    """Two parts: (N, image_channels, H, W) to (N, channels, H / 4, W / 4), and on to (N, channels, H / 8, W / 8)."""
+    """Two parts: (N, image_channels, H, W) to (N, channels, H / 4, W / 4) to (N, channels, H / 8, W / 8)."""
     return nn.ModuleList(
         [
             nn.Sequential(
@@ -170,7 +170,7 @@ def imagenet_stem(image_channels: int, channels: int) -> nn.ModuleList:
 
 
 STEM_MULTIPLIER = 3
-"""Channels of the CIFAR stem, and of both stems of the super-network, in units of a network's C."""
+"""Channels of the CIFAR stem and of both stems of the super-network, in units of C."""
 
 
 def reduction_layers(layers: int) -> tuple[int, int]:
@@ -179,10 +179,10 @@ def reduction_layers(layers: int) -> tuple[int, int]:
 
 
 def initialize(module: nn.Module, generator: torch.Generator) -> None:
-    """Draw all convolution and linear weights anew from `generator`, distributed as PyTorch does by default.
+    """Draw all convolution and linear weights from `generator`, with PyTorch's default distribution.
 
-    Weights and biases are uniform in +- 1 / sqrt(inputs of a unit).  The generator's device must be the weights'.
-    Operations that draw in every pass (`Noise`) go on with the same generator.
+    Weights and biases are uniform in +- 1 / sqrt(inputs of a unit).  Generator and weights must be on the same device.
+    Operations that draw in every pass (`Noise`) keep using this generator.
     """
     with torch.no_grad():
         for layer in module.modules():
@@ -204,16 +204,18 @@ def draw_per_image(shape: tuple[int, ...], generator: torch.Generator | None) ->
 
 
 def draw_paths(shape: tuple[int, ...], probability: float, generator: torch.Generator | None) -> Tensor:
-    """Factors of this shape, images first: 0 with the given probability, and such that their expectation is 1.
+    """Factors of this shape, images first: 0 with the given probability, scaled so that their expectation is 1.
 
-    The generator lives on the CPU: the same paths are dropped on every device.  Double precision, for every precision
-    of the features.  Raises ValueError without a generator.
+    The generator is on the CPU, so that the same paths are dropped on every device.  Always in double precision.
+    Raises ValueError without a generator.
     """
     if generator is None:
-        raise ValueError(f"drop_path is {probability}, but draws need a generator; give CellNetwork one or set it to 0")
+        raise ValueError(
+            f"drop_path is {probability}, but needs a generator; pass one to CellNetwork, or set drop_path to 0"
+        )
     return (draw_per_image(shape, generator) >= probability).double() / (1 - probability)
 
 
 def drop_path_per_image(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Zero x (N, C, H, W) for some images and scale the others up, so that its expectation stays."""
+    """Zero x (N, C, H, W) for some images and scale the others, which keeps its expectation."""
     return x * draw_paths((len(x), 1, 1, 1), probability, generator).to(x.device, x.dtype)

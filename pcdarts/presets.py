@@ -32,7 +32,7 @@ def imagenet() -> SearchConfig:
 def tpami() -> SearchConfig:
     """The journal version on CIFAR-10 at a low sampling rate: side operation and spatial down-sampling, K = 8.
 
-    The journal's exact rates and side operation are not published in code; this is our reading of its abstract.
+    The exact rates and side operation are not published in code; this follows the abstract of the journal.
     """
     return replace(cifar10(), k=8, side_operation="conv_1x1", spatial_stride=2)
 
@@ -68,7 +68,7 @@ def digits() -> SearchConfig:
 
 
 def smoke() -> SearchConfig:
-    """Synthetic images, seconds: for tests and for trying out a cluster."""
+    """Synthetic images, a few seconds: for tests and for trying out a cluster."""
     return SearchConfig(
         dataset="synthetic",
         batch_size=32,
@@ -98,20 +98,22 @@ SEARCHES = {
 def retrain_cifar10() -> RetrainConfig:
     """The official CIFAR-10 retraining: 600 epochs, C = 36, 20 cells.
 
-    But a tenth of the training images picks the epoch; `validation_portion = 0` trains on all, as the official code.
+    Unlike the official code, it holds out a tenth of the training images to select the epoch; `validation_portion = 0`
+    trains on all.
     """
     return RetrainConfig(learning_rate_batch=96)
 
 
 def retrain_proxy() -> RetrainConfig:
-    """CIFAR-10 for 100 epochs, to compare cells: so long DARTS (Liu et al. 2019) trains its cells to choose one."""
+    """CIFAR-10 for 100 epochs, to rank cells; DARTS (Liu et al. 2019) selects its cells in the same way."""
     return replace(retrain_cifar10(), epochs=100)
 
 
 def retrain_imagenet() -> RetrainConfig:
     """The official ImageNet retraining, mobile setting: 250 epochs, C = 48, 14 cells.
 
-    But a tenth of the training images picks the epoch; `validation_portion = 0` trains on all, as the official code.
+    Unlike the official code, it holds out a tenth of the training images to select the epoch; `validation_portion = 0`
+    trains on all.
     """
     return RetrainConfig(
         dataset="imagenet",
@@ -135,7 +137,7 @@ def retrain_imagenet() -> RetrainConfig:
 def retrain_imagenet_mobile_modern() -> RetrainConfig:
     """Not the official recipe: the mobile setting's network with a batch of 2048, cosine schedule, bf16 and an EMA.
 
-    Its results must not be compared with published ones of the official recipe as if only the cell differed.
+    Its results are not comparable with published results of the official recipe.
     """
     return replace(retrain_imagenet(), batch_size=2048, schedule="cosine", precision="bf16", ema_decay=0.9999)
 
@@ -169,7 +171,7 @@ def retrain_digits() -> RetrainConfig:
 
 
 def retrain_smoke() -> RetrainConfig:
-    """Synthetic images, seconds."""
+    """Synthetic images, a few seconds."""
     return RetrainConfig(
         dataset="synthetic",
         batch_size=32,

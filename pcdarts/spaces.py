@@ -1,8 +1,8 @@
-"""Search spaces: which operations every edge of a cell can become.  Data alone, with the standard library alone.
+"""Search spaces: the candidate operations of every edge of a cell.  Needs the standard library alone.
 
 `darts` is the space of DARTS and PC-DARTS.  `s1` to `s4` are those of Zela et al., "Understanding and Robustifying
-Differentiable Architecture Search" (ICLR 2020), with the lists of github.com/automl/RobustDARTS; there the search finds
-degenerate cells.
+Differentiable Architecture Search" (ICLR 2020), with the lists of github.com/automl/RobustDARTS; in these spaces
+DARTS finds degenerate cells.
 """
 
 import itertools
@@ -29,10 +29,10 @@ Primitives = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Space:
-    """The candidate operations of all 14 edges, equally many on each.  Raises ValueError for anything else."""
+    """The candidate operations of all 14 edges, the same number on each.  Raises ValueError for anything else."""
 
     normal: Primitives
-    """For each edge of the normal cell, in the order of `EDGES`, its operations in the order of alpha's columns."""
+    """Operations of each edge of the normal cell: edges as in `EDGES`, operations as the columns of alpha."""
     reduce: Primitives
     """As `normal`, for the reduction cell."""
 
@@ -43,7 +43,7 @@ class Space:
             for edge, names in enumerate(cell):
                 where = f"space: {name}[{edge}] is {names!r}, but must"
                 if len(names) != self.operations_per_edge:
-                    raise ValueError(f"{where} have {self.operations_per_edge} operations, as the first edge has")
+                    raise ValueError(f"{where} have {self.operations_per_edge} operations, as the first edge does")
                 if len(set(names)) < len(names) or not set(names) <= set(OPERATIONS):
                     raise ValueError(f"{where} name different operations of {', '.join(OPERATIONS)}")
                 if not set(names) - {"none"}:
@@ -51,7 +51,7 @@ class Space:
 
     @property
     def operations_per_edge(self) -> int:
-        """P, the columns of alpha."""
+        """P, the number of columns of alpha."""
         return len(self.normal[0])
 
     def primitives(self, reduction: bool) -> Primitives:
@@ -79,7 +79,7 @@ _SHORT = {
 SPACES: Mapping[SpaceName, Space] = {
     "darts": _uniform(*PRIMITIVES),
     "s1": Space(
-        # One group for each node.
+        # One group per node.
         normal=_per_edge("id iD  iD is id  mi is is id  is mi id dD dD"),
         reduce=_per_edge("ma md  ma ma iD  ma ms id iD  ma ma iD iD iD"),
     ),
@@ -93,8 +93,8 @@ SPACES: Mapping[SpaceName, Space] = {
 def random_genotype(space: Space, seed: int) -> Genotype:
     """A random pair of cells, the same for the same seed.
 
-    Every node reads two different earlier nodes, each pair of them equally likely, through operations of these edges,
-    each equally likely; `none` is no operation.
+    Every node reads two different earlier nodes: all pairs are equally likely, and so are all operations of the edges,
+    except `none`.
     """
     generator = random.Random(f"{seed}/random cell")
 

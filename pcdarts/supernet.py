@@ -1,4 +1,4 @@
-"""The super-network of PC-DARTS: all candidate cells at once, weighed by alpha and beta.
+"""The super-network of PC-DARTS: all candidate cells at once, weighted by alpha and beta.
 
 Paper: Xu et al., "Partially-Connected Neural Architecture Search for Reduced Computational Redundancy" (TPAMI 2021),
 section 3; ICLR 2020 version: arXiv 1907.05737.  Shapes: N images, C channels, H x W pixels, E = 14 edges of a cell
@@ -59,12 +59,12 @@ def softmax_into_nodes(betas: Tensor) -> Tensor:
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """Interleave `groups` blocks of channels, so that the next sampling takes others: (N, C, H, W) to the same."""
+    """Interleave `groups` blocks of channels (N, C, H, W), so that the next node samples different channels."""
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class MixedEdge(nn.Module):
-    """One edge: C / k sampled channels go through all primitives, weighed by softmax(alpha); the others bypass them."""
+    """An edge: C / k sampled channels pass all primitives, weighted by softmax(alpha); the others bypass them."""
 
     def __init__(
         self, config: SearchConfig, channels: int, stride: int, primitives: Sequence[str] = PRIMITIVES
@@ -146,7 +146,7 @@ class SearchCell(nn.Module):
         return torch.cat(states[INPUTS:], dim=1)
 
     def _sample(self, state: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Split a state into sampled and bypassed channels; the last item brings them back in order."""
+        """Split a state into sampled and bypassed channels; the last item restores their order."""
         count = state.shape[1]
         if self.sampling != "random":
             return state[:, : count // self.k], state[:, count // self.k :], None
@@ -163,9 +163,8 @@ class SearchCell(nn.Module):
 class Supernet(nn.Module):
     """The super-network.  `weights()` are trained by SGD on the training half, `architecture` by Adam on the other.
 
-    All draws, of the weights here and of random channels, noise and dropped paths later, come from `generator`, which
-    lives on the CPU.  `drop_path` is the probability of dropping an edge's output for an image in training; set it
-    epoch by epoch.
+    All draws (initial weights, random channels, noise, dropped paths) come from `generator`, which is on the CPU.
+    `drop_path` is the probability of dropping an edge's output for an image in training; set it in every epoch.
     """
 
     cell_type: type[SearchCell] = SearchCell
@@ -193,16 +192,16 @@ class Supernet(nn.Module):
         self.architecture = Architecture(SPACES[config.space].operations_per_edge, generator)
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """All parameters but alpha and beta, by name."""
+        """All parameters except alpha and beta, by name."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("architecture.")}
 
     def reference(self) -> AbstractContextManager[None]:
-        """Inside it second derivatives are right, which a faster implementation may not promise elsewhere."""
+        """Context in which second derivatives are supported; a faster implementation may lack them outside."""
         return nullcontext()
 
     @contextmanager
     def mixed_by(self, mixtures: Mixtures) -> Iterator[None]:
-        """Inside it operations and edges have these weights instead of those of alpha and beta."""
+        """Context in which operations and edges have these weights instead of those of alpha and beta."""
         self._mixtures = mixtures
         try:
             yield
@@ -210,7 +209,7 @@ class Supernet(nn.Module):
             self._mixtures = None
 
     def mixtures(self) -> Mixtures:
-        """The weights of operations and edges that alpha and beta give; all edges weigh 1 without normalization."""
+        """Weights of operations and edges from alpha and beta; without edge normalization all edges have weight 1."""
         found = {}
         for reduction in (False, True):
             alphas, betas = self.architecture.mixture(reduction)
@@ -240,11 +239,11 @@ class Supernet(nn.Module):
 def derive_genotype(
     arch: Mapping[str, Tensor], edge_normalization: bool = True, space: SpaceName = "darts"
 ) -> Genotype:
-    """The cells that alpha and beta prefer.
+    """Derive the cells from alpha and beta.
 
     `arch` holds `alphas_normal`, `alphas_reduce` (14, P) and `betas_normal`, `betas_reduce` (14,), raw values before
     the softmax.  An edge's score is softmax(alpha) * softmax(beta), without `none`; each node keeps its two best edges,
-    each with its best operation.  Without edge normalization beta plays no part.  Ties go to the first in order.
+    each with its best operation.  Without edge normalization beta is ignored.  Ties go to the first in order.
     """
     concat = range(INPUTS, INPUTS + NODES)
     cells = {}

@@ -1,6 +1,6 @@
 """Data augmentation of whole batches as tensor operations: random crop, random flip, cutout; and normalization.
 
-Draws come from a CPU generator and then move to the images' device, so that CPU and GPU see the same images.
+Random numbers are drawn on the CPU and moved to the device of the images, so that CPU and GPU see the same images.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (B, C, H, W), each mirrored left to right with probability 1/2."""
+    """Images (B, C, H, W), each flipped horizontally with probability 1/2."""
     flipped = moved(torch.randint(2, (len(images), 1, 1, 1), generator=generator), images.device)
     return torch.where(flipped.bool(), images.flip(-1), images)
 
@@ -46,8 +46,8 @@ def cutout(
 ) -> Tensor:
     """Images (B, C, H, W) with a square of `size` pixels a side set to 0.
 
-    Its centre is uniform over the image, so that the border may clip it (DeVries & Taylor, arXiv 1708.04552).  Images
-    that are only a part of a batch of `total` ones say which rows: draws are for the whole batch.
+    Its center is uniform over the image, and the border may clip it (DeVries & Taylor, arXiv 1708.04552).  If the
+    images are only the rows `part` of a batch of `total` images, draws are made for the whole batch.
     """
     batch, _, height, width = images.shape
     draws = [torch.randint(n, (batch if total is None else total, 1), generator=generator) for n in (height, width)]
@@ -56,19 +56,19 @@ def cutout(
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
 
 
-def _interval(centre: Tensor, size: int, length: int) -> Tensor:
-    """Mask (B, length): the `size` positions around each centre (B, 1), clipped at the ends."""
-    distance = torch.arange(length, device=centre.device) - (centre - size // 2)
+def _interval(center: Tensor, size: int, length: int) -> Tensor:
+    """Mask (B, length): the `size` positions around each center (B, 1), clipped at the ends."""
+    distance = torch.arange(length, device=center.device) - (center - size // 2)
     return (distance >= 0) & (distance < size)
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Float images (B, C, H, W) of about zero mean and unit variance, from uint8 ones; statistics on a scale 0 to 1."""
+    """Float images (B, C, H, W) of about zero mean and unit variance from uint8; statistics are scaled to [0, 1]."""
     statistics = moved(torch.tensor([list(mean), list(std)]), images.device)
     means, stds = statistics.view(2, 1, -1, 1, 1)
     return (images / 255 - means) / stds
 
 
 def moved(x: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on this device; the host does not wait for a GPU, and can prepare the next batch meanwhile."""
+    """Move a CPU tensor to the device without waiting for a GPU, so that the host can prepare the next batch."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)

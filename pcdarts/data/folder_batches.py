@@ -1,4 +1,4 @@
-"""Batches from image files, which processes of their own decode and augment."""
+"""Batches of image files, decoded and augmented by worker processes."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +17,16 @@ from pcdarts.data.datasets import DatasetInfo
 from pcdarts.training.distributed import ALONE, Workers
 
 _Item = tuple[str, int, int | None]
-"""Path, label, and the seed of the augmentation; None: not augmented."""
+"""Path, label and seed of the augmentation; None: no augmentation."""
 
 
 class FolderBatches:
-    """`ImageBatches` (see `pcdarts.data.batches`) over image files, which `workers` processes decode and augment.
+    """`ImageBatches` (see `pcdarts.data.batches`) over image files, decoded and augmented by `workers` processes.
 
-    Images are pairs of a path below `folder` and a label.  What is drawn for an image depends on the generator alone:
-    any number of processes, 0 for none, gives the same batches.  The processes of a whole pass live on for the next
-    one; a pass that begins while another is under way gets processes of its own.  Of every batch a training worker
-    (`part`) decodes and yields its own rows alone.  Images travel as uint8 and are normalized on the device.
+    Images are pairs of a path below `folder` and a label.  Draws depend only on the generator: any number of processes,
+    0 included, gives the same batches.  The processes of a complete pass are reused by the next one; a pass that starts
+    while another is running gets new processes.  A training worker (`part`) decodes and yields only its own rows of
+    every batch.  Images are transferred as uint8 and normalized on the device.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class FolderBatches:
         yield from self._augmented(self._shuffled(batch_size, generator), self._sizes(batch_size), generator)
 
     def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Passes without end, each in a fresh order."""
-        # Workers run ahead, across passes: orders come from generators of their own, so that the state of `generator`
-        # tells nothing of how far they are, and a resumed search draws what the uninterrupted one would have drawn.
+        """Endless passes, each in a new order."""
+        # Workers run ahead, across passes.  Orders come from a separate generator, so that the state of `generator`
+        # does not depend on how far they are: a resumed search then draws the same as an uninterrupted one.
         orders = torch.Generator().manual_seed(int(_seeds(1, generator)))
         passes = (self._shuffled(batch_size, orders) for _ in itertools.count())
         sizes = itertools.cycle(self._sizes(batch_size))
         yield from self._augmented(itertools.chain.from_iterable(passes), sizes, generator)
 
     def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in stored order, not augmented: for evaluation."""
+        """One pass in stored order without augmentation, for evaluation."""
         items: list[_Item] = [(path, label, None) for path, label in self._images]
         yield from self._decoded(items[start : start + batch_size] for start in range(0, len(items), batch_size))
 
@@ -80,7 +80,7 @@ class FolderBatches:
         )
 
     def _sizes(self, batch_size: int) -> list[int]:
-        """Images of the whole batches of a pass."""
+        """Sizes of the whole batches of a pass."""
         return [min(batch_size, len(self) - start) for start in range(0, len(self), batch_size)]
 
     def _augmented(
@@ -92,7 +92,7 @@ class FolderBatches:
             yield images, labels
 
     def _decoded(self, batches: Iterable[list[_Item]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows of this worker of the batches."""
+        """Decoded images and labels of this worker's rows of the batches."""
         mine = (batch[self._part.rows(len(batch))] for batch in batches)
         if self._busy:
             yield from self._on_device(self._make_loader(_PassSampler(mine), persistent=False))
@@ -108,7 +108,7 @@ class FolderBatches:
             finished = True
         finally:
             self._busy = False
-            if not finished:  # processes that hold images of a pass nobody wants any more
+            if not finished:  # the processes still hold images of an abandoned pass
                 self._loader = None
 
     def _make_loader(self, sampler: "_PassSampler", *, persistent: bool) -> DataLoader[Any]:
@@ -119,17 +119,17 @@ class FolderBatches:
             persistent_workers=persistent,
             pin_memory=self._device.type == "cuda",
             collate_fn=partial(_collate, self._info.image_size),
-            generator=torch.Generator(),  # else it would draw from the global one
+            generator=torch.Generator(),  # otherwise it draws from the global generator
         )
 
     def _on_device(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in loader:
-            images = images.to(self._device, non_blocking=True)  # as uint8, a quarter of the floats' size
+            images = images.to(self._device, non_blocking=True)  # as uint8, a quarter of the size of floats
             yield normalize(images, self._info.mean, self._info.std), labels.to(self._device, non_blocking=True)
 
 
 class _PassSampler:
-    """The batches of the pass that a loader serves now: a loader keeps its sampler, a pass brings its own."""
+    """A sampler whose batches are replaced in every pass, as a loader keeps its sampler."""
 
     def __init__(self, batches: Iterator[list[_Item]]) -> None:
         self.batches = batches
@@ -151,16 +151,16 @@ def _seeds(count: int, generator: torch.Generator) -> Tensor:
 
 
 class Decoder(Dataset[tuple[Tensor, int]]):
-    """Decodes and augments an image: crop, mirror and, if asked for, colour jitter.
+    """Decodes and augments an image: random crop, horizontal flip, optionally color jitter.
 
-    It is handed whole items, so that workers need no copy of a million paths.
+    It is indexed by whole items, so that workers need no copy of a million paths.
     """
 
     def __init__(self, folder: Path, size: int, jitter: bool = False) -> None:
         self.folder = folder
-        colours = [v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)] if jitter else []
+        colors = [v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)] if jitter else []
         self.train_transform = v2.Compose(
-            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colours, v2.PILToTensor()]
+            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colors, v2.PILToTensor()]
         )
         self.test_transform = v2.Compose([v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size), v2.PILToTensor()])
 
@@ -170,9 +170,9 @@ class Decoder(Dataset[tuple[Tensor, int]]):
             with Image.open(self.folder / path) as file:
                 image = file.convert("RGB")
         except (OSError, SyntaxError) as error:  # Pillow raises either for damaged files
-            raise ValueError(f"{self.folder / path} cannot be read ({error}); replace it or take it away") from error
+            raise ValueError(f"{self.folder / path} cannot be read ({error}); replace or remove it") from error
         if seed is None:
             return self.test_transform(image), label
-        with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator: lend it to them
+        with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator
             torch.default_generator.manual_seed(seed)
             return self.train_transform(image), label

@@ -1,4 +1,4 @@
-"""The images of a folder tree by class, and the split of them that an ImageNet search uses.
+"""The images of a folder tree by class, and the split of an ImageNet search.
 
 The official search uses 10 % of the images of every class for the weights and 2.5 % for alpha; the split can be saved
 and shared as a text file.
@@ -16,12 +16,12 @@ SUFFIXES = {".jpeg", ".jpg", ".png", ".bmp", ".webp"}
 
 
 def image_names(folder: Path) -> dict[str, list[str]]:
-    """Image names by class, both sorted; raises ValueError if there is no class, or one without images."""
+    """Image names by class, both sorted; raises ValueError for no classes and for classes without images."""
     return {path.name: images_of(path) for path in class_folders(folder)}
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """The folders of the classes, sorted; raises ValueError if there is none."""
+    """The class folders, sorted; raises ValueError without any."""
     paths = folder.iterdir() if folder.is_dir() else ()
     classes = sorted(path for path in paths if path.is_dir() and not path.name.startswith("."))
     if not classes:
@@ -30,7 +30,7 @@ def class_folders(folder: Path) -> list[Path]:
 
 
 def images_of(folder: Path) -> list[str]:
-    """Names of the images of a class, sorted; raises ValueError if there is none."""
+    """Names of the images of a class, sorted; raises ValueError without any."""
     names = sorted(f.name for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
     if not names:
         raise ValueError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}); fill the folder or remove it")
@@ -38,7 +38,7 @@ def images_of(folder: Path) -> list[str]:
 
 
 def search_split(train_dir: Path, weight_share: float = 0.10, alpha_share: float = 0.025) -> Split:
-    """Disjoint shares of the images of every class, at least one image each; sorted, and always the same.
+    """Disjoint shares of the images of every class, at least one image each; sorted and deterministic.
 
     Raises ValueError for shares or classes that leave a part without images.
     """
@@ -48,7 +48,7 @@ def search_split(train_dir: Path, weight_share: float = 0.10, alpha_share: float
     for name, images in image_names(train_dir).items():
         weights, alpha = (max(1, round(share * len(images))) for share in (weight_share, alpha_share))
         if weights + alpha > len(images):
-            raise ValueError(f"class {name} has {len(images)} images, but needs {weights + alpha}; add some to it")
+            raise ValueError(f"class {name} has {len(images)} images, but needs {weights + alpha}; add images to it")
         order = hash_order(name, images)
         split += [("weights", path) for path in order[:weights]]
         split += [("alpha", path) for path in order[weights : weights + alpha]]
@@ -56,13 +56,13 @@ def search_split(train_dir: Path, weight_share: float = 0.10, alpha_share: float
 
 
 def hash_order(class_name: str, images: Iterable[str]) -> list[str]:
-    """Paths of a class in an order that looks random, yet depends on nothing but the paths themselves."""
+    """Paths of a class in a pseudo-random order that depends only on the paths themselves."""
     paths = [f"{class_name}/{image}" for image in images]
     return sorted(paths, key=lambda path: hashlib.sha256(path.encode()).digest())
 
 
 def write_split(path: Path | str, split: Split) -> None:
-    """Write a split as a text file: a comment, then a part and a path a line."""
+    """Write a split as a text file: a comment, then a part and a path per line."""
     header = "# Images of an architecture search: a part (weights or alpha) and a path below the training folder"
     Path(path).write_text("\n".join([header, *(f"{part} {image}" for part, image in split), ""]), encoding="utf-8")
 

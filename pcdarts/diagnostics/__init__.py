@@ -1,1 +1,1 @@
-"""What is measured of a search while it runs: agreement, eigenvalue, collapse, memory."""
+"""Diagnostics of a search: measures of alpha and cells, dominant eigenvalue, collapse rules, predicted memory."""

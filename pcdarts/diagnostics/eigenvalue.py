@@ -1,6 +1,6 @@
-"""How stable a search is: the dominant eigenvalue of the validation loss in alpha, and the accuracy of the cell alone.
+"""Stability of a search: dominant eigenvalue of the validation loss in alpha, and accuracy of the discretized cell.
 
-Source of the first: Zela et al., "Understanding and Robustifying Differentiable Architecture Search" (ICLR 2020).
+Source of the eigenvalue: Zela et al., "Understanding and Robustifying Differentiable Architecture Search" (ICLR 2020).
 Nothing here changes the super-network, its running statistics or the random draws of a search.  Shapes: N images of C
 channels and H x W pixels; E = 14 edges, P operations of an edge.
 """
@@ -27,12 +27,12 @@ from pcdarts.training.device import seeded_generator
 from pcdarts.training.evaluation import evaluate
 
 TOLERANCE = 0.1
-"""Of the eigenvalue in a search: a residual below a tenth of it leaves an error of a percent or so, as the error falls
-with the square of the residual; its rule looks at 30 percent."""
+"""Relative residual of the eigenvalue in a search.  The error falls with the square of the residual: a residual of a
+tenth leaves an error of about a percent, and the rule compares with 30 percent."""
 KRYLOV_DIMENSION = 8
-"""Vectors that the Lanczos iteration keeps, and products before it first looks whether it has converged."""
+"""Vectors that the Lanczos iteration keeps, and products before its first test of convergence."""
 MOST_RESTARTS = 100
-"""Restarts of the Lanczos iteration."""
+"""Largest number of restarts of the Lanczos iteration."""
 
 
 def stability_columns(
@@ -40,8 +40,8 @@ def stability_columns(
 ) -> dict[str, Any]:
     """Columns of an EpochRecord: dominant eigenvalue, its time in seconds, and discretized accuracy and gap in percent.
 
-    Images of the validation half, their augmentation and random channels are the same in every epoch.  The discretized
-    accuracy goes with the validation accuracy: without that it is not measured.
+    Validation images, their augmentation and random channels are the same in every epoch.  The discretized accuracy is
+    measured only together with the validation accuracy.
     """
     started, generator = time.perf_counter(), seeded_generator(config.seed, "eigenvalue")
     images, labels = next(iter(valid.epoch(config.eigenvalue_batch, generator)))
@@ -57,14 +57,14 @@ def stability_columns(
 def dominant_eigenvalue(
     supernet: Supernet, images: Tensor, labels: Tensor, *, tolerance: float, generator: torch.Generator
 ) -> float:
-    """Largest algebraic eigenvalue of the Hessian of the loss in the alphas of both cells; beta stands still.
+    """Largest algebraic eigenvalue of the Hessian of the loss in the alphas of both cells, at fixed beta.
 
-    Of the mean cross-entropy of images (N, C, H, W) and labels (N,), with batch statistics.  Exact Hessian-vector
-    products by double back-propagation, Lanczos iteration until the residual |H v - eigenvalue v| is at most
-    `tolerance` times the eigenvalue.  The start vector and random channels are drawn from `generator`.  NaN where
-    derivatives are not finite and where the iteration does not converge.
+    The loss is the mean cross-entropy of images (N, C, H, W) and labels (N,), with batch statistics.  Lanczos iteration
+    with exact Hessian-vector products (double backpropagation) until the residual |H v - eigenvalue v| is at most
+    `tolerance` times the eigenvalue.  The start vector and random channels are drawn from `generator`.  NaN if
+    derivatives are not finite or the iteration does not converge.
     """
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # takes a while to import
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh  # slow to import
 
     alphas = alphas_of(supernet)
     size = sum(alpha.numel() for alpha in alphas)
@@ -101,9 +101,9 @@ def dominant_eigenvalue(
 
 
 def alpha_gradient(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of the loss in the alphas of both cells, in a row, that can itself be differentiated.
+    """Differentiable gradient (2 E P,) of the loss of images (N, C, H, W) and labels (N,) in the alphas of both cells.
 
-    Its graph is what the measurement keeps in memory.  Of images (N, C, H, W) and labels (N,).
+    Its graph is what the measurement keeps in memory.
     """
     gradients = torch.autograd.grad(_loss(supernet, images, labels), alphas_of(supernet), create_graph=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
@@ -116,18 +116,18 @@ def alphas_of(supernet: Supernet) -> list[Tensor]:
 
 @contextmanager
 def discretized(supernet: Supernet, genotype: Genotype) -> Iterator[None]:
-    """Inside it the super-network computes with a genotype's operations and edges alone; see `discrete_mixtures`."""
+    """Context in which the super-network uses only the operations and edges of a genotype, see `discrete_mixtures`."""
     with supernet.mixed_by(discrete_mixtures(supernet, genotype)):
         yield
 
 
 @torch.no_grad()
 def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
-    """Weights that keep a genotype's operations and edges alone.
+    """Weights of operations and edges that are nonzero only for a genotype.
 
-    A kept edge has weight 1 on its chosen operation.  A dropped edge has weight 0 as a whole, its bypassed channels
-    included, as a derived network has no such edge.  The two kept edges of a node share the weight of all edges in
-    proportion to softmax(beta), so that the node stays a weighted mean; without edge normalization each weighs 1.
+    A kept edge has weight 1 on its chosen operation.  A dropped edge has weight 0, its bypassed channels included, as a
+    derived network has no such edge.  The weights of the two kept edges of a node are softmax(beta), rescaled to sum to
+    1, so that the node stays a weighted mean; without edge normalization each is 1.
     """
     mixtures = {}
     for reduction, (alphas, betas) in supernet.mixtures().items():
@@ -146,7 +146,7 @@ def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
 
 @contextmanager
 def drawing_from(supernet: Supernet, generator: torch.Generator) -> Iterator[None]:
-    """Inside it random channels and noise are drawn as from `generator`; those of the search stay as they would be."""
+    """Context in which random channels and noise are drawn as from `generator`; draws of the search do not change."""
     before = supernet.generator.get_state()
     supernet.generator.set_state(generator.get_state())
     try:

@@ -1,4 +1,4 @@
-"""Measures of alpha, beta and the derived cells after an epoch: pure functions, no data, a few milliseconds.
+"""Measures of alpha, beta and the derived cells after an epoch: pure functions that take a few milliseconds.
 
 Shapes: E = 14 edges ordered by target node, P operations of an edge.  `arch` holds `alphas_normal`, `alphas_reduce`
 (E, P) and `betas_normal`, `betas_reduce` (E,), raw values before the softmax.  Depth and width: Shu et al.,
@@ -23,7 +23,7 @@ Pairs = Sequence[tuple[str, int]]
 POOLS = ("max_pool_3x3", "avg_pool_3x3")
 TRAINING_PARTS = ("data", "weights", "alpha")
 TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in (*TRAINING_PARTS, "validation", "metrics")))
-"""Columns that a SearchResult adds up over the epochs."""
+"""Columns that a SearchResult sums over the epochs."""
 
 
 def architecture_columns(
@@ -33,7 +33,7 @@ def architecture_columns(
     edge_normalization: bool,
     space: SpaceName = "darts",
 ) -> dict[str, Any]:
-    """All columns of an EpochRecord that follow from alpha, beta, those of the epoch before and the derived cells."""
+    """Columns of an EpochRecord that follow from alpha, beta, those of the previous epoch and the derived cells."""
     columns: dict[str, Any] = {
         "alpha_kendall_tau": None if previous is None else alpha_kendall_tau(arch, previous),
         "alpha_norm": norm([arch["alphas_normal"], arch["alphas_reduce"]]),
@@ -57,7 +57,7 @@ def architecture_columns(
 
 
 def cell_columns(genotype: Genotype) -> dict[str, Any]:
-    """All columns that follow from the cells alone."""
+    """Columns that follow from the cells alone."""
     columns: dict[str, Any] = {}
     for cell, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce)):
         skips, pools = (sum(operation in names for operation, _ in pairs) for names in (("skip_connect",), POOLS))
@@ -73,7 +73,7 @@ def cell_columns(genotype: Genotype) -> dict[str, Any]:
 
 
 def time_columns(seconds: Mapping[str, float], images: int) -> dict[str, Any]:
-    """Seconds of the parts of an epoch, and images for the weights per second of training."""
+    """Seconds of the parts of an epoch, and training images per second."""
     parts = {part: seconds.get(part, 0.0) for part in (*TRAINING_PARTS, "validation", "metrics")}
     training = sum(parts[part] for part in TRAINING_PARTS)
     return {f"seconds_{part}": value for part, value in parts.items()} | {"images_per_second": images / training}
@@ -82,7 +82,7 @@ def time_columns(seconds: Mapping[str, float], images: int) -> dict[str, Any]:
 def chosen_columns(history: Sequence[EpochRecord], chosen: int) -> dict[str, Any]:
     """Columns that a SearchResult shares with the EpochRecords: the last values at or before the chosen epoch.
 
-    Times are added up over the whole history instead, and images per second follow from the sum.
+    Times are summed over the whole history instead, and images per second follow from the sums.
     """
     shared = {field.name for field in dataclasses.fields(SearchResult)} - {"seconds", "peak_memory_bytes", "warnings"}
     columns: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def beta_entropy(weights: Tensor) -> float:
 def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives) -> float:
     """Mean over the kept edges of a cell: weight of the chosen operation minus that of the next best one.
 
-    Of softmax(alpha) (E, P), without `none`.  An operation without a rival has a margin of its whole weight.
+    Weights are softmax(alpha) (E, P), without `none`.  The margin of an edge's only operation is its weight.
     """
     margins = []
     for edge, operation in zip(kept_edges(pairs), (operation for operation, _ in pairs), strict=True):
@@ -116,7 +116,7 @@ def alpha_margin(weights: Tensor, pairs: Pairs, primitives: Primitives) -> float
 
 
 def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives) -> float:
-    """Mean over the nodes that dropped an edge: score of the worst kept edge minus that of the best dropped one.
+    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one.
 
     An edge's score is the largest of its operations' scores (E, P), without `none`.
     """
@@ -133,7 +133,7 @@ def edge_margin(scores: Tensor, pairs: Pairs, primitives: Primitives) -> float:
 
 
 def kept_edges(pairs: Pairs) -> list[int]:
-    """Index of the edge that each (operation, source) of a cell stands on."""
+    """Index of the edge of each (operation, source) of a cell."""
     return [EDGES.index((source, INPUTS + position // 2)) for position, (_, source) in enumerate(pairs)]
 
 
@@ -146,12 +146,12 @@ def depth(pairs: Pairs) -> int:
 
 
 def width(pairs: Pairs) -> float:
-    """Nodes that read the cell's inputs; one that reads an input and a node counts half."""
+    """Number of nodes that read the inputs of the cell; a node that reads one input counts half."""
     return sum(source < INPUTS for _, source in pairs) / 2
 
 
 def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: EpochRecord) -> float:
-    """Mean over the edges of both cells of `kendall_tau`; NaN where it is defined on no edge."""
+    """Mean of `kendall_tau` over the edges of both cells; NaN if it is undefined on all edges."""
     taus = [
         kendall_tau(arch[name].double(), torch.tensor(before, dtype=torch.float64))
         for name, before in (("alphas_normal", previous.alphas_normal), ("alphas_reduce", previous.alphas_reduce))
@@ -160,9 +160,9 @@ def alpha_kendall_tau(arch: Mapping[str, Tensor], previous: EpochRecord) -> floa
 
 
 def kendall_tau(a: Tensor, b: Tensor) -> Tensor:
-    """Kendall's tau-b of each row of a and b (E, P), as (E,); NaN for a row whose values are all tied or not numbers.
+    """Kendall's tau-b of each row of a and b (E, P), as (E,); NaN for a row with all values tied or with a NaN.
 
-    Over all pairs of columns: agreeing minus opposite ones, divided by sqrt(pairs untied in a x pairs untied in b).
+    Over all pairs of columns: (concordant - discordant) / sqrt(pairs untied in a x pairs untied in b).
     """
     orders = [(x[:, :, None] - x[:, None, :]).sign() for x in (a, b)]
     first, second = orders

@@ -1,10 +1,10 @@
-"""Depthwise 5x5 convolutions on channels_last images, with a backward pass made of calls that are fast on a CPU.
+"""Depthwise 5x5 convolutions on channels_last images, with a backward pass that is fast on a CPU.
 
-oneDNN has fast kernel gradients for undilated kernels up to three pixels wide.  A pair of neighbouring columns of a
+oneDNN has fast kernel gradients for undilated kernels up to three pixels wide.  A pair of neighboring columns of a
 channels_last image (N, C, H, W) is, without a copy, one column of an image (N, 2 C, H, W / 2); there the even columns
 of a 5x5 kernel are a 5x3 kernel, and so are the odd ones after a shift by one pixel.
 
-Shapes: x (N, C, H, W), one kernel a channel: kernels (C, 5, 5), output (N, C, ceil(H / stride), ceil(W / stride)).
+Shapes: x (N, C, H, W), one kernel per channel: kernels (C, 5, 5), output (N, C, ceil(H / stride), ceil(W / stride)).
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from torch.nn import functional
 KERNEL = 5
 PADDING = KERNEL // 2
 TINY = 4
-"""Up to this height and width the outermost taps of a dilated kernel see zeros only, and plain calls are fastest."""
+"""Largest image side at which the outermost taps of a dilated kernel see only zeros and plain calls are fastest."""
 
 
 def embed(kernels: Tensor, dilation: int = 1) -> Tensor:
@@ -88,7 +88,7 @@ def _plain_backward(
 
 
 def average(x: Tensor, stride: int) -> Tensor:
-    """The mean over the 3x3 pixels around that lie inside the image; faster than torch's pool on few channels."""
+    """Mean over the 3x3 neighborhood inside the image; faster than the pool of PyTorch on few channels."""
     ones = _ones(x.shape[1], x.dtype, x.device)
     sums = functional.conv2d(x, ones, None, stride, 1, groups=x.shape[1])
     return sums * _inverse_counts(x.shape[2], x.shape[3], stride, x.dtype, x.device)

@@ -1,4 +1,4 @@
-"""A group of edges: all that leave the same states of a search cell.
+"""A group of edges: all edges that leave the same states of a search cell.
 
 Shapes: N images, S states, F targets, C channels of a state, c = C / k sampled and b = C - c bypassed ones, H x W
 pixels; M = N h w pixels of the nodes.
@@ -22,16 +22,16 @@ upsample_backward = torch.ops.aten.upsample_nearest2d_backward
 
 @dataclass
 class CellPlan:
-    """What a cell does apart from its tensors; its batch statistics are left here in training mode."""
+    """Settings of a cell without its tensors; in training mode it stores its batch statistics here."""
 
     k: int
     shuffle: bool
     stride: int
     spatial_stride: int
     halve: bool
-    """Whether the input from two cells before has twice the resolution of the other."""
+    """Whether the earlier input has twice the resolution of the other."""
     orders: list[Tensor] | None
-    """Channels (C,) of each state, sampled ones first, where they are drawn at random."""
+    """Channels (C,) of each state, sampled ones first, if they are drawn at random."""
     running: Norms | None
     """Running statistics of all edges, and of "inputs" (2, 1, C), in evaluation mode."""
     statistics: Norms = field(default_factory=dict)
@@ -94,7 +94,7 @@ class EdgeGroup:
         self.bypass_matrix = dense(blocks, self.targets, shared=True)
 
     def forward(self, x: Tensor, out: Tensor) -> None:
-        """Add what the states x (N, S C, H, W) contribute to the nodes out (M, F C), in place."""
+        """Add the contribution of the states x (N, S C, H, W) to the nodes out (M, F C), in place."""
         sampled = self._take(x, slice(self.sampled))
         if self.spatial_stride == 2:
             sampled = functional.avg_pool2d(sampled, 2, ceil_mode=True)
@@ -192,7 +192,7 @@ class EdgeGroup:
 def _places(
     channels: int, sampled: int, targets: int, *, shuffle: bool, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `_place` returns, for the first channels and a shuffle or none."""
+    """The result of `_place` if the first channels are sampled, with or without a shuffle."""
     eye = torch.eye(channels, dtype=dtype, device=device)
     place = eye.view(sampled, -1, channels).transpose(0, 1).flatten(0, 1) if shuffle else eye
     return _place(place, eye, sampled, targets)

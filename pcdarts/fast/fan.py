@@ -19,7 +19,7 @@ from pcdarts.fast.depthwise import average, average_backward, depthwise, depthwi
 from pcdarts.fast.folding import Features, Fold, Running, apply_fold, column_means, fold, fold_backward, moments
 
 GEMM_CHANNELS = 32
-"""Up to so many channels, repeating them is faster on a CPU as a product with a matrix of zeros and ones."""
+"""Largest number of channels that a CPU repeats faster as a product with a matrix of zeros and ones."""
 
 max_pool = torch.ops.aten.max_pool2d_with_indices
 max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
@@ -48,7 +48,7 @@ class FanWeights(NamedTuple):
 class Fan:
     """Mixed operations from S states to F nodes: forward, then backward with the same input.
 
-    Between the two it keeps weights and statistics, but no images: those are computed again.
+    Between the two it keeps weights and statistics, but no images: these are computed again.
     """
 
     def __init__(self, states: int, targets: int, stride: int, weights: FanWeights, running: Norms | None) -> None:
@@ -61,7 +61,7 @@ class Fan:
         self.biases: dict[str, Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Sampled channels (N, S c, H, W) to the weighed sums for all targets (N, F c, h, w)."""
+        """Sampled channels (N, S c, H, W) to the weighted sums for all targets (N, F c, h, w)."""
         features = self._features(x, x.relu())
         out = None
         for name, inputs in features.inputs.items():
@@ -84,7 +84,7 @@ class Fan:
     ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
         """Gradients in x and in `FanWeights`, from the gradient (N, F c, h, w) of the output.
 
-        That in the depthwise kernels, which costs most, is left out where it is not wanted.
+        The gradient in the depthwise kernels, which costs most, is computed only if wanted.
         """
         positive = x.relu()
         features = self._features(x, positive)
@@ -165,9 +165,9 @@ class Fan:
         return _Inputs(repeated, repeated_once, separable, hidden, indices, inputs, shape)
 
     def _depthwise(self, x: Tensor, name: str) -> Tensor:
-        """Convolve, in training with a bias that roughly centres the output: minus the input's mean and kernel's sum.
+        """Convolve; in training with a bias (minus input mean times kernel sum) that roughly centers the output.
 
-        Folding subtracts squared means, which loses digits where they are large; no result depends on the bias.
+        Folding subtracts squared means, which is inaccurate if they are large; no result depends on the bias.
         """
         part, stride, dilation = self._geometry(name)
         bias = None
@@ -193,7 +193,7 @@ class Fan:
         )
 
     def _geometry(self, name: str) -> tuple[slice, int, int]:
-        """Kernels, stride and dilation; one of stride 2 and dilation 2 is an undilated one of every other pixel."""
+        """Kernels, stride and dilation; stride 2 with dilation 2 is undilated on every other pixel."""
         if name == "dilated":
             return slice(3, 4), 1, 2 if self.stride == 1 else 1
         return (slice(0, 3), self.stride, 1) if name == "first" else (slice(4, 6), 1, 1)
@@ -201,7 +201,7 @@ class Fan:
     def _fold(self, name: str, inputs: list[Features]) -> Fold:
         """The fold of that name.
 
-        "last" holds all operations but skip_connect of stride 2; that of stride 1 comes first and is not normalized.
+        "last" holds all operations except skip_connect of stride 2; that of stride 1 comes first, unnormalized.
         """
         mixture, targets, plain = self.weights.mixture, self.targets, 0
         weight: Tensor | None
@@ -262,13 +262,13 @@ class _Inputs(NamedTuple):
     repeated_once: Tensor  # and of `first_dilated` (N, E c, H, W)
     separable: Features  # outputs of `first` that `middle` reads (M, 2 E c)
     hidden: Tensor  # input of `second` (N, 2 E c, h, w)
-    indices: Tensor  # where the maxima were
+    indices: Tensor  # of the maxima
     inputs: dict[str, list[Features]]  # by fold
     shape: torch.Size  # (N, -1, h, w) of the output
 
 
 def rows(x: Tensor) -> Tensor:
-    """Images (N, C, H, W) as a matrix (N H W, C): a view where they are channels_last."""
+    """Images (N, C, H, W) as a matrix (N H W, C): a view if they are channels_last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
@@ -278,7 +278,7 @@ def image(matrix: Tensor, shape: torch.Size) -> Tensor:
 
 
 def pixel_pairs(x: Tensor, groups: int) -> Tensor:
-    """Every other pixel, and its lower right neighbour: (N, S C, H, W) to (N ceil(H / 2) ceil(W / 2), S 2 C)."""
+    """Every other pixel, and its lower right neighbor: (N, S C, H, W) to (N ceil(H / 2) ceil(W / 2), S 2 C)."""
     if x.shape[2] % 2 or x.shape[3] % 2:
         x = functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
     pair = [rows(x[:, :, i::2, i::2]).unflatten(1, (groups, -1)) for i in (0, 1)]

@@ -1,8 +1,8 @@
 """One autograd function for all edges of a search cell, and the hand-written backward pass.
 
 Shapes: N images, C channels of a state, H x W pixels; F targets of a group of edges; M = N h w pixels of the output.
-Nodes add up inside the cell's output (M, 4 C), which, with those of the two cells before, is all that is kept for the
-backward pass; there their gradients add up in the same way, from the last node to the first.
+Nodes are summed inside the output of the cell (M, 4 C).  Only this and the outputs of the two previous cells are kept
+for the backward pass, where gradients are summed in the same way, from the last node to the first.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from pcdarts.genotype import INPUTS
 from pcdarts.spaces import EDGES, NODES
 
 JOINED_ELEMENTS = 2**24
-"""The edges of both inputs are computed together up to this size of a depthwise output: fewer calls against caches."""
+"""Largest depthwise output for which the edges of both inputs are computed together: fewer calls, but more cache."""
 
 
 class CellTensors(NamedTuple):
@@ -66,13 +66,13 @@ class CellFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of a node is complete once all groups that it feeds have been visited.
+        """The gradient of a node is complete once all groups that read it have been visited.
 
-        Raises RuntimeError where the gradients shall be differentiated again (create_graph=True).
+        Raises RuntimeError if the gradients are to be differentiated again (create_graph=True).
         """
         if torch.is_grad_enabled():  # once_differentiable would let torch.autograd.grad return wrong derivatives
             raise RuntimeError(
-                "The fast super-network has first derivatives only: for second ones, compute the loss inside "
+                "the fast super-network has first derivatives only; for second ones, compute the loss inside "
                 "`with supernet.reference():`, or set order=2 with hessian_vector_product='finite_difference'"
             )
         cell: _Cell = ctx.cell
@@ -113,7 +113,7 @@ class CellFunction(torch.autograd.Function):
 
 
 class _Cell:
-    """The parts of a cell, with what they keep from forward to backward: weights and statistics, but no images."""
+    """The parts of a cell; they keep weights and statistics from forward to backward, but no images."""
 
     def __init__(self, plan: CellPlan, tensors: CellTensors) -> None:
         previous, weights = tensors.previous, tensors.weights
@@ -144,7 +144,7 @@ class _Cell:
             start = stop
 
     def inputs(self, before_previous: Tensor, previous: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """States 0 and 1, as one image (N, 2 C, H, W) or as two, and the features that they were computed from."""
+        """States 0 and 1, as one image (N, 2 C, H, W) or as two, and the features they were computed from."""
         pairs = [p.forward(x) for p, x in zip(self.preprocessing, (before_previous, previous), strict=True)]
         states, features = [state for state, _ in pairs], [a for _, a in pairs]
         if self.joined:
@@ -152,7 +152,7 @@ class _Cell:
         return [image(state, self.input_shape) for state in states], features
 
     def states(self, group: EdgeGroup, inputs: list[Tensor], nodes: Tensor) -> Tensor:
-        """What a group reads (N, S C, ...): inputs, or columns of the nodes (M, 4 C)."""
+        """The states that a group reads (N, S C, ...): inputs, or columns of the nodes (M, 4 C)."""
         if group.states[0] < INPUTS:
             return inputs[group.states[0]]
         start = (group.states[0] - INPUTS) * self.channels
@@ -176,6 +176,6 @@ class _Cell:
 
 
 def _cat(parts: tuple[Tensor | None, ...]) -> Tensor | None:
-    """Join gradients along the edges; weights that a group lacks are left out."""
+    """Join gradients along the edges, without those of groups that do not have the weight."""
     present = [part for part in parts if part is not None]
     return torch.cat(present, 1) if present else None

@@ -25,14 +25,14 @@ from pcdarts.supernet import SearchCell, Supernet
 BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
 """Edges in the order of this file: by source, then by target."""
 MOMENTUM = 0.1
-"""The one of nn.BatchNorm2d."""
+"""As in nn.BatchNorm2d."""
 NAMES = "skip_connect max_pool_3x3 avg_pool_3x3 sep_conv_3x3 sep_conv_5x5 dil_conv_3x3 dil_conv_5x5".split()
 OPERATIONS = SKIP, MAX_POOL, AVG_POOL, SEP3, SEP5, DIL3, DIL5 = tuple(PRIMITIVES.index(name) for name in NAMES)
 """Primitives in the order of `FanWeights`."""
 
 
 class FastCell(SearchCell):
-    """A cell whose edges are computed in groups, by the states that they leave."""
+    """A cell whose edges are computed in groups that leave the same states."""
 
     fast = True
 
@@ -108,7 +108,7 @@ class FastCell(SearchCell):
 
     @torch.no_grad()
     def _update_running_statistics(self, edges: Sequence[Any], plan: CellPlan, previous: Tensor, out: Tensor) -> None:
-        """Move the running statistics towards those of the batch, as nn.BatchNorm2d does."""
+        """Update the running statistics by those of the batch, as nn.BatchNorm2d does."""
         counts: list[Tensor] = []
         means: list[Tensor] = []
         variances: list[Tensor] = []
@@ -139,7 +139,7 @@ class FastSupernet(Supernet):
     """`Supernet` with fast cells: same state dict, same draws, same results up to rounding.
 
     Gradients can be taken once: differentiating them again raises RuntimeError.  Inside `with supernet.reference():`
-    the cells compute as those of `Supernet` do, and second derivatives are right.  Raises ValueError for another space
+    the cells compute like those of `Supernet`, which supports second derivatives.  Raises ValueError for spaces other
     than darts.
     """
 
@@ -149,12 +149,12 @@ class FastSupernet(Supernet):
         self, config: SearchConfig, classes: int, image_channels: int = 3, *, generator: torch.Generator
     ) -> None:
         if config.space != "darts":
-            raise ValueError(f"space is {config.space!r}, but the fast super-network has darts alone; use Supernet")
+            raise ValueError(f"space is {config.space!r}, but the fast super-network supports only darts; use Supernet")
         super().__init__(config, classes, image_channels, generator=generator)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Compute as `Supernet` does: differentiable any number of times, and slow."""
+        """Context that computes like `Supernet`: differentiable any number of times, but slow."""
         self._set_fast(False)
         try:
             yield
@@ -168,19 +168,19 @@ class FastSupernet(Supernet):
 
 
 def make_supernet(config: SearchConfig, classes: int, image_channels: int, *, generator: torch.Generator) -> Supernet:
-    """The super-network of a search: the fast one where `config.implementation` says so and the space is darts."""
+    """The super-network of a search: the fast one if `config.implementation` is fast and the space is darts."""
     fast = config.implementation == "fast" and config.space == "darts"
     return (FastSupernet if fast else Supernet)(config, classes, image_channels, generator=generator)
 
 
 def _pick(x: Tensor, order: Sequence[int]) -> Tensor:
-    """Rows of x in a fixed order: indexing with a list would copy that to a GPU each time, and wait for it."""
+    """Rows of x in a fixed order; indexing with a list would copy it to a GPU each time, and wait for it."""
     rows = x.unbind()
     return torch.stack([rows[i] for i in order])
 
 
 def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:
-    """Weights of a cell's edges, stacked; mixture (P, E)."""
+    """Weights of the edges of a cell, stacked; mixture (P, E)."""
 
     def layers(operation: int, stage: int, position: int) -> list[nn.Module]:
         return [edge.operations[operation][stage][position] for edge in edges]

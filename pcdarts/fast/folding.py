@@ -12,7 +12,7 @@ so the pointwise output never exists.  With G (M, p) the gradient of the result 
 
 A fold holds B = J F blocks (p, q); block (j, f) adds to the output columns of target f, so that outputs are (M, F p).
 The features are one or more matrices side by side: either each block has q columns of its own (M, J' F q), or all f of
-a j share them (M, J' q).  All but the features, the output and their gradients is small.
+a j share them (M, J' q).  Everything except the features, the output and their gradients is small.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-5
-"""The one of nn.BatchNorm2d."""
+"""As in nn.BatchNorm2d."""
 GEMM_COLUMNS = 128
-"""Block-diagonal products are dense up to this width: on a CPU faster than many narrow ones."""
+"""Largest width of dense block-diagonal products, which a CPU computes faster than many narrow ones."""
 SUMMED_COLUMNS = 16
-"""From so many columns on, means over the rows are faster as a matrix product."""
+"""Smallest number of columns whose means over the rows are faster as a matrix product."""
 
 Running = tuple[Tensor, Tensor]
 Moments = tuple[Tensor, Tensor]
@@ -39,10 +39,10 @@ class Features(NamedTuple):
     """Inputs of a fold."""
 
     matrix: Tensor
-    """(M, J F q), or (M, J q) where shared."""
+    """(M, J F q), or (M, J q) if shared."""
     shared: bool = False
     moments: Moments | None = None
-    """Those of the columns, where they are at hand."""
+    """Moments of the columns, if already known."""
 
 
 class _Slice(NamedTuple):
@@ -72,7 +72,7 @@ class Fold:
     matrices: Tensor
     """V (B, p, q)."""
     bias: Tensor
-    """What the output lacks still: minus this (F p)."""
+    """Subtracted from the output (F p)."""
     slices: list[list[_Slice]]
     """V as dense matrices, for each matrix of features."""
     mean: Tensor | None
@@ -80,7 +80,7 @@ class Fold:
     product: Tensor | None
     """P C (B, p, q); None in evaluation mode."""
     plain: int
-    """So many blocks at the beginning are not normalized."""
+    """Number of blocks at the beginning that are not normalized."""
 
 
 def fold(
@@ -94,7 +94,7 @@ def fold(
 ) -> Fold:
     """Fold the statistics of the features into pointwise convolutions (B, p, q), with weights w (B, 1) or 1.
 
-    `running` is their running mean and variance (B, p) in evaluation mode, and None in training.
+    `running` is the running mean and variance (B, p) of their outputs in evaluation mode, and None in training.
     """
     mean = product = None
     b, p, q = pointwise.shape
@@ -123,7 +123,7 @@ def fold(
 
 
 def apply_fold(folded: Fold, features: Sequence[Features], out: Tensor | None = None) -> Tensor:
-    """The normalized and weighed sum (M, F p) of the pointwise convolutions, added to `out` in place where given."""
+    """The normalized, weighted sum (M, F p) of the pointwise convolutions, added in place to `out` if given."""
     if out is not None:
         out -= folded.bias
     for (a, *_), slices in zip(features, folded.slices, strict=True):
@@ -147,8 +147,7 @@ def fold_backward(
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Gradients in the features, in P (B, p, q) and in w (B, p), from that of the output (M, F p) and its column means.
 
-    The gradient in w is still to be summed over p.
-    Those in the features are written to `outs` where given.
+    The gradient in w has yet to be summed over p.  Gradients in the features are written to `outs` if given.
     """
     m, (b, p, q), targets = gradient.shape[0], folded.pointwise.shape, folded.targets
     outs = [None] * len(features) if outs is None else outs
@@ -183,7 +182,7 @@ def fold_backward(
 
 
 def dense(blocks: Tensor, targets: int, shared: bool) -> Tensor:
-    """Blocks (J F, p, q) as one matrix (J F q or, where shared, J q, F p) from features to outputs."""
+    """Blocks (J F, p, q) as one matrix (J F q or, if shared, J q, F p) from features to outputs."""
     b, p, q = blocks.shape
     if shared:
         return blocks.view(-1, targets * p, q).mT.reshape(-1, targets * p)
@@ -218,7 +217,7 @@ def _row_products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _blocks(features: Sequence[Features], targets: int, parts: Sequence[Tensor]) -> Tensor:
-    """Join what was computed for each matrix of features to (B, ...); of shared ones it counts for every target."""
+    """Join the parts of each matrix of features to (B, ...); parts of shared features are repeated for every target."""
     joined = [
         part[:, None].expand(-1, targets, -1, -1).flatten(0, 1) if f.shared and targets > 1 else part
         for f, part in zip(features, parts, strict=True)
@@ -238,7 +237,7 @@ def _cat(tensors: Sequence[Tensor]) -> Tensor:
 def _slices(blocks: Tensor, targets: int, shared: bool) -> list[_Slice]:
     """Blocks (B, p, q) as one dense matrix, or as several.
 
-    Where every block has output columns of its own, a wide matrix would be mostly zero.
+    If every block has its own output columns, a wide matrix would be mostly zero.
     """
     b, p, q = blocks.shape
     step = b
@@ -267,7 +266,7 @@ def _multiply_transposed(gradient: Tensor, slices: list[_Slice], bias: Tensor | 
 
 
 def _split(stack: Tensor, features: Sequence[Features], targets: int) -> Sequence[Tensor]:
-    """Cut (B, ...) into the parts that belong to each matrix of features."""
+    """Split (B, ...) into the parts of each matrix of features."""
     if len(features) == 1:
         return [stack]
     widths = [a.shape[1] * (targets if shared else 1) for a, shared, _ in features]

@@ -1,8 +1,8 @@
 """ReLU - 1x1 convolution - batch norm that brings a cell's input to the cell's channels, with its backward pass.
 
 With A (M, q) the positive input, P (C, q) the convolution and a the column means of A, the convolution's output is
-centred as it is computed: Y = A P^T - a P^T, var = diag(Y^T Y) / M.  For a reduction by 2, A holds two pixels side by
-side and P both convolutions of `FactorizedReduce`.  Of the images nothing is kept for backward.
+centered as it is computed: Y = A P^T - a P^T, var = diag(Y^T Y) / M.  For a reduction by 2, A holds two pixels side by
+side and P both convolutions of `FactorizedReduce`.  No images are kept for backward.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pcdarts.fast.folding import EPSILON, Running, column_means
 
 
 class Preprocessing:
-    """One input of a cell: forward, again for the backward pass, then backward."""
+    """Preprocessing of one input of a cell: forward, forward again for the backward pass, then backward."""
 
     def __init__(self, pointwise: Tensor, halve: bool, running: Running | None) -> None:
         self.pointwise, self.halve = pointwise, halve
@@ -41,7 +41,7 @@ class Preprocessing:
     def backward(
         self, x: Tensor, a: Tensor, y: Tensor, gradient: Tensor, wanted: Sequence[bool]
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients in x and in the convolution (C, q), as far as wanted.
+        """Gradients in x and in the convolution (C, q), those that are wanted.
 
         They follow from the features, the output and its gradient (M, C).
         """

@@ -126,7 +126,7 @@ def test_a_network_of_noise_runs_draws_from_the_generator_and_can_be_counted():
 def test_drop_path_without_a_generator_is_refused():
     network = CellNetwork(PUBLISHED["DARTS_V2"], channels=4, layers=3, classes=5)
     network.drop_path = 0.5
-    with pytest.raises(ValueError, match="drop_path is 0.5, but draws need a generator"):
+    with pytest.raises(ValueError, match="drop_path is 0.5, but needs a generator"):
         network(images(8))
 
 

@@ -210,7 +210,7 @@ def test_what_is_wrong_with_the_state_dict_of_a_network_is_listed():
         ({}, "missing: stem.0.weight, cells.0.preprocess1.op.1.weight, classifier.weight"),
         ({"conv1.weight": torch.zeros(1)}, "unexpected: conv1.weight"),
         ({"epoch": 3, "state_dict": {}}, "give its entry 'state_dict'"),
-        ({"stem.0.weight": 3}, "stem.0.weight hold no tensor"),
+        ({"stem.0.weight": 3}, "stem.0.weight are no tensors"),
         ({"classifier.weight": torch.zeros(3)}, r"misshapen: classifier.weight \(3,\) instead of 2 dimensions"),
     ],
 )
@@ -218,7 +218,7 @@ def test_other_files_are_refused(state, message):
     with pytest.raises(ValueError, match=message):
         network_from_official(state, PUBLISHED["PC_DARTS_cifar"])
     huge = network_to_official(network("cifar")) | {"cells.99999999.preprocess1.op.1.weight": torch.zeros(1)}
-    with pytest.raises(ValueError, match="cells.99999999 is named"):
+    with pytest.raises(ValueError, match="it has cells.99999999, but only"):
         network_from_official(huge, PUBLISHED["PC_DARTS_cifar"])
 
 

@@ -68,7 +68,7 @@ PAIR = ("skip_connect", "sep_conv_3x3")
     ("cell", "message"),
     [
         ((PAIR,) * 13, "normal has 13 edges, but must have 14"),
-        ((PAIR,) * 13 + (PAIR[:1],), "have 2 operations, as the first edge has"),
+        ((PAIR,) * 13 + (PAIR[:1],), "have 2 operations, as the first edge does"),
         ((PAIR,) * 13 + (PAIR[:1] * 2,), "name different operations"),
         ((PAIR,) * 13 + (("skip_connect", "conv_9x9"),), "name different operations"),
         ((("none",),) * 14, "an operation that a cell can keep"),

@@ -236,5 +236,5 @@ def test_the_fast_one_is_made_where_it_can_compute_the_search() -> None:
 
     assert kind() is kind(drop_path=0.2) is kind(method="darts") is FastSupernet
     assert kind(implementation="reference") is kind(space="s2") is Supernet
-    with pytest.raises(ValueError, match="space is 's2', but the fast super-network has darts alone"):
+    with pytest.raises(ValueError, match="space is 's2', but the fast super-network supports only darts"):
         FastSupernet(SearchConfig(space="s2"), CLASSES, generator=torch.Generator())
