@@ -24,7 +24,7 @@ from pcdarts.data.sources import load
 from pcdarts.retrain import retrain
 from pcdarts.search import search
 from pcdarts.spaces import SPACES, random_genotype
-from tests.pcdarts.data.test_sources import write_fashion
+from tests.pcdarts.data.official_files import write_fashion
 
 ONE = TrialResources(cpus=1)
 

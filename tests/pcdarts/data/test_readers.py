@@ -1,0 +1,115 @@
+"""Readers of the official formats, and damaged or dangerous files."""
+
+import gzip
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
+from pcdarts.data.datasets import DATASETS
+from tests.pcdarts.data.official_files import idx, write_cifar, write_fashion
+
+CPU = torch.device("cpu")
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+DATASET_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+
+
+def pixels(batches, size=1000):
+    return torch.cat([images for images, _ in batches.in_order(size)])
+
+
+@pytest.mark.parametrize("folder", ["FashionMNIST/raw", "fashion-mnist", "."])
+@pytest.mark.parametrize("pack", [False, True])
+def test_fashion_mnist_from_idx_files(tmp_path, folder, pack):
+    root = tmp_path / "data"
+    write_fashion(root / folder, pack)
+    weights, alpha = search_batches(SearchConfig(dataset="fashion-mnist", data_dir=str(root)), CPU)
+    assert (len(weights), len(alpha)) == (10, 10)
+    first = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    shown = pixels(weights)[:, 0] * 0.3530 + 0.2860
+    torch.testing.assert_close(shown, torch.from_numpy(first[:10]) / 255)
+    assert "10 classes, 1 x 28 x 28 pixels, 10 test images" in check_dataset("fashion-mnist", str(root))
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_from_pickled_batches(tmp_path, name, classes):
+    folder = tmp_path / DATASET_FOLDERS[name]
+    names = write_cifar(folder, classes)
+    images = torch.cat([torch.tensor(pickle.loads((folder / n).read_bytes())["data"]) for n in names[:-1]])
+    weights, alpha = search_batches(SearchConfig(dataset=name, data_dir=str(tmp_path)), CPU)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (DATASETS[name].mean, DATASETS[name].std))
+    shown = torch.cat([pixels(weights), pixels(alpha)]) * std + mean  # stored order: first half, second half
+    torch.testing.assert_close(shown, images.reshape(-1, 3, 32, 32) / 255)
+    assert f"{classes} classes, 3 x 32 x 32 pixels, {classes} test images" in check_dataset(name, str(tmp_path))
+    _, _, test = retrain_batches(RetrainConfig(dataset=name, data_dir=str(tmp_path)), CPU)
+    assert len(test) == classes
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch, protocol):
+    monkeypatch.chdir(tmp_path)
+    write_cifar(tmp_path / "cifar-10-batches-py", 10)
+    path = tmp_path / "cifar-10-batches-py/data_batch_3"
+    path.write_bytes(pickle.dumps({"data": Malicious()}, protocol=protocol))
+    with pytest.raises(ValueError, match=r"data_batch_3 is not a CIFAR file \(it asks for (posix|nt)\.system\)"):
+        search_batches(SearchConfig(data_dir=str(tmp_path)), CPU)
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        pickle.dumps([]),
+        pickle.dumps({"data": np.zeros((2, 3072), np.uint8)}),
+        pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}),
+        pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}),
+        pickle.dumps({"data": np.zeros((2, 5), np.uint8), "labels": [0, 1]}),
+    ],
+)
+def test_damaged_cifar_files_are_named(tmp_path, content):
+    write_cifar(tmp_path / "cifar-10-batches-py", 10)
+    (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(content)
+    with pytest.raises(ValueError, match="test_batch .*download it again"):
+        check_dataset("cifar10", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0\0\x08\x03", idx(np.zeros(3, np.uint8))[:-1], gzip.compress(b"abc", mtime=0)[:-9]]
+)
+def test_damaged_idx_files_are_named(tmp_path, content):
+    write_fashion(tmp_path / "fashion-mnist", pack=content[:2] == b"\x1f\x8b")
+    (path,) = (tmp_path / "fashion-mnist").glob("t10k-images*")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.* delete it and download it again"):
+        check_dataset("fashion-mnist", str(tmp_path))
+
+
+def test_idx_files_that_do_not_belong_together_are_refused(tmp_path):
+    write_fashion(tmp_path / "fashion-mnist")
+    (tmp_path / "fashion-mnist/train-labels-idx1-ubyte").write_bytes(idx(np.zeros(19, np.uint8)))
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte does not hold fashion-mnist"):
+        search_batches(SearchConfig(dataset="fashion-mnist", data_dir=str(tmp_path)), CPU)
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"{DEBIAN} (Debian package dataset-fashion-mnist) is not installed")
+def test_real_fashion_mnist(tmp_path, monkeypatch):
+    write = tmp_path / "data"
+    write.mkdir()
+    (write / "fashion-mnist").symlink_to(DEBIAN)
+    weights, alpha = search_batches(SearchConfig(dataset="fashion-mnist", data_dir=str(write)), CPU)
+    assert (len(weights), len(alpha)) == (30000, 30000)
+    images, labels = next(weights.in_order(30000))
+    assert abs(float(images.mean())) < 0.01 and abs(float(images.std()) - 1) < 0.01
+    assert labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
+    assert "10000 test images" in check_dataset("fashion-mnist", str(write))
