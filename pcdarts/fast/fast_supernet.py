@@ -16,7 +16,7 @@ from pcdarts.config import SearchConfig
 from pcdarts.fast.depthwise import embed
 from pcdarts.fast.edge_group import CellPlan
 from pcdarts.fast.fan import FanWeights, Norms
-from pcdarts.fast.fast_cell import CellFunction
+from pcdarts.fast.fast_cell import CellFunction, CellTensors
 from pcdarts.genotype import INPUTS, PRIMITIVES
 from pcdarts.operations import FactorizedReduce
 from pcdarts.spaces import EDGES, NODES
@@ -79,7 +79,17 @@ class FastCell(SearchCell):
         betas = _pick(betas, BY_SOURCE)
         mixture = _pick((betas[:, None] * _pick(alphas, BY_SOURCE)).t(), OPERATIONS)
         weights = _gather(edges, mixture)
-        out: Tensor = CellFunction.apply(plan, before_previous, previous, *self._convolutions(), betas, side, *weights)
+        convolution0, convolution1 = self._convolutions()
+        tensors = CellTensors(
+            before_previous=before_previous,
+            previous=previous,
+            convolution0=convolution0,
+            convolution1=convolution1,
+            betas=betas,
+            side=side,
+            **weights._asdict(),
+        )
+        out: Tensor = CellFunction.apply(plan, *tensors)
         if self.training:
             self._update_running_statistics(edges, plan, previous, out)
         return out
