@@ -63,7 +63,7 @@ def _join_or_start(address: str) -> None:
 
 
 def _checkout_packages() -> list[str]:
-    """Packages of a checkout, which Ray sends to the nodes, so that all run the driver's code; none where installed."""
+    """The checkout's packages, which Ray sends to the nodes so that all run the driver's code; none if installed."""
     checkout = Path(__file__).resolve().parent.parent
     if not (checkout / "pyproject.toml").is_file():
         return []
@@ -71,7 +71,7 @@ def _checkout_packages() -> list[str]:
 
 
 def _require_answer(address: str) -> None:
-    """Raise ValueError where nobody listens at host:port; Ray itself would try for two minutes."""
+    """Raise ValueError if nobody listens at host:port; Ray itself would try for two minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "://" in address:
         return

@@ -1,4 +1,4 @@
-"""All that is used of Ray's private modules, which may move in any release."""
+"""The only uses of Ray's private modules, which may change in any release."""
 
 import contextlib
 import logging
@@ -9,13 +9,13 @@ from ray._private import ray_constants, services
 
 
 def starts_here(address: str) -> bool:
-    """Whether `ray.init` starts Ray on this machine for an address, and joins no cluster."""
+    """Whether `ray.init` would start Ray on this machine for this address, instead of joining a cluster."""
     return "://" not in address and services.canonicalize_bootstrap_address(address or None) is None  # type: ignore[arg-type]
 
 
 @contextlib.contextmanager
 def loopback_only() -> Iterator[None]:
-    """Within it, a Ray that starts listens on 127.0.0.1, as on a desktop, where Ray expects no other machine."""
+    """Let a Ray that starts within this context listen on 127.0.0.1 only, as it does on desktop systems."""
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
@@ -25,7 +25,7 @@ def loopback_only() -> Iterator[None]:
 
 
 def validate_cluster_file(config: dict[str, Any]) -> None:
-    """Check what `ray up` would read.  Raises ValueError where Ray's schema refuses it."""
+    """Validate a file for `ray up`; raises ValueError if Ray's schema refuses it."""
     from jsonschema import ValidationError
     from ray.autoscaler._private.util import prepare_config, validate_config
 

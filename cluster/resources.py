@@ -1,4 +1,4 @@
-"""What trials reserve, and how many of them the nodes of the connected cluster hold."""
+"""What trials reserve, and how many fit on the nodes of the connected cluster."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ class TrialResources:
     """Memory of the node, bytes; 0: none is reserved."""
 
     def bundle(self) -> dict[str, float]:
-        """The same by Ray's names."""
+        """The amounts by Ray's resource names."""
         return {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory}
 
     def __str__(self) -> str:
@@ -36,14 +36,14 @@ def has_gpus() -> bool:
 
 
 def largest_memory() -> int:
-    """Memory that Ray gives out on the node that has most of it, bytes."""
+    """Memory for Ray on the node that has most of it, bytes."""
     return int(max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0))
 
 
 def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
-    """Raise ValueError where no node can hold a trial: Ray would let it wait for ever.
+    """Raise ValueError if no node can hold a trial: Ray would let it wait forever.
 
-    With `autoscaling` the nodes of today say nothing about those of tomorrow, and nothing is refused.
+    With `autoscaling` nothing is refused, as nodes may be added.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if autoscaling or any(holds(node, wanted) for node in nodes):

@@ -12,10 +12,9 @@ from cluster.resources import TrialResources, holds
 
 
 def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> "ray.ObjectRef[Any]":
-    """Call a function once where trials will run, and leave its result in the object store there.
+    """Call a function on a node that can hold a trial, and keep its result in the object store there.
 
-    If that node is lost later, Ray computes the result again.  A ValueError of the function is one here; other errors
-    stay Ray's.
+    If that node is lost, Ray computes the result again.  Raises the function's ValueError; other errors stay Ray's.
     """
 
     def attempt(argument: Any) -> tuple[str | None, Any]:
@@ -33,13 +32,13 @@ def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tri
 
 
 def on_gpus(function: Callable[[], int]) -> list[int]:
-    """Call a function on every node that has a GPU, where it sees one of them."""
+    """Call a function on every node with a GPU; it sees one GPU."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0]
     return list(run_on_nodes(lambda _: function(), None, nodes, gpus=0.001).values())
 
 
 def other_nodes(wanted: TrialResources) -> dict[str, str]:
-    """Ids and addresses of the nodes, beside this one, that can hold a trial."""
+    """Ids and addresses of the other nodes that can hold a trial."""
     here = ray.get_runtime_context().get_node_id()
     return {
         node["NodeID"]: node["NodeManagerAddress"]
@@ -51,9 +50,9 @@ def other_nodes(wanted: TrialResources) -> dict[str, str]:
 def run_on_nodes(
     function: Callable[[Any], Any], argument: Any, nodes: Iterable[str], *, gpus: float = 0.0
 ) -> dict[str, Any]:
-    """Call a function once on each of some nodes, by their ids.
+    """Call a function once on each node; results by node id.
 
-    A node that is lost meanwhile, or too busy to answer within a minute, gives no result.
+    A node that is lost, or too busy to answer within a minute, has no result.
     """
     remote: Any = ray.remote(num_cpus=0, num_gpus=gpus)(function)
     tasks = {

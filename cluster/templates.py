@@ -1,4 +1,4 @@
-"""Cluster files from the templates beside this module: what they ask for, filled in and checked.
+"""Cluster files from the templates in this folder: list their placeholders, fill them in, check the result.
 
 A comment `# EDIT name: explanation` in a template belongs to the value on the next line.  A value that still has the
 word EDIT in it must be given, others have a default.
@@ -107,7 +107,7 @@ def _with_value(line: str, value: str) -> str:
 
 
 def check(kind: str, text: str) -> None:
-    """Raise ValueError where a cluster file cannot work: Ray's own validation, or what its reader demands."""
+    """Raise ValueError if a cluster file cannot work, by Ray's own validation or by what its reader needs."""
     if kind == "slurm":
         _check_shell(text)
         return

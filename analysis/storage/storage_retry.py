@@ -17,21 +17,21 @@ def patiently(
     action: Callable[[], T],
     seconds: float,
     *,
-    told: Callable[[str], None] = lambda trouble: None,
+    on_recovery: Callable[[str], None] = lambda error: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
     """Return what `action` returns, retrying for `seconds` while it raises OSError, as on a full disk.
 
-    `told` is called with an error that a retry survived.  Raises FileNotFoundError at once, and StorageError once time
-    is up, or at once for what waiting does not mend, such as a missing permission.
+    `on_recovery` is called with an error that a retry survived.  Raises FileNotFoundError at once, and StorageError
+    once time is up, or at once for what waiting does not mend, such as a missing permission.
     """
     started, pause = clock(), 0.1
     first: OSError | None = None
 
     def over() -> None:
         if first:
-            told(f"{_line(first)}; it worked again after {clock() - started:.1f} s")
+            on_recovery(f"{_line(first)}; it worked again after {clock() - started:.1f} s")
 
     while True:
         try:

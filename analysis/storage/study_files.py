@@ -1,4 +1,4 @@
-"""Files of a study's folder, on a local disk or any file system that pyarrow knows, written whole or not at all."""
+"""The files of a study's folder, on a local disk or any pyarrow file system; a write is complete or has no effect."""
 
 import errno
 import os
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class StudyFiles:
-    """The text files of one folder; what is below it is for subclasses.
+    """The files of one folder.
 
     `root` is a local folder, or a URI that pyarrow.fs understands, such as s3://bucket/studies/demo; of a file:// URI
-    it is the path.  What the storage refuses is tried again for `patience` seconds.  Raises ValueError for a URI of an
+    it is the path.  What the storage refuses is retried for `patience` seconds.  Raises ValueError for a URI of an
     unknown kind, and for one that holds credentials.
     """
 
@@ -45,33 +45,33 @@ class StudyFiles:
         self._is_local = isinstance(self._files, fs.LocalFileSystem)
 
     def below(self, name: str) -> "StudyFiles":
-        """The files of a folder below; what it waits for is told here too."""
+        """The files of a subfolder.  Shares this object's `troubles`."""
         files = StudyFiles(join(self.root, name), self.patience)
         files.troubles = self.troubles
         return files
 
     def read_text(self, name: str) -> str | None:
-        """The text of a file in the study's folder, UTF-8; None where it is absent."""
+        """The text of a file, UTF-8; None if it does not exist."""
         data = self.read_bytes(name)
         return None if data is None else data.decode(errors="replace")
 
     def read_bytes(self, name: str) -> bytes | None:
-        """The content of a file in the study's folder; None where it is absent."""
+        """The content of a file; None if it does not exist."""
         try:
             return self._read(f"{self._path}/{checked(name)}")
         except FileNotFoundError:
             return None
 
     def write_text(self, name: str, text: str) -> None:
-        """Write a text file into the study's folder whole, UTF-8."""
+        """Write a text file, UTF-8."""
         self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """Write a file into the study's folder whole."""
+        """Write a file."""
         self._write(f"{self._path}/{checked(name)}", data)
 
     def create_text(self, name: str, text: str) -> bool | None:
-        """Create a text file: True if it is new, False if it exists already, None if that cannot be told.
+        """Create a text file: True if it is new, False if it exists already, None if that is unknown.
 
         Of several writers at once, one gets True.  None, and nothing is written, on object stores and on disks without
         hard links.
@@ -80,15 +80,15 @@ class StudyFiles:
         return self._patiently(lambda: _create(path, text.encode())) if self._is_local else None
 
     def names(self) -> list[str]:
-        """Names of the files in the study's folder, sorted; hidden ones are left out."""
+        """Sorted names of the files, without hidden ones."""
         return sorted(self._listed(self._path))
 
     def delete_text(self, name: str) -> None:
-        """Remove a text file; nothing happens where it is absent."""
+        """Remove a file, if it exists."""
         self._remove(f"{self._path}/{checked(name)}")
 
     def write_texts(self, folder: str, texts: Mapping[str, str]) -> None:
-        """Write text files, by name, into a folder of the study, and remove all others of that folder."""
+        """Write text files, by name, into a subfolder, and remove all others there."""
         path = f"{self._path}/{checked(folder)}"
         for name, text in texts.items():
             self._write(f"{path}/{checked(name)}", text.encode())
@@ -96,7 +96,7 @@ class StudyFiles:
             self._remove(f"{path}/{name}")
 
     def _listed(self, path: str) -> set[str]:
-        """Names of the files in a folder, but for those that pd.read_parquet skips, too."""
+        """Names of the files in a folder, without those that pd.read_parquet skips."""
         folder = fs.FileSelector(path, allow_not_found=True)
         found = self._patiently(lambda: self._files.get_file_info(folder))
         return {i.base_name for i in found if i.type == fs.FileType.File and i.base_name[0] not in "._"}
@@ -108,7 +108,7 @@ class StudyFiles:
             pass
 
     def _patiently(self, action: Callable[[], T]) -> T:
-        return patiently(action, self.patience, told=self.troubles.append)
+        return patiently(action, self.patience, on_recovery=self.troubles.append)
 
     def _read(self, path: str) -> bytes:
         def read() -> bytes:
@@ -142,13 +142,13 @@ def _create(path: Path, data: bytes) -> bool | None:
 
 
 def join(root: str, *parts: str) -> str:
-    """A path or URI below another; what follows a URI's question mark stays at its end."""
+    """Append parts to a path or URI; the query of a URI stays at its end."""
     path, mark, query = root.partition("?") if "://" in root else (root, "", "")
     return "/".join([path.rstrip("/"), *parts]) + mark + query
 
 
 def checked_root(root: str) -> str:
-    """A study folder as it was given, but for a file:// URI the path that it names: what holds for folders must hold.
+    """A study folder as given, but the path of a file:// URI, to be treated like any other folder.
 
     Raises ValueError for a file:// URI that names no path, and for a URI that holds credentials.
     """
@@ -164,7 +164,7 @@ def checked_root(root: str) -> str:
 
 
 def _refuse_credentials(uri: str) -> None:
-    """Raise ValueError for a URI with a password, a key or a token: commands and reports say where a study lies."""
+    """Raise ValueError for a URI with a password, key or token, as commands and reports show the study's folder."""
     if "://" not in uri:
         return
     parts = urlsplit(uri)
@@ -177,7 +177,7 @@ def _refuse_credentials(uri: str) -> None:
 
 
 def checked(name: str) -> str:
-    """The name of a file or folder of a study; raises ValueError where readers would skip it, or it leads elsewhere."""
+    """A valid name of a file or folder; raises ValueError if readers would skip it, or if it leads elsewhere."""
     if not re.fullmatch(r"[A-Za-z0-9-][A-Za-z0-9._-]{0,199}", name):
         raise ValueError(
             f"name is {name!r}, but must be 1 to 200 of the characters A-Z a-z 0-9 . _ - and start with no . or _, "

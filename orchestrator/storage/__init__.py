@@ -1,1 +1,1 @@
-"""What a study keeps in its folder besides tables: its configuration, its lease, its failures."""
+"""The folder of a study, apart from its tables: configuration, lease, failures, provenance."""

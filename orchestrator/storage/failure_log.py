@@ -1,4 +1,4 @@
-"""The table `failures`: what went wrong while a study ran, whether or not a further try got over it."""
+"""The table `failures`: what failed while a study ran, whether or not a retry succeeded."""
 
 import uuid
 from typing import Literal
@@ -24,7 +24,7 @@ class FailureLog:
         self.store.append(FAILURES, [row], failure_id)
 
     def flush(self) -> None:
-        """Add what the store met with: while it lasts, nothing can be written."""
+        """Add the storage errors that a retry survived; while they last, nothing can be written."""
         while self.store.troubles:
             self.record("storage", self.store.root.partition("?")[0], self.store.troubles.pop(0))
 
@@ -32,4 +32,6 @@ class FailureLog:
 def record_dead_driver(log: FailureLog, lease: Lease) -> None:
     """Record a driver that died while it held the lease."""
     if lease.left_behind:
-        log.record("driver", lease.left_behind.who, "it ended in the middle; this run goes on from what was stored")
+        log.record(
+            "driver", lease.left_behind.who, "it died while the study ran; this run resumed from what was stored"
+        )

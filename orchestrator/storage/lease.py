@@ -1,16 +1,16 @@
-"""One dispatcher of a queue, one driver of a study: a lease, renewed while it is held, lost when it is not.
+"""A lease, which lets one process at a time drive a study or dispatch its queue; it expires unless renewed.
 
-Every lease has a term, one more than the last; events carry it, so that what a deposed dispatcher still says is told
-apart.  What is guaranteed:
+Every lease has a term, one more than the last.  Events carry it, so that those of a process that lost the lease can be
+ignored.  Guarantees:
 
-- On a local or shared disk with hard links, the file of a term is created once: of two dispatchers one gets it.
-- On object stores pyarrow cannot create conditionally.  Each dispatcher writes a claim of its own, waits
-  `settle` seconds, and the lowest id wins, unless another holds the term already.  That is safe while no process is
-  stopped for longer than `settle` between two of these steps, and listings show what was written (S3's do).  Should two
-  hold the lease nevertheless, one finds out at its next renewal and stops; results are stored under the job's name, so
-  a job that ran twice has one row.
-- Clocks of different machines have to agree to well within the time-out.  A dispatcher that dies on this machine is
-  noticed at once, by its process.
+- On a local or shared disk with hard links, the file of a term is created once: of two processes one gets it.
+- On object stores pyarrow cannot create a file conditionally.  Each process writes its own claim, waits `settle`
+  seconds, and the lowest id wins, unless another process holds the term already.  That is safe as long as no process
+  pauses for longer than `settle` between two of these steps, and listings show what was written (S3's do).  If two hold
+  the lease nevertheless, one notices at its next renewal and stops; results are stored under the job's name, so a job
+  that ran twice has one row.
+- Clocks of different machines must agree to well within the time-out.  A process that dies on this machine is noticed
+  at once.
 """
 
 import contextlib
@@ -46,34 +46,34 @@ class LeaseLostError(LeaseError):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A lease, or the wish for one."""
+    """A lease, or a claim to one."""
 
     term: int
     """One more than that of the lease before."""
     id: str
-    """Unique to the dispatcher."""
+    """Unique to the process that claims it."""
     who: str
     """Host and process, for people."""
     machine: str
-    """The running system and its process namespace; empty where it cannot be told."""
+    """Boot id and process namespace of the machine; empty if unknown."""
     process: str
     """Process id and start time within the machine."""
     since: float
-    """When it began, seconds since 1970."""
+    """When it was acquired, seconds since 1970."""
     renewed_at: float
-    """When it was renewed last, seconds since 1970."""
+    """When it was last renewed, seconds since 1970."""
     timeout: float
-    """Seconds after which it lapses unless renewed."""
+    """Seconds after which it expires unless renewed."""
     state: Literal["claimed", "held", "released"]
-    """Claimed only counts where nobody holds the term."""
+    """A `claimed` one counts only if nobody holds the term."""
 
     def seconds_left(self, now: float) -> float:
-        """Time until it lapses."""
+        """Seconds until it expires."""
         return self.renewed_at + self.timeout - now
 
 
 def holder(claims: Iterable[Claim], now: float, is_dead: Callable[[Claim], bool]) -> Claim | None:
-    """Who holds the lease: of the highest term, the lowest id among those that hold it, or else claim it."""
+    """The holder: of the highest term, the lowest id among those that hold it, else among those that claim it."""
     claims = list(claims)
     top = max((claim.term for claim in claims), default=0)
     live = [c for c in claims if c.term == top and c.state != "released" and c.seconds_left(now) > 0 and not is_dead(c)]
@@ -98,15 +98,15 @@ class Lease:
     ) -> None:
         self.folder, self.what, self.timeout, self.settle = StudyFiles(root), what, timeout, settle
         self.least_term = least_term
-        """A term that was used, whatever claims are left: the next one is higher."""
+        """The next term is higher than this one, whatever claims are left."""
         self.clock, self.sleep, self.is_dead = clock, sleep, is_dead or process_is_dead
         self.id = uuid.uuid4().hex
         self.claim: Claim | None = None
         self.left_behind: Claim | None = None
-        """What an earlier holder left, who did not give the lease back: it died."""
+        """The claim of an earlier holder that died, as it did not release the lease."""
         self._name = ""
         self._lost = ""
-        self._lock = threading.RLock()  # the thread that renews and the one that checks may find it lapsed at once
+        self._lock = threading.RLock()  # the threads that renew and check may both find it expired
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -116,7 +116,7 @@ class Lease:
         return self.claim.term if self.claim else 0
 
     def acquire(self) -> None:
-        """Take the lease; raises LeaseHeldError, with who has it, where another dispatcher holds it."""
+        """Take the lease; raises LeaseHeldError, which names the holder, if another process has it."""
         claims = self._claims()
         self._refuse(holder(claims.values(), self.clock(), self.is_dead))
         term = max([self.least_term, *(claim.term for claim in claims.values())]) + 1
@@ -158,22 +158,22 @@ class Lease:
                 self.folder.delete_text(old)
 
     def wait(self, poll: float = 5.0, say: Callable[[str], None] = print) -> None:
-        """Take the lease, once other dispatchers have ended."""
-        told = False
+        """Take the lease once other processes have released it; checks every `poll` seconds."""
+        announced = False
         while True:
             try:
                 self.acquire()
                 return
             except LeaseHeldError as error:
-                if not told:
+                if not announced:
                     say(f"waiting: {error}")
-                    told = True
+                    announced = True
                 self.sleep(poll)
 
     def renew(self) -> None:
-        """Keep the lease; raises LeaseLostError where another dispatcher has a later one.
+        """Renew the lease; raises LeaseLostError if another process has a later one.
 
-        A lease that lapsed, as on a computer that slept, and that nobody took meanwhile, is taken anew.
+        A lease that expired, as on a computer that slept, is acquired again if nobody took it meanwhile.
         """
         with self._lock:
             self._renew()
@@ -198,7 +198,7 @@ class Lease:
         self.claim = renewed
 
     def check(self) -> None:
-        """Raise LeaseLostError where the lease is lost: work must stop."""
+        """Raise LeaseLostError if the lease is lost: work must stop."""
         with self._lock:
             if self._lost:
                 self._lose(self._lost)
@@ -209,9 +209,9 @@ class Lease:
                     self._lose("it could not be renewed in time")
 
     def release(self) -> None:
-        """Give the lease back, so that the next dispatcher need not wait."""
+        """Release the lease, so that the next process need not wait."""
         if self.claim and not self._lost:
-            with contextlib.suppress(OSError):  # it lapses by itself
+            with contextlib.suppress(OSError):  # it expires by itself
                 self.folder.write_text(self._name, _text(dataclasses.replace(self.claim, state="released")))
         self.claim = None
 
@@ -236,9 +236,9 @@ class Lease:
             try:
                 self.renew()
             except LeaseLostError:
-                return  # `check` tells the dispatcher
+                return  # `check` raises it in the thread that works
             except OSError:
-                continue  # the storage may come back before the lease lapses
+                continue  # the storage may come back before the lease expires
 
     def _lose(self, reason: str) -> None:
         self._lost = reason
@@ -264,7 +264,7 @@ class Lease:
                     found[name] = Claim(**json.loads(text))
                 except (ValueError, TypeError):
                     raise ValueError(
-                        f"lease {self.folder.root}/{name} is broken; remove it if no dispatcher runs"
+                        f"lease {self.folder.root}/{name} is broken; remove it if no other process works on this study"
                     ) from None
         return found
 
@@ -283,7 +283,7 @@ def _text(claim: Claim) -> str:
 
 
 def machine() -> str:
-    """The running system and its process namespace, in which a process id means one process; empty if unknown."""
+    """Boot id and process namespace, within which a process id means one process; empty if unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -291,7 +291,7 @@ def machine() -> str:
 
 
 def process(pid: int) -> str:
-    """Id and start time of a process of this machine; empty where there is none."""
+    """Id and start time of a process of this machine; empty if it does not run."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -300,7 +300,7 @@ def process(pid: int) -> str:
 
 
 def process_is_dead(claim: Claim) -> bool:
-    """Whether the claim is of this machine, and its process is gone; where that cannot be told, it lives."""
+    """Whether the claim is of this machine and its process has ended; False if that is unknown."""
     if not claim.machine or claim.machine != machine():
         return False
     return process(int(claim.process.split("/")[0])) != claim.process

@@ -17,7 +17,7 @@ def now() -> str:
 
 @cache
 def git_revision() -> str | None:
-    """Revision of the checkout that this code runs from, with `+` where it was changed; None outside a checkout."""
+    """Revision of the checkout that this code runs from, with `+` if it has changes; None outside a checkout."""
     here = Path(__file__).resolve().parents[2]
     try:
         revision = _git(here, "rev-parse", "HEAD")

@@ -16,14 +16,14 @@ from orchestrator.study_file import study_toml
 from pcdarts.training.checkpoint import CheckpointFile
 
 LEASE_FOLDER = "study-lease"
-"""Who works on a study; it can be there before the study is."""
+"""Lease of the driver; it may exist before the study does."""
 STUDY_FILE = "study.json"
 TOML_FILE = "study.toml"
 """The study as a file that `pcdarts run` takes, for readers; STUDY_FILE is what counts."""
 
 
 def absolute(root: str) -> str:
-    """The same folder for processes with another working directory, such as trials."""
+    """The folder as an absolute path, for trials, which have another working directory; a URI unchanged."""
     return root if "://" in root else os.path.abspath(root)
 
 
@@ -35,7 +35,7 @@ class StudyCheckpoint(CheckpointFile):
         self.files, self.name = files, name
 
     def read_bytes(self) -> bytes | None:
-        """The file's content, or None where there is none."""
+        """The file's content, or None if it does not exist."""
         return self.files.read_bytes(self.name)
 
     def write_bytes(self, data: bytes) -> None:
@@ -49,7 +49,7 @@ def checkpoint(root: str, name: str, patience: float = 0.0) -> CheckpointFile:
 
 
 def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultStore]:
-    """An existing study; raises ValueError where the folder holds none."""
+    """Open an existing study; raises ValueError if the folder holds none."""
     store = ResultStore(root, patience)
     text = store.read_text(STUDY_FILE)
     if text is None:
@@ -71,7 +71,7 @@ def validate_storage(config: StudyConfig, root: str, patience: float = 0.0) -> b
     root = checked_root(root)
     is_folder = "://" not in root and os.path.isdir(root)
     if not is_folder:
-        check_writable(root)  # at once: a bucket's name that is misspelt is not waited for
+        check_writable(root)  # without retries: a misspelled bucket fails at once
     store = ResultStore(root, patience)
     same = False
     if store.read_text(STUDY_FILE) is not None:
@@ -114,7 +114,7 @@ def create_or_open(config: StudyConfig, root: str, command: list[str], patience:
 
 
 def check_writable(root: str) -> None:
-    """Write and remove a file in the folder; raises ValueError where that fails."""
+    """Write and remove a file in the folder; raises ValueError if that fails."""
     root = checked_root(root)
     name = f".writable-{uuid.uuid4().hex}"
     try:

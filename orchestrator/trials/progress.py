@@ -1,4 +1,4 @@
-"""The one progress display of a study: a line that moves on a terminal, a line every 30 seconds elsewhere."""
+"""The progress display of a study: one changing line on a terminal, a line every 30 seconds elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 INTERVAL = 30.0
-"""Seconds between lines where the output is no terminal."""
+"""Seconds between lines if the output is not a terminal."""
 
 
 class Progress:
@@ -48,12 +48,12 @@ class Progress:
             self._live.stop()
 
     def start(self, key: str) -> None:
-        """A trial begins."""
+        """A trial starts."""
         self.reached.setdefault(key, 0)
         self.show()
 
     def advance(self, key: str, epochs: int, accuracy: float | None) -> None:
-        """A trial has trained so many epochs; its validation accuracy in percent, if it was measured."""
+        """A trial has trained `epochs` epochs; `accuracy` is its validation accuracy in percent, if measured."""
         self.reached[key] = epochs
         if accuracy is not None:
             self.best = accuracy if self.best is None else max(self.best, accuracy)
@@ -87,7 +87,7 @@ class Progress:
         return " | ".join(parts)
 
     def show(self, force: bool = False) -> None:
-        """Draw, if it is time to."""
+        """Draw the line if it is due, or at once with `force`."""
         if self._live:
             self._live.update(Text(self.line(), overflow="ellipsis"))
         elif force or self.clock() - self.last_line >= INTERVAL:

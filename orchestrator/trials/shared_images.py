@@ -1,7 +1,7 @@
-"""What the trials of all nodes share: the images, in memory, and the storage folder.
+"""What the trials on all nodes share: the images, in memory, and the storage folder.
 
-Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy a node, and trials
-compute from views into it.  ImageNet is a tree of image files and is read from there instead.
+Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy per node, and trials
+use views into it.  ImageNet is a tree of image files, which every trial reads itself.
 """
 
 import os
@@ -30,18 +30,18 @@ Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
 SharedData = dict[tuple[str, str], Any]
 """References to arrays in the object store, by data set and data folder."""
 PATIENCE = 60.0
-"""Seconds in which the images must have come to a node; a node that was lost may never send them."""
+"""Seconds to wait for the images on a node; a node that was lost may never send them."""
 _kept: dict[tuple[str, str], SharedData] = {}
-"""What was read in a session of Ray, by this driver's node and job there.
+"""What this driver has read, by its node and job in the Ray session.
 
-Functions with such references stay with Ray until the driver ends, and so do the images: they are read once.
+Functions with such references stay in Ray until the driver ends, and so do the images.
 """
 
 
 def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedData:
-    """Read the images of some trials where they will run, once a session.
+    """Read the images of some trials on a node that can run them, once per session.
 
-    What trials would refuse, such as a missing file, raises ValueError here, and stops the study instead of each.
+    Raises ValueError for what every trial would refuse, such as a missing file.
     """
     groups: dict[tuple[str, str], list[Config]] = {}
     for config in configs:
@@ -61,7 +61,7 @@ def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedDa
 
 
 def images_of(config: Config, shared: SharedData) -> Parts | None:
-    """The shared images of a trial, read-only and without a copy of them; None where it must read files itself."""
+    """The shared images of a trial, read-only and not copied; None if it must read files itself."""
     reference = shared.get(_key(config)) if _reads(config) else None
     if reference is None:
         return None
@@ -81,7 +81,7 @@ def _reads(config: Config) -> bool:
 
 
 def _arrays(configs: Sequence[Config]) -> list[Any] | None:
-    """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None of ImageNet."""
+    """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None for ImageNet."""
     dataset, data_dir = _key(configs[0])
     data = None if dataset == "imagenet" else load(dataset, data_dir)
     _check(configs, data)
@@ -89,16 +89,16 @@ def _arrays(configs: Sequence[Config]) -> list[Any] | None:
 
 
 def _check_kept(given: tuple[Sequence[Config], list[Any]]) -> None:
-    """Check with images that were read before, by a reference that a list hides, or else Ray would wait for it."""
+    """Check with images that were read before.  Their reference is in a list, or Ray would wait for it."""
     configs, (reference,) = given
     arrays = ray.get(reference, timeout=PATIENCE)
     _check(configs, None if arrays is None else _tensors(arrays))
 
 
 def _check(configs: Sequence[Config], data: Parts | None) -> None:
-    """Raise ValueError for what trials would refuse."""
+    """Raise ValueError for what the trials would refuse."""
     cpu = torch.device("cpu")
-    for config in configs if data else configs[:1]:  # to list a tree of files takes long
+    for config in configs if data else configs[:1]:  # listing a tree of files takes long
         if isinstance(config, SearchConfig):
             search_batches(config, cpu, data=data)
         else:
@@ -107,13 +107,13 @@ def _check(configs: Sequence[Config], data: Parts | None) -> None:
 
 def _tensors(arrays: list[Any]) -> Parts:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they cannot be written to, and nobody does
+        warnings.simplefilter("ignore")  # they are read-only, and nobody writes to them
         train, test = (Images(*map(torch.from_numpy, part)) for part in arrays)
     return train, test
 
 
 def require_shared(root: str, wanted: TrialResources, look: Look = run_on_nodes) -> None:
-    """Raise ValueError where a node that may run trials does not see the study folder that this process sees.
+    """Raise ValueError if a node that can hold a trial does not see the study folder of this process.
 
     Object stores, named by a URI, are the same everywhere.
     """
@@ -134,7 +134,7 @@ def require_shared(root: str, wanted: TrialResources, look: Look = run_on_nodes)
 
 
 def _appears(path: str, seconds: float = 5.0) -> bool:
-    """Whether a file is there, or comes soon: network file systems may be late."""
+    """Whether a file exists, or appears within `seconds`: network file systems may be late."""
     end = time.monotonic() + seconds
     while not (found := os.path.exists(path)) and time.monotonic() < end:
         time.sleep(0.2)

@@ -24,7 +24,7 @@ Bundle = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSpec:
-    """One trial: what to run, and where its state lies."""
+    """One trial: what to run, and where its state is stored."""
 
     key: str
     """Id of the search or the retraining job."""
@@ -37,8 +37,8 @@ class TrialSpec:
     predicted_memory: int | None = None
     """Search: predicted peak memory, bytes; None: not predicted."""
     patience: float = 0.0
-    """Seconds for which the trial tries again what the storage refuses.  Then the trial fails.  The driver cannot
-    store that either while the storage is down, so the study stops, and no search is counted as failed."""
+    """Seconds for which the trial retries what the storage refuses.  Then the trial fails, and as the driver cannot
+    store that either, the study stops and no search counts as failed."""
 
 
 class TrialListener(Protocol):
@@ -120,7 +120,7 @@ class _Waiting(Searcher):
     """Gives Tune the trials that wait.
 
     Tune itself retries none: it reports some failures twice and never retries a trial that fails before it runs, as on
-    a process that died after another trial.  To Tune every try is a trial of its own.
+    a process that died after another trial.  For Tune, every try is a new trial.
     """
 
     def __init__(self, specs: Sequence[TrialSpec], max_concurrent: int) -> None:

@@ -237,7 +237,7 @@ def test_storage_that_fails_for_a_while_loses_no_row(tmp_path, failures):
     ("parts", "reason"),
     [
         (None, "its metadata do not say which parts it holds"),
-        ([["s00", 3]], "its metadata speak of 3 rows, but it has 4"),
+        ([["s00", 3]], "its metadata name 3 rows, but it has 4"),
     ],
 )
 def test_a_pack_whose_metadata_do_not_fit_is_named(tmp_path, parts, reason):

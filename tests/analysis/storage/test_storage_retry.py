@@ -22,7 +22,7 @@ def run(errors, seconds, told=None):
             raise left.pop(0)
         return "done"
 
-    result = patiently(action, seconds, told=told.append, clock=lambda: clock.now, sleep=clock.sleep)
+    result = patiently(action, seconds, on_recovery=told.append, clock=lambda: clock.now, sleep=clock.sleep)
     return result, told, clock.now
 
 
