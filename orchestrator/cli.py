@@ -22,7 +22,6 @@ from orchestrator.commands import (
     table_commands,
 )
 from orchestrator.commands.parser import Parser
-from orchestrator.storage.lease import LeaseError
 
 STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, INTERRUPTED = 3, 4, 5, 130
 
@@ -37,7 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
-    except LeaseError as error:
+    except RuntimeError as error:
+        from orchestrator.storage.lease import LeaseError  # imports pyarrow, which completion must not wait for
+
+        if not isinstance(error, LeaseError):
+            raise
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return LEASE_TAKEN
     except StorageError as error:
@@ -48,10 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcdarts: error: {error}{remedy}", file=sys.stderr)
         return MACHINE_FAILED
     except KeyboardInterrupt:
-        from orchestrator.commands import terminal as output
+        from orchestrator.commands import terminal
 
         print(
-            f"\nInterrupted. Progress is saved; resume with:  {output.program()} {shlex.join(argv)}",
+            f"\nInterrupted. Progress is saved; resume with:  {terminal.program()} {shlex.join(argv)}",
             file=sys.stderr,
         )
         return INTERRUPTED

@@ -32,7 +32,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
-    from orchestrator.commands import terminal as output
+    from orchestrator.commands import terminal
     from orchestrator.queue.retrain_queue import RetrainQueue
     from orchestrator.storage.study_folder import open_study
 
@@ -45,13 +45,13 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
     if arguments.action:
         change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
         print(f"{arguments.action}: {change(arguments.target)}")
-    print(output.queue(queue.rows()[: arguments.top], queue.events.broken, wide=arguments.wide))
+    print(terminal.queue(queue.rows()[: arguments.top], queue.events.broken, wide=arguments.wide))
     return 0
 
 
 def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     from analysis.report.build import write_report
-    from orchestrator.commands import terminal as output
+    from orchestrator.commands import terminal
     from orchestrator.overrides import override_options, override_study
     from orchestrator.queue.retrain_queue import RetrainQueue
     from orchestrator.storage.study_folder import open_study
@@ -65,13 +65,13 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
         jobs = [row for row in queue.rows() if row["state"] in ("queued", "running")]
-        print(output.queue(jobs, queue.events.broken) if jobs else "No job waits.")
+        print(terminal.queue(jobs, queue.events.broken) if jobs else "No job waits.")
         if unsubmitted := queue.unsubmitted():
             print(f"{len(unsubmitted)} more would be queued: {', '.join(unsubmitted)}")
         return 0
     work_queue(queue, options=options)
     write_report(arguments.study_dir)
-    print(output.queue(queue.rows(), queue.events.broken))
+    print(terminal.queue(queue.rows(), queue.events.broken))
     return 1 if count_failed(queue) else 0
 
 

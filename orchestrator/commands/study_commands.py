@@ -44,15 +44,15 @@ def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
     study, options = load_study(arguments.source, wanted)
 
     from analysis.storage.study_files import join
-    from orchestrator.commands import terminal as output
+    from orchestrator.commands import terminal
     from orchestrator.storage.study_folder import open_study
     from orchestrator.study import run_study
 
     root = join(arguments.storage, study.name)
     failed = run_study(study, root, options=options, command=["pcdarts", *argv])
     _, store = open_study(root)
-    print("\n" + output.summary(store))
-    print(output.where_to_look(root))
+    print("\n" + terminal.summary(store))
+    print(terminal.where_to_look(root))
     return 1 if failed else 0
 
 
