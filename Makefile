@@ -1,12 +1,10 @@
 # Everything runs in .venv, which the first target that needs it sets up.
 PYTHON ?= python3
-# Processes that share the test files.
+# Processes that share the test files; tests/conftest.py says how.
 WORKERS ?= 2
 BIN = .venv/bin
 STAMP = .venv/.installed
 PYTEST = $(BIN)/python -m pytest
-# tests/conftest.py keeps the tests of a file in one process, and those that share a Ray session in the same one.
-SHARED = -n $(WORKERS) --dist loadgroup
 
 .PHONY: setup demo test test-all test-long check format docs clean
 
@@ -26,11 +24,11 @@ demo: setup
 
 # Up to 6 minutes on two idle cores.
 test: setup
-	$(PYTEST) $(SHARED) -m "not slow and not long"
+	$(PYTEST) -n $(WORKERS) -m "not slow and not long"
 
 # The slow tests, which `make test` leaves out: up to 25 minutes more.
 test-all: setup
-	$(PYTEST) $(SHARED) -m "slow and not long"
+	$(PYTEST) -n $(WORKERS) -m "slow and not long"
 
 # Thousands of searches, dozens of random kills: about half an hour.
 test-long: setup

@@ -1,6 +1,7 @@
 """Options and settings of all tests."""
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,9 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kuberay", metavar="DIR", help="checkout of KubeRay, whose schema the Kubernetes file must keep")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for `--dist loadgroup`: one process per file, and one for all files that share a Ray session."""
-    with_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in with_ray else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, and all files that share a Ray session in the same one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if "ray_session" in (config.rootpath / file).read_text() else file
+
+    return Scheduler(config, log)

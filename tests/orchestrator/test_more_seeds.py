@@ -115,7 +115,7 @@ def test_added_searches_are_known_from_the_table():
 def test_a_study_adds_seeds_up_to_the_most_and_records_why_it_stopped(tmp_path, ray_session):
     wide = dataclasses.replace(
         smoke(),
-        search=dataclasses.replace(smoke().search, max_images=80, batch_size=10),
+        search=dataclasses.replace(smoke().search, batch_size=10),
         sweep={"seed": (0, 1), "k": (2,)},
         seeds=SeedConfig(target_halfwidth=1e-6, max_seeds=3),
     )

@@ -90,7 +90,8 @@ def test_a_finished_study_says_so_and_does_nothing(finished, monkeypatch):
         return {path: path.stat().st_mtime_ns for path in files}
 
     before = times()
-    failed, said = run(smoke(), finished)
+    with contextlib.chdir(finished.parent):
+        failed, said = run(smoke(), finished.name)
     assert failed == 0 and said == ["Study 'smoke' is finished: 4 searches completed. Nothing to do."]
     assert before == times()
 
