@@ -14,7 +14,7 @@ def cifar10() -> SearchConfig:
 
 
 def imagenet() -> SearchConfig:
-    """The official ImageNet search: K = 2, on 10 % and 2.5 % of the images of every class, without colour jitter."""
+    """The official ImageNet search: K = 2, on 10 % and 2.5 % of the images of every class, without color jitter."""
     return SearchConfig(
         dataset="imagenet",
         stem="imagenet",

@@ -34,8 +34,8 @@ class Measures:
     alpha_margin_reduce: float | None = None
     """As alpha_margin_normal, for the reduction cell."""
     edge_margin_normal: float | None = None
-    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one, where
-    the score is softmax(alpha) x softmax(beta) of its best operation; 0 to 1, normal cell."""
+    """Mean over the nodes with a dropped edge: score of the worst kept edge minus that of the best dropped one; the
+    score is softmax(alpha) x softmax(beta) of the best operation; 0 to 1, normal cell."""
     edge_margin_reduce: float | None = None
     """As edge_margin_normal, for the reduction cell."""
     pools_normal: int | None = None
@@ -47,11 +47,11 @@ class Measures:
     parameter_free_share_reduce: float | None = None
     """Share of skip connections and pools among the 8 operations of the derived reduction cell, 0 to 1."""
     depth_normal: int | None = None
-    """Operations on the longest path from an input to a node of the derived normal cell, 1 to 4; one less than where
-    the edge to the output of the cell is counted."""
+    """Operations on the longest path from an input to a node of the derived normal cell, 1 to 4; the edge to the output
+    of the cell does not count."""
     depth_reduce: int | None = None
-    """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4; one less than where
-    the edge to the output of the cell is counted."""
+    """Operations on the longest path from an input to a node of the derived reduction cell, 1 to 4; the edge to the
+    output of the cell does not count."""
     width_normal: float | None = None
     """Half the number of operations of the derived normal cell that read an input of the cell, 1 to 4 (Shu et al.
     2020)."""

@@ -8,7 +8,7 @@ Let A (M, q) be M pixels of q features, P (p, q) a pointwise convolution and w t
 so the pointwise output never exists.  With G (M, p) the gradient of the result and D = G^T (A - mean) (p, q):
 
     t = diag(D P^T)     dw = sum of rstd t     u = -w rstd^3 t / M (gradient of var, times 2 / M)
-    dP = w rstd D + M u P C     dA = G V + A P^T u P, centred
+    dP = w rstd D + M u P C     dA = G V + A P^T u P, centered
 
 A fold holds B = J F blocks (p, q); block (j, f) adds to the output columns of target f, so that outputs are (M, F p).
 The features are one or more matrices side by side: either each block has q columns of its own (M, J' F q), or all f of

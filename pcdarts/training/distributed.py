@@ -100,9 +100,9 @@ class SharedBatchNorm(nn.BatchNorm2d):
         sums: Tensor = _Sum.apply(torch.cat([wide.sum(dim=(0, 2, 3)), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total
-        centred = wide - mean[:, None, None]
-        variance: Tensor = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / total
-        y = centred * (variance + self.eps).rsqrt()[:, None, None]
+        centered = wide - mean[:, None, None]
+        variance: Tensor = _Sum.apply(centered.square().sum(dim=(0, 2, 3))) / total
+        y = centered * (variance + self.eps).rsqrt()[:, None, None]
         if self.weight is not None:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         self._track(mean.detach(), variance.detach() * total / (total - 1))

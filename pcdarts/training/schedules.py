@@ -1,4 +1,4 @@
-"""Learning rates of an epoch."""
+"""Learning rate schedules."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 
 
 def warmup_rate(epoch: int, warmup_epochs: int, end: float) -> float:
-    """Linear warm-up, for epochs below `warmup_epochs`: its last one has the rate `end`."""
+    """Linear warm-up for epochs below `warmup_epochs`; its last epoch has the rate `end`."""
     return end * (epoch + 1) / warmup_epochs
 
 

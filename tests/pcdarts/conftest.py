@@ -10,7 +10,7 @@ torch.set_num_threads(1)  # the shapes are tiny, and threads that wait for each 
 
 @pytest.fixture
 def tree(tmp_path):
-    """Three classes of 8, 9 and 10 training and 2 validation images, in one colour each, in several formats."""
+    """Three classes of 8, 9 and 10 training and 2 validation images, in one color each, in several formats."""
     for part, counts in (("train", (8, 9, 10)), ("val", (2, 2, 2))):
         for label, count in enumerate(counts):
             folder = tmp_path / part / f"n0{label}"

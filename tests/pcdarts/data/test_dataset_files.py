@@ -46,7 +46,7 @@ def test_download_is_not_tried_when_it_is_not_allowed(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def _download_beside_others(data_dir, log):
+def _download_together(data_dir, log):
     def download(loader, root):
         with open(log, "a") as file:
             file.write(f"{loader}\n")
@@ -59,7 +59,7 @@ def _download_beside_others(data_dir, log):
 def test_searches_that_start_at_once_download_once(tmp_path):
     context = multiprocessing.get_context("fork")
     arguments = (str(tmp_path / "data"), str(tmp_path / "log"))
-    processes = [context.Process(target=_download_beside_others, args=arguments) for _ in range(3)]
+    processes = [context.Process(target=_download_together, args=arguments) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -43,7 +43,7 @@ def test_retrain_batches_hold_validation_images_that_no_search_saw(tree):
     assert (len(train), valid, len(test)) == (29, None, 6)
 
 
-def test_colours_are_jittered_in_a_retraining_alone(tree):
+def test_colors_are_jittered_only_in_a_retraining(tree):
     search = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree)), CPU)
     retraining = retrain_batches(RetrainConfig(dataset="imagenet", data_dir=str(tree), validation_portion=0.2), CPU)
     for batches, jitter in ((search[0], []), (search[1], []), (retraining[0], ["ColorJitter"])):

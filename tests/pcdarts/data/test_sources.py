@@ -25,6 +25,6 @@ def test_synthetic_images_can_be_learned():
         down, across = grey.mean(dim=2).std(dim=1), grey.mean(dim=1).std(dim=1)
         return torch.stack([down, across, grey.std(dim=(1, 2))], dim=1)
 
-    centres = torch.stack([features(images)[labels == label].mean(dim=0) for label in range(4)])
-    found = torch.cdist(features(test.images), centres).argmin(dim=1)
+    centers = torch.stack([features(images)[labels == label].mean(dim=0) for label in range(4)])
+    found = torch.cdist(features(test.images), centers).argmin(dim=1)
     assert (found == test.labels).double().mean() > 0.7
