@@ -21,11 +21,11 @@ class SelectionConfig:
     """Which cells are queued for retraining: the best by a lower bound of validation accuracy, and random ones."""
 
     top: int = 2
-    """Distinct cells to queue, and as many random cells where the study has method random."""
+    """Distinct cells to queue, plus as many random cells if the study has the method random."""
     max_parameters: int = 0
-    """Largest network at retraining size, weights; 0: no limit."""
+    """Maximum number of weights of the network that is retrained; 0: no limit."""
     max_macs: int = 0
-    """Largest cost of an image at retraining size, multiply-adds; 0: no limit. The mobile setting is 600000000."""
+    """Maximum multiply-adds of that network for one image; 0: no limit. The mobile setting is 600000000."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -34,15 +34,15 @@ class SelectionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig:
-    """A short retraining of more cells than are trained in full; its validation accuracy chooses these."""
+    """A short retraining of more cells than are trained in full; its validation accuracy chooses those."""
 
     top: int = 0
-    """Best distinct cells of the searches that are trained briefly, and as many random ones, at least as many as are
-    trained in full; 0: no proxy stage, the searches alone rank the cells."""
+    """Distinct cells of the searches to train briefly, plus as many random ones; at least as many as are trained in
+    full. 0: no proxy stage, the searches alone rank the cells."""
     seeds: int = 3
-    """Short retrainings of each cell, with the recipe's seed and those that follow it."""
+    """Short retrainings of each cell, with the seed of the recipe and the next ones."""
     recipe: RetrainConfig = retrain_proxy()
-    """How: by default CIFAR-10 for 100 epochs."""
+    """Recipe of the short retraining; by default CIFAR-10 for 100 epochs."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -51,7 +51,7 @@ class ProxyConfig:
             self.recipe.validation_portion > 0,
             self.recipe,
             "validation_portion",
-            "above 0, as validation ranks proxies",
+            "above 0, because validation accuracy ranks the proxies",
         )
 
     def recipes(self) -> list[RetrainConfig]:
@@ -64,13 +64,13 @@ class SeedConfig:
     """Whether seeds are added to a setting until the mean of its validation accuracy is known well enough."""
 
     target_halfwidth: float = 0.0
-    """Seeds are added until half the width of the 95 % interval of the mean (Student's t) is at most this, percentage
-    points; 0: only the given seeds."""
+    """Add seeds until the half-width of the 95 % confidence interval of the mean (Student's t) is at most this;
+    percentage points. 0: only the given seeds."""
     max_seeds: int = 20
-    """Most seeds of a setting, failed ones included."""
+    """Maximum number of seeds of a setting, including failed ones."""
     corrected_interval: bool = False
-    """Judge by wider intervals that hold together with 95 % at all looks (Bonferroni); else the last one is
-    optimistic, as seeds stop where it happens to be narrow."""
+    """Use wider intervals that have 95 % confidence over all looks together (Bonferroni); otherwise the last interval
+    is optimistic, because seeds stop as soon as it is narrow."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -79,20 +79,20 @@ class SeedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-    """All that decides the outcome of a study.  Raises ValueError where one of its searches cannot work."""
+    """Everything that determines the outcome of a study.  Raises ValueError if one of its searches is not valid."""
 
     name: str
-    """Name of the study, and of its folder."""
+    """Name of the study and of its folder."""
     search: SearchConfig
-    """What all searches have in common."""
+    """Fields that all searches share."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"seed": (0,)})
-    """Fields of the search that vary, with their values: every combination is searched."""
+    """Fields of the search that vary, with their values; every combination is searched."""
     retrain: RetrainConfig
     """How the best cells are retrained."""
     selection: SelectionConfig = SelectionConfig()
     """Which cells are retrained."""
     proxy: ProxyConfig = ProxyConfig()
-    """The short retraining that ranks them before."""
+    """The short retraining that ranks cells before the full one."""
     seeds: SeedConfig = SeedConfig()
     """When seeds are added to those of the sweep."""
 
@@ -103,13 +103,13 @@ class StudyConfig:
             )
         for name, values in self.sweep.items():
             if name not in {f.name for f in dataclasses.fields(SearchConfig)}:
-                raise ValueError(f"sweep.{name} is no field of a search")
+                raise ValueError(f"sweep.{name} is not a field of a search; `pcdarts run --help-fields` lists them")
             if not values or len(set(values)) < len(values):
-                raise ValueError(f"sweep.{name} is {list(values)}, but needs at least one value, and each once")
+                raise ValueError(f"sweep.{name} is {list(values)}, but must have at least one value, each only once")
         if self.search.method == "darts" and set(self.sweep.get("method", ())) - {"darts"}:
             raise ValueError(
-                "the study varies method, but what its searches have in common was made with method darts, which "
-                "forgets k and edge_normalization; make it with method pcdarts"
+                "the study sweeps method, but search.method is darts, which overrides k and edge_normalization; set "
+                "search.method to pcdarts"
             )
         try:
             self.searches()
@@ -117,12 +117,12 @@ class StudyConfig:
             raise ValueError(f"search.{error}") from None
         if self.proxy.top and digest(self.retrain) in map(digest, self.proxy.recipes()):
             raise ValueError(
-                "the proxy retraining is the final one; give it fewer epochs (proxy.recipe.epochs) or turn it off "
-                "(proxy.top=0)"
+                "the proxy recipe equals the final one; give it fewer epochs (proxy.recipe.epochs), or turn the proxy "
+                "stage off (proxy.top=0)"
             )
 
     def searches(self) -> list[SearchConfig]:
-        """Every search, the first seed of all settings first; combinations that amount to one search, once."""
+        """All searches, the first seed of every setting first; combinations that give the same search count once."""
         names = sorted(self.sweep, key=lambda name: name != "seed")
         combinations = (
             dataclasses.replace(self.search, **dict(zip(names, values, strict=True)))
@@ -134,13 +134,13 @@ class StudyConfig:
         return list(unique.values())
 
     def recipe(self, stage: Stage) -> RetrainConfig:
-        """How cells are retrained in a stage."""
+        """The recipe of a stage."""
         return self.proxy.recipe if stage == "proxy" else self.retrain
 
     def setting(self, search: SearchConfig) -> str:
-        """What the seeds of a setting share, such as `k=4`, `k=4, order=2` or `method=darts`.
+        """Label of the setting of a search, such as `k=4`, `k=4, order=2` or `method=darts`: what its seeds share.
 
-        Fields that a method does not use are left out.
+        It omits fields that the method does not use.
         """
         swept = [name for name, values in self.sweep.items() if name != "seed" and len(values) > 1]
         names = [name for name in swept if name != "method" and not _unused(name, search.method)]
@@ -156,7 +156,7 @@ class StudyConfig:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "StudyConfig":
-        """Read what `to_dict` gave; raises ValueError for anything else."""
+        """Read the result of `to_dict`; raises ValueError for anything else."""
         try:
             sweep = plain.get("sweep", {"seed": [0]})
             for name, values in sweep.items():
@@ -175,12 +175,12 @@ class StudyConfig:
                 seeds=make_section(SeedConfig, "seeds", plain.get("seeds", {})),
             )
         except KeyError as error:
-            raise ValueError(f"the study's configuration has no {error.args[0]}") from None
+            raise ValueError(f"the study's configuration lacks {error.args[0]}") from None
         except (TypeError, AttributeError) as error:
             raise ValueError(f"the study's configuration cannot be read: {error}") from None
 
     def differences(self, other: "StudyConfig") -> list[str]:
-        """What another configuration changes, as `field: here -> there`; where files lie does not count."""
+        """What another configuration changes, as `field: here -> there`; fields outside the identity are ignored."""
         before, after = self._flat(), other._flat()
         return [
             f"{name}: {before.get(name)} -> {after.get(name)}"
@@ -189,7 +189,7 @@ class StudyConfig:
         ]
 
     def extends(self, before: "StudyConfig") -> bool:
-        """Whether this study is an earlier one with more searches, so that all that was found stays as it is."""
+        """Whether this study only adds searches to an earlier one, so that all earlier results stay valid."""
         changed = {text.partition(".")[0] for text in before.differences(self)}
         settings = {search.search_id: self.setting(search) for search in self.searches()}
         kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
@@ -205,14 +205,14 @@ class StudyConfig:
             "proxy": {"top": self.proxy.top},
             "seeds": dataclasses.asdict(self.seeds),
         }
-        if self.proxy.top:  # else the rest has no effect
+        if self.proxy.top:  # otherwise the rest has no effect
             parts["proxy"]["seeds"] = self.proxy.seeds
             parts["proxy"] |= {f"recipe.{name}": value for name, value in outcome_fields(self.proxy.recipe).items()}
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
 
 
 def make_section(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
-    """A configuration whose errors name its section of the study, as in `search.k is 3, but must be ...`."""
+    """A configuration whose errors name its section, as in `search.k is 3, but must be ...`."""
     try:
         return kind(**values)
     except ValueError as error:
@@ -220,7 +220,7 @@ def make_section(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
 
 
 def _unused(name: str, method: str) -> bool:
-    """Whether a method gives the same result whatever the field."""
+    """Whether a method ignores a field."""
     if method == "random":
         return name != "space"
     return method == "darts" and name in ("k", "edge_normalization")

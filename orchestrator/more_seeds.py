@@ -1,6 +1,6 @@
-"""Sequential seeds: settings get more seeds until the mean of their validation accuracy is known well enough.
+"""Sequential seeds: add seeds to a setting until the mean of its validation accuracy is precise enough.
 
-Pure functions from a study and its table `searches`, so a study that was interrupted decides as it would have.
+These are pure functions of a study and its table `searches`, so an interrupted study makes the same decisions.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ from pcdarts.config import SearchConfig
 
 
 def further_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchConfig]:
-    """The searches to add now, those of the settings with the fewest seeds first; none where seeds are fixed.
+    """The searches to add now, settings with the fewest seeds first; empty if the seeds are fixed.
 
-    A setting waits until its seeds so far have ended, and then at most doubles them.
+    A setting gets seeds only after all its present ones have ended, and at most doubles them.
     """
     rounds = []
     for setting, configs in _settings(study).items():
@@ -44,7 +44,7 @@ def further_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchC
 
 
 def added_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchConfig]:
-    """The searches of the table that were added to the given ones."""
+    """The searches that earlier calls added, read from the table."""
     added = []
     for setting, configs in _settings(study).items():
         seeds = set(searches["seed"][searches["setting"] == setting]) - {config.seed for config in configs}
@@ -53,7 +53,7 @@ def added_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchCon
 
 
 def setting_rows(study: StudyConfig, searches: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of the table `settings`: how well every mean is known, and why no more seeds were added."""
+    """Rows of the table `settings`: the precision of every mean, and why no more seeds were added."""
     rows = []
     for setting in _settings(study):
         values = _values(searches, setting)
@@ -76,7 +76,7 @@ def setting_rows(study: StudyConfig, searches: pd.DataFrame) -> list[dict[str, A
 
 
 def _settings(study: StudyConfig) -> dict[str, list[SearchConfig]]:
-    """The searches of the given seeds by setting; random cells have no accuracy, so no more of them are drawn."""
+    """The searches of the given seeds by setting, without random cells, which have no accuracy."""
     found: dict[str, list[SearchConfig]] = {}
     if study.seeds.target_halfwidth:
         for config in study.searches():
@@ -86,7 +86,7 @@ def _settings(study: StudyConfig) -> dict[str, list[SearchConfig]]:
 
 
 def _values(searches: pd.DataFrame, setting: str) -> list[float | None]:
-    """Validation accuracy of every seed that ended, None where it failed."""
+    """Validation accuracy of every seed that ended; None if it failed."""
     rows = searches[searches["setting"] == setting]
     return [
         float(value) if status in WITH_RESULT and not pd.isna(value) else None
@@ -99,7 +99,7 @@ def _decide(values: Sequence[float | None], seeds: SeedConfig) -> tuple[bool, st
 
 
 def _count(values: Sequence[float | None], seeds: SeedConfig) -> int:
-    """Seeds to add: as many as the deviation so far asks for, but at most as many as there are."""
+    """Seeds to add: as many as the present deviation requires, but at most as many as the setting has."""
     summary, most = summarize(values), min(len(values), seeds.max_seeds - len(values))
     if summary.n < 2:
         return 1

@@ -1,4 +1,4 @@
-"""Changes to a study by the names of its fields, such as `search.k`: what `--set` and study files are made of."""
+"""Changes to a study by field names such as `search.k`, as given by `--set` and study files."""
 
 import dataclasses
 import difflib
@@ -23,11 +23,11 @@ SECTIONS: dict[str, type] = {
 }
 """The sections of a study, in the order of a study file; `sweep` holds lists of values of search fields."""
 RECIPE_SECTIONS = ("proxy.recipe", "retrain")
-"""Sections that `preset` fills with a recipe by its name."""
+"""Sections in which `preset` names a recipe."""
 
 
 def section_fields(section: str) -> dict[str, Any]:
-    """The fields of a section with their types, without the section that lies inside it."""
+    """The fields of a section with their types, without a nested section."""
     hints = typing.get_type_hints(SECTIONS[section])
     return {
         f.name: hints[f.name] for f in dataclasses.fields(SECTIONS[section]) if f"{section}.{f.name}" not in SECTIONS
@@ -52,7 +52,7 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"{text!r} is no assignment; write SECTION.FIELD=VALUE, as in search.k=2,4")
+            raise ValueError(f"{text!r} is not an assignment; write SECTION.FIELD=VALUE, as in search.k=2,4")
         check_names([name])
         kind = FIELDS[name]
         section = name.partition(".")[0]
@@ -64,14 +64,14 @@ def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise ValueError, with the nearest right name, unless all names are fields."""
+    """Raise ValueError, with the closest field name, unless all names are fields."""
     for name in names:
         if name not in FIELDS:
             last = name.rpartition(".")[2]
             same = [field for field in FIELDS if field.endswith(f".{last}") and not field.startswith("sweep.")]
             close = same if last == name else difflib.get_close_matches(name, same or FIELDS, n=1)
             hint = f"did you mean {' or '.join(close)}?" if close else "`pcdarts run --help-fields` lists them"
-            raise ValueError(f"{name} is no field; {hint}")
+            raise ValueError(f"{name} is not a field; {hint}")
 
 
 def override_study(
@@ -81,8 +81,8 @@ def override_study(
 
     A list of values sweeps a search field; a single value replaces the list of a swept field.  Unless they are changed
     themselves, warm-ups keep their share of the epochs, reported through `say`, and retraining on the data set of the
-    search, or with data in the same folder, follows the search.  Raises ValueError for unknown fields, and for values
-    that cannot work.
+    search, or with data in the same folder, follows the search.  Raises ValueError for unknown fields and invalid
+    values.
     """
     check_names(changes)
     given: dict[str, dict[str, Any]] = {section: {} for section in ("", *SECTIONS)}
@@ -108,7 +108,7 @@ def override_study(
 
 
 def override_options(options: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
-    """The options with the changes of the section `run`; raises ValueError for values that cannot work."""
+    """The options with the changes of the section `run`; raises ValueError for invalid values."""
     given = {name.removeprefix("run."): value for name, value in changes.items() if name.startswith("run.")}
     return make_section(RunOptions, "run", dataclasses.asdict(options) | given)
 
@@ -125,7 +125,7 @@ def _override_search(
     sweep |= lists
     search = dataclasses.asdict(study.search)
     search |= _scaled_warmups("search", search, {**given, **lists}, say) | common
-    for name, values in sweep.items():  # the common part must be valid, too; but darts would forget k
+    for name, values in sweep.items():  # the common part must be valid too, but method darts would override k
         if isinstance(values, list) and values and name not in common and name != "method":
             search[name] = values[0]
     return search, sweep

@@ -8,9 +8,9 @@ from orchestrator.options import RunOptions
 from pcdarts import presets
 
 MOBILE_MACS = 600_000_000
-"""Multiply-adds that the ImageNet mobile setting allows."""
+"""Maximum multiply-adds of the ImageNet mobile setting."""
 DIGITS_PROXY = replace(presets.retrain_digits(), channels=8, epochs=3)
-"""Proxy of the digits: half the channels, a quarter of the epochs."""
+"""Proxy recipe for the digits: half the channels, a quarter of the epochs."""
 
 
 def demo() -> StudyConfig:
@@ -118,7 +118,7 @@ STUDIES = {
 """Study presets by name."""
 
 RETRAIN_AT_ONCE = frozenset({"demo", "baselines", "smoke"})
-"""Presets whose retraining is short enough to follow the search; the others leave it to `pcdarts retrain`."""
+"""Presets that retrain right after the searches, because it is short; for others run `pcdarts retrain`."""
 
 
 def study_preset(name: str) -> StudyConfig:
@@ -131,5 +131,5 @@ def study_preset(name: str) -> StudyConfig:
 
 
 def preset_options(name: str) -> RunOptions:
-    """How `pcdarts run` runs a preset."""
+    """The options with which `pcdarts run` runs a preset."""
     return RunOptions(retrain=name in RETRAIN_AT_ONCE)

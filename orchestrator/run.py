@@ -1,9 +1,9 @@
 """What `ray submit cluster.yaml orchestrator/run.py PRESET ...` runs: the same as `pcdarts run PRESET ...`.
 
-`ray submit` copies this one file into the home directory of the cluster's head and runs it there alone, with the login
-shell's Python.  So it looks for the rest, in this order: the checkout that it lies in, the checkout that `file_mounts`
-keeps current in the home directory, the installed package; and for Python in the environment of `setup_commands`, where
-the shell's lacks Ray.
+`ray submit` copies only this file to the home directory of the cluster's head and runs it there with the Python of the
+login shell.  The file therefore looks for the package, in this order: the checkout that contains it, the checkout that
+`file_mounts` keeps current in the home directory, the installed package.  If the shell's Python lacks Ray, it switches
+to that of the environment made by `setup_commands`.
 """
 
 import importlib.util
@@ -18,8 +18,8 @@ NEEDED = ("orchestrator", "ray", "torch")
 
 
 def _find_package() -> None:
-    """Make the package importable; go on in the environment's Python, or exit with the remedy, where that fails."""
-    # Python puts a script's own folder first: modules beside run.py must not be found under their bare names.
+    """Make the package importable; else restart in the environment's Python, or exit with the remedy."""
+    # Python puts the script's folder first: modules next to run.py must not be importable by their bare names.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != HERE]
     for checkout in (HERE.parent, MOUNT):
         if (checkout / "orchestrator" / "cli.py").is_file():
@@ -37,7 +37,7 @@ def _find_package() -> None:
 
 
 def _use(checkout: Path) -> None:
-    """Import from a checkout, here and in the processes that are started from here."""
+    """Import from a checkout, here and in child processes."""
     sys.path.insert(0, str(checkout))
     inherited = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(checkout), *([inherited] if inherited else [])])

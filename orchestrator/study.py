@@ -2,7 +2,7 @@
 
     configuration -> searches -> tables -> selection -> queue -> retraining -> report
 
-What is done is read from the tables, so a second run does what is missing, and nothing if nothing is.
+Progress is read from the tables, so a second run does only what is missing.
 """
 
 from collections.abc import Callable
@@ -32,15 +32,15 @@ def run_study(
     command: list[str],
     say: Callable[[str], None] = print,
 ) -> int:
-    """Run what is missing of a study in the folder `root`; the number of searches and retrainings that failed.
+    """Run what is missing of a study in the folder `root`; returns how many searches and retrainings failed.
 
-    Raises ValueError if the folder, the data or the cluster cannot serve, before anything is run.
+    Raises ValueError, before anything runs, if the folder, the data or the cluster cannot be used.
     """
     validate_storage(study, root, options.storage_patience)
     lease = open_lease(root, options, "study")
     if options.wait:
         lease.wait(say=say)
-    with lease:  # from here on nobody else changes the study
+    with lease:  # from here on no other process changes the study
         store = create_or_open(study, root, command, options.storage_patience)
         failures = FailureLog(study.name, store)
         record_dead_driver(failures, lease)
@@ -66,7 +66,7 @@ def run_study(
 def run_missing_searches(
     study: StudyConfig, store: ResultStore, lease: Lease, *, options: RunOptions, say: Callable[[str], None]
 ) -> bool:
-    """Run the searches that have not ended, then further seeds until the means are known; whether any search ran."""
+    """Run the missing searches, then more seeds until the means are precise enough; returns whether any search ran."""
     missing = missing_searches(study, store, retry_failed=options.retry_failed)
     searched = bool(missing)
     if missing:
@@ -82,7 +82,7 @@ def run_missing_searches(
 
 
 def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bool = False) -> list[SearchConfig]:
-    """The searches of a study that have not ended yet, or, if asked for, that failed."""
+    """The searches of a study that have not ended; with `retry_failed` also those that failed."""
     searches = store.read(SEARCHES)
     ended = searches if not retry_failed else searches[searches["status"] != "failed"]
     done = set(ended["search_id"])
@@ -91,7 +91,7 @@ def missing_searches(study: StudyConfig, store: ResultStore, *, retry_failed: bo
 
 
 def store_settings(study: StudyConfig, store: ResultStore, say: Callable[[str], None]) -> None:
-    """Store how well the mean of every setting is known, in a study that adds seeds."""
+    """Store the precision of the mean of every setting, in a study that adds seeds."""
     if rows := setting_rows(study, store.read(SEARCHES)):
         store.append(SETTINGS, rows, "settings")
         for row in rows:
@@ -99,7 +99,7 @@ def store_settings(study: StudyConfig, store: ResultStore, say: Callable[[str], 
 
 
 def retrain_queued(queue: RetrainQueue, options: RunOptions, say: Callable[[str], None]) -> bool:
-    """Retrain the pending jobs, unless another process does; whether there were any."""
+    """Retrain the pending jobs unless another process does; returns whether any were pending."""
     try:
         return work_queue(queue, options=options, say=say)
     except LeaseHeldError as error:
@@ -114,7 +114,7 @@ def count_failed(queue: RetrainQueue) -> int:
 
 
 def finish_interrupted_compaction(store: ResultStore) -> None:
-    """Finish moving rows between files if an earlier run died while it did."""
+    """Finish moving rows between files if an earlier run died during the move."""
     for table in (SEARCHES, EPOCHS):
         store.compact(table, ())
 
@@ -122,7 +122,7 @@ def finish_interrupted_compaction(store: ResultStore) -> None:
 def set_aside_broken_files(store: ResultStore, failures: FailureLog, say: Callable[[str], None]) -> None:
     """Rename broken files of the tables so that readers skip them, and record them.
 
-    The table `searches` is read for this; `epochs` is too large, and only what was met with before is renamed.
+    This reads the table `searches`.  `epochs` is too large for that, so only files already found broken are renamed.
     """
     store.read(SEARCHES)
     for table in (SEARCHES, EPOCHS):

@@ -1,6 +1,6 @@
-"""Study files: a study as TOML, written whole with the meaning of every field, or the changes to a preset.
+"""Study files: TOML with a whole study, every field explained, or with changes to a preset.
 
-preset = "cifar10"      # where all other values come from; without it [search] and [retrain] are needed
+preset = "cifar10"      # source of all other values; without it, [search] and [retrain] are required
 name = "mine"           # default: the name of the file
 
 [search]
@@ -30,7 +30,7 @@ WIDTH = 100
 def load_study(
     source: str, changes: Mapping[str, Any], *, say: Callable[[str], None] = print
 ) -> tuple[StudyConfig, RunOptions]:
-    """The study that a preset or a study file describes, with some fields changed; raises ValueError if it cannot work.
+    """The study of a preset or a study file, with some fields changed; raises ValueError if it is not valid.
 
     `source` is the name of a preset, or the path of a file that ends with .toml.
     """
@@ -47,9 +47,9 @@ def load_study(
 
 
 def parse_study(text: str, *, name: str, say: Callable[[str], None] = print) -> tuple[StudyConfig, RunOptions]:
-    """The study that TOML describes; `name` is the study's name if the text gives none.
+    """The study that a TOML text describes; `name` is the default of its name.
 
-    Raises ValueError for text that is no TOML, unknown fields, and values that cannot work.
+    Raises ValueError for text that is not TOML, unknown fields, and invalid values.
     """
     tables = tomllib.loads(text)
     changes = {"name": name, **dict(_flat(tables))}
@@ -68,7 +68,7 @@ def parse_study(text: str, *, name: str, say: Callable[[str], None] = print) -> 
 
 
 def study_toml(study: StudyConfig, options: RunOptions | None = None) -> str:
-    """The study as TOML, every field under a comment that explains it; `parse_study` reads it back exactly."""
+    """The study as TOML, with a comment that explains every field; `parse_study` reads it back exactly."""
     docs = field_docs(StudyConfig)
     lines = [_comment(docs["name"]), f"name = {_value(study.name)}"]
     for section, values in _sections(study, options):
@@ -82,7 +82,7 @@ def study_toml(study: StudyConfig, options: RunOptions | None = None) -> str:
 
 
 def field_reference(study: StudyConfig, options: RunOptions) -> str:
-    """Every field that can be changed, with its value in a study, what it accepts and what it means."""
+    """All fields that can be changed, each with its value in a study, its accepted values and its meaning."""
     entries = []
     for section, values in _sections(study, options):
         if section != "sweep":
@@ -122,5 +122,5 @@ def _comment(text: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """A flag, number, text or list in TOML, which spells these as JSON does, but for the control character DEL."""
+    """A bool, number, string or list in TOML, which writes these like JSON except for the control character DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

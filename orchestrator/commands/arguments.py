@@ -1,4 +1,4 @@
-"""Flags that several commands share, and the changes to a study that they ask for."""
+"""Flags that several commands share, and the changes to a study that they request."""
 
 import argparse
 import os
@@ -25,12 +25,14 @@ STUDY_FLAGS = {
     "retrain": "run.retrain",
     **RUN_FLAGS,
 }
-"""The fields that have a flag of their own."""
+"""The fields that have a flag."""
 
 
 def add_study_flags(parser: Parser) -> None:
     """The flags of `pcdarts run`: those of a study, its storage, and how to run it."""
-    default = os.environ.get("PCDARTS_STORAGE", STORAGE)  # cluster files set it to what all their machines reach
+    default = os.environ.get(
+        "PCDARTS_STORAGE", STORAGE
+    )  # set by the cluster files to a storage that all machines reach
     parser.add_argument("--study", metavar="NAME", help="name of the study (default: that of the preset or file)")
     parser.add_argument(
         "--storage",
@@ -42,7 +44,7 @@ def add_study_flags(parser: Parser) -> None:
         ("seeds", "SEED", "seeds to search with"),
         ("k", "K", "partial channel connection: 1 / K of the channels are mixed"),
         ("epochs", "N", "epochs of a search"),
-        ("dataset", "NAME", "data set that is searched on"),
+        ("dataset", "NAME", "data set of the search"),
     ):
         parser.add_argument(f"--{flag}", nargs="+", metavar=metavar, help=text)
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")

@@ -1,4 +1,4 @@
-"""`pcdarts check`: find out before a long run whether it can work, and what it will cost."""
+"""`pcdarts check`: check before a long run whether it can work, and estimate its cost."""
 
 import dataclasses
 import heapq
@@ -51,7 +51,7 @@ def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[
             failed.append(name)
             say(f"  failed  {name}: {error}")
     if failed:
-        say("  cost: not estimated before the failed checks pass")
+        say("  cost: not estimated until all checks pass")
     else:
         say(f"  cost: {_cost(study, options)}; searches only{_trainings(study)}")
     return len(failed)
@@ -85,7 +85,7 @@ def _memory(searches: list[SearchConfig]) -> str:
 
 
 def _cluster(searches: list[SearchConfig], options: RunOptions) -> str:
-    """Room for trials; raises ValueError if there is none."""
+    """Room for trials; raises ValueError if no trial fits."""
     wanted, predicted = pack_searches(searches, prepare_trials(searches, options), options)
     least = min(config.threads for config in searches)
     most = "at most " if least < wanted.cpus else ""
@@ -118,7 +118,7 @@ def _cost(study: StudyConfig, options: RunOptions) -> str:
     one = each if len(settings) > 1 else _span(*seconds.values())
     return (
         f"about {one} a search, {_span(total)} in all with {at_once} at once "
-        f"(extrapolated from steps of {PROBES[0]} and {PROBES[1]} images on this machine; validation comes on top)"
+        f"(extrapolated from steps of {PROBES[0]} and {PROBES[1]} images on this machine, without validation)"
     )
 
 
@@ -157,7 +157,7 @@ def _trainings(study: StudyConfig) -> str:
 
 
 def _extrapolated(seconds: list[float], images: int) -> float:
-    """Time of a step on so many images, on the line through the two that were measured."""
+    """Time of a step on a number of images, linear through the two measured steps."""
     per_image = max(0.0, (seconds[1] - seconds[0]) / (PROBES[1] - PROBES[0]))
     return seconds[0] + per_image * (images - PROBES[0])
 

@@ -27,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
             parser.add_argument(f"--{edit.name}", metavar="TEXT", help=f"{edit.help} ({default})".replace("%", "%%"))
         output = "slurm.sh" if kind == "slurm" else "cluster.yaml"
         parser.add_argument("--output", metavar="FILE", default=output, help=f"file to write (default: {output})")
-        parser.add_argument("--force", action="store_true", help="overwrite a file that exists")
+        parser.add_argument("--force", action="store_true", help="overwrite an existing file")
         parser.set_defaults(command=_init, kind=kind)
 
     submit = actions.add_parser("submit", help="sync the project, then `ray submit` a study, its arguments quoted")
@@ -56,8 +56,8 @@ def _init(arguments: argparse.Namespace, argv: list[str]) -> int:
             f"{path} cannot be written ({error.strerror}); give --output FILE in a folder that exists and is yours"
         ) from None
     if token := private_token():
-        print(f"The cluster will answer only who has the token in {token}.")
-    print(f"wrote {path}; it goes on with:", *(f"    {command}" for command in next_steps(kind)), sep="\n")
+        print(f"The cluster answers only clients with the token in {token}.")
+    print(f"wrote {path}; next commands:", *(f"    {command}" for command in next_steps(kind)), sep="\n")
     return 0
 
 

@@ -21,7 +21,7 @@ ORIGIN = ("study", "job_id", "git_revision", "python_version", "torch_version", 
 def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: bool = False) -> list[Path]:
     """Write the network of a finished job, with the weights of its best epoch; returns the files.
 
-    With `ema` their moving average, at its own best epoch.  Raises ValueError where the study holds no such job, the
+    With `ema` their moving average, at its own best epoch.  Raises ValueError if the study has no such job, the
     job has no result, or it kept no average.
     """
     study, store = open_study(root)
@@ -57,7 +57,7 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
 
 
 def _searches(store: ResultStore, digest: str) -> str | None:
-    """The searches that found these cells, with their seeds; None where they were queued by hand."""
+    """The searches that found these cells, with their seeds; None if they were added by hand."""
     rows = store.rows(SEARCHES)
     found = [f"{row['search_id']} (seed {row['seed']})" for row in rows if row["genotype_digest"] == digest]
     return ", ".join(sorted(found)) or None

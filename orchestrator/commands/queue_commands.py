@@ -17,10 +17,10 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
         "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or a prefix of it"
     )
     queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
-    queue.add_argument("--wide", action="store_true", help="print all that is known of a job, however wide")
+    queue.add_argument("--wide", action="store_true", help="print all columns in full, however wide")
     queue.set_defaults(command=_queue)
 
-    retrain = commands.add_parser("retrain", help="work off the retraining queue of a study")
+    retrain = commands.add_parser("retrain", help="run the retraining queue of a study")
     retrain.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
     retrain.add_argument(
         "--recipe", choices=RECIPES, help="recipe that the best cells are queued with (default: the study's)"
@@ -65,7 +65,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
         jobs = [row for row in queue.rows() if row["state"] in ("queued", "running")]
-        print(terminal.queue(jobs, queue.events.broken) if jobs else "No job waits.")
+        print(terminal.queue(jobs, queue.events.broken) if jobs else "No job is queued.")
         if unsubmitted := queue.unsubmitted():
             print(f"{len(unsubmitted)} more would be queued: {', '.join(unsubmitted)}")
         return 0
@@ -76,7 +76,7 @@ def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, object]:
-    """The changes to the recipe, the data folder and the options; no others are possible here."""
+    """The changes to the recipe, the data folder and the options, the only ones possible here."""
     given = changes(arguments, RUN_FLAGS)
     for name in given:
         if name.partition(".")[0] not in ("retrain", "run"):

@@ -42,7 +42,7 @@ def search_config(preset: str, assignments: list[str]) -> SearchConfig:
     for name, value in parse_assignments(texts).items():
         section, _, field = name.partition(".")
         if section != "search":
-            raise ValueError(f"{name} is no field of a search, and has no effect here")
+            raise ValueError(f"{name} is not a field of a search and has no effect here")
         if isinstance(value, list):
             raise ValueError(f"{name} has {len(value)} values, but one search takes one; `pcdarts run` searches all")
         values[field] = value

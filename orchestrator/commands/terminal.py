@@ -1,4 +1,4 @@
-"""What the commands print: the result of a study, its queue, and where to look further."""
+"""What the commands print: the result of a study, its queue, and the next steps."""
 
 import math
 import os
@@ -77,11 +77,11 @@ def summary(store: ResultStore) -> str:
 
 def program(name: str = "pcdarts") -> str:
     """What to type for a command of this environment: its name, or its path where the name would not be found."""
-    beside = Path(sys.executable).with_name(name)
+    installed = Path(sys.executable).with_name(name)
     found = shutil.which(name)
-    if not beside.exists() or (found and Path(found).resolve() == beside.resolve()):
+    if not installed.exists() or (found and Path(found).resolve() == installed.resolve()):
         return name
-    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+    return os.path.relpath(installed) if installed.is_relative_to(Path.cwd()) else str(installed)
 
 
 def where_to_look(root: str) -> str:

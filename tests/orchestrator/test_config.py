@@ -57,7 +57,7 @@ def test_every_setting_of_a_study_has_its_own_name():
 
 def test_a_common_part_that_has_forgotten_k_is_refused():
     common = dataclasses.replace(smoke().search, method="darts")
-    with pytest.raises(ValueError, match="make it with method pcdarts"):
+    with pytest.raises(ValueError, match="set search.method to pcdarts"):
         dataclasses.replace(smoke(), search=common, sweep={"method": ("darts", "pcdarts")})
     assert len(dataclasses.replace(smoke(), search=common, sweep={"method": ("darts",)}).searches()) == 1
 
@@ -126,11 +126,11 @@ def test_a_study_stored_before_a_field_existed_has_its_default(monkeypatch):
     [
         ({"name": "../up"}, "study name is '../up'"),
         ({"name": ""}, "study name"),
-        ({"sweep": {"seed": ()}}, "needs at least one"),
-        ({"sweep": {"seed": (1, 1)}}, "each once"),
+        ({"sweep": {"seed": ()}}, "must have at least one value"),
+        ({"sweep": {"seed": (1, 1)}}, "each only once"),
         ({"sweep": {"k": (3,)}}, "divides the channels"),
-        ({"sweep": {"colour": (1,)}}, "no field of a search"),
-        ({"proxy": ProxyConfig(top=1, recipe=smoke().retrain)}, "the proxy retraining is the final one; give it fewer"),
+        ({"sweep": {"colour": (1,)}}, "not a field of a search"),
+        ({"proxy": ProxyConfig(top=1, recipe=smoke().retrain)}, "the proxy recipe equals the final one; give it fewer"),
     ],
 )
 def test_bad_studies_are_refused(values, message):
@@ -145,7 +145,9 @@ def test_bad_proxies_are_refused(values):
 
 
 def test_a_proxy_needs_validation():
-    with pytest.raises(ValueError, match=r"validation_portion is 0.0, but must be above 0, as validation ranks"):
+    with pytest.raises(
+        ValueError, match=r"validation_portion is 0.0, but must be above 0, because validation accuracy ranks"
+    ):
         ProxyConfig(recipe=dataclasses.replace(smoke().retrain, validation_portion=0.0))
 
 

@@ -37,17 +37,17 @@ def test_values_are_read_by_the_type_of_their_field():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("search.k", "'search.k' is no assignment; write SECTION.FIELD=VALUE, as in search.k=2,4"),
-        ("search.learnig_rate=1", "search.learnig_rate is no field; did you mean search.learning_rate?"),
-        ("serch.k=1", "serch.k is no field; did you mean search.k?"),
-        ("proxy.epochs=1", "proxy.epochs is no field; did you mean proxy.recipe.epochs?"),
-        ("max_macs=1", "max_macs is no field; did you mean selection.max_macs?"),
+        ("search.k", "'search.k' is not an assignment; write SECTION.FIELD=VALUE, as in search.k=2,4"),
+        ("search.learnig_rate=1", "search.learnig_rate is not a field; did you mean search.learning_rate?"),
+        ("serch.k=1", "serch.k is not a field; did you mean search.k?"),
+        ("proxy.epochs=1", "proxy.epochs is not a field; did you mean proxy.recipe.epochs?"),
+        ("max_macs=1", "max_macs is not a field; did you mean selection.max_macs?"),
         (
             "learning_rate=1",
-            "learning_rate is no field; did you mean search.learning_rate or proxy.recipe.learning_rate or "
+            "learning_rate is not a field; did you mean search.learning_rate or proxy.recipe.learning_rate or "
             "retrain.learning_rate?",
         ),
-        ("colour=1", "colour is no field; `pcdarts run --help-fields` lists them"),
+        ("colour=1", "colour is not a field; `pcdarts run --help-fields` lists them"),
         ("search.k=a", "search.k is 'a', but must be an integer"),
         ("search.k=2,", "search.k is '', but must be an integer"),
         ("search.learning_rate=fast", "search.learning_rate is 'fast', but must be a number"),
@@ -144,13 +144,13 @@ def test_a_recipe_replaces_the_section_and_single_fields_are_changed_after_it():
     [
         ({"search.k": 3}, r"search\.k is 3, but must be one of \[1, 2, 4\]"),
         ({"sweep.k": 3}, r"sweep\.k is 3, but must be a list"),
-        ({"search.k": []}, r"sweep\.k is \[\], but needs at least one value"),
+        ({"search.k": []}, r"sweep\.k is \[\], but must have at least one value"),
         ({"search.epochs": "x"}, r"search\.epochs is 'x', but must be of type int"),
         ({"proxy.recipe.epochs": 0}, r"proxy\.recipe\.epochs is 0, but must be at least 1"),
         ({"proxy.top": -1}, r"proxy\.top is -1"),
         ({"retrain.preset": []}, r"retrain\.preset is \[\], but must be one of"),
         ({"name": "../x"}, r"study name is '\.\./x'"),
-        ({"search": 3}, "search is no field"),
+        ({"search": 3}, "search is not a field"),
     ],
 )
 def test_bad_changes_are_refused(changes, message):

@@ -76,13 +76,13 @@ def test_a_short_file_changes_a_preset():
         ("preset = 3", "preset is '3', but must be one of demo"),
         ('name = "x"', '[search] is missing; add it, or start from a preset, as in preset = "cifar10"'),
         ("[search]", "[retrain] is missing; add it"),
-        ('preset = "smoke"\n[serch]\nk = 2', "serch.k is no field; did you mean search.k?"),
+        ('preset = "smoke"\n[serch]\nk = 2', "serch.k is not a field; did you mean search.k?"),
         ('preset = "smoke"\n[search]\nk = "2"', "search.k is '2', but must be of type int"),
         ('preset = "smoke"\n[search]\nk = 3', "search.k is 3, but must be one of [1, 2, 4]"),
         ('preset = "smoke"\n[sweep]\nk = 2', "sweep.k is 2, but must be a list"),
         ('preset = "smoke"\n[search]\nlearning_rate = inf', "search.learning_rate is inf, but must be a finite number"),
         ('preset = "smoke"\n[run]\nworkers = 0', "run.workers is 0, but must be at least 1"),
-        ('preset = "smoke"\nsearch = 3', "search is no field"),
+        ('preset = "smoke"\nsearch = 3', "search is not a field"),
     ],
 )
 def test_bad_files_are_named(text, message, tmp_path):

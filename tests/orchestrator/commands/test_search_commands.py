@@ -19,9 +19,9 @@ def test_fields_are_named_with_or_without_their_section():
     ("text", "message"),
     [
         ("k=2,4", "search.k has 2 values, but one search takes one"),
-        ("retrain.epochs=2", "retrain.epochs is no field of a search"),
-        ("sweep.k=2", "sweep.k is no field of a search"),
-        ("kk=2", "kk is no field"),
+        ("retrain.epochs=2", "retrain.epochs is not a field of a search"),
+        ("sweep.k=2", "sweep.k is not a field of a search"),
+        ("kk=2", "kk is not a field"),
         ("k=3", "k is 3, but must be one of"),
     ],
 )
