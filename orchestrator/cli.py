@@ -23,7 +23,7 @@ from orchestrator.commands import (
 )
 from orchestrator.commands.parser import Parser
 
-STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, INTERRUPTED = 3, 4, 5, 130
+STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, INTERRUPTED, PIPE_CLOSED = 3, 4, 5, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # said once, below
     try:
-        return int(arguments.command(arguments, argv))
+        code = int(arguments.command(arguments, argv))
+        sys.stdout.flush()
+        return code
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return 2
@@ -46,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StorageError as error:
         print(f"pcdarts: error: {error}; progress is saved, rerun this command to resume", file=sys.stderr)
         return STORAGE_FAILED
+    except BrokenPipeError:  # what reads the output, such as `head`, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
+        return PIPE_CLOSED
     except OSError as error:  # ours, without a number, name the remedy themselves
         remedy = "; check that the path exists, that you may write there, and that space is left" if error.errno else ""
         print(f"pcdarts: error: {error}{remedy}", file=sys.stderr)

@@ -246,3 +246,12 @@ def test_check_looks_at_the_study_that_run_would_make(monkeypatch):
     assert [(study.name, len(study.searches())) for study in seen] == [("smoke", 1), ("cifar10", 1)]
     configs = [config for study in seen for config in (study.search, study.retrain, study.proxy.recipe)]
     assert {config.data_dir for config in configs} == {"/data"} and seen[1].searches()[0].k == 1
+
+
+def test_output_that_nobody_reads_to_the_end_is_no_error():
+    command = [sys.executable, "-m", "orchestrator.cli", "columns"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        run.stdout.close()
+        assert run.stderr.read() == ""
+    assert run.returncode == 141
