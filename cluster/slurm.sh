@@ -10,7 +10,7 @@
 #SBATCH --cpus-per-task=16
 # EDIT gpus: GPUs of a machine
 #SBATCH --gpus-per-node=4
-# EDIT time: longest run, as Slurm writes it; submitted again, a study goes on where it stopped
+# EDIT time: longest run, in Slurm's format; a study that is submitted again resumes
 #SBATCH --time=24:00:00
 # EDIT partition: where it runs
 #SBATCH --partition=EDIT

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command; its exit code, see the table in docs/cluster.md."""
     argv = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser().parse_args(argv)
-    warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # said once, below
+    warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # printed once, below
     try:
         code = int(arguments.command(arguments, argv))
         sys.stdout.flush()

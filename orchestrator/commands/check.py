@@ -33,7 +33,7 @@ PROBES = (4, 16)
 
 
 def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[str], None] = print) -> int:
-    """Print a line for every check of a study and the estimated cost; the number of checks that failed."""
+    """Print a line for every check of a study and the estimated cost; returns the number of failed checks."""
     search, searches = study.search, study.searches()
     say(f"{study.name}: {counted(len(searches), 'search')} of {counted(search.epochs, 'epoch')} on {search.dataset}")
     checks: dict[str, Callable[[], str]] = {
@@ -152,8 +152,8 @@ def _trainings(study: StudyConfig) -> str:
     places = {"proxy training": max(study.proxy.top, full) if study.proxy.top and full else 0, "full training": full}
     cells = {stage: sum(min(top, random.count(kind)) for kind in (True, False)) for stage, top in places.items()}
     cells["proxy training"] *= study.proxy.seeds
-    told = [counted(number, stage) for stage, number in cells.items() if number]
-    return f"; then up to {' and '.join(told)}" if told else ""
+    stages = [counted(number, stage) for stage, number in cells.items() if number]
+    return f"; then up to {' and '.join(stages)}" if stages else ""
 
 
 def _extrapolated(seconds: list[float], images: int) -> float:

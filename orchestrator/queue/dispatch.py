@@ -1,4 +1,4 @@
-"""Working off the retraining queue: one dispatcher, rounds of jobs, until no job is pending."""
+"""The dispatcher: runs the retraining queue in rounds of jobs until none is pending."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,13 +7,13 @@ from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import Lease
 
 Run = Callable[[Sequence[RetrainJob]], None]
-"""Runs jobs of one stage, each not before its time and with its repetitions, and records how they end."""
+"""Runs jobs of one stage, with their delays and retries, and records how they end."""
 
 
 def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:
     """Run jobs until none is pending, while the lease is held.
 
-    Jobs that are added meanwhile, and the final jobs that follow from proxies, run in the next round.  A job whose
+    Jobs that are added during a round, and the final jobs that follow proxies, run in the next one.  A job whose
     network cannot be built fails before it runs.
     """
     while pending := queue.pending():
@@ -28,5 +28,5 @@ def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:
         if runnable:
             stage = runnable[0].job.stage
             of_stage = [queued for queued in runnable if queued.job.stage == stage]
-            of_stage.sort(key=lambda queued: queued.state.retry_at or 0.0)  # those that have to wait come last
+            of_stage.sort(key=lambda queued: queued.state.retry_at or 0.0)  # delayed jobs come last
             run([queued.job for queued in of_stage])

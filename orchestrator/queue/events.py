@@ -1,7 +1,7 @@
-"""The history of retraining jobs: events that are only ever added, and the state of a job, a pure function of them.
+"""The history of retraining jobs: append-only events, and the state of a job as a pure function of them.
 
 An event is one small JSON file in the study's folder `queue-events`, written whole under a unique name.  Duplicates
-and the order of reading do not matter: events are sorted before they count.
+and the order of reading do not matter: events are sorted first.
 """
 
 import json
@@ -57,16 +57,16 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """The state of a job, as its events tell it."""
+    """The state of a job, computed from its events."""
 
     state: State = "queued"
     """As in the table `queue`."""
     attempts: int = 0
     """Attempts that were started."""
     tries: int = 0
-    """Attempts since the job was queued, was retried by hand, or got further than before; their number is limited."""
+    """Attempts since the job was queued, was retried by hand, or got further than before; limited by max_failures."""
     error: str = ""
-    """What the last attempt failed with, or why the job was dropped."""
+    """The error of the last attempt, or why the job was dropped."""
     epochs: int = 0
     """Epochs trained."""
     epoch_seconds: float = 0.0
@@ -76,7 +76,7 @@ class JobState:
 
     @property
     def pending(self) -> bool:
-        """Whether the job is to be run: it waits, or an attempt is running or was interrupted."""
+        """Whether the job is still to be run: it is queued, or an attempt is running or was interrupted."""
         return self.state in ("queued", "running")
 
     @property

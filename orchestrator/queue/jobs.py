@@ -1,4 +1,4 @@
-"""A retraining job: what was asked for, and its place in the queue."""
+"""A retraining job: the request, and its place in the queue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from pcdarts.genotype import Genotype
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainJob:
-    """A cell, how to train it, and why.  Written once, when the job is submitted, and never changed."""
+    """A cell, how to train it, and why.  Written when the job is submitted, and never changed."""
 
     job_id: str
     """Name of the job, see `make_job_id`."""
     cell: Candidate
     """The cell, and why it deserves retraining."""
     recipe: Mapping[str, Any]
-    """All fields of the RetrainConfig that decide the outcome.  Their values are not checked before the job runs."""
+    """All fields of the RetrainConfig that determine the outcome.  Their values are checked when the job runs."""
     stage: Stage
     """Whether the training ranks the cells or is the final one."""
     by_hand: bool = False
-    """Whether a person asked for the job; otherwise the searches or proxies did."""
+    """Whether the job was added by hand, not by the searches or proxies."""
     submitted_at: str = ""
     """When, ISO 8601 in UTC; empty before."""
 
@@ -36,10 +36,10 @@ class RetrainJob:
         return cls(job_id=job_id, cell=cell, recipe=outcome_fields(recipe), stage=stage, by_hand=by_hand)
 
     def config(self, study: RetrainConfig) -> RetrainConfig:
-        """The recipe; what does not decide the outcome, such as the data folder, is taken from a recipe of the study.
+        """The recipe; fields that do not determine the outcome, such as the data folder, are those of a study's recipe.
 
         A field that did not exist when the job was submitted has its default.  Raises ValueError for impossible values,
-        and TypeError for fields that do not exist any more.
+        and TypeError for fields that no longer exist.
         """
         return RetrainConfig(**{name: getattr(study, name) for name in NOT_IDENTITY} | dict(self.recipe))
 
@@ -56,7 +56,7 @@ class QueuedJob:
     job: RetrainJob
     """The job."""
     state: JobState
-    """Where it stands."""
+    """Its state."""
     rank: int
     """Place among the jobs of its stage, 1 first."""
 
@@ -67,7 +67,7 @@ class QueuedJob:
         return QUEUE.row(identity, cell, self.progress())
 
     def progress(self) -> JobProgress:
-        """The columns of the row that change while the job is worked on."""
+        """The columns of the row that change while the job runs."""
         state, planned = self.state, self.job.recipe["epochs"]
         done = planned if state.state == "done" else min(state.epochs, planned)
         running = state.state == "running" and state.epoch_seconds
@@ -85,5 +85,5 @@ class QueuedJob:
 
 
 def iso_time(seconds: float) -> str:
-    """A time in seconds since 1970, as the tables have it."""
+    """A time in seconds since 1970 in the format of the tables."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Which jobs a study wants: the best cells of its searches, ranked by proxies if it has a proxy stage."""
+"""The jobs that a study needs: its best cells, ranked by proxies if it has a proxy stage."""
 
 import itertools
 from collections import defaultdict
@@ -20,9 +20,9 @@ def planned_jobs(
     state: Callable[[str], JobState],
     accuracy: Callable[[str], float | None],
 ) -> list[RetrainJob]:
-    """The jobs that a study wants now, in the order of their ranks.
+    """The jobs that a study needs now, in the order of their ranks.
 
-    With a proxy stage these are the proxies, one a cell and seed, and, once all of them have ended, the final jobs of
+    With a proxy stage these are the proxies, one per cell and seed, and, once all of them have ended, the final jobs of
     the best cells.  `searches` holds rows of the table; `state` and `accuracy` give a job's state and its validation
     accuracy (percent, None if its row is lost) by its name.
     """
@@ -43,7 +43,7 @@ def planned_jobs(
 
 
 def _jobs(cells: Iterable[Candidate], stage: Stage, recipes: Iterable[RetrainConfig]) -> list[RetrainJob]:
-    """One job a cell and recipe."""
+    """One job per cell and recipe."""
     jobs = []
     for cell, recipe in itertools.product(cells, recipes):
         reason = f"proxy with seed {recipe.seed}: {cell.reason}" if stage == "proxy" else cell.reason

@@ -19,7 +19,7 @@ class RequestLog:
         self._known: dict[str, RetrainJob] = {}
 
     def read(self) -> dict[str, RetrainJob]:
-        """All jobs by name, sorted, after a look for new ones.  Raises ValueError for a broken file."""
+        """All jobs by name, sorted, including new ones.  Raises ValueError for a broken file."""
         for name in self.folder.names():
             job_id = name.removesuffix(".json")
             if job_id not in self._known:
@@ -33,7 +33,7 @@ class RequestLog:
         return dict(sorted(self._known.items()))
 
     def get(self, job_id: str) -> RetrainJob:
-        """A job that is known, or was submitted by another process."""
+        """A job, even if another process has submitted it."""
         return self._known.get(job_id) or self.read()[job_id]
 
     def add(self, job: RetrainJob) -> None:

@@ -1,4 +1,4 @@
-"""The retraining queue of a study: which jobs there are, one a distinct cell and recipe, and what becomes of them.
+"""The retraining queue of a study: its jobs, one per distinct cell and recipe, and their states.
 
 Three kinds of files in the study's storage, on a local disk or an object store, hold its state:
 
@@ -6,7 +6,7 @@ Three kinds of files in the study's storage, on a local disk or an object store,
     queue-events/     what happened to the jobs, see `orchestrator.queue.events`
     retrains/         results, by the job's name
 
-The table `queue` is a view of these for people; `update` writes it again if it is lost.
+The table `queue` is a readable view of these; `update` rewrites it if it is lost.
 """
 
 import itertools
@@ -32,7 +32,7 @@ from pcdarts.genotype import PUBLISHED, read_genotype
 
 
 class RetrainQueue:
-    """The jobs of a study, and what can be done with them."""
+    """The jobs of a study, and the operations on them."""
 
     def __init__(self, study: StudyConfig, store: ResultStore, clock: Callable[[], float] = time.time) -> None:
         self.study, self.store, self.clock = study, store, clock
@@ -42,7 +42,7 @@ class RetrainQueue:
         self._recipes = {digest(r) for r in (study.retrain, *(study.proxy.recipes() if study.proxy.top else ()))}
 
     def jobs(self) -> list[QueuedJob]:
-        """All submitted jobs by stage and rank, dropped ones last.  Nothing is written."""
+        """All submitted jobs by stage and rank, dropped ones last.  Writes nothing."""
         requests, _ = self.requests.read(), self.events.read()
         planned = {job.job_id: job for job in self._planned()}
         by_hand = sorted((job.submitted_at, name) for name, job in requests.items() if job.by_hand)
@@ -60,10 +60,10 @@ class RetrainQueue:
         return [job.row(self.study.name) for job in self.jobs()]
 
     def update(self) -> list[QueuedJob]:
-        """Queue the jobs that the searches and proxies ask for now, and write the table `queue`; all jobs.
+        """Queue the jobs that the searches and proxies require now, and write the table `queue`; returns all jobs.
 
-        Jobs that were queued before keep their state; those that are no longer wanted and have not begun are dropped.
-        Jobs with other recipes than this configuration's are left alone.
+        Jobs that were queued before keep their state; those that are no longer required and have not started are
+        dropped.  Jobs with recipes other than this configuration's are left alone.
         """
         requests, _ = self.requests.read(), self.events.read()
         planned = {job.job_id: job for job in self._planned()}
@@ -79,22 +79,22 @@ class RetrainQueue:
         return self._show()
 
     def has_work(self, retry_failed: bool) -> bool:
-        """Whether jobs are pending, or would be queued.  Nothing is written."""
+        """Whether jobs are pending or would be queued.  Writes nothing."""
         if self.unsubmitted():
             return True
         current = [queued.state for queued in self.jobs() if self._is_current(queued.job)]
         return any(state.pending or (retry_failed and state.state == "failed") for state in current)
 
     def unsubmitted(self) -> list[str]:
-        """Names of the jobs that `update` would queue for the first time.  Nothing is written."""
+        """Names of the jobs that `update` would queue for the first time.  Writes nothing."""
         requests, _ = self.requests.read(), self.events.read()
         return [job.job_id for job in self._planned() if job.job_id not in requests]
 
     def pending(self) -> list[QueuedJob]:
         """The jobs to run, by this configuration's recipes or added by hand, after an `update`.
 
-        One that is `running` while nobody works on the queue was interrupted, and resumes.  If it was interrupted
-        between its result and its event, the event is made up for.
+        A job that is `running` without a dispatcher was interrupted, and resumes.  If that happened between its result
+        and its event, this adds the event.
         """
         for name in self.requests.read():
             state, result = self.state(name, look=False), self.result(name)
@@ -103,7 +103,7 @@ class RetrainQueue:
         return [queued for queued in self.update() if queued.state.pending and self._is_current(queued.job)]
 
     def state(self, job_id: str, look: bool = True) -> JobState:
-        """The state of a job, by default after a look for new events."""
+        """The state of a job, by default after reading new events."""
         if look:
             self.events.read()
         return state_of(self.events.known(job_id))
@@ -114,7 +114,7 @@ class RetrainQueue:
         return rows[0] if rows else None
 
     def record(self, job_id: str, kind: Kind, **content: Any) -> None:
-        """Add an event, and show it in the table."""
+        """Add an event and update the table."""
         self.events.append(job_id, kind, **content)
         rows = self.store.read_part(QUEUE, job_id)
         if rows:
@@ -124,9 +124,9 @@ class RetrainQueue:
             self._show()
 
     def add(self, text: str) -> str:
-        """Queue a cell by hand: a published name, a genotype, or a file that holds one; the job's name.
+        """Queue a cell by hand: a published name, a genotype, or a file with one; returns the job's name.
 
-        Raises ValueError for anything else, and for cells that are queued already or that no network can be built from.
+        Raises ValueError for other texts, and for cells that are queued already or do not form a network.
         """
         genotype = read_genotype(text)
         name = make_job_id(genotype, self.study.retrain)
@@ -153,40 +153,40 @@ class RetrainQueue:
         return name
 
     def drop(self, name: str) -> str:
-        """Take a job off the queue by hand; its name.  Raises ValueError if it is done or running."""
+        """Drop a job by hand; returns its name.  Raises ValueError if it is done or running."""
         return self._by_hand(name, "dropped", ("queued", "failed"), error=DROPPED_BY_HAND)
 
     def retry(self, name: str) -> str:
-        """Queue a failed or dropped job again, with all its attempts; its name.  Raises ValueError for others."""
+        """Queue a failed or dropped job again, with all retries; returns its name.  Raises ValueError for others."""
         return self._by_hand(name, "retried", ("failed", "dropped"))
 
     def problem(self, job: RetrainJob) -> str:
-        """Why a job cannot be run at all; empty if it can."""
+        """Why a job cannot run; empty if it can."""
         try:
             network_complexity(job.cell.genotype, self.recipe(job))
-        except Exception as error:  # whatever it is, the other jobs must go on
+        except Exception as error:  # whatever it is, the other jobs must run
             return f"{type(error).__name__}: {_line(error)}"
         return ""
 
     def recipe(self, job: RetrainJob) -> RetrainConfig:
-        """How a job is retrained: as it was submitted, with this study's data folder."""
+        """The recipe of a job as it was submitted, with this study's data folder."""
         return job.config(self.study.recipe(job.stage))
 
     def retry_time(self, job_id: str, options: RunOptions) -> float | None:
-        """When an attempt that fails now is repeated, seconds since 1970; None if the job has had its attempts."""
+        """When an attempt that fails now is retried, seconds since 1970; None if no retries are left."""
         tries = max(1, self.state(job_id, look=False).tries)
         if tries > options.max_failures:
             return None
         return self.clock() + backoff(tries, options.retry_delay, options.retry_delay_max)
 
     def _planned(self) -> list[RetrainJob]:
-        """The jobs that the study wants now.  Events have to be read before."""
+        """The jobs that the study needs now.  Events must have been read."""
         state = partial(self.state, look=False)
         return planned_jobs(self.study, self.store.rows(SEARCHES), state=state, accuracy=self._accuracy)
 
     def _accuracy(self, job_id: str) -> float | None:
-        """Validation accuracy of a job that is done, percent; None if its row was lost."""
-        if job_id not in self._accuracies and (result := self.result(job_id)):  # never changes: is read once
+        """Validation accuracy of a finished job, percent; None if its row was lost."""
+        if job_id not in self._accuracies and (result := self.result(job_id)):  # never changes, so read once
             self._accuracies[job_id] = result["valid_accuracy"]
         return self._accuracies.get(job_id)
 
@@ -213,26 +213,26 @@ class RetrainQueue:
         return jobs
 
     def _write(self, row: dict[str, Any]) -> None:
-        """Store a row of the table, unless it is stored like this."""
+        """Store a row of the table unless it is already stored."""
         if self.store.read_part(QUEUE, row["job_id"]) != QUEUE.to_arrow([row]).to_pylist():
             self.store.append(QUEUE, [row], row["job_id"])
 
 
 def find_job(name: str, job_ids: Iterable[str]) -> str:
-    """The job that a name, or an unambiguous prefix of it, stands for; raises ValueError for anything else."""
+    """The job with a name or an unambiguous prefix of it; raises ValueError if there is not exactly one."""
     matches = {job_id for job_id in job_ids if job_id.startswith(name)}
     if name in matches:
         return name
     if len(matches) != 1:
         found = "several jobs" if matches else "no job"
         raise ValueError(
-            f"{name!r} names {found} of this queue; `pcdarts queue` lists them, and any unambiguous prefix will do"
+            f"{name!r} names {found} of this queue; `pcdarts queue` lists them; any unambiguous prefix works"
         )
     return matches.pop()
 
 
 def _with_present_reason(job: RetrainJob, planned: RetrainJob | None) -> RetrainJob:
-    """A submitted job with what the present searches tell of its cell."""
+    """A submitted job with the facts about its cell from the present searches."""
     if planned is None:
         return job
     reason = job.cell.reason if job.by_hand else planned.cell.reason

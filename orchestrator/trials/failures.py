@@ -1,4 +1,4 @@
-"""Why a trial failed, read from the text of its error: the only place that knows what Ray and PyTorch say."""
+"""Why a trial failed, read from the text of its error: the only module that knows the messages of Ray and PyTorch."""
 
 import re
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Literal
 Kind = Literal["out of memory", "memory monitor", "process lost", "error"]
 
 OUT_OF_MEMORY = ("MemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED", "unable to find an engine")
-"""In the error of Python, PyTorch, NumPy, cuBLAS or cuDNN for an allocation that failed."""
+"""Parts of the errors of Python, PyTorch, NumPy, cuBLAS and cuDNN for a failed allocation."""
 MEMORY_MONITOR = "running low on memory"
-"""In Ray's text for a process that its memory monitor killed."""
+"""Part of Ray's error for a process that its memory monitor killed."""
 PROCESS_LOST = "The actor died unexpectedly"
-"""At the start of Ray's text for a process that ended, alone or with its node; the last line has the reason."""
+"""Start of Ray's error for a process that ended, alone or with its node; the last line has the reason."""
 MOST_CHARACTERS = 500
 _HEADER = re.compile(r"^Failure # \d+ .*\n", re.MULTILINE)
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -28,7 +28,7 @@ class Failure:
     message: str
     """The error on one line of at most 500 characters."""
     traceback_text: str
-    """The whole text."""
+    """The full text."""
 
     @property
     def out_of_memory(self) -> bool:

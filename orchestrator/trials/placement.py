@@ -1,6 +1,6 @@
-"""What a trial reserves: CPUs, and a GPU or memory, which searches share by their predicted memory.
+"""What a trial reserves: CPUs, and a GPU or memory, shared by searches according to their predicted memory.
 
-Never run on a GPU: tested are the arithmetic, with invented sizes of GPUs, and the memory of nodes.
+Not run on a GPU: the tests cover the arithmetic with invented GPU sizes, and the memory of nodes.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ def prepare_trials(configs: Sequence[SearchConfig | RetrainConfig], options: Run
 
 
 def with_own_threads(resources: TrialResources, config: SearchConfig | RetrainConfig) -> TrialResources:
-    """What this trial reserves, of trials whose largest reserves `resources`."""
+    """What this trial reserves if the one with the most threads reserves `resources`."""
     return dataclasses.replace(resources, cpus=config.threads)
 
 
@@ -84,7 +84,7 @@ def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, 
 def pack(resources: TrialResources, wanted: int, threads: Sequence[int], options: RunOptions) -> TrialResources:
     """What searches with these threads and `wanted` predicted bytes reserve: a share of a GPU, or memory of a node.
 
-    As few as possible share a GPU: Ray would fill one before it opens the next, and neighbors take turns on it.
+    As few as possible share a GPU: Ray fills one GPU before the next, and neighbors take turns on it.
     run.gpus_per_trial and run.memory_per_trial replace the prediction.  Raises ValueError if a search fits nowhere.
     """
     if resources.gpus:
@@ -125,7 +125,7 @@ def gpu_share(searches: int) -> float:
 
 
 def smallest_gpu() -> int:
-    """Memory of the smallest GPU of the connected cluster, bytes; 0 if PyTorch can use none of its GPUs."""
+    """Memory of the smallest GPU of the connected cluster, bytes; 0 if PyTorch cannot use its GPUs."""
     return min((memory for memory in on_gpus(_gpu_memory) if memory), default=0)
 
 

@@ -1,4 +1,4 @@
-"""The events of the queue and the table `retrains`, written while jobs run, and which of those that fail run again."""
+"""Writes the events of the queue and the table `retrains` while jobs run, and decides about retries."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from orchestrator.trials.progress import Progress
 from orchestrator.trials.tune_trials import TrialSpec
 
 PROGRESS_SECONDS = 30.0
-"""Least time between two progress events of a job."""
+"""Minimum time between two progress events of a job."""
 
 
 class RetrainListener:
-    """Records in the queue what becomes of the jobs, and writes the table `retrains`."""
+    """Records the progress of jobs in the queue, and writes the table `retrains`."""
 
     def __init__(self, queue: RetrainQueue, lease: Lease, progress: Progress, options: RunOptions) -> None:
         self.queue, self.lease, self.progress, self.options = queue, lease, progress, options
@@ -30,7 +30,7 @@ class RetrainListener:
         self.failures = FailureLog(queue.study.name, queue.store)
 
     def started(self, spec: TrialSpec) -> None:
-        """Check the lease.  The attempt has not begun: the job may have to wait, or may have been dropped."""
+        """Check the lease.  The attempt has not begun: the job may be delayed, or dropped by hand."""
         self.lease.check()
 
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class RetrainListener:
             self.progress.advance(spec.key, epochs, content["valid_accuracy"])
 
     def failed(self, spec: TrialSpec, failure: Failure) -> bool:
-        """Store an attempt that failed, with its traceback in a file; whether to run the job again."""
+        """Store a failed attempt, with its traceback in a file; returns whether to run the job again."""
         if spec.key not in self.started_at:  # its process died before the attempt began
             self._begin(spec)
         error = failure.message
@@ -81,7 +81,7 @@ class RetrainListener:
         self.progress.start(spec.key)
 
     def tick(self) -> None:
-        """Stop if the lease is lost; record troubles of the storage; redraw the progress."""
+        """Stop if the lease is lost; record storage failures; redraw the progress."""
         self.lease.check()
         self.failures.flush()
         self.progress.show()

@@ -1,4 +1,4 @@
-"""What the trial of a retraining job is given."""
+"""What the trial of a retraining job gets."""
 
 from dataclasses import dataclass
 

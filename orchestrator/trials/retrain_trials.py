@@ -35,21 +35,21 @@ LOOK_SECONDS = 5.0
 
 
 def work_queue(queue: RetrainQueue, *, options: RunOptions, say: Callable[[str], None] = print) -> bool:
-    """Retrain the pending jobs of a study; whether there was anything to do.
+    """Retrain the pending jobs of a study; returns whether there were any.
 
-    Raises LeaseHeldError while another process works the queue, and ValueError if the cluster or the data cannot serve.
+    Raises LeaseHeldError while another process works on the queue, and ValueError if cluster or data cannot be used.
     """
     if not queue.has_work(options.retry_failed):
         return False
     lease = open_lease(queue.store.root, options, least_term=queue.events.last_term())
     if options.wait:
         lease.wait(say=say)
-    with lease:  # from here on nobody else changes the queue but by hand
+    with lease:  # from here on the queue is changed only here and by hand
         record_dead_driver(FailureLog(queue.study.name, queue.store), lease)
         for queued in queue.jobs() if options.retry_failed else ():
             if queued.state.state == "failed":
                 queue.retry(queued.job.job_id)
-        if queue.pending():  # else another dispatcher has done them meanwhile
+        if queue.pending():  # otherwise another dispatcher has just run them
             dispatch(queue, lease, _prepare(queue, lease, options, say))
     return True
 
@@ -61,7 +61,7 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
     all_resources = {stage: prepare_trials([study.recipe(stage)], options) for stage in stages}
     for resources in all_resources.values():
         require_shared(root, resources)
-    # Proxies are many and short: one process each is the faster way.
+    # Proxies are many and short, so one process each is faster.
     team = make_team(all_resources["final"], options)
     shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
     for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):

@@ -1,4 +1,4 @@
-"""The tables `searches` and `epochs`, written while searches run, and which of those that fail run again."""
+"""Writes the tables `searches` and `epochs` while searches run, and decides about retries."""
 
 from collections import Counter
 from typing import Any
@@ -21,7 +21,7 @@ class SearchListener:
     """Writes the tables `searches` and `epochs`.
 
     A search that fails runs again at most `max_failures` times without a new epoch.  One that runs out of memory does
-    not: it is left in `out_of_memory`, for a second run with more memory.
+    not: it is added to `out_of_memory`, for a second run with more memory.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class SearchListener:
         self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
 
     def failed(self, spec: TrialSpec, failure: Failure) -> bool:
-        """Record a failure; whether to run the search again as it was.
+        """Record a failure; returns whether to run the search again unchanged.
 
-        The epochs of a search that failed for good stay, and its traceback is a file in the study's folder.
+        The epochs of a search that has failed are kept; its traceback is a file in the study's folder.
         """
         key, error = spec.key, failure.message
         if key not in self.started_at:  # its process died before it started
@@ -89,7 +89,7 @@ class SearchListener:
         self.progress.show()
 
     def _end(self, spec: TrialSpec, *, status: str, error: str, result: dict[str, Any]) -> None:
-        """Store a search that ended, and forget it.  Once many have ended, their parts move into one file a table."""
+        """Store a search that ended.  Once many have ended, their parts move into one file per table."""
         row = self._row(spec, status=status, error=error, result=result)
         self.store.append(SEARCHES, [row], spec.key)
         self.epochs.pop(spec.key, None)

@@ -41,9 +41,9 @@ def run_searches(
     options: RunOptions,
     say: Callable[[str], None],
 ) -> None:
-    """Run searches and store their results; those that run out of memory run once more, with fewer neighbors.
+    """Run searches and store their results; a search that runs out of memory runs once more with fewer neighbors.
 
-    Raises ValueError before anything runs if data, storage or cluster cannot serve.
+    Raises ValueError, before anything runs, if data, storage or cluster cannot be used.
     """
     resources = prepare_trials(configs, options)
     require_shared(store.root, resources)

@@ -22,9 +22,9 @@ from pcdarts.retrain import retrain
 
 COORDINATOR = {"node:__internal_head__": 0.001}
 """What a trial that coordinates workers reserves: a place on the head node, where the driver runs.  It reserves no CPU,
-for which it would compete with its own workers."""
+because its workers need them."""
 DEFINITE = (ValueError, FloatingPointError)
-"""Errors that would occur again with new workers: data or checkpoints that cannot be read, and divergence."""
+"""Errors that would recur with new workers: unreadable data or checkpoints, and divergence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Team:
     workers: int
     """Processes that train together."""
     least: int
-    """Fewest processes to train with if the cluster has no room for all."""
+    """Minimum number of processes if the cluster has no room for all."""
     resources: TrialResources
     """What each of them reserves."""
     max_failures: int
@@ -42,7 +42,7 @@ class Team:
 
 
 def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
-    """The workers that the options ask for, or None where one process trains a network.
+    """The workers that the options specify, or None if a single process trains a network.
 
     Raises ValueError if the nodes of the connected cluster have no room for them, or if they would share a GPU.
     """
@@ -63,7 +63,7 @@ def make_team(resources: TrialResources, options: RunOptions) -> Team | None:
 
 
 def jobs_at_once(team: Team, options: RunOptions) -> int:
-    """How many jobs to start at once, 0 for any number: at most as many as the present nodes have room for."""
+    """Number of jobs to start at once, at most as many as the present nodes have room for; 0: any number."""
     if options.autoscaling:
         return options.max_concurrent
     room = max(1, slots(team.resources) // team.workers)
@@ -73,9 +73,8 @@ def jobs_at_once(team: Team, options: RunOptions) -> int:
 def train_team(spec: RetrainSpec, team: Team) -> None:
     """Train with several workers, from inside a trial; epochs and the result reach the trial's listener.
 
-    Workers resume from the job's checkpoint in the study folder, also if they are fewer or more than before.  Raises
-    what ends a training for good (ValueError, FloatingPointError), and ray.train.TrainingFailedError if workers were
-    lost too often.
+    Workers resume from the job's checkpoint in the study folder, in any number.  Raises the errors in `DEFINITE`, and
+    ray.train.TrainingFailedError if workers were lost too often.
     """
     cpus, gpus = team.resources.cpus, team.resources.gpus
     with temporary_folder() as folder:
@@ -102,7 +101,7 @@ def train_team(spec: RetrainSpec, team: Team) -> None:
 
 
 def _work(given: dict[str, Any]) -> None:
-    """One worker, in the process group of Ray Train: all of them report, and the first one's content counts."""
+    """One worker in the process group of Ray Train.  All workers report; only the first one's content counts."""
 
     def on_epoch(record: RetrainEpoch) -> None:
         ray.train.report(message("epoch", asdict(record)))
@@ -123,7 +122,7 @@ class _EndAtDefiniteErrors(UserCallback):
 
 
 def _cause(error: Exception) -> Exception:
-    """The worker's error that ended a run, or the error of Ray Train if no worker's did."""
+    """The worker's error that ended a run, otherwise the error of Ray Train."""
     inner: Exception = error
     while isinstance(inner, ray.train.ControllerError):
         inner = inner.controller_failure
