@@ -41,7 +41,7 @@ def run_study(
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on no other process changes the study
-        store = create_or_open(study, root, command, options.storage_patience)
+        store = create_or_open(study, root, command, patience=options.storage_patience, retrain=options.retrain)
         failures = FailureLog(study.name, store)
         record_dead_driver(failures, lease)
         finish_interrupted_compaction(store)

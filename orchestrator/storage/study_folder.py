@@ -11,6 +11,7 @@ from analysis.storage.study_files import StudyFiles, checked_root, join
 from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
+from orchestrator.options import RunOptions
 from orchestrator.storage.provenance import git_revision, now
 from orchestrator.study_file import study_toml
 from pcdarts.training.checkpoint import CheckpointFile
@@ -92,24 +93,27 @@ def validate_storage(config: StudyConfig, root: str, patience: float = 0.0) -> b
     return same
 
 
-def create_or_open(config: StudyConfig, root: str, command: list[str], patience: float = 0.0) -> ResultStore:
-    """Create, resume or update the study at `root`.
+def create_or_open(
+    config: StudyConfig, root: str, command: list[str], *, patience: float = 0.0, retrain: bool = False
+) -> ResultStore:
+    """Create, resume or update the study at `root`; `retrain` goes into its TOML file.
 
     Raises ValueError if it cannot be stored there, as `validate_storage` does.
     """
     same = validate_storage(config, root, patience)
     store = ResultStore(root, patience)
-    if same:
-        return store
-    description = {
-        "name": config.name,
-        "config": config.to_dict(),
-        "command": command,
-        "created_at": now(),
-        "git_revision": git_revision(),
-    }
-    store.write_text(STUDY_FILE, json.dumps(description, indent=2) + "\n")
-    store.write_text(TOML_FILE, study_toml(config))
+    if not same:
+        description = {
+            "name": config.name,
+            "config": config.to_dict(),
+            "command": command,
+            "created_at": now(),
+            "git_revision": git_revision(),
+        }
+        store.write_text(STUDY_FILE, json.dumps(description, indent=2) + "\n")
+    if not same or store.read_text(TOML_FILE) is None:  # an earlier run may have died between the two
+        # Of the options only this one decides what the study contains; the others belong to the machine.
+        store.write_text(TOML_FILE, study_toml(config, RunOptions(retrain=retrain)))
     return store
 
 

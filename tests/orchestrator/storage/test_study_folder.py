@@ -30,6 +30,18 @@ def test_the_folder_holds_the_file_that_runs_the_study_again(tmp_path):
     assert load_study(str(root / "study.toml"), {})[0] == open_study(str(root))[0] == changed
 
 
+def test_that_file_retrains_if_the_study_did(tmp_path):
+    create_or_open(smoke(), str(tmp_path), [], retrain=True)
+    assert load_study(str(tmp_path / "study.toml"), {}) == (smoke(), RunOptions(retrain=True))
+
+
+def test_that_file_is_written_again_if_it_is_missing(tmp_path):
+    create_or_open(smoke(), str(tmp_path), [])
+    (tmp_path / "study.toml").unlink()
+    create_or_open(smoke(), str(tmp_path), [])
+    assert load_study(str(tmp_path / "study.toml"), {})[0] == smoke()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds files that are no study"):
