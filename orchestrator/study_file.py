@@ -36,7 +36,7 @@ def load_study(
     """
     if source.endswith(".toml"):
         try:
-            study, options = parse_study(Path(source).read_text(), name=Path(source).stem, say=say)
+            study, options = parse_study(Path(source).read_text("utf-8"), name=Path(source).stem, say=say)
         except OSError as error:
             raise ValueError(f"{source} cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -109,9 +109,9 @@ def _sections(study: StudyConfig, options: RunOptions | None) -> Iterator[tuple[
 
 
 def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested tables by their full names."""
+    """The values of nested tables by their full names; an empty table that is no section counts as a value."""
     for name, value in tables.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (value or f"{prefix}{name}" in SECTIONS):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
