@@ -97,7 +97,7 @@ class StudyConfig:
     """When seeds are added to those of the sweep."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
             raise ValueError(
                 f"study name is {self.name!r}, but must be letters, digits, . _ - and start with a letter or digit"
             )

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import sys
 import textwrap
 from functools import cache
 from typing import Any
@@ -17,7 +18,8 @@ def check_types(config: Any) -> None:
             if value not in choices or type(value) not in {type(choice) for choice in choices}:
                 require(False, config, field.name, f"one of {', '.join(map(str, choices))}")
         elif kind is float:
-            require(type(value) in (int, float) and abs(value) < float("inf"), config, field.name, "a finite number")
+            finite = type(value) in (int, float) and abs(value) <= sys.float_info.max
+            require(finite, config, field.name, "a finite number")
             object.__setattr__(config, field.name, float(value))
         else:
             require(type(value) is kind, config, field.name, f"of type {getattr(kind, '__name__', kind)}")
