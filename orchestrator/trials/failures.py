@@ -19,7 +19,7 @@ _ERROR = re.compile(r"[\w.]+(Error|Exception|Interrupt|Exit)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class TrialFailure:
     """Why a trial failed."""
 
     kind: Kind
@@ -36,7 +36,7 @@ class Failure:
         return self.kind in ("out of memory", "memory monitor")
 
 
-def classify(text: str) -> Failure:
+def classify(text: str) -> TrialFailure:
     """The failure that a text describes: a traceback, or the file to which Ray Tune writes a trial's errors."""
     text = _HEADER.split(_COLOR.sub("", text))[-1]
     kind: Kind = "error"
@@ -50,7 +50,7 @@ def classify(text: str) -> Failure:
         kind, message = "process lost", f"process lost: {_last_line(text).partition(' Some common causes')[0]}"
     elif any(sign in message for sign in OUT_OF_MEMORY):
         kind = "out of memory"
-    return Failure(kind=kind, message=message[:MOST_CHARACTERS], traceback_text=text)
+    return TrialFailure(kind=kind, message=message[:MOST_CHARACTERS], traceback_text=text)
 
 
 def _error_line(text: str) -> str:

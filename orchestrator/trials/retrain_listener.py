@@ -9,7 +9,7 @@ from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.provenance import now, provenance
-from orchestrator.trials.failures import Failure
+from orchestrator.trials.failures import TrialFailure
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.tune_trials import TrialSpec
 
@@ -51,7 +51,7 @@ class RetrainListener:
                 self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
             self.progress.advance(spec.key, epochs, content["valid_accuracy"])
 
-    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
+    def failed(self, spec: TrialSpec, failure: TrialFailure) -> bool:
         """Store a failed attempt, with its traceback in a file; returns whether to run the job again."""
         if spec.key not in self.started_at:  # its process died before the attempt began
             self._begin(spec)

@@ -10,7 +10,7 @@ from orchestrator.config import StudyConfig
 from orchestrator.storage.failure_log import FailureLog
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.provenance import now, provenance
-from orchestrator.trials.failures import Failure
+from orchestrator.trials.failures import TrialFailure
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.tune_trials import TrialSpec
 from pcdarts.complexity import network_complexity
@@ -31,7 +31,7 @@ class SearchListener:
         self.max_failures = max_failures
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.started_at: dict[str, str] = {}
-        self.out_of_memory: dict[str, tuple[TrialSpec, Failure]] = {}
+        self.out_of_memory: dict[str, tuple[TrialSpec, TrialFailure]] = {}
         """Searches that ran out of memory once."""
         self.ended: list[str] = []
         self.failures = FailureLog(study.name, store)
@@ -59,7 +59,7 @@ class SearchListener:
         self.store.append(EPOCHS, epochs.values(), spec.key)
         self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
 
-    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
+    def failed(self, spec: TrialSpec, failure: TrialFailure) -> bool:
         """Record a failure; returns whether to run the search again unchanged.
 
         The epochs of a search that has failed are kept; its traceback is a file in the study's folder.

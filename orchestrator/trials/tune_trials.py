@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
-from orchestrator.trials.failures import Failure, classify
+from orchestrator.trials.failures import TrialFailure, classify
 
 T = TypeVar("T")
 Bundle = dict[str, float]
@@ -50,7 +50,7 @@ class TrialListener(Protocol):
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """A trial reported something."""
 
-    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
+    def failed(self, spec: TrialSpec, failure: TrialFailure) -> bool:
         """A trial failed; whether to run it again."""
 
     def tick(self) -> None:

@@ -32,7 +32,7 @@ from analysis.tables import EPOCHS, SEARCHES
 from cluster.connect import connect
 from orchestrator.presets import smoke
 from orchestrator.storage.lease import Lease
-from orchestrator.trials.failures import Failure
+from orchestrator.trials.failures import TrialFailure
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.search_listener import SearchListener
 from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
@@ -250,7 +250,7 @@ class Seconds:
     def tick(self) -> None:
         """Nothing to do."""
 
-    def failed(self, spec: TrialSpec, failure: Failure) -> bool:
+    def failed(self, spec: TrialSpec, failure: TrialFailure) -> bool:
         """A search that fails ends the benchmark."""
         raise RuntimeError(failure.traceback_text)
 
