@@ -14,7 +14,7 @@ from typing import Literal
 from analysis.records import State
 from analysis.storage.study_files import StudyFiles
 
-Kind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
+EventKind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
 
 SUPERSEDED = "no longer among the best cells"
 """Why `RetrainQueue.update` drops a job; the job is queued again once its cell is among the best again."""
@@ -28,7 +28,7 @@ class Event:
 
     job_id: str
     """The job."""
-    kind: Kind
+    kind: EventKind
     """What happened."""
     order: int
     """Time in milliseconds since 1970, or more if clocks differ: larger than that of all events known before."""
@@ -164,7 +164,7 @@ class EventLog:
         """The events of a job that were read so far."""
         return list(self._known.get(job_id, {}).values())
 
-    def append(self, job_id: str, kind: Kind, **content: object) -> Event:
+    def append(self, job_id: str, kind: EventKind, **content: object) -> Event:
         """Write an event that follows all known events of this job."""
         last = max((event.order for event in self.known(job_id)), default=0)
         order = max(int(self.clock() * 1000), last + 1)

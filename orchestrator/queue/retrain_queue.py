@@ -22,7 +22,7 @@ from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
-from orchestrator.queue.events import DROPPED_BY_HAND, SUPERSEDED, EventLog, JobState, Kind, backoff, state_of
+from orchestrator.queue.events import DROPPED_BY_HAND, SUPERSEDED, EventKind, EventLog, JobState, backoff, state_of
 from orchestrator.queue.jobs import QueuedJob, RetrainJob, iso_time, make_job_id
 from orchestrator.queue.planning import planned_jobs
 from orchestrator.queue.requests import RequestLog
@@ -113,7 +113,7 @@ class RetrainQueue:
         rows = self.store.read_part(RETRAINS, job_id)
         return rows[0] if rows else None
 
-    def record(self, job_id: str, kind: Kind, **content: Any) -> None:
+    def record(self, job_id: str, kind: EventKind, **content: Any) -> None:
         """Add an event and update the table."""
         self.events.append(job_id, kind, **content)
         rows = self.store.read_part(QUEUE, job_id)
@@ -198,7 +198,7 @@ class RetrainQueue:
         self.requests.add(replace(job, submitted_at=iso_time(self.clock())))
         self.events.append(job.job_id, "queued")
 
-    def _by_hand(self, name: str, kind: Kind, allowed: tuple[State, ...], **content: Any) -> str:
+    def _by_hand(self, name: str, kind: EventKind, allowed: tuple[State, ...], **content: Any) -> str:
         name = find_job(name, self.requests.read())
         state = self.state(name).state
         if state not in allowed:

@@ -4,7 +4,7 @@ from typing import Any
 
 from analysis.tables import RETRAINS
 from orchestrator.options import RunOptions
-from orchestrator.queue.events import Kind
+from orchestrator.queue.events import EventKind
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog
 from orchestrator.storage.lease import Lease
@@ -86,7 +86,7 @@ class RetrainListener:
         self.failures.flush()
         self.progress.show()
 
-    def _record(self, spec: TrialSpec, kind: Kind, **content: Any) -> None:
+    def _record(self, spec: TrialSpec, kind: EventKind, **content: Any) -> None:
         dispatcher, attempt = self.lease.id, self.attempts[spec.key]
         self.queue.record(spec.key, kind, attempt=attempt, dispatcher=dispatcher, term=self.lease.term, **content)
 
