@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.report.blocks import Number, ReportTable
 from analysis.report.wording import MISSING, counted, estimate, number, plain, row_dicts, shortened, spread
 from analysis.statistics.retrained_cells import (
+    AccuracyName,
     CellStages,
-    Stage,
     StageCorrelation,
     chosen,
     completed,
@@ -23,7 +23,7 @@ from analysis.statistics.retrained_cells import (
 )
 from analysis.statistics.summaries import final_jobs
 
-STAGES: dict[Stage, str] = {
+TITLES: dict[AccuracyName, str] = {
     "search": "search validation",
     "proxy": "proxy validation",
     "retrained": "retrained validation",
@@ -157,7 +157,7 @@ def proxies_table(cells: Sequence[CellStages], note: str) -> ReportTable:
     return ReportTable(
         id="proxies",
         caption="Proxy stage: short retrainings that choose the cells for full retraining (percent)",
-        headings=("cell", STAGES["search"], "proxy mean ± std", "trainings", "failed", STAGES["retrained"], "test"),
+        headings=("cell", TITLES["search"], "proxy mean ± std", "trainings", "failed", TITLES["retrained"], "test"),
         rows=tuple(
             (
                 cell.digest,
@@ -183,7 +183,7 @@ def correlations_table(found: Sequence[StageCorrelation], note: str) -> ReportTa
         id="rank-correlation",
         caption="Do the stages rank cells alike? Spearman rank correlation of accuracies",
         headings=("of", "with", "cells", "correlation [95 %]"),
-        rows=tuple((STAGES[c.first], STAGES[c.second], str(c.n), estimate(c.correlation)) for c in found),
+        rows=tuple((TITLES[c.first], TITLES[c.second], str(c.n), estimate(c.correlation)) for c in found),
         text_columns=frozenset({"with"}),
         note=(
             "Percentile bootstrap over cells. Below 6 cells the interval is [-1, 1] and carries no information; a "

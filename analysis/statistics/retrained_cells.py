@@ -20,9 +20,9 @@ from pcdarts.config import NOT_PROTOCOL, RetrainConfig
 RECIPE_COLUMNS = [field.name for field in fields(RetrainConfig) if field.name not in NOT_PROTOCOL]
 """Columns that are equal in all retrainings by one recipe."""
 
-Stage = Literal["search", "proxy", "retrained", "test"]
+AccuracyName = Literal["search", "proxy", "retrained", "test"]
 """An accuracy of a cell, a field of CellStages."""
-PAIRS: tuple[tuple[Stage, Stage], ...] = (
+PAIRS: tuple[tuple[AccuracyName, AccuracyName], ...] = (
     ("search", "proxy"),
     ("search", "retrained"),
     ("search", "test"),
@@ -61,9 +61,9 @@ class CellStages:
 class StageCorrelation:
     """Rank correlation of two accuracies over the cells that have both."""
 
-    first: Stage
+    first: AccuracyName
     """The earlier stage."""
-    second: Stage
+    second: AccuracyName
     """The later stage."""
     n: int
     """Cells that have both accuracies."""
