@@ -21,7 +21,7 @@ from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.data.batches import search_batches
 from pcdarts.data.datasets import Parts
-from pcdarts.diagnostics.collapse import Verdict, early_stop_epoch, stopping, verdicts
+from pcdarts.diagnostics.collapse import Verdict, early_stop_of, stopping, verdicts
 from pcdarts.diagnostics.eigenvalue import stability_columns
 from pcdarts.diagnostics.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.fast.fast_supernet import make_supernet
@@ -293,7 +293,7 @@ def _result(state: SearchState) -> SearchResult:
         chosen_epoch=chosen.epoch,
         stop_reason="" if stop is None else str(stop),
         warnings="; ".join(state.warnings),
-        early_stop_epoch=early_stop_epoch(history),
+        early_stop_epoch=early_stop_of(history),
         gpu_days=seconds / 86400 if state.device.type == "cuda" else None,
     )
 

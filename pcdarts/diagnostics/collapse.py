@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pcdarts.config import Rule, SearchConfig
-from pcdarts.diagnostics import early_stop
+from pcdarts.diagnostics.early_stop import early_stop_epoch
 from pcdarts.results import EpochRecord
 
 History = Sequence[EpochRecord]
@@ -80,21 +80,21 @@ def nonfinite(config: SearchConfig, history: History) -> Finding | None:
 
 
 def eigenvalue(config: SearchConfig, history: History) -> Finding | None:
-    """The dominant eigenvalue grew too much; returns `early_stop_epoch`."""
-    epoch = early_stop_epoch(history)
+    """The dominant eigenvalue grew too much; returns the epoch of `early_stop_of`."""
+    epoch = early_stop_of(history)
     if epoch is None:
         return None
     return Finding(f"the dominant eigenvalue grew by more than 1.3 times after epoch {epoch}", epoch)
 
 
-def early_stop_epoch(history: History) -> int | None:
-    """`early_stop.early_stop_epoch` of the eigenvalues measured in epochs of trained alpha."""
+def early_stop_of(history: History) -> int | None:
+    """`early_stop_epoch` of the eigenvalues measured in epochs of trained alpha."""
     measured = [
         (record.epoch, record.dominant_eigenvalue)
         for record in history
         if record.alpha_trained and record.dominant_eigenvalue is not None
     ]
-    return early_stop.early_stop_epoch([epoch for epoch, _ in measured], [value for _, value in measured])
+    return early_stop_epoch([epoch for epoch, _ in measured], [value for _, value in measured])
 
 
 def skip_connections(config: SearchConfig, history: History) -> Finding | None:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pcdarts.config import SearchConfig
-from pcdarts.diagnostics.collapse import early_stop_epoch, stopping, verdicts
+from pcdarts.diagnostics.collapse import early_stop_of, stopping, verdicts
 from pcdarts.results import EpochRecord
 
 OFF = SearchConfig(eigenvalue_rule="off", skip_rule="off", frozen_rule="off", nonfinite_rule="off")
@@ -76,9 +76,9 @@ def test_the_eigenvalue_rule_returns_the_epoch_that_early_stopping_names():
     values = [(2.0 if epoch >= 30 else 1.0) if epoch % 2 == 0 else None for epoch in range(50)]
     past = history(50, dominant_eigenvalue=values)
     assert verdicts(rule("eigenvalue"), past[:32]) == []
-    assert stop_of(rule("eigenvalue"), past[:33]).epoch == 20 == early_stop_epoch(past[:33]) == early_stop_epoch(past)
+    assert stop_of(rule("eigenvalue"), past[:33]).epoch == 20 == early_stop_of(past[:33]) == early_stop_of(past)
     warm_up = history(50, dominant_eigenvalue=values, alpha_trained=[epoch >= 28 for epoch in range(50)])
-    assert early_stop_epoch(warm_up) is None  # too few measurements of trained alpha before the jump
+    assert early_stop_of(warm_up) is None  # too few measurements of trained alpha before the jump
 
 
 @pytest.mark.parametrize(
