@@ -70,23 +70,23 @@ class Table:
     """Columns that identify a row."""
     description: str
     """What one row stands for."""
-    parts: tuple[type, ...]
+    records: tuple[type, ...]
     """Record dataclasses whose fields are the columns, in this order; their names must differ."""
     optional: tuple[type, ...] = ()
-    """Those of `parts` whose columns can be missing, such as the result of a failed search, or what the logs of an
+    """Those of `records` whose columns can be missing, such as the result of a failed search, or what the logs of an
     imported search do not contain."""
     required: tuple[str, ...] = ()
-    """Columns of optional parts that every row needs nevertheless, in addition to the key."""
+    """Columns of optional records that every row needs nevertheless, in addition to the key."""
     imported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """Additional values of Literal columns that only imported rows have."""
 
     @cached_property
     def columns(self) -> list[Column]:
-        """The columns in their order.  Raises ValueError if two parts have a field of the same name."""
+        """The columns in their order.  Raises ValueError if two records have a field of the same name."""
         columns: dict[str, Column] = {}
-        for part in self.parts:
-            docs, hints = field_docs(part), typing.get_type_hints(part)
-            for field in dataclasses.fields(part):
+        for record in self.records:
+            docs, hints = field_docs(record), typing.get_type_hints(record)
+            for field in dataclasses.fields(record):
                 if field.name in columns:
                     raise ValueError(
                         f"table {self.name}: {field.name} is a field of two records, but must be a field of one"
@@ -97,7 +97,7 @@ class Table:
                 columns[field.name] = Column(
                     name=field.name,
                     annotation=annotation,
-                    nullable=nullable or (part in self.optional and field.name not in (*self.key, *self.required)),
+                    nullable=nullable or (record in self.optional and field.name not in (*self.key, *self.required)),
                     description=docs[field.name],
                 )
         return list(columns.values())
@@ -196,7 +196,7 @@ SEARCHES = Table(
     name="searches",
     key=("search_id",),
     description="One row per finished search, including failed ones.",
-    parts=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, SearchMemory, DerivedNetwork, Provenance),
+    records=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, SearchMemory, DerivedNetwork, Provenance),
     optional=(SearchConfig, SearchResult),
     required=("k", "seed"),
     imported={"dataset": ("svhn",)},
@@ -205,26 +205,26 @@ EPOCHS = Table(
     name="epochs",
     key=("search_id", "epoch"),
     description="One row per search and epoch.",
-    parts=(EpochIdentity, EpochRecord),
+    records=(EpochIdentity, EpochRecord),
     optional=(EpochRecord,),
 )
 SETTINGS = Table(
     name="settings",
     key=("setting",),
     description="One row per setting of a study that adds seeds until a target half-width is reached.",
-    parts=(SettingSeeds,),
+    records=(SettingSeeds,),
 )
 QUEUE = Table(
     name="queue",
     key=("job_id",),
     description="One row per retraining job: a distinct cell, its rank and its state.",
-    parts=(JobIdentity, Candidate, JobProgress),
+    records=(JobIdentity, Candidate, JobProgress),
 )
 RETRAINS = Table(
     name="retrains",
     key=("job_id", "attempt"),
     description="One row per finished attempt to retrain a cell, including failed ones.",
-    parts=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
+    records=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
     optional=(RetrainResult,),
 )
 FAILURES = Table(
@@ -232,7 +232,7 @@ FAILURES = Table(
     key=("failure_id",),
     description="One row per failure during the searches, resolved by a retry or not; failed retrainings are in "
     "`retrains`.",
-    parts=(Failure,),
+    records=(Failure,),
 )
 TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, FAILURES)
 """All tables of a study."""

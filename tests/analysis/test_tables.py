@@ -22,9 +22,9 @@ from tests.analysis.synthetic import epoch_rows, search_row
     ],
 )
 def test_schema_covers_every_field_once(table, records):
-    expected = {field.name for record in (*records, *table.parts) for field in dataclasses.fields(record)}
+    expected = {field.name for record in (*records, *table.records) for field in dataclasses.fields(record)}
     assert set(table.schema.names) == expected
-    assert len(table.schema.names) == len(expected) == sum(len(dataclasses.fields(part)) for part in table.parts)
+    assert len(table.schema.names) == len(expected) == sum(len(dataclasses.fields(part)) for part in table.records)
     assert set(table.key) <= expected
 
 
