@@ -65,16 +65,8 @@ def require_fit(wanted: TrialResources, *, autoscaling: bool = False) -> None:
 
 def slots(wanted: TrialResources) -> int:
     """How many trials of this size the nodes of the connected cluster can hold at once."""
-    total = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            by_cpu = node["Resources"].get("CPU", 0) / wanted.cpus
-            gpus = node["Resources"].get("GPU", 0)
-            shares = int(gpus) * int(1 / wanted.gpus + 1e-9) if 0 < wanted.gpus < 1 else 0  # a part is of one GPU
-            by_gpu = (shares or gpus / wanted.gpus) if wanted.gpus else by_cpu
-            by_memory = node["Resources"].get("memory", 0) / wanted.memory if wanted.memory else by_cpu
-            total += int(min(by_cpu, by_gpu, by_memory))
-    return total
+    cpus = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    return fitting([wanted] * int(cpus / wanted.cpus))
 
 
 def fitting(trials: Iterable[TrialResources]) -> int:
