@@ -70,19 +70,6 @@ class Axis:
     """Whether its values are counts from 0, such as epochs."""
 
 
-def line_chart(
-    lines: Sequence[Line],
-    title: str,
-    axis: str,
-    frozen: int = 0,
-    *,
-    bands: Sequence[Band] = (),
-    dots: Sequence[Dot] = (),
-) -> str:
-    """Values over epochs; the first `frozen` epochs, before alpha is trained, are shaded."""
-    return chart(title, Axis(name="epoch", whole=True), axis, lines=lines, bands=bands, dots=dots, frozen=frozen)
-
-
 def chart(
     title: str,
     x_axis: Axis,

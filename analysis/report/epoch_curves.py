@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 from scipy import special
 
-from analysis.drawing.charts import Band, Dot, Line, line_chart
+from analysis.drawing.charts import Axis, Band, Dot, Line, chart
 from analysis.drawing.rows import Row, heat_map
 from analysis.report.blocks import Figure, ReportTable
 from analysis.report.figures import series_numbers
@@ -47,6 +47,7 @@ class Curve(NamedTuple):
         return {f"{self.column}_{cell}": f", {CELL_NAMES[cell]}" for cell in self.cells}
 
 
+EPOCH_AXIS = Axis(name="epoch", whole=True)
 CELL_NAMES: dict[CellType, str] = {"normal": "normal cell", "reduce": "reduction cell"}
 CURVES = (
     Curve("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", 2),
@@ -79,15 +80,16 @@ def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[
         if not np.isfinite(epochs[columns].astype(float).to_numpy()).any():
             continue
         title, eigenvalue = f"{curve.name} over epochs", curve.column == "dominant_eigenvalue"
+        bands: list[Band] = []
+        dots: list[Dot] = []
         if few:
             lines = [line for group in groups for line in _lines(group, columns, series)]
             dots = _rule_dots(groups, rules, series) if eigenvalue else []
-            svg = line_chart(lines, title, curve.axis, frozen, dots=dots)
             what = "of each search"
         else:
             lines, bands = _bands(epochs, columns, series)
-            svg = line_chart(lines, title, curve.axis, frozen, bands=bands)
             what = "by setting: median and 10 to 90 % quantile band of its searches"
+        svg = chart(title, EPOCH_AXIS, curve.axis, lines=lines, bands=bands, dots=dots, frozen=frozen)
         caption = f"{curve.name} {what}{' (reduction cell dashed)' if curve.cells else ''}."
         if few and eigenvalue and rules:
             caption += " Dots: the epoch whose cell the eigenvalue rule would return."

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from analysis.drawing.charts import Axis, Band, Dot, Line, chart, line_chart
+from analysis.drawing.charts import Axis, Band, Dot, Line, chart
 from analysis.drawing.rows import (
     MAX_DOTS,
     Row,
@@ -21,6 +21,7 @@ from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.summaries import summarize
 
 TAG = "{http://www.w3.org/2000/svg}"
+EPOCHS = Axis(name="epoch", whole=True)
 
 
 def parsed(svg):
@@ -99,7 +100,7 @@ def test_a_chart_draws_lines_bands_and_dots_with_intervals():
     line = Line(label="<l>", points=((0, 1.0), (1, math.nan), (2, 3.0)), series=0, dashed=True)
     band = Band(label="band", points=((0, 1.0, 2.0), (1, math.nan, 3.0), (2, 2.0, 4.0)), series=0)
     dot = Dot(label="dot", x=1, y=2.0, low=1.5, high=2.5, series=1)
-    root = parsed(line_chart([line], "title", "axis", frozen=2, bands=[band], dots=[dot]))
+    root = parsed(chart("title", EPOCHS, "axis", lines=[line], frozen=2, bands=[band], dots=[dot]))
     assert sorted(hover(root)) == ["<l>", "band", "dot"]
     drawn = {
         p.find(f"{TAG}title").text: p.get("d") for p in root.iter(f"{TAG}path") if p.find(f"{TAG}title") is not None
@@ -110,7 +111,7 @@ def test_a_chart_draws_lines_bands_and_dots_with_intervals():
 
 
 def test_a_line_of_one_point_is_a_dot():
-    root = parsed(line_chart([Line(label="once", points=((4.0, 1.0),), series=0)], "title", "axis"))
+    root = parsed(chart("title", EPOCHS, "axis", lines=[Line(label="once", points=((4.0, 1.0),), series=0)]))
     assert len(root.findall(f"{TAG}circle")) == 1 and hover(root) == ["once"]
 
 
@@ -133,9 +134,9 @@ def test_marks_of_an_axis_set_its_range():
 
 def test_charts_without_a_number():
     missing = Dot(label="d", x=math.nan, y=1.0, series=0)
-    for svg in (line_chart([], "t", "y"), chart("t", Axis(name="x"), "y", dots=[missing]), strip_plot([], "t", "y")):
+    for svg in (chart("t", EPOCHS, "y"), chart("t", Axis(name="x"), "y", dots=[missing]), strip_plot([], "t", "y")):
         assert not parsed(svg).findall(f"{TAG}circle")
-    assert parsed(line_chart([], "t", "y")).find(f"{TAG}desc").text == "Nothing to show."
+    assert parsed(chart("t", EPOCHS, "y")).find(f"{TAG}desc").text == "Nothing to show."
 
 
 def test_a_heat_map_shades_from_low_to_high():
