@@ -9,11 +9,11 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis.report import practice, reproduce, result_tables
-from analysis.report import sections as report_sections
 from analysis.report.blocks import FORMATS, Format, Number, Report, Section, Text
 from analysis.report.formats import csv_files, markdown
+from analysis.report.sections import result_sections
 from analysis.report.study_data import StudyData
-from analysis.report.wording import counted
+from analysis.report.wording import counted, verdict
 from analysis.store import ResultStore
 
 CSV_FOLDER = "report-csv"
@@ -46,7 +46,7 @@ def write_report(root: str, form: Format = "html") -> str:
 
 def build(data: StudyData) -> Report:
     """The report of a study, independent of its format."""
-    sections = (*report_sections.sections(data), _searches(data), _practice(data), reproduce.section(data))
+    sections = (*result_sections(data), _searches(data), _practice(data), reproduce.section(data))
     unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
     notes = [ONE_SHOT]
     if unended:
@@ -57,7 +57,7 @@ def build(data: StudyData) -> Report:
         )
     return Report(
         title=_study_name(data),
-        verdict=tuple(report_sections.verdict(data)),
+        verdict=tuple(verdict(data.summaries, data.searches)),
         notes=tuple(notes),
         broken=tuple(data.store.broken),  # after everything was read
         sections=sections,

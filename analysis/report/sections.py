@@ -28,12 +28,7 @@ MAX_ALPHAS_OF_SETTING = 10
 """Searches of one setting whose alphas are compared, the first by seed."""
 
 
-def verdict(data: StudyData) -> list[str]:
-    """The outcome in up to three sentences."""
-    return wording.verdict(data.summaries, data.searches)
-
-
-def sections(data: StudyData) -> list[Section]:
+def result_sections(data: StudyData) -> list[Section]:
     """The sections in their order; those with nothing to show say so."""
     found = found_cells.setting_cells(data.searches, data.summaries)
     architectures = _architectures(data)

@@ -11,7 +11,7 @@ import pytest
 from analysis.report import epoch_curves, figures, found_cells, result_tables, sampling_rates
 from analysis.report.blocks import Card, Figure, ReportTable
 from analysis.report.build import build, page
-from analysis.report.sections import sections
+from analysis.report.sections import result_sections
 from analysis.report.study_data import StudyData
 from analysis.report.wording import interval_text, number
 from analysis.statistics.comparison import compare_settings
@@ -276,7 +276,7 @@ def test_many_settings_are_compared_with_the_best(store):
 
 def test_everything_of_a_whole_study_has_something_to_show(tmp_path):
     data = StudyData(store=write_study(str(tmp_path / "demo")))
-    for section in sections(data):
+    for section in result_sections(data):
         assert any(isinstance(block, ReportTable | Figure | Card) for block in section.blocks), section.id
 
 
