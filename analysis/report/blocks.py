@@ -107,9 +107,7 @@ class Card:
     problem: str = ""
     """Why there is no drawing; empty otherwise."""
     code: str = ""
-    """Text to copy, such as a genotype."""
-    code_title: str = "Genotype to copy"
-    """Label of that text."""
+    """Genotype to copy."""
     kind: ClassVar[str] = "card"
 
 

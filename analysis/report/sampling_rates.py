@@ -75,11 +75,10 @@ def rate_summaries(searches: pd.DataFrame) -> list[RateSummary]:
 def rate_table(found: list[RateSummary]) -> ReportTable:
     """Means over the seeds with their 95 % intervals, one row a sampling rate."""
     measures = _measured(found)
-    several = len({summary.others for summary in found}) > 1 or any(summary.others for summary in found)
     rows = []
     for summary in found:
         values = [interval_text(summary.measures[m.column], m.digits) for m in measures]
-        name = f"{summary.others}, k={summary.k}" if several and summary.others else f"k={summary.k}"
+        name = f"{summary.others}, k={summary.k}" if summary.others else f"k={summary.k}"
         rows.append((name, _rate(summary.k), str(summary.n), *values))
     return ReportTable(
         id="rates",
