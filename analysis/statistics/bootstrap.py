@@ -30,11 +30,11 @@ Floats = NDArray[np.float64]
 class Estimate:
     """A value with its 95 % interval; NaN if not defined."""
 
-    value: float
+    value: float = math.nan
     """Point estimate."""
-    low: float
+    low: float = math.nan
     """Lower end of the interval."""
-    high: float
+    high: float = math.nan
     """Upper end of the interval."""
 
 
@@ -103,10 +103,10 @@ def stratified_bootstrap(groups: Sequence[Iterable[float | None]], generator: np
     """
     strata = [numbers for numbers in map(finite, groups) if len(numbers)]
     if not strata:
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+        return Estimate()
     value = float(np.concatenate(strata).mean())
     if min(map(len, strata)) < FEWEST_TO_RESAMPLE:
-        return Estimate(value=value, low=math.nan, high=math.nan)
+        return Estimate(value=value)
     from scipy import stats
 
     n = sum(map(len, strata))

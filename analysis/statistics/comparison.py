@@ -88,13 +88,13 @@ def probability_of_improvement(
     """
     a, b = finite(first), finite(second)
     if not len(a) or not len(b):
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+        return Estimate()
     if min(len(a), len(b)) > MANY:
         return _many_pairs(a, b)
     wins = (np.sign(a[:, None] - b[None, :]) + 1) / 2  # (n, m): 1, 0.5 or 0
     value = float(wins.mean())
     if min(wins.shape) < FEWEST_FOR_IMPROVEMENT or wins.min() == wins.max():
-        return Estimate(value=value, low=math.nan, high=math.nan)
+        return Estimate(value=value)
     drawn_a, drawn_b = (generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n for n in wins.shape)
     low, high = np.quantile(((drawn_a @ wins) * drawn_b).sum(axis=1), LEVEL)
     return Estimate(value=value, low=float(low), high=float(high))
@@ -224,7 +224,7 @@ def _many_pairs(a: Floats, b: Floats) -> Estimate:
     value = min(1.0, float(beaten.mean()))  # a mean of ones may round up
     half = 1.959964 * math.sqrt(beaten.var(ddof=1) / len(a) + beating.var(ddof=1) / len(b))
     if half == 0:
-        return Estimate(value=value, low=math.nan, high=math.nan)
+        return Estimate(value=value)
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half))
 
 
@@ -237,7 +237,7 @@ def _rounded_differences(first: Floats, second: Floats) -> Floats:
 
 def _mean_difference(differences: Floats, generator: np.random.Generator) -> Estimate:
     if not len(differences):
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+        return Estimate()
     interval = mean_interval(differences, generator)
     return Estimate(value=float(differences.mean()), low=interval.low, high=interval.high)
 

@@ -48,17 +48,17 @@ def rank_correlation(
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     n = pairs.shape[1]
     if n < 2:
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+        return Estimate()
     value = float(_spearman(pairs[:, None, :])[0])
     if math.isnan(value):
-        return Estimate(value=math.nan, low=math.nan, high=math.nan)
+        return Estimate()
     if n < FEWEST_TO_CORRELATE:
         return Estimate(value=value, low=-1.0, high=1.0)
     pairs = pairs[:, np.lexsort(pairs)]  # the result does not depend on the order of the searches
     drawn = _spearman(pairs[:, generator.integers(n, size=(RESAMPLES, n))])
     low, high = np.quantile(drawn[np.isfinite(drawn)], LEVEL)
     if math.isclose(low, high):
-        return Estimate(value=value, low=math.nan, high=math.nan)
+        return Estimate(value=value)
     return Estimate(value=value, low=float(low), high=float(high))
 
 
