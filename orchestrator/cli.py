@@ -29,10 +29,10 @@ STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, INTERRUPTED, PIPE_CLOSED = 3, 4, 5,
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command; its exit code, see the table in docs/cluster.md."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
     warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # printed once, below
     try:
-        code = int(arguments.command(arguments, argv))
+        code = int(arguments.command(arguments))
         sys.stdout.flush()
         return code
     except ValueError as error:

@@ -36,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
     submit.set_defaults(command=_submit)
 
 
-def _init(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _init(arguments: argparse.Namespace) -> int:
     kind, path = arguments.kind, Path(arguments.output)
     if path.exists() and not arguments.force:
         raise ValueError(f"{path} exists; give --force to overwrite it, or --output FILE")
@@ -61,7 +61,7 @@ def _init(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _submit(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _submit(arguments: argparse.Namespace) -> int:
     if not arguments.study:
         raise ValueError("nothing to submit; give a preset, as in `pcdarts cluster submit cluster.yaml cifar10`")
     ray = str(Path(sys.executable).with_name("ray"))

@@ -27,7 +27,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     exporting.set_defaults(command=_export)
 
 
-def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _complexity(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.network_cost import complexity_text
     from pcdarts.genotype import read_genotype
 
@@ -37,7 +37,7 @@ def _complexity(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _export(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _export(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.export_job import export_job
 
     for path in export_job(

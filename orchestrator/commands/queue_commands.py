@@ -31,7 +31,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     retrain.set_defaults(command=_retrain)
 
 
-def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _queue(arguments: argparse.Namespace) -> int:
     from orchestrator.commands import terminal
     from orchestrator.queue.retrain_queue import RetrainQueue
     from orchestrator.storage.study_folder import open_study
@@ -49,7 +49,7 @@ def _queue(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _retrain(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _retrain(arguments: argparse.Namespace) -> int:
     from analysis.report.build import write_report
     from orchestrator.commands import terminal
     from orchestrator.overrides import override_options, override_study

@@ -49,7 +49,7 @@ def search_config(preset: str, assignments: list[str]) -> SearchConfig:
     return dataclasses.replace(SEARCHES[preset](), **values)
 
 
-def _search(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _search(arguments: argparse.Namespace) -> int:
     config = search_config(arguments.preset, arguments.assignments)
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -95,7 +95,7 @@ def _search(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _split(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _split(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from pcdarts.data.imagenet_split import search_split, write_split

@@ -32,7 +32,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     presets.set_defaults(command=_presets, preset=None)
 
 
-def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     from orchestrator.study_file import field_reference, load_study
 
     wanted = changes(arguments)
@@ -49,14 +49,14 @@ def _run(arguments: argparse.Namespace, argv: list[str]) -> int:
     from orchestrator.study import run_study
 
     root = join(arguments.storage, study.name)
-    failed = run_study(study, root, options=options, command=["pcdarts", *argv])
+    failed = run_study(study, root, options=options, command=["pcdarts", *arguments.argv])
     _, store = open_study(root)
     print("\n" + terminal.summary(store))
     print(terminal.where_to_look(root))
     return 1 if failed else 0
 
 
-def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.check import check
     from orchestrator.study_file import load_study
 
@@ -66,7 +66,7 @@ def _check(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 1 if any(problems) else 0
 
 
-def _presets(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _presets(arguments: argparse.Namespace) -> int:
     from orchestrator.study_file import study_toml
 
     if arguments.preset is None:

@@ -42,7 +42,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     columns.set_defaults(command=_columns)
 
 
-def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _report(arguments: argparse.Namespace) -> int:
     from analysis.report.build import write_report
 
     _existing_tables(arguments.study_dir)
@@ -50,7 +50,7 @@ def _report(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _compact(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _compact(arguments: argparse.Namespace) -> int:
     from analysis.tables import EPOCHS, SEARCHES
 
     store = _existing_tables(arguments.study_dir)
@@ -60,7 +60,7 @@ def _compact(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _import(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _import(arguments: argparse.Namespace) -> int:
     from analysis.robustdarts.importer import import_logs
 
     print(import_logs(arguments.logs_dir, arguments.out_dir).text())
@@ -68,14 +68,14 @@ def _import(arguments: argparse.Namespace, argv: list[str]) -> int:
     return 0
 
 
-def _theory(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _theory(arguments: argparse.Namespace) -> int:
     from analysis.theory import report
 
     print(report(), end="")
     return 0
 
 
-def _columns(arguments: argparse.Namespace, argv: list[str]) -> int:
+def _columns(arguments: argparse.Namespace) -> int:
     from analysis.tables import column_reference
 
     print(column_reference(), end="")
