@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.commands.parser import Parser
@@ -30,9 +30,8 @@ STUDY_FLAGS = {
 
 def add_study_flags(parser: Parser) -> None:
     """The flags of `pcdarts run`: those of a study, its storage, and how to run it."""
-    default = os.environ.get(
-        "PCDARTS_STORAGE", STORAGE
-    )  # set by the cluster files to a storage that all machines reach
+    # The cluster files set it to a storage that all machines reach.
+    default = os.environ.get("PCDARTS_STORAGE", STORAGE)
     parser.add_argument("--study", metavar="NAME", help="name of the study (default: that of the preset or file)")
     parser.add_argument(
         "--storage",
@@ -59,16 +58,20 @@ def add_run_flags(parser: Parser, example: str) -> None:
     parser.add_argument("--address", help="Ray cluster: host:port, auto, or local to start one here")
     parser.add_argument("--gpus-per-trial", metavar="N", help="GPUs of a search or retraining; fractions share one")
     parser.add_argument("--max-concurrent", metavar="N", help="trials at once")
-    action = parser.add_argument(
-        "--set",
-        dest="assignments",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="SECTION.FIELD=VALUE",
-        help=f"any other field, as in {example}; `pcdarts run --help-fields` lists all",
+    add_assignments(
+        parser,
+        FIELDS,
+        f"any other field, as in {example}; `pcdarts run --help-fields` lists all",
+        "SECTION.FIELD=VALUE",
     )
-    complete(action, [f"{name}=" for name in FIELDS])
+
+
+def add_assignments(parser: Parser, fields: Iterable[str], text: str, metavar: str) -> None:
+    """`--set`, which collects assignments to the fields in `assignments`."""
+    action = parser.add_argument(
+        "--set", dest="assignments", nargs="+", action="extend", default=[], metavar=metavar, help=text
+    )
+    complete(action, [f"{name}=" for name in fields])
 
 
 def add_source(parser: Parser, *, several: bool = False) -> None:

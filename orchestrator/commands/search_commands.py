@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 
-from orchestrator.commands.arguments import complete
+from orchestrator.commands.arguments import add_assignments
 from orchestrator.commands.parser import Parser
 from orchestrator.overrides import parse_assignments, section_fields
 from pcdarts.config import SearchConfig
@@ -16,16 +16,8 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     search = commands.add_parser("search", help="search one cell on this machine, without Ray")
     search.add_argument("--preset", default="demo", choices=SEARCHES, help="where the other fields come from (demo)")
     search.add_argument("--checkpoint", metavar="FILE", help="save the search here, and resume it from here")
-    fields = search.add_argument(
-        "--set",
-        dest="assignments",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field of the search, as in k=2; `pcdarts run --help-fields` explains them",
-    )
-    complete(fields, [f"{name}=" for name in section_fields("search")])
+    text = "any field of the search, as in k=2; `pcdarts run --help-fields` explains them"
+    add_assignments(search, section_fields("search"), text, "FIELD=VALUE")
     search.set_defaults(command=_search)
 
     split = commands.add_parser("split", help="write the ImageNet search lists (10 %% and 2.5 %% of every class)")
