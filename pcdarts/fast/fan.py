@@ -16,7 +16,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.fast.depthwise import average, average_backward, depthwise, depthwise_backward
-from pcdarts.fast.folding import Features, Fold, Running, apply_fold, column_means, fold, fold_backward, moments
+from pcdarts.fast.folding import (
+    Features,
+    Fold,
+    Running,
+    apply_fold,
+    column_means,
+    eye_matrix,
+    fold,
+    fold_backward,
+    moments,
+)
 
 GEMM_CHANNELS = 32
 """Largest number of channels that a CPU repeats faster as a product with a matrix of zeros and ones."""
@@ -214,7 +224,7 @@ class Fan:
         else:
             edges = self.states * self.targets
             start, plain = (0, edges) if self.stride == 1 else (1, 0)
-            eye = _eye(self.channels, mixture.dtype, mixture.device)
+            eye = eye_matrix(self.channels, mixture.dtype, mixture.device)
             pointwise = torch.cat([eye.expand(3 - start, edges, -1, -1), self.weights.pointwise[2:]]).flatten(0, 1)
             weight = mixture[start:].reshape(-1, 1)
         running = None
@@ -250,11 +260,6 @@ def _repetition(
     """Zeros and ones (S c, kinds S F c) that repeat channels."""
     eye = torch.eye(states * channels, dtype=dtype, device=device).view(-1, 1, states, 1, channels)
     return eye.expand(-1, kinds, -1, targets, -1).reshape(states * channels, -1)
-
-
-@cache
-def _eye(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.eye(size, dtype=dtype, device=device)
 
 
 class _Inputs(NamedTuple):

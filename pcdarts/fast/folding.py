@@ -187,7 +187,7 @@ def dense(blocks: Tensor, targets: int, shared: bool) -> Tensor:
     if shared:
         return blocks.view(-1, targets * p, q).mT.reshape(-1, targets * p)
     if b == targets:  # every block has its own columns on both sides
-        matrix = blocks[:, :, None, :] * _eye(b, blocks.dtype, blocks.device)[:, None, :, None]
+        matrix = blocks[:, :, None, :] * eye_matrix(b, blocks.dtype, blocks.device)[:, None, :, None]
         return matrix.reshape(b * p, b * q).t()
     matrix = blocks.new_zeros(b // targets, targets, q, targets, p)
     matrix.diagonal(dim1=1, dim2=3).copy_(blocks.view(-1, targets, p, q).permute(0, 3, 2, 1))
@@ -207,7 +207,8 @@ def _averaging(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @cache
-def _eye(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def eye_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The identity (size, size), made once."""
     return torch.eye(size, dtype=dtype, device=device)
 
 
