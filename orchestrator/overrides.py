@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig, make_section
 from orchestrator.options import RunOptions
 from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config.fields import kind_text
 from pcdarts.presets import RECIPES
 
 SECTIONS: dict[str, type] = {
@@ -169,10 +170,3 @@ def _parse(name: str, kind: Any, text: str) -> Any:
         except ValueError:
             pass
     raise ValueError(f"{name} is {text!r}, but must be {kind_text(kind)}")
-
-
-def kind_text(kind: Any) -> str:
-    """What a field of a type accepts, in words."""
-    if choices := typing.get_args(kind):
-        return f"one of {', '.join(map(str, choices))}"
-    return {bool: "true or false", int: "an integer", float: "a number", str: "text"}[kind]

@@ -18,10 +18,10 @@ from typing import Any
 
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
-from orchestrator.overrides import SECTIONS, check_names, kind_text, override_options, override_study, section_fields
+from orchestrator.overrides import SECTIONS, check_names, override_options, override_study, section_fields
 from orchestrator.presets import preset_options, study_preset
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.config.fields import field_docs
+from pcdarts.config.fields import field_docs, kind_text
 
 WIDTH = 100
 """Columns of comments and of the reference."""

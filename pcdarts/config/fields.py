@@ -6,23 +6,30 @@ import inspect
 import sys
 import textwrap
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 
 def check_types(config: Any) -> None:
     """Raise ValueError if a field of a dataclass has a value of another type, or one that is not in its Literal."""
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), field.type
-        choices = getattr(kind, "__args__", None)
-        if choices is not None:
-            if value not in choices or type(value) not in {type(choice) for choice in choices}:
-                require(False, config, field.name, f"one of {', '.join(map(str, choices))}")
-        elif kind is float:
+        if kind is float:
             finite = type(value) in (int, float) and abs(value) <= sys.float_info.max
             require(finite, config, field.name, "a finite number")
             object.__setattr__(config, field.name, float(value))
+        elif choices := get_args(kind):
+            fits = value in choices and type(value) in {type(choice) for choice in choices}
+            require(fits, config, field.name, kind_text(kind))
         else:
-            require(type(value) is kind, config, field.name, f"of type {getattr(kind, '__name__', kind)}")
+            require(type(value) is kind, config, field.name, kind_text(kind))
+
+
+def kind_text(kind: Any) -> str:
+    """What a field of a type accepts, in words."""
+    if choices := get_args(kind):
+        return f"one of {', '.join(map(str, choices))}"
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+    return words.get(kind, f"of type {getattr(kind, '__name__', kind)}")
 
 
 def at_least(config: Any, **bounds: float) -> None:

@@ -145,7 +145,7 @@ def test_a_recipe_replaces_the_section_and_single_fields_are_changed_after_it():
         ({"search.k": 3}, r"search\.k is 3, but must be one of \[1, 2, 4\]"),
         ({"sweep.k": 3}, r"sweep\.k is 3, but must be a list"),
         ({"search.k": []}, r"sweep\.k is \[\], but must have at least one value"),
-        ({"search.epochs": "x"}, r"search\.epochs is 'x', but must be of type int"),
+        ({"search.epochs": "x"}, r"search\.epochs is 'x', but must be an integer"),
         ({"proxy.recipe.epochs": 0}, r"proxy\.recipe\.epochs is 0, but must be at least 1"),
         ({"proxy.top": -1}, r"proxy\.top is -1"),
         ({"retrain.preset": []}, r"retrain\.preset is \[\], but must be one of"),

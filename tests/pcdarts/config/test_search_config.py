@@ -12,7 +12,7 @@ from pcdarts.config import NOT_IDENTITY, SearchConfig, learning_rate_advice
     ("values", "message"),
     [
         ({"k": 3}, r"k is 3, but must be one of \[1, 2, 4, 8, 16\]"),
-        ({"k": "4"}, "k is '4', but must be of type int"),
+        ({"k": "4"}, "k is '4', but must be an integer"),
         ({"dataset": "cifar11"}, "dataset is 'cifar11', but must be one of digits"),
         ({"warmup_epochs": 50}, r"less than epochs \(50\)"),
         ({"warmup_epochs": -1}, "at least 0"),
@@ -23,7 +23,7 @@ from pcdarts.config import NOT_IDENTITY, SearchConfig, learning_rate_advice
         ({"layers": 2}, "at least 3"),
         ({"channels": 3, "k": 1, "stem": "imagenet"}, "even"),
         ({"spatial_stride": 3}, "one of 1, 2"),
-        ({"edge_normalization": 1}, "of type bool"),
+        ({"edge_normalization": 1}, "must be true or false"),
         ({"seed": -1}, "between 0"),
         ({"checkpoint_every": 0}, "at least 1"),
         ({"method": "enas"}, "one of pcdarts, darts, random"),
