@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.storage import compaction
-from analysis.storage.storage_retry import StorageError
+from analysis.storage.storage_retry import StorageError, first_line
 from analysis.storage.study_files import StudyFiles, checked
 from analysis.tables import Table
 
@@ -308,7 +308,7 @@ class ResultStore(StudyFiles):
         self._write(path, buffer.getvalue().to_pybytes())
 
     def _leave_out(self, path: str, error: Exception) -> None:
-        self._broken[path] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        self._broken[path] = first_line(error)
         warnings.warn(f"left out the broken part {path}: {self._broken[path]}", stacklevel=3)
 
     def _load(self, table: Table, name: str) -> pa.Table | None:

@@ -28,6 +28,7 @@ from analysis.records import (
     SearchSetting,
     SettingSeeds,
 )
+from analysis.storage.storage_retry import first_line
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.config.fields import field_docs
 from pcdarts.genotype import Genotype
@@ -154,8 +155,9 @@ class Table:
         try:
             return pa.array(values, type=_arrow_type(column.annotation))
         except (pa.ArrowException, TypeError, OverflowError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"table {self.name}: {column.name} must be {column.type_text}: {reason}") from None
+            raise ValueError(
+                f"table {self.name}: {column.name} must be {column.type_text}: {first_line(error)}"
+            ) from None
 
 
 def _fields(record: Any) -> dict[str, Any]:

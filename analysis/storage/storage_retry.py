@@ -31,7 +31,7 @@ def patiently(
 
     def over() -> None:
         if first:
-            on_recovery(f"{_line(first)}; it worked again after {clock() - started:.1f} s")
+            on_recovery(f"{first_line(first)}; it worked again after {clock() - started:.1f} s")
 
     while True:
         try:
@@ -40,11 +40,11 @@ def patiently(
             over()
             raise
         except (PermissionError, NotADirectoryError, IsADirectoryError) as error:
-            raise StorageError(f"the storage failed: {_line(error)}") from None
+            raise StorageError(f"the storage failed: {first_line(error)}") from None
         except OSError as error:
             if clock() - started + pause > seconds:
                 lasting = f" for {seconds:g} s" if seconds else ""
-                raise StorageError(f"the storage failed{lasting}: {_line(error)}") from None
+                raise StorageError(f"the storage failed{lasting}: {first_line(error)}") from None
             first = first or error
             sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -53,5 +53,6 @@ def patiently(
             return result
 
 
-def _line(error: OSError) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, at most 300 characters; the error's type if it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

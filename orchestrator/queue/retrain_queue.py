@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, get_args
 
 from analysis.records import Candidate, Stage, State
+from analysis.storage.storage_retry import first_line
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.config import StudyConfig
@@ -139,7 +140,7 @@ class RetrainQueue:
         try:
             size = network_complexity(genotype, self.study.retrain)
         except (ValueError, RuntimeError) as error:
-            raise ValueError(f"no network can be built from these cells: {_line(error)}") from None
+            raise ValueError(f"no network can be built from these cells: {first_line(error)}") from None
         cell = Candidate(
             genotype=genotype,
             origins=(),
@@ -165,7 +166,7 @@ class RetrainQueue:
         try:
             network_complexity(job.cell.genotype, self.recipe(job))
         except Exception as error:  # whatever it is, the other jobs must run
-            return f"{type(error).__name__}: {_line(error)}"
+            return f"{type(error).__name__}: {first_line(error)}"
         return ""
 
     def recipe(self, job: RetrainJob) -> RetrainConfig:
@@ -237,7 +238,3 @@ def _with_present_reason(job: RetrainJob, planned: RetrainJob | None) -> Retrain
         return job
     reason = job.cell.reason if job.by_hand else planned.cell.reason
     return replace(job, cell=replace(planned.cell, genotype=job.cell.genotype, reason=reason))
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:300]

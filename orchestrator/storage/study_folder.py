@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyarrow import ArrowException, fs
 
+from analysis.storage.storage_retry import first_line
 from analysis.storage.study_files import StudyFiles, checked_root, join
 from analysis.store import ResultStore
 from analysis.tables import TABLES
@@ -132,7 +133,7 @@ def check_writable(root: str) -> None:
             Path(root, name).touch()
             Path(root, name).unlink()
     except (OSError, ArrowException) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise ValueError(
             f"storage {root!r} cannot be written to ({reason}); give --storage a folder of yours"
         ) from None
