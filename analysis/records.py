@@ -6,7 +6,7 @@ from typing import Literal
 from pcdarts.genotype import Genotype
 
 Stage = Literal["proxy", "final"]
-"""A short proxy training that ranks cells, or the final training."""
+"""proxy: a short training that ranks cells; final: the full training."""
 State = Literal["queued", "running", "done", "failed", "dropped"]
 """State of a retraining job."""
 
@@ -173,21 +173,21 @@ class JobProgress:
     submitted_at: str
     """When the job was queued, ISO 8601 in UTC."""
     rank: int
-    """Place among the jobs of its stage, 1 first."""
+    """Rank among the jobs of its stage, counted from 1."""
     state: State
-    """Waiting, being retrained, retrained, given up after an error, or taken off the queue."""
+    """State of the job. queued: waiting; failed: given up after an error; dropped: removed from the queue."""
     attempts: int
-    """Retrainings that were started."""
+    """Number of attempts that were started."""
     error: str
-    """What the last attempt failed with, or why the job was dropped; empty otherwise."""
+    """Error of the last attempt, or why the job was dropped; empty otherwise."""
     epochs_done: int | None = None
-    """Epochs that are trained, as reported at most twice a minute."""
+    """Epochs trained so far; updated at most twice a minute."""
     epochs_planned: int | None = None
     """Epochs of the recipe."""
     seconds_left: float | None = None
-    """Running jobs: epochs that are left x time of the last one; seconds."""
+    """Running jobs: remaining epochs x time of the last one; seconds."""
     retry_at: str | None = None
-    """When a failed attempt is repeated, ISO 8601 in UTC; missing if it is not."""
+    """When a failed attempt is retried, ISO 8601 in UTC; missing if it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ class RetrainIdentity(JobIdentity):
     """Which attempt of which job a row is about, and how it ended."""
 
     attempt: int
-    """Number of the attempt, 1 first."""
+    """Number of the attempt, counted from 1."""
     status: Literal["completed", "failed"]
     """How the attempt ended."""
     error: str

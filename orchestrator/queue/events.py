@@ -35,7 +35,7 @@ class Event:
     id: str
     """Unique; sorts events of equal order."""
     attempt: int = 0
-    """started, progress, done, failed: number of the attempt, 1 first."""
+    """started, progress, done, failed: number of the attempt, counted from 1."""
     dispatcher: str = ""
     """started, progress, done, failed: the process that wrote the event."""
     term: int = 0

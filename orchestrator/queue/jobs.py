@@ -58,7 +58,7 @@ class QueuedJob:
     state: JobState
     """Its state."""
     rank: int
-    """Place among the jobs of its stage, 1 first."""
+    """Rank among the jobs of its stage, counted from 1."""
 
     def row(self, study: str) -> dict[str, Any]:
         """The row in the table of a study."""
