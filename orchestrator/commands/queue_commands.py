@@ -10,9 +10,13 @@ from pcdarts.presets import RECIPES
 
 def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add the two commands."""
-    queue = commands.add_parser("queue", help="show or change the retraining queue of a study")
+    queue = commands.add_parser(
+        "queue",
+        help="show or change the retraining queue of a study",
+        description="Print the retraining queue of a study; with an action, change it first.",
+    )
     queue.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
-    queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="what to change")
+    queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="how to change it")
     queue.add_argument(
         "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or a prefix of it"
     )
@@ -20,7 +24,11 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     queue.add_argument("--wide", action="store_true", help="print all columns in full, however wide")
     queue.set_defaults(command=_queue)
 
-    retrain = commands.add_parser("retrain", help="run the retraining queue of a study")
+    retrain = commands.add_parser(
+        "retrain",
+        help="run the retraining queue of a study",
+        description="Retrain the queued cells of a study, and those that its searches and proxies call for now.",
+    )
     retrain.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
     retrain.add_argument(
         "--recipe", choices=RECIPES, help="recipe that the best cells are queued with (default: the study's)"
