@@ -38,7 +38,9 @@ def load_study(
         try:
             study, options = parse_study(Path(source).read_text("utf-8"), name=Path(source).stem, say=say)
         except OSError as error:
-            raise ValueError(f"{source} cannot be read: {error.strerror}") from None
+            raise ValueError(
+                f"{source} cannot be read: {error.strerror}; `pcdarts presets show cifar10 > {source}` writes one"
+            ) from None
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
     else:

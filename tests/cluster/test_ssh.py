@@ -23,6 +23,8 @@ import yaml
 from tests.cluster.ssh import HEAD, WORKER, free_port, missing, processes, ssh_server, wait_for
 from tests.sockets import listening, tree
 
+pytestmark = pytest.mark.slow  # a cluster starts, twice
+
 ROOT = Path(__file__).parents[2]
 PROJECT = (".git", "analysis", "cluster", "orchestrator", "pcdarts", "pyproject.toml", "constraints.txt")
 PCDARTS = (sys.executable, "-m", "orchestrator.cli")
