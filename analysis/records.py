@@ -5,8 +5,9 @@ from typing import Literal
 
 from pcdarts.genotype import Genotype
 
-Stage = Literal["proxy", "final"]
-"""proxy: a short training that ranks cells; final: the full training."""
+Stage = Literal["proxy", "rung", "final", "published", "recipe"]
+"""rung: a training of the race, which decides which cells go on; final: the full training; published: the final recipe
+on all training images, last epoch; recipe: a cell of the final stage by another recipe.  proxy: the former race."""
 State = Literal["queued", "running", "done", "failed", "dropped"]
 """State of a retraining job."""
 
@@ -141,9 +142,13 @@ class JobIdentity:
     study: str
     """Name of the study."""
     stage: Stage
-    """proxy: a short retraining that ranks the cells; final: the full training."""
+    """rung: a training of the race, which decides which cells go on; final: the full training; published: the final
+    recipe on all training images, last epoch, as papers report it; recipe: a cell of the final stage by another recipe;
+    proxy: a short retraining that ranks the cells."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
+    rung: int | None = None
+    """Rung of the race, counted from 1; missing for other stages."""
 
 
 @dataclass(frozen=True, kw_only=True)

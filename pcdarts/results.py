@@ -23,11 +23,20 @@ class Measures:
     """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on
     eigenvalue_batch validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every
     leaves out; in `searches` the last one measured."""
+    dominant_eigenvalue_std: float | None = None
+    """Sample standard deviation of the dominant eigenvalue between the batches that it is the mean of; empty for a
+    single batch."""
     discretized_accuracy: float | None = None
     """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and
     edges; percent, measured where the eigenvalue and valid_accuracy are; in `searches` the last one measured."""
     discretization_gap: float | None = None
     """valid_accuracy - discretized_accuracy; percentage points."""
+    discretized_accuracy_recalibrated: float | None = None
+    """As discretized_accuracy, after the running statistics of all batch norms were estimated again from training
+    images for the discretized network; percent."""
+    random_cells_accuracy_recalibrated: float | None = None
+    """As discretized_accuracy_recalibrated, for random cells in place of the chosen one, mean over 8 of them; percent:
+    what any cell reaches with these weights."""
     alpha_margin_normal: float | None = None
     """Mean over the 8 kept edges: softmax(alpha) of the chosen operation minus that of the next one, `none` left out; 0
     to 1, normal cell."""
@@ -268,3 +277,12 @@ class RetrainResult:
     """Weights with the better validation accuracy: raw, or ema, the moving average; raw with validation_portion 0."""
     workers: int | None = None
     """Worker processes at the end of the training."""
+    training_images: int | None = None
+    """Images that the network was trained on."""
+    validation_images: int | None = None
+    """Images that valid_accuracy was measured on; 0 with validation_portion 0."""
+    test_images: int | None = None
+    """Images that test_accuracy was measured on."""
+    test_correct: bytes | None = None
+    """Whether the chosen weights classified each test image correctly, in the order of the data set: one bit an image,
+    as numpy.packbits packs them."""

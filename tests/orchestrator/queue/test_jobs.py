@@ -64,6 +64,7 @@ def test_the_row_of_a_job(state, columns):
         "job_id": JOB.job_id,
         "study": "study",
         "stage": "final",
+        "rung": None,
         "genotype": str(CELL.genotype),
         "genotype_digest": CELL.genotype.digest,
         "origins": ("a", "b"),
