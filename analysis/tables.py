@@ -171,8 +171,21 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
     return inner, True
 
 
-_ARROW_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary(), Genotype: pa.string()}
-_TYPE_TEXTS = {pa.bool_(): "true or false", pa.int64(): "integer", pa.float64(): "number", pa.string(): "text", pa.binary(): "bytes"}
+_ARROW_TYPES = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+    Genotype: pa.string(),
+}
+_TYPE_TEXTS = {
+    pa.bool_(): "true or false",
+    pa.int64(): "integer",
+    pa.float64(): "number",
+    pa.string(): "text",
+    pa.binary(): "bytes",
+}
 
 
 def _arrow_type(annotation: Any) -> pa.DataType:
