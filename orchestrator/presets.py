@@ -81,11 +81,11 @@ def pc_darts_iclr() -> StudyConfig:
     )
 
 
-def pc_darts_tpami() -> StudyConfig:
+def journal_reading() -> StudyConfig:
     """Our reading of the journal version: 5 seeds, K = 8; queues three for CIFAR-10."""
     return StudyConfig(
-        name="pc-darts-tpami",
-        search=presets.tpami(),
+        name="journal-reading",
+        search=presets.journal_reading(),
         sweep={"seed": (0, 1, 2, 3, 4), "k": (8,)},
         retrain=presets.retrain_cifar10(),
         selection=SelectionConfig(top=3),
@@ -112,7 +112,7 @@ STUDIES = {
     "cifar10": cifar10,
     "imagenet": imagenet,
     "pc-darts-iclr": pc_darts_iclr,
-    "pc-darts-tpami": pc_darts_tpami,
+    "journal-reading": journal_reading,
     "smoke": smoke,
 }
 """Study presets by name."""

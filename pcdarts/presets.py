@@ -29,10 +29,10 @@ def imagenet() -> SearchConfig:
     )
 
 
-def tpami() -> SearchConfig:
-    """The journal version on CIFAR-10 at a low sampling rate: side operation and spatial down-sampling, K = 8.
+def journal_reading() -> SearchConfig:
+    """Our reading of the journal version on CIFAR-10: K = 8 with a side operation and spatial down-sampling.
 
-    The exact rates and side operation are not published in code; this follows the abstract of the journal.
+    Its side operation, down-sampling factor and rates are not published in code; this follows its abstract.
     """
     return replace(cifar10(), k=8, side_operation="conv_1x1", spatial_stride=2)
 
@@ -89,7 +89,7 @@ SEARCHES = {
     "cifar10": cifar10,
     "imagenet": imagenet,
     "pc-darts-iclr": cifar10,
-    "pc-darts-tpami": tpami,
+    "journal-reading": journal_reading,
     "smoke": smoke,
 }
 """Search presets by name."""

@@ -232,7 +232,7 @@ def test_the_shell_completes_commands_presets_and_fields(tmp_path):
         return output.read_text().split()
 
     assert completions("pcdarts comp") == ["compact", "complexity"]
-    assert completions("pcdarts run pc-") == ["pc-darts-iclr", "pc-darts-tpami"]
+    assert completions("pcdarts run pc-") == ["pc-darts-iclr"]
     assert completions("pcdarts run smoke --set search.learning_rate_") == [
         "search.learning_rate_min=",
         "search.learning_rate_warmup_epochs=",
