@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from analysis.records import Stage
-from pcdarts.config import RetrainConfig, SearchConfig, digest, outcome_fields
+from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
 
@@ -106,10 +106,11 @@ class StudyConfig:
                 raise ValueError(f"sweep.{name} is not a field of a search; `pcdarts run --help-fields` lists them")
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"sweep.{name} is {list(values)}, but must have at least one value, each only once")
-        if self.search.method == "darts" and set(self.sweep.get("method", ())) - {"darts"}:
+        method = self.search.method
+        if method in METHOD_FIELDS and set(self.sweep.get("method", ())) - {method}:
             raise ValueError(
-                "the study sweeps method, but search.method is darts, which overrides k and edge_normalization; set "
-                "search.method to pcdarts"
+                f"the study sweeps method, but search.method is {method}, which overrides "
+                f"{', '.join(METHOD_FIELDS[method])}; set search.method to pcdarts"
             )
         try:
             self.searches()
@@ -223,4 +224,4 @@ def _unused(name: str, method: str) -> bool:
     """Whether a method ignores a field."""
     if method == "random":
         return name != "space"
-    return method == "darts" and name in ("k", "edge_normalization")
+    return name in METHOD_FIELDS.get(method, ())

@@ -3,9 +3,10 @@
 from pcdarts.config.choices import Dataset, Rule
 from pcdarts.config.identity import NOT_IDENTITY, NOT_PROTOCOL, digest, identity, outcome_fields
 from pcdarts.config.retrain_config import RetrainConfig
-from pcdarts.config.search_config import SearchConfig, learning_rate_advice
+from pcdarts.config.search_config import METHOD_FIELDS, SearchConfig, learning_rate_advice
 
 __all__ = [
+    "METHOD_FIELDS",
     "NOT_IDENTITY",
     "NOT_PROTOCOL",
     "Dataset",

@@ -1,12 +1,34 @@
 """Configuration of a search.  Needs the standard library alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pcdarts.config.choices import Dataset, Rule
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.config.identity import digest
 from pcdarts.spaces import SpaceName
+
+METHOD_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "darts": {"k": 1, "edge_normalization": False},
+    "darts-official": {
+        "k": 1,
+        "edge_normalization": False,
+        "side_operation": "none",
+        "spatial_stride": 1,
+        "batch_size": 64,
+        "learning_rate": 0.025,
+        "learning_rate_min": 0.001,
+        "learning_rate_warmup_epochs": 0,
+        "warmup_epochs": 0,
+        "alpha_learning_rate": 3e-4,
+        "alpha_weight_decay": 1e-3,
+        "alpha_gradient_clip": 0.0,
+    },
+}
+"""Fields that a method sets, whatever values are given.  Those of darts-official are the defaults of the search script
+that Liu et al. published with "DARTS: Differentiable Architecture Search" (ICLR 2019), cnn/train_search.py in
+github.com/quark0/darts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +59,10 @@ class SearchConfig:
     """Cells of the super-network; the reduction cells are at layers // 3 and 2 * layers // 3."""
     stem: Literal["cifar", "imagenet"] = "cifar"
     """First layers: cifar keeps the resolution, imagenet reduces it by a factor of eight."""
-    method: Literal["pcdarts", "darts", "random"] = "pcdarts"
-    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, whatever their values;
-    random: a random cell of the space, drawn from the seed, without training."""
+    method: Literal["pcdarts", "darts", "darts-official", "random"] = "pcdarts"
+    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, so DARTS's mixture with
+    the optimizer settings of PC-DARTS; darts-official: also DARTS's own batch size, learning rates and warm-up; random:
+    a random cell of the space, drawn from the seed, without training."""
     space: SpaceName = "darts"
     """Search space: darts, with eight operations on every edge, or s1 to s4 of RobustDARTS."""
     k: int = 4
@@ -124,9 +147,8 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         check_types(self)
-        if self.method == "darts":
-            object.__setattr__(self, "k", 1)
-            object.__setattr__(self, "edge_normalization", False)
+        for name, value in METHOD_FIELDS.get(self.method, {}).items():
+            object.__setattr__(self, name, value)
         at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1, validate_every=1)
         at_least(self, eigenvalue_batch=1, frozen_epochs=1, cutout=0, max_images=0, alpha_gradient_clip=0)
         at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0)
@@ -172,7 +194,7 @@ class SearchConfig:
         """Readable name of the search, unique to everything that decides its outcome."""
         if self.method == "random":  # no other field matters
             return f"random-seed{self.seed}-{digest(self.method, self.space, self.seed)}"
-        name = self.method if self.method == "darts" else f"k{self.k}"
+        name = f"k{self.k}" if self.method == "pcdarts" else self.method
         return f"{name}-seed{self.seed}-{digest(self)}"
 
     @property

@@ -55,11 +55,28 @@ def test_every_setting_of_a_study_has_its_own_name():
     assert len(set(names)) == len(names)
 
 
+def test_official_darts_is_searched_once_whatever_is_swept_of_what_it_sets():
+    compared = ("pcdarts", "darts-official", "random")
+    study = methods(method=compared, k=(1, 2), side_operation=("none", "conv_1x1"), order=(1, 2))
+    official = [s for s in study.searches() if s.method == "darts-official"]
+    assert [(s.k, s.side_operation, s.order, s.batch_size) for s in official] == [
+        (1, "none", 1, 64),
+        (1, "none", 2, 64),
+    ]
+    names = [study.setting(search) for search in study.searches()]
+    assert len(set(names)) == len(names) == 2 * 2 * 2 + 2 + 1
+    assert [name for name in names if "official" in name] == [f"method=darts-official, order={n}" for n in (1, 2)]
+    assert {s.warmup_epochs for s in study.searches() if s.method != "darts-official"} == {1}
+    alone = dataclasses.replace(smoke(), sweep={"seed": (0,), "method": compared})
+    assert [alone.setting(s) for s in alone.searches()][1:] == ["method=darts-official", "method=random"]
+
+
 def test_a_common_part_that_has_forgotten_k_is_refused():
-    common = dataclasses.replace(smoke().search, method="darts")
-    with pytest.raises(ValueError, match="set search.method to pcdarts"):
-        dataclasses.replace(smoke(), search=common, sweep={"method": ("darts", "pcdarts")})
-    assert len(dataclasses.replace(smoke(), search=common, sweep={"method": ("darts",)}).searches()) == 1
+    for method in ("darts", "darts-official"):
+        common = dataclasses.replace(smoke().search, method=method)
+        with pytest.raises(ValueError, match=f"search.method is {method}, .* k, .*; set search.method to pcdarts"):
+            dataclasses.replace(smoke(), search=common, sweep={"method": (method, "pcdarts")})
+        assert len(dataclasses.replace(smoke(), search=common, sweep={"method": (method,)}).searches()) == 1
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -98,7 +98,7 @@ def test_a_complete_run(tmp_path):
         "setting": "drop_path=0.0, weight_decay=0.0003",
         "seed": 1,
         "k": 1,
-        "method": "darts",
+        "method": "darts-official",
         "space": "s1",
         "dataset": "cifar10",
         "drop_path": 0.0,

@@ -100,6 +100,7 @@ def test_released_ids_never_change():
     assert SearchConfig().search_id == "k4-seed0-e10808d4"
     assert SearchConfig(k=8, seed=3).search_id == "k8-seed3-7a1ab81b"
     assert SearchConfig(method="darts").search_id == "darts-seed0-94919327"
+    assert SearchConfig(method="darts-official").search_id == "darts-official-seed0-de973c29"
     assert SearchConfig(method="random").search_id == "random-seed0-90f57a98"
     assert digest(RetrainConfig(channels=16)) == "d3072858"
 

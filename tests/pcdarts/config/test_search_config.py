@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from pcdarts import presets
-from pcdarts.config import NOT_IDENTITY, SearchConfig, learning_rate_advice
+from pcdarts.config import METHOD_FIELDS, NOT_IDENTITY, SearchConfig, learning_rate_advice
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from pcdarts.config import NOT_IDENTITY, SearchConfig, learning_rate_advice
         ({"edge_normalization": 1}, "must be true or false"),
         ({"seed": -1}, "between 0"),
         ({"checkpoint_every": 0}, "at least 1"),
-        ({"method": "enas"}, "one of pcdarts, darts, random"),
+        ({"method": "enas"}, "one of pcdarts, darts, darts-official, random"),
         ({"space": "s5"}, "one of darts, s1, s2, s3, s4"),
         ({"drop_path": 1.0}, "at least 0 and less than 1"),
         ({"eigenvalue_every": -1}, "at least 0, where 0 turns the measurement off"),
@@ -85,6 +85,22 @@ def test_darts_is_k_1_without_edge_normalization_whatever_is_given_for_them():
     assert (darts.k, darts.edge_normalization) == (1, False)
     assert darts.search_id == SearchConfig(method="darts", k=4).search_id
     assert darts.search_id.startswith("darts-seed0-")
+
+
+def test_official_darts_has_its_own_settings_whatever_is_given_for_them():
+    official = SearchConfig(method="darts-official")
+    for given in (presets.cifar10(), presets.imagenet(), presets.journal_reading(), presets.digits()):
+        found = dataclasses.replace(given, method="darts-official")
+        assert {name: getattr(found, name) for name in METHOD_FIELDS["darts-official"]} == METHOD_FIELDS[
+            "darts-official"
+        ]
+    assert (official.batch_size, official.k, official.edge_normalization, official.warmup_epochs) == (64, 1, False, 0)
+    assert (official.learning_rate, official.learning_rate_min, official.alpha_learning_rate) == (0.025, 0.001, 3e-4)
+    assert (official.momentum, official.weight_decay, official.gradient_clip) == (0.9, 3e-4, 5)
+    assert (official.epochs, official.channels, official.layers, official.train_portion) == (50, 16, 8, 0.5)
+    assert official.search_id == SearchConfig(method="darts-official", k=8, batch_size=96).search_id
+    assert official.search_id.startswith("darts-official-seed0-")
+    assert learning_rate_advice(official) is None
 
 
 def test_a_random_cell_is_named_by_space_and_seed_alone():
