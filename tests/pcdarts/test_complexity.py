@@ -8,7 +8,7 @@ from pcdarts.complexity import Complexity, PartCost, count_macs, count_parameter
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import PUBLISHED, Genotype
 from pcdarts.network import CellNetwork
-from pcdarts.presets import retrain_cifar10, retrain_digits, retrain_imagenet
+from pcdarts.presets import retrain_cifar10, retrain_cifar10_short, retrain_digits, retrain_imagenet
 from pcdarts.supernet import Supernet
 
 CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar", "image_size": 32}
@@ -27,6 +27,15 @@ IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet", "
 )
 def test_official_networks(genotype, config, parameters, macs):
     assert network_complexity(PUBLISHED[genotype], config) == Complexity(parameters=parameters, macs=macs)
+
+
+@pytest.mark.parametrize("name", ["PC_DARTS_cifar", "DARTS_V1", "DARTS_V2"])
+def test_the_short_recipe_costs_less_than_a_twentieth_of_the_official_one(name):
+    costs = [
+        config.epochs * network_complexity(PUBLISHED[name], config).macs
+        for config in (retrain_cifar10_short(), retrain_cifar10())
+    ]
+    assert 1 / 25 < costs[0] / costs[1] < 1 / 20
 
 
 def test_layers_counted_by_hand():
