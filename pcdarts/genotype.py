@@ -64,16 +64,19 @@ class Genotype:
     def parse(cls, text: str) -> "Genotype":
         """Read the official repr (concat as `range(2, 6)` or as a list) or the JSON of `to_json`; nothing is executed.
 
-        Raises ValueError that names the problem and its place.
+        Text around the repr, such as a log line or `NAME = Genotype(...)`, numbers as NumPy prints them
+        (`np.int64(1)`), and pairs grouped by node (`[[('op', 0), ('op', 1)], ...]`) are accepted.  Raises ValueError
+        that names the problem and its place.
         """
         if len(text) > MAX_TEXT:
             raise ValueError(f"genotype text has {len(text)} characters, but at most {MAX_TEXT} are read")
-        fields = _fields_from_json(text) if text.lstrip().startswith("{") else _fields_from_repr(text)
+        text = text.strip("\ufeff \t\r\n")
+        fields = _fields_from_json(text) if text.startswith("{") else _fields_from_repr(text)
         expected = ("normal", "normal_concat", "reduce", "reduce_concat")
         missing, unknown = [f for f in expected if f not in fields], [f for f in fields if f not in expected]
         if missing or unknown:
             raise ValueError(f"genotype has fields {list(fields)}, but needs exactly {list(expected)}")
-        return cls(**fields)
+        return cls(**fields | {name: _without_nodes(fields[name]) for name in ("normal", "reduce")})
 
     def __str__(self) -> str:
         """The official repr, so that published scripts can read it."""
@@ -150,8 +153,12 @@ def _fields_from_json(text: str) -> dict[str, Any]:
 
 
 def _fields_from_repr(text: str) -> dict[str, Any]:
+    if (calls := text.count("Genotype(")) > 1:
+        raise ValueError(f"the text holds {calls} genotypes, but must hold one; give the last one of a log")
+    if calls:
+        text = _call(text[text.index("Genotype(") :])
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        call = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise ValueError(
             f"genotype cannot be read at line {error.lineno}, column {error.offset}: {error.msg}"
@@ -159,14 +166,44 @@ def _fields_from_repr(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"genotype cannot be read: {error}") from None
     if not isinstance(call, ast.Call) or getattr(call.func, "id", None) != "Genotype" or call.args:
-        raise ValueError(
-            f"genotype is {text.strip()[:40]!r}..., but must look like Genotype(normal=[...], ...) or be JSON"
-        )
+        raise ValueError(f"genotype is {text[:40]!r}..., but must look like Genotype(normal=[...], ...) or be JSON")
     return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
+
+
+def _call(text: str) -> str:
+    """The call at the start of a text, up to its closing parenthesis; the whole text if it is not closed."""
+    depth = 0
+    for position, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if letter == ")" and depth == 0:
+            return text[: position + 1]
+    return text
+
+
+def _without_nodes(cell: object) -> object:
+    """The pairs of a cell in one list, if they are grouped by node: `[[(op, 0), (op, 1)], ...]`."""
+    if not isinstance(cell, list) or not cell:
+        return cell
+    grouped = all(
+        isinstance(node, Sequence) and node and all(isinstance(pair, (list, tuple)) for pair in node) for node in cell
+    )
+    return list(itertools.chain(*cell)) if grouped else cell
+
+
+class _PlainNumbers(ast.NodeTransformer):
+    """Replaces NumPy's scalars, as in `np.int64(1)` or `np.str_('skip_connect')`, by their values."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802 (the name that ast requires)
+        self.generic_visit(node)
+        module = node.func.value if isinstance(node.func, ast.Attribute) else None
+        if isinstance(module, ast.Name) and module.id in ("np", "numpy") and len(node.args) == 1 and not node.keywords:
+            return node.args[0]
+        return node
 
 
 def _literal(name: str, node: ast.expr) -> object:
     try:
+        node = _PlainNumbers().visit(node)
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range" and not node.keywords:
             bounds = [ast.literal_eval(argument) for argument in node.args]
             nodes = range(*bounds)
@@ -211,7 +248,7 @@ def read_genotype(source: str) -> Genotype:
     """
     if source in PUBLISHED:
         return PUBLISHED[source]
-    if source.lstrip().startswith(("{", "Genotype")):
+    if source.lstrip().startswith("{") or "Genotype(" in source:
         return Genotype.parse(source)
     try:
         text = Path(source).read_text()

@@ -48,6 +48,23 @@ def test_concat_may_be_a_list_or_a_range():
     assert Genotype.parse(text.replace("range(2, 6)", "[2, 3, 4, 5]")) == PUBLISHED["PC_DARTS_cifar"]
 
 
+def test_genotypes_are_read_as_people_paste_them():
+    cells = PUBLISHED["PC_DARTS_cifar"]
+    text = str(cells)
+    nodes = [list(cells.normal[start : start + 2]) for start in range(0, 8, 2)]
+    for pasted in (
+        f"PC_DARTS_cifar = {text}\n",
+        f"\ufeff  {text}",
+        f"2019-11-02 08:15:00,123 INFO genotype = {text}, valid_acc 87.6 (epoch 49)",
+        f"GENOTYPE={text.replace(str(list(cells.normal)), str(nodes))}",
+        text.replace(", 1)", ", np.int64(1))").replace("'skip_connect'", "numpy.str_('skip_connect')"),
+        cells.to_json().replace("\n", "\r\n"),
+    ):
+        assert Genotype.parse(pasted) == cells, pasted
+    with pytest.raises(ValueError, match="holds 2 genotypes"):
+        Genotype.parse(f"{text}\n{text}")
+
+
 @given(genotypes())
 def test_any_genotype_survives_both_notations(genotype):
     assert Genotype.parse(str(genotype)) == genotype == Genotype.parse(genotype.to_json())
