@@ -154,7 +154,7 @@ def run_epoch(state: SearchState) -> EpochRecord:
     alpha_trained = epoch >= config.warmup_epochs
     train = train_epoch(state, rate, alpha_trained)
     valid = None
-    if _due(config, epoch, config.validate_every):
+    if config.due(config.validate_every, epoch):
         with clock.part("validation"):
             valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device)
     with clock.part("metrics"):
@@ -224,14 +224,9 @@ def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | No
     before = state.history[-1] if epoch else None
     columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization, config.space)
     columns["weight_norm"] = norm(list(state.supernet.weights().values()))
-    if config.eigenvalue_every and _due(config, epoch, config.eigenvalue_every):
+    if config.due(config.eigenvalue_every, epoch):
         columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
     return columns
-
-
-def _due(config: SearchConfig, epoch: int, every: int) -> bool:
-    """Whether something is measured in an epoch: in every `every`-th one and in the last one."""
-    return (epoch + 1) % every == 0 or epoch + 1 == config.epochs
 
 
 def _architecture(state: SearchState) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ LIGHT = (
     "pcdarts.config",
     "pcdarts.results",
     "pcdarts.spaces",
+    "pcdarts.diagnostics.collapse",
     "pcdarts.diagnostics.early_stop",
     "pcdarts.training.atomic_write",
 )

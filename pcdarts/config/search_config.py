@@ -197,6 +197,10 @@ class SearchConfig:
         name = f"k{self.k}" if self.method == "pcdarts" else self.method
         return f"{name}-seed{self.seed}-{digest(self)}"
 
+    def due(self, every: int, epoch: int) -> bool:
+        """Whether an epoch is one of every `every` epochs, or the last; never if `every` is 0."""
+        return every > 0 and ((epoch + 1) % every == 0 or epoch + 1 == self.epochs)
+
     @property
     def sampling_rate(self) -> float | None:
         """Share of the channels that enter the mixed operation, 1 / k; None for random cells."""

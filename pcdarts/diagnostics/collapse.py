@@ -1,7 +1,7 @@
 """Collapse rules: what they find in a search so far, given only its configuration and its history.
 
 Every rule warns, stops the search, or is off.  A rule that stops names the epoch whose cell is returned.  Epochs in
-which alpha was frozen do not count: their cells are random.
+which alpha was frozen do not count: their cells are random.  Needs the standard library alone.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pcdarts.config import Rule, SearchConfig
-from pcdarts.diagnostics.early_stop import early_stop_epoch
+from pcdarts.diagnostics.early_stop import early_stop_epoch, eigenvalue_shortage
 from pcdarts.results import EpochRecord
 
 History = Sequence[EpochRecord]
@@ -63,6 +63,25 @@ def stopping(found: Iterable[Verdict]) -> Verdict | None:
     if stop is not None and stop.epoch is None:
         raise FloatingPointError(stop.reason)
     return stop
+
+
+def shortages(config: SearchConfig) -> dict[str, str]:
+    """Rules that are not off but can never fire in a search of this configuration, with the reason.
+
+    For instance {"eigenvalue": "needs 9 measurements with trained alpha, has 3"}.  `eigenvalue_shortage` says the same
+    of what was measured in a search.
+    """
+    if config.method == "random":
+        return {}
+    trained = range(config.warmup_epochs, config.epochs)
+    still = config.frozen_epochs + (config.warmup_epochs == 0)  # one more than there are changes to see
+    most = config.max_skip_connections
+    found = {
+        "eigenvalue": eigenvalue_shortage([epoch for epoch in trained if config.due(config.eigenvalue_every, epoch)]),
+        "skip": f"max_skip_connections is {most}, and no cell has more than 8" if most == 8 else None,
+        "frozen": f"needs {still} epochs with trained alpha, has {len(trained)}" if len(trained) < still else None,
+    }
+    return {name: why for name, why in found.items() if why is not None and getattr(config, f"{name}_rule") != "off"}
 
 
 def nonfinite(config: SearchConfig, history: History) -> Finding | None:

@@ -130,3 +130,8 @@ def test_presets_hold_the_official_settings():
     cifar = presets.cifar10()
     assert (cifar.batch_size, cifar.epochs, cifar.k, cifar.warmup_epochs, cifar.order) == (256, 50, 4, 15, 1)
     assert {name: make().search_id for name, make in presets.SEARCHES.items()}
+
+
+@pytest.mark.parametrize(("every", "expected"), [(0, []), (1, [0, 1, 2, 3, 4]), (2, [1, 3, 4]), (9, [4])])
+def test_due_every_so_many_epochs_and_in_the_last(every, expected):
+    assert [epoch for epoch in range(5) if SearchConfig(epochs=5, warmup_epochs=0).due(every, epoch)] == expected

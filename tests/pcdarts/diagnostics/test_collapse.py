@@ -6,7 +6,7 @@ import math
 import pytest
 
 from pcdarts.config import SearchConfig
-from pcdarts.diagnostics.collapse import early_stop_of, stopping, verdicts
+from pcdarts.diagnostics.collapse import early_stop_of, shortages, stopping, verdicts
 from pcdarts.results import EpochRecord
 
 OFF = SearchConfig(eigenvalue_rule="off", skip_rule="off", frozen_rule="off", nonfinite_rule="off")
@@ -112,3 +112,32 @@ def test_a_warning_does_not_stop_and_the_gravest_stop_comes_first():
     both = dataclasses.replace(config, skip_rule="stop")
     assert stop_of(both, past).rule == "nonfinite"
     assert stop_of(dataclasses.replace(config, nonfinite_rule="warn"), past) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, {}),
+        ({"warmup_epochs": 35}, {"eigenvalue": "needs 9 measurements with trained alpha, has 8"}),
+        ({"eigenvalue_every": 0}, {"eigenvalue": "needs 9 measurements with trained alpha, has 0"}),
+        ({"eigenvalue_every": 0, "eigenvalue_rule": "off"}, {}),
+        ({"max_skip_connections": 8}, {"skip": "max_skip_connections is 8, and no cell has more than 8"}),
+        ({"frozen_rule": "warn", "frozen_epochs": 35}, {}),
+        ({"frozen_rule": "warn", "frozen_epochs": 36}, {"frozen": "needs 36 epochs with trained alpha, has 35"}),
+        ({"method": "random", "eigenvalue_every": 0}, {}),
+    ],
+    ids=str,
+)
+def test_rules_that_can_never_fire_say_what_they_need(values, expected):
+    assert shortages(SearchConfig(**values)) == expected
+
+
+@pytest.mark.parametrize(("warmup_epochs", "frozen_epochs"), [(0, 2), (1, 2)])
+def test_the_frozen_rule_fires_with_as_many_epochs_as_it_needs(warmup_epochs, frozen_epochs):
+    epochs = 3
+    config = rule("frozen", epochs=epochs, warmup_epochs=warmup_epochs, frozen_epochs=frozen_epochs)
+    assert shortages(config) == {} and shortages(dataclasses.replace(config, frozen_epochs=frozen_epochs + 1)) != {}
+    trained = [epoch >= warmup_epochs for epoch in range(epochs)]
+    past = history(epochs, genotype_digest=["a"] * epochs, alpha_trained=trained)
+    assert stop_of(config, past) is not None
+    assert stop_of(dataclasses.replace(config, frozen_epochs=frozen_epochs + 1), past) is None

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pcdarts.diagnostics.early_stop import early_stop_epoch
+from pcdarts.diagnostics.early_stop import early_stop_epoch, eigenvalue_shortage
 
 EPOCHS = [*range(0, 50, 2), 49]
 
@@ -40,3 +40,27 @@ def test_short_negative_and_undefined_series_stop_nothing():
     assert early_stop_epoch(EPOCHS, [math.nan] * 26) is None
     with pytest.raises(ValueError, match="2 epochs and 1 eigenvalues"):
         early_stop_epoch([0, 2], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "says"),
+    [
+        (EPOCHS, None),
+        ([*range(15, 51, 2)], None),
+        ([], "needs 9 measurements with trained alpha, has 0"),
+        ([*range(35, 51, 2)], "needs 9 measurements with trained alpha, has 8"),
+        ([*range(6, 15)], "compares with an average around epoch 10 or later, but the latest one is around 8"),
+        ([*range(8, 17)], None),  # averages around 10 and 14
+    ],
+)
+def test_the_rule_needs_nine_measurements_and_an_average_from_epoch_10_on(epochs, says):
+    assert eigenvalue_shortage(epochs) == says
+    grown = [2.0**epoch for epoch in epochs]  # fires wherever it can
+    assert (early_stop_epoch(epochs, grown) is None) == (says is not None)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_averages_that_the_rule_ignores_are_no_measurements(value):
+    epochs = [*range(10, 19)]
+    assert eigenvalue_shortage(epochs, [value] * 9) == "needs averages above 0, but found none to compare"
+    assert eigenvalue_shortage(epochs, [1.0] * 9) is None
