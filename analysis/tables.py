@@ -234,13 +234,16 @@ QUEUE = Table(
     key=("job_id",),
     description="One row per retraining job: a distinct cell, its rank and its state.",
     records=(JobIdentity, Candidate, JobProgress),
+    optional=(Candidate,),
+    required=("genotype", "origins", "reason"),
 )
 RETRAINS = Table(
     name="retrains",
     key=("job_id", "attempt"),
     description="One row per finished attempt to retrain a cell, including failed ones.",
     records=(RetrainIdentity, RetrainConfig, RetrainResult, Provenance),
-    optional=(RetrainResult,),
+    optional=(RetrainConfig, RetrainResult),
+    required=("dataset", "seed"),
 )
 FAILURES = Table(
     name="failures",

@@ -15,6 +15,7 @@ from importlib import metadata
 from analysis.storage.storage_retry import StorageError
 from orchestrator.commands import (
     cluster_files,
+    import_commands,
     network_commands,
     queue_commands,
     search_commands,
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     study_commands.add_parsers(commands)
     queue_commands.add_parsers(commands)
     table_commands.add_parsers(commands)
+    import_commands.add_parser(commands)
     search_commands.add_parsers(commands)
     network_commands.add_parsers(commands)
     cluster_files.add_parser(commands)

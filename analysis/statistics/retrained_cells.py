@@ -97,7 +97,7 @@ def with_recipe(retrains: pd.DataFrame) -> pd.DataFrame:
     """The rows with a column `recipe`: data set and epochs, and the other fields in which such recipes differ."""
     group = retrains.groupby(RECIPE_COLUMNS, dropna=False).ngroup()
     first = retrains.assign(recipe=group).drop_duplicates("recipe").set_index("recipe")[RECIPE_COLUMNS]
-    short = {number: f"{row['dataset']}, {row['epochs']} epochs" for number, row in first.iterrows()}
+    short = {number: _short_name(row) for number, row in first.iterrows()}
     shared = Counter(short.values())
     names = {number: name + _details(first, short, number) * (shared[name] > 1) for number, name in short.items()}
     return retrains.assign(recipe=group.map(names).astype(object))
@@ -167,6 +167,12 @@ def stage_correlations(cells: Sequence[CellStages], generator: np.random.Generat
             correlation = rank_correlation(values, others, generator)
             found.append(StageCorrelation(first=first, second=second, n=len(pairs), correlation=correlation))
     return found
+
+
+def _short_name(recipe: "pd.Series[Any]") -> str:
+    """Data set and epochs; the epochs of imported retrainings can be missing."""
+    epochs = recipe["epochs"]
+    return recipe["dataset"] if pd.isna(epochs) else f"{recipe['dataset']}, {int(epochs)} epochs"
 
 
 def _details(first: pd.DataFrame, short: Mapping[Any, str], number: Any) -> str:

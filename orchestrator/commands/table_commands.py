@@ -1,4 +1,4 @@
-"""`pcdarts report`, `compact`, `columns`, `import` and `theory`: tables and what is made of them.
+"""`pcdarts report`, `compact`, `columns` and `theory`: tables and what is made of them.
 
 They need neither PyTorch nor Ray.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
-    """Add the five commands."""
+    """Add the four commands."""
     report = commands.add_parser("report", help="write the report of a study from its tables")
     report.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
     report.add_argument(
@@ -28,12 +28,6 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     compact = commands.add_parser("compact", help="move the rows of a study into few files, while nothing runs")
     compact.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
     compact.set_defaults(command=_compact)
-
-    imports = commands.add_parser("import", help="turn published search logs into the tables of a study")
-    imports.add_argument("format", choices=("robustdarts",), help="logs of Understanding and Robustifying DARTS")
-    imports.add_argument("logs_dir", metavar="LOGS", help="folder that holds SPACE/DATA_SET/JOB/log_N.txt")
-    imports.add_argument("out_dir", metavar="OUT", help="folder of the study to write")
-    imports.set_defaults(command=_import)
 
     theory = commands.add_parser("theory", help="print how partial channels regularize a linear super-network")
     theory.set_defaults(command=_theory)
@@ -57,14 +51,6 @@ def _compact(arguments: argparse.Namespace) -> int:
     for table in (SEARCHES, EPOCHS):
         if parts := store.parts(table):
             print(f"{table.name}: {len(parts)} parts, {store.compact(table)} files fewer")
-    return 0
-
-
-def _import(arguments: argparse.Namespace) -> int:
-    from analysis.robustdarts.importer import import_logs
-
-    print(import_logs(arguments.logs_dir, arguments.out_dir).text())
-    print(f"wrote searches and epochs into {arguments.out_dir}; see them with:  pcdarts report {arguments.out_dir}")
     return 0
 
 

@@ -1,14 +1,12 @@
-"""`pcdarts report`, `compact`, `columns`, `import` and `theory`."""
+"""`pcdarts report`, `compact`, `columns` and `theory`."""
 
 from pathlib import Path
 
 import pytest
 
 from analysis.storage import compaction
-from analysis.store import ResultStore
-from analysis.tables import EPOCHS, SEARCHES, column_reference
+from analysis.tables import column_reference
 from orchestrator.cli import main
-from tests.analysis.robustdarts.test_importer import hessian, write_run
 from tests.analysis.storage.test_compaction import filled
 from tests.analysis.synthetic import write_study
 
@@ -41,19 +39,6 @@ def test_parts_are_moved_into_few_files(tmp_path, monkeypatch, capsys):
     filled(tmp_path)
     assert main(["compact", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "searches: 10 parts, 7 files fewer\n"
-
-
-def test_an_import_writes_tables_that_the_report_reads(tmp_path, capsys):
-    write_run(tmp_path / "logs", hessians=[hessian(0, 1.0)])
-    write_run(tmp_path / "logs", seed=2, skip=("arch_2",))
-    out = str(tmp_path / "out")
-    for _ in range(2):  # a second import replaces the first
-        assert main(["import", "robustdarts", str(tmp_path / "logs"), out]) == 0
-    text = capsys.readouterr().out
-    assert "2 searches of 1 settings: 1 completed, 1 failed" in text and f"pcdarts report {out}" in text
-    assert main(["report", out]) == 0
-    store = ResultStore(out)
-    assert len(store.read(SEARCHES)) == 2 and len(store.read(EPOCHS)) == 8 and not store.broken
 
 
 @pytest.mark.slow
