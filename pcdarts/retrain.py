@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -125,11 +126,20 @@ class RetrainState:
         dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def score(self, model: nn.Module, batches: ImageBatches) -> Score:
+    def score(self, model: nn.Module, batches: ImageBatches, *, hits: bool = False) -> Score:
         """Score of the network or its average over images without augmentation, by all workers together."""
         with self.autocast():
             images = batches.in_order(self.config.batch_size)
-            return evaluate(model, images, self.device, _loss, top5=self.top5, workers=self.workers)
+            return evaluate(model, images, self.device, _loss, top5=self.top5, hits=hits, workers=self.workers)
+
+    def test_score(self, model: nn.Module) -> tuple[Score, bytes]:
+        """Score over the test images, and which of them are classified correctly: see RetrainResult.test_correct."""
+        score = self.score(model, self.test, hits=True)
+        assert score.hits is not None
+        correct = torch.zeros(len(self.test), dtype=torch.uint8, device=self.device)
+        mine = self.workers.rows_of_pass(len(self.test), self.config.batch_size)
+        correct[mine.to(self.device)] = score.hits.to(torch.uint8)
+        return score, np.packbits(self.workers.add_up(correct).cpu().numpy()).tobytes()
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors and plain values, for a checkpoint."""
@@ -281,7 +291,7 @@ def learning_rate(config: RetrainConfig, epoch: int) -> float:
 def _result(state: RetrainState) -> RetrainResult:
     last, best = state.history[-1], state.history[state.best.epoch]
     state.network.load_state_dict(state.best.weights)
-    test = state.score(state.network, state.test)
+    test, test_correct = state.test_score(state.network)
     complexity = network_complexity(state.genotype, state.config)
     return RetrainResult(
         best_epoch=best.epoch,
@@ -299,22 +309,30 @@ def _result(state: RetrainState) -> RetrainResult:
         valid_top5=best.valid_top5,
         test_top5=test.top5,
         workers=state.workers.count,
-        **_averaged_columns(state),
+        training_images=len(state.train),
+        validation_images=0 if state.valid is None else len(state.valid),
+        test_images=len(state.test),
+        **{"test_correct": test_correct} | _averaged_columns(state),
     )
 
 
 def _averaged_columns(state: RetrainState) -> dict[str, Any]:
-    """Columns of the averaged weights, tested once like the raw ones; empty without averaging."""
+    """Columns of the averaged weights, tested once like the raw ones; empty without averaging.
+
+    `test_correct` is among them if these weights are the chosen ones.
+    """
     if state.average is None or state.ema_best.epoch < 0:
         return {}
     state.average.network.load_state_dict(state.ema_best.weights)
-    test, best = state.score(state.average, state.test), state.history[state.ema_best.epoch]
-    return {
+    (test, test_correct), best = state.test_score(state.average), state.history[state.ema_best.epoch]
+    chosen = state.ema_best.accuracy > state.best.accuracy
+    columns = {
         "ema_best_epoch": best.epoch,
         "ema_valid_accuracy": best.ema_valid_accuracy,
         "ema_valid_top5": best.ema_valid_top5,
         "ema_test_loss": test.loss,
         "ema_test_accuracy": test.accuracy,
         "ema_test_top5": test.top5,
-        "chosen_weights": "ema" if state.ema_best.accuracy > state.best.accuracy else "raw",
+        "chosen_weights": "ema" if chosen else "raw",
     }
+    return columns | ({"test_correct": test_correct} if chosen else {})

@@ -27,6 +27,10 @@ class Workers:
         """Rows of a batch of `images` images that this worker computes; shares differ by at most one image."""
         return slice(self.rank * images // self.count, (self.rank + 1) * images // self.count)
 
+    def rows_of_pass(self, images: int, batch_size: int) -> Tensor:
+        """Indices (M,) of the images that this worker computes in a pass over `images` images in batches."""
+        return torch.cat([batch[self.rows(len(batch))] for batch in torch.arange(images).split(batch_size)])
+
     def add_up(self, values: Tensor) -> Tensor:
         """The sum over all workers, the same for each; no gradient."""
         if self.count > 1:

@@ -72,14 +72,18 @@ class Score(NamedTuple):
     """Correctly classified images, percent."""
     top5: float | None = None
     """Images whose class is among the five most probable ones, percent; None unless requested."""
+    hits: Tensor | None = None
+    """Whether each image of this worker was classified correctly (N,), in the order of the batches; None unless
+    requested."""
 
 
 class Meter:
     """Sums loss and hits on the device, so that a step never synchronizes."""
 
-    def __init__(self, device: torch.device, *, top5: bool = False) -> None:
+    def __init__(self, device: torch.device, *, top5: bool = False, hits: bool = False) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
         self._images, self._top5 = 0, top5
+        self._hits = [torch.zeros(0, dtype=torch.bool, device=device)] if hits else None
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor, weight: float | None = None) -> None:
         """Add a batch: its mean loss (), logits (N, classes) and labels (N,).
@@ -87,7 +91,10 @@ class Meter:
         `weight`: images that the loss counts for, N unless given.
         """
         logits = logits.detach()
-        hits = (logits.argmax(dim=1) == labels).sum()
+        correct = logits.argmax(dim=1) == labels
+        if self._hits is not None:
+            self._hits.append(correct)
+        hits = correct.sum()
         among5 = (logits.topk(5, dim=1).indices == labels[:, None]).sum() if self._top5 else torch.zeros_like(hits)
         images = len(labels) if weight is None else weight
         self._sums += torch.stack([loss.detach().double() * images, hits.double(), among5.double()])
@@ -98,7 +105,12 @@ class Meter:
         images = self._sums.new_tensor([self._images])
         *sums, images_all = workers.add_up(torch.cat([self._sums, images])).tolist()
         loss, hits, among5 = (value / images_all if images_all else math.nan for value in sums)
-        return Score(loss, 100 * hits, 100 * among5 if self._top5 else None)
+        return Score(
+            loss,
+            100 * hits,
+            100 * among5 if self._top5 else None,
+            None if self._hits is None else torch.cat(self._hits),
+        )
 
 
 @torch.no_grad()
@@ -109,6 +121,7 @@ def evaluate(
     loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     *,
     top5: bool = False,
+    hits: bool = False,
     workers: Workers = ALONE,
 ) -> Score:
     """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,).
@@ -117,7 +130,7 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    meter = Meter(device, top5=top5)
+    meter = Meter(device, top5=top5, hits=hits)
     for images, labels in batches:
         if not len(labels):  # a last batch with fewer images than workers
             continue

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -77,6 +78,10 @@ def without(record, *names):
     return {name: value for name, value in dataclasses.asdict(record).items() if name not in names}
 
 
+def unpacked(result):
+    return np.unpackbits(np.frombuffer(result.test_correct, np.uint8), count=result.test_images).astype(bool).tolist()
+
+
 def saved(path, config, genotype=CELL):
     return CheckpointFile(path).load(module.identity(config) | {"genotype": str(genotype)})
 
@@ -147,7 +152,7 @@ def test_the_best_validation_epoch_is_tested_and_the_test_set_is_used_once(monke
 
     def fake_evaluate(model, batches, device, *arguments, **options):
         seen.append(({name: value.clone() for name, value in model.state_dict().items()}, model.drop_path))
-        return Score(1.0, accuracies[len(seen) - 1])
+        return Score(1.0, accuracies[len(seen) - 1], hits=torch.zeros(12, dtype=torch.bool))
 
     monkeypatch.setattr(module, "evaluate", fake_evaluate)
     result = retrain(CELL, make(epochs=4, drop_path=0.4))
@@ -175,6 +180,8 @@ def test_without_validation_the_last_epoch_is_tested(monkeypatch, tmp_path, ema_
         "raw",
     )
     assert {(record.valid_loss, record.valid_accuracy, record.ema_valid_accuracy) for record in epochs} == {(None,) * 3}
+    assert (result.training_images, result.validation_images) == (12, 0)
+    assert 100 * np.mean(unpacked(result)) == result.test_accuracy  # of the raw weights
     assert result.ema_best_epoch == (2 if ema_decay else None) and result.ema_valid_accuracy is None
     assert (result.ema_test_accuracy is not None) == (ema_decay > 0)
     assert without(retrain(CELL, config, checkpoint=file), *MEASURED) == without(result, *MEASURED)
@@ -190,7 +197,18 @@ def test_the_best_weights_are_in_the_checkpoint(tmp_path):
     with torch.no_grad():
         logits = network.eval()(test.images)
     assert result.test_loss == pytest.approx(float(functional.cross_entropy(logits, test.labels)), rel=1e-5)
-    assert result.test_accuracy == pytest.approx(100 * float((logits.argmax(1) == test.labels).float().mean()))
+    assert unpacked(result) == (logits.argmax(1) == test.labels).tolist()
+    assert result.test_accuracy == 100 * np.mean(unpacked(result))
+    assert (result.training_images, result.validation_images, result.test_images) == (12, 12, 12)
+
+
+@pytest.mark.parametrize(("seed", "chosen"), [(0, "ema"), (1, "raw")])
+def test_the_correct_test_images_are_those_of_the_chosen_weights(seed, chosen, small_data):
+    small_data(count=50)  # more than one batch, and no whole number of bytes
+    result = retrain(CELL, make(ema_decay=0.9, epochs=2, seed=seed))
+    accuracy = {"raw": result.test_accuracy, "ema": result.ema_test_accuracy}
+    assert result.chosen_weights == chosen and accuracy["raw"] != accuracy["ema"]
+    assert len(result.test_correct) == 7 and 100 * np.mean(unpacked(result)) == accuracy[chosen]
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2])

@@ -101,7 +101,7 @@ def train(tmp_path, name, config, count, kill_at=0):
 def assert_close(result, expected):
     for name in ("train_loss", "test_loss", "ema_test_loss"):
         assert math.isclose(result[name], expected[name], rel_tol=TOLERANCE), (name, result[name], expected[name])
-    for name in ("valid_accuracy", "test_accuracy", "best_epoch", "ema_valid_accuracy"):
+    for name in ("valid_accuracy", "test_accuracy", "best_epoch", "ema_valid_accuracy", "test_images", "test_correct"):
         assert result[name] == expected[name], name
 
 
@@ -109,6 +109,13 @@ def assert_close(result, expected):
 def test_rows_are_disjoint_and_complete(images, count):
     rows = [i for rank in range(count) for i in range(images)[Workers(rank=rank, count=count).rows(images)]]
     assert rows == list(range(images))
+
+
+@pytest.mark.parametrize(("images", "count"), [(10, 2), (7, 3), (1, 2)])
+def test_rows_of_a_pass_are_those_of_its_batches(images, count):
+    rows = [Workers(rank=rank, count=count).rows_of_pass(images, 4).tolist() for rank in range(count)]
+    assert sorted(sum(rows, [])) == list(range(images))
+    assert Workers(rank=1, count=2).rows_of_pass(10, 4).tolist() == [2, 3, 6, 7, 9]
 
 
 @pytest.mark.slow

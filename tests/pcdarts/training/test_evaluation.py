@@ -48,3 +48,12 @@ def test_clock_adds_up_parts_and_starts_again_at_zero(monkeypatch):
     assert list(clock.over("b", "xy")) == ["x", "y"]
     assert clock.seconds() == {"a": 2.0, "b": 3.0}  # it waits for two items and for the end
     assert clock.seconds() == {}
+
+
+def test_hits_are_in_the_order_of_the_batches():
+    labels = torch.tensor([0, 0, 1, 0])
+    batches = [(torch.eye(2), labels[:2]), (torch.eye(2)[:0], labels[:0]), (torch.eye(2), labels[2:])]
+    score = evaluate(nn.Identity(), batches, CPU, lambda logits, labels: logits.sum(), hits=True)
+    assert score.hits.tolist() == [True, False, False, False] and score.accuracy == 25
+    assert evaluate(nn.Identity(), [], CPU, hits=True).hits.tolist() == []
+    assert evaluate(nn.Identity(), [], CPU).hits is None
