@@ -9,11 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pcdarts.config import RetrainConfig
+from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.datasets import DATASETS
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.operations import reduction_layers
+from pcdarts.supernet import Supernet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +145,13 @@ def network_complexity(genotype: Genotype, config: RetrainConfig) -> Complexity:
         image_channels=info.image_channels,
     )
     return Complexity(parameters=sum(part.parameters for part in parts), macs=sum(part.macs for part in parts))
+
+
+def supernet_complexity(config: SearchConfig) -> Complexity:
+    """Cost of the super-network of a search, without alpha and beta, at the image size of its data set."""
+    info = DATASETS[config.dataset]
+    supernet = Supernet(config, info.classes, info.image_channels, generator=torch.Generator())
+    return Complexity(
+        parameters=sum(weight.numel() for weight in supernet.weights().values()),
+        macs=count_macs(supernet, (info.image_channels, info.image_size, info.image_size)),
+    )

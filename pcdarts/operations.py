@@ -125,6 +125,38 @@ def make_operation(name: str, channels: int, stride: int, affine: bool) -> nn.Mo
     raise ValueError(f"operation is {name!r}, but must be one of pcdarts.genotype.OPERATIONS")
 
 
+class FirstChannels(nn.Module):
+    """An operation on the first channels; the others stay as they are."""
+
+    def __init__(self, operation: nn.Sequential, channels: int) -> None:
+        super().__init__()
+        self.operation, self.channels = operation, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return torch.cat([self.operation(x[:, : self.channels]), x[:, self.channels :]], dim=1)
+
+
+def make_side_operation(name: str, channels: int, bypassed: int) -> nn.Module:
+    """Build an operation on the bypassed channels of an edge, of `channels` in all; batch norms are not affine.
+
+    See the field `side_operation` of SearchConfig.
+    """
+    match name:
+        case "none":
+            return nn.Identity()
+        case "conv_1x1":
+            return relu_conv_bn(bypassed, bypassed, affine=False)
+        case "conv_1x1_part":
+            part = channels // 4
+            convolution = nn.Conv2d(part, part, 1, bias=False)
+            return FirstChannels(nn.Sequential(convolution, nn.BatchNorm2d(part, affine=False)), part)
+        case "depthwise_3x3":
+            convolution = nn.Conv2d(bypassed, bypassed, 3, padding=1, groups=bypassed, bias=False)
+            return ConvBatchNorm(convolution, channels=bypassed, affine=False)
+    raise ValueError(f"side operation is {name!r}, but must be none, conv_1x1, conv_1x1_part or depthwise_3x3")
+
+
 def cell_inputs(channels_before: tuple[int, int], channels: int, *, halve: bool, affine: bool) -> list[nn.Module]:
     """Preprocessing of the outputs of the two previous cells, from `channels_before` to `channels` channels.
 

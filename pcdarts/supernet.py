@@ -23,8 +23,8 @@ from pcdarts.operations import (
     imagenet_stem,
     initialize,
     make_operation,
+    make_side_operation,
     reduction_layers,
-    relu_conv_bn,
 )
 from pcdarts.spaces import EDGES, EDGES_INTO, NODES, SPACES, SpaceName
 
@@ -78,10 +78,8 @@ class MixedEdge(nn.Module):
             if "pool" in name:
                 operation = nn.Sequential(operation, nn.BatchNorm2d(sampled, affine=False))
             self.operations.append(operation)
-        bypassed = channels - sampled
-        self.side: nn.Module = nn.Identity()
-        if config.side_operation == "conv_1x1" and bypassed:
-            self.side = relu_conv_bn(bypassed, bypassed, affine=False)
+        self.side_operation = config.side_operation if sampled < channels else "none"
+        self.side = make_side_operation(self.side_operation, channels, channels - sampled)
 
     def forward(self, sampled: Tensor, bypassed: Tensor, alphas: Tensor) -> Tensor:
         """Sampled (N, C/k, H, W), bypassed (N, C - C/k, H, W), softmax(alpha) (P,) to (N, C, H/stride, W/stride)."""

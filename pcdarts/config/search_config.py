@@ -72,8 +72,10 @@ class SearchConfig:
     for every node and forward pass; fixed, always the first ones."""
     edge_normalization: bool = True
     """Weight the edges that enter a node by softmax(beta). Off: they are summed, and ranked by alpha alone."""
-    side_operation: Literal["none", "conv_1x1"] = "none"
-    """Operation on the bypassed channels: none, or conv_1x1 (ReLU, 1x1 convolution, batch norm)."""
+    side_operation: Literal["none", "conv_1x1", "conv_1x1_part", "depthwise_3x3"] = "none"
+    """Operation on the bypassed channels: none; conv_1x1 (ReLU, 1x1 convolution, batch norm); conv_1x1_part (1x1
+    convolution and batch norm on a quarter of all channels, the first that bypass; the rest unchanged); depthwise_3x3
+    (ReLU, depthwise 3x3 convolution, batch norm)."""
     spatial_stride: Literal[1, 2] = 1
     """2: the sampled channels are average-pooled 2x2, mixed at the lower resolution and upsampled."""
     order: Literal[1, 2] = 1
@@ -170,6 +172,12 @@ class SearchConfig:
         )
         divisors = [d for d in range(1, self.channels + 1) if self.channels % d == 0]
         require(self.k in divisors, self, "k", f"one of {divisors}, so that it divides the channels ({self.channels})")
+        require(
+            self.side_operation != "conv_1x1_part" or self.channels % 4 == 0,
+            self,
+            "channels",
+            "a multiple of 4, as side_operation conv_1x1_part convolves a quarter of them",
+        )
         require(0 < self.train_portion < 1, self, "train_portion", "between 0 and 1")
         reference = "with the fast implementation; implementation = reference allows another"
         require(self.implementation == "reference" or self.precision == "fp32", self, "precision", f"fp32 {reference}")

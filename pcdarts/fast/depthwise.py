@@ -59,7 +59,7 @@ def depthwise_backward(
     if max(x.shape[2:]) <= TINY:
         return _plain_backward(gradient, x, kernels, stride=stride, dilation=dilation, kernels_wanted=kernels_wanted)
     if stride == 2:
-        x_gradient, _ = _convolution_backward(
+        x_gradient, _ = convolution_backward(
             gradient, x, kernels[:, None], stride=(2, 2), padding=(PADDING, PADDING), wanted=(True, False)
         )
         return x_gradient, _kernel_gradient_stride2(gradient, x) if kernels_wanted else None
@@ -75,7 +75,7 @@ def _plain_backward(
     gradient: Tensor, x: Tensor, kernels: Tensor, *, stride: int, dilation: int, kernels_wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
     padding = (dilation * PADDING,) * 2
-    x_gradient, kernel_gradient = _convolution_backward(
+    x_gradient, kernel_gradient = convolution_backward(
         gradient,
         x,
         kernels[:, None],
@@ -100,7 +100,7 @@ def average_backward(gradient: Tensor, x: Tensor, stride: int) -> Tensor:
     ones = _ones(x.shape[1], x.dtype, x.device)
     if stride == 1:
         return functional.conv2d(gradient, ones, None, 1, 1, groups=x.shape[1])
-    return _convolution_backward(gradient, x, ones, stride=(2, 2), padding=(1, 1), wanted=(True, False))[0]
+    return convolution_backward(gradient, x, ones, stride=(2, 2), padding=(1, 1), wanted=(True, False))[0]
 
 
 @cache
@@ -144,11 +144,11 @@ def _narrow_gradient(gradient: Tensor, x: Tensor, stride: tuple[int, int], paddi
 def _kernel_gradient_alone(
     gradient: Tensor, x: Tensor, kernels: Tensor, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
-    both = _convolution_backward(gradient, x, kernels, stride=stride, padding=padding, wanted=(False, True))
+    both = convolution_backward(gradient, x, kernels, stride=stride, padding=padding, wanted=(False, True))
     return both[1][:, 0]
 
 
-def _convolution_backward(
+def convolution_backward(
     gradient: Tensor,
     x: Tensor,
     kernels: Tensor,

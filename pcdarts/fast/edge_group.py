@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdarts.fast.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, relu_backward, rows
-from pcdarts.fast.folding import Features, Fold, apply_fold, column_means, dense, fold, fold_backward
+from pcdarts.fast.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, rows
+from pcdarts.fast.folding import Running, dense
+from pcdarts.fast.side import DepthwiseSide, PointwiseSide, Side
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import NODES
 
@@ -28,6 +29,7 @@ class CellPlan:
     shuffle: bool
     stride: int
     spatial_stride: int
+    side_operation: str
     halve: bool
     """Whether the earlier input has twice the resolution of the other."""
     orders: list[Tensor] | None
@@ -67,20 +69,34 @@ class EdgeGroup:
         self.running = running
         self.fan = Fan(len(states), self.targets, self.stride, mine, running)
         self.beta = betas[edges].view(len(states), self.targets, 1)
-        self.side = None if side is None else side[0, edges]
-        self.side_fold: Fold | None = None
+        self.side: Side | None = None
+        self.unchanged = self.sampled
+        if side is not None:
+            self.unchanged += side.shape[2]
+            self.side = self._make_side(plan.side_operation, side[0, edges])
         self.order = None if plan.orders is None else plan.orders[states[0]]
         self._place(plan)
 
-    def _place(self, plan: CellPlan) -> None:
-        """Matrices of zeros and ones, from mixed (F c) or bypassed (F b) channels to their places in the nodes (F C).
+    def _make_side(self, name: str, weights: Tensor) -> Side:
+        running: Running | None = None
+        if self.running is not None:
+            mean, variance = self.running["side"]
+            running = (mean[0], variance[0])
+        if name == "depthwise_3x3":
+            return DepthwiseSide(weights, self.beta, running=running)
+        return PointwiseSide(weights, self.beta, relu=name == "conv_1x1", running=running)
 
-        `bypass` (C, C) goes from the channels of a state to those of a node, with beta from all states to all nodes.
+    def _place(self, plan: CellPlan) -> None:
+        """Matrices of zeros and ones, from mixed (F c) or side (F b) channels to their places in the nodes (F C).
+
+        `bypass` (C, C) goes from the unchanged channels of a state to those of a node, with beta from all states to all
+        nodes.
         """
         if self.order is None:
             places = _places(
                 self.channels,
                 self.sampled,
+                self.unchanged,
                 self.targets,
                 shuffle=plan.shuffle,
                 dtype=self.beta.dtype,
@@ -88,8 +104,8 @@ class EdgeGroup:
             )
         else:
             eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
-            places = _place(eye[self.order], eye[self.order], self.sampled, self.targets)
-        self.from_mixed, self.from_bypassed, self.bypass = places
+            places = _place(eye[self.order], eye[self.order], self.sampled, self.unchanged, self.targets)
+        self.from_mixed, self.from_side, self.bypass = places
         blocks = (self.beta[..., None] * self.bypass).flatten(0, 1)
         self.bypass_matrix = dense(blocks, self.targets, shared=True)
 
@@ -106,28 +122,23 @@ class EdgeGroup:
             return
         if self.stride == 2:
             x = functional.max_pool2d(x, 2, ceil_mode=True)
-        if self.side is None:
+        if self.unchanged < self.channels:
             out.addmm_(rows(x), self.bypass_matrix)
-            return
-        features = [Features(rows(self._take(x, slice(self.sampled, None)).relu()), shared=True)]
-        running = None
-        if self.running is not None:
-            mean, variance = self.running["side"]
-            running = (mean[0], variance[0])
-        self.side_fold = fold(features, self.side, self.beta.view(-1, 1), self.targets, running=running)
-        out.addmm_(apply_fold(self.side_fold, features), self.from_bypassed)
+        if self.side is not None:
+            out.addmm_(self.side.forward(self._take(x, slice(self.sampled, self.unchanged))), self.from_side)
 
     def statistics(self) -> Norms:
         """Batch mean and biased variance of all batch norms (kinds, S F, channels); after `forward`."""
         norms = self.fan.statistics()
-        if self.side_fold is not None:
-            norms["side"] = (self.side_fold.center[None], self.side_fold.variance[None])
+        if self.side is not None:
+            mean, variance = self.side.statistics()
+            norms["side"] = (mean[None], variance[None])
         return norms
 
     def backward(
         self, x: Tensor, gradient: Tensor, kernels_wanted: bool
     ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]:
-        """Gradients in x, beta (S F,), side (1, S F, b, b) and the fan's weights, from that of the nodes (M, F C)."""
+        """Gradients in x, beta (S F,), side (1, S F, b, q) and the fan's weights, from that of the nodes (M, F C)."""
         shape = torch.Size([x.shape[0], -1, *self._size(x)])
         mixed = image(gradient @ self.from_mixed.t(), shape)
         sampled = whole = self._take(x, slice(self.sampled))
@@ -139,31 +150,35 @@ class EdgeGroup:
         if self.spatial_stride == 2:
             sampled_gradient = avg_pool_backward(sampled_gradient, whole, [2, 2], [2, 2], [0, 0], True, True, None)
         if self.sampled == self.channels:
-            x_gradient, beta_gradient, side_gradient = torch.zeros_like(whole), torch.zeros_like(self.beta), None
+            x_gradient, side_gradient = torch.zeros_like(whole), None
+            beta_gradient = torch.zeros_like(self.beta).flatten()
         else:
-            x_gradient, beta_gradient, side_gradient = self._bypass_backward(x, gradient, shape)
+            x_gradient, beta_gradient, side_gradient = self._bypass_backward(x, gradient, shape, kernels_wanted)
         self._add(x_gradient, slice(self.sampled), sampled_gradient)
-        return x_gradient, beta_gradient.flatten(), side_gradient, weights
+        return x_gradient, beta_gradient, side_gradient, weights
 
-    def _bypass_backward(self, x: Tensor, gradient: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _bypass_backward(
+        self, x: Tensor, gradient: Tensor, shape: torch.Size, weights_wanted: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         pooled, indices = x, None
         if self.stride == 2:
             pooled, indices = max_pool(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
-        side_gradient = None
-        if self.side is None:
+        if self.unchanged < self.channels:
             x_gradient = image(gradient @ self.bypass_matrix.t(), shape)
             d = (gradient.t() @ rows(pooled)).view(self.targets, self.channels, len(self.states), self.channels)
-            beta_gradient = (d * self.bypass[:, None]).sum((1, 3)).t()
+            beta_gradient = (d * self.bypass[:, None]).sum((1, 3)).t().flatten()
         else:
-            assert self.side_fold is not None
-            positive = self._take(pooled, slice(self.sampled, None)).relu()
-            out_gradient = gradient @ self.from_bypassed.t()
-            (back,), side_gradient, beta_gradient = fold_backward(
-                self.side_fold, [Features(rows(positive), shared=True)], out_gradient, column_means(out_gradient)
-            )
-            side_gradient, beta_gradient = side_gradient[None], beta_gradient.sum(1)
             x_gradient = torch.zeros_like(pooled, memory_format=torch.channels_last)
-            self._add(x_gradient, slice(self.sampled, None), relu_backward(image(back, shape), positive, 0))
+            beta_gradient = torch.zeros_like(self.beta).flatten()
+        side_gradient = None
+        if self.side is not None:
+            part = slice(self.sampled, self.unchanged)
+            part_gradient, side_beta, side_gradient = self.side.backward(
+                self._take(pooled, part), gradient @ self.from_side.t(), weights_wanted
+            )
+            self._add(x_gradient, part, part_gradient)
+            beta_gradient = beta_gradient + side_beta
+            side_gradient = None if side_gradient is None else side_gradient[None]
         if indices is not None:
             x_gradient = max_pool_backward(x_gradient, x, [2, 2], [2, 2], [0, 0], [1, 1], True, indices)
         return x_gradient, beta_gradient, side_gradient
@@ -190,19 +205,27 @@ class EdgeGroup:
 
 @cache
 def _places(
-    channels: int, sampled: int, targets: int, *, shuffle: bool, dtype: torch.dtype, device: torch.device
+    channels: int,
+    sampled: int,
+    unchanged: int,
+    targets: int,
+    *,
+    shuffle: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The result of `_place` if the first channels are sampled, with or without a shuffle."""
     eye = torch.eye(channels, dtype=dtype, device=device)
     place = eye.view(sampled, -1, channels).transpose(0, 1).flatten(0, 1) if shuffle else eye
-    return _place(place, eye, sampled, targets)
+    return _place(place, eye, sampled, unchanged, targets)
 
 
-def _place(place: Tensor, source: Tensor, sampled: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """From mixed and from bypassed channels to nodes, (F c, F C) and (F b, F C), and from state to node (C, C).
+def _place(place: Tensor, source: Tensor, sampled: int, unchanged: int, targets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """From mixed and from side channels to nodes, (F c, F C) and (F b, F C), and from state to node (C, C).
 
-    Rows of place and source (C, C) say where each channel goes in a node and comes from in a state, sampled ones first.
+    Rows of place and source (C, C) say where each channel goes in a node and comes from in a state: the sampled ones
+    first, then those of the side operation, and from row `unchanged` on those that only bypass.
     """
-    mixed, bypassed = (part.t().expand(targets, -1, -1) for part in (place[:sampled], place[sampled:]))
-    bypass = place[sampled:].t() @ source[sampled:]
-    return dense(mixed, targets, shared=False), dense(bypassed, targets, shared=False), bypass
+    mixed, side = (part.t().expand(targets, -1, -1) for part in (place[:sampled], place[sampled:unchanged]))
+    bypass = place[unchanged:].t() @ source[unchanged:]
+    return dense(mixed, targets, shared=False), dense(side, targets, shared=False), bypass

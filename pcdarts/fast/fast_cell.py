@@ -35,7 +35,7 @@ class CellTensors(NamedTuple):
     betas: Tensor
     """Edge weights (E,)."""
     side: Tensor | None
-    """Side operations (1, E, b, b)."""
+    """Side operations (1, E, b, q): 1x1 convolutions, q = b, or depthwise 3x3 ones, q = 9."""
     mixture: Tensor
     kernels: Tensor
     pointwise: Tensor

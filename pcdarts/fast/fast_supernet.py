@@ -18,7 +18,7 @@ from pcdarts.fast.edge_group import CellPlan
 from pcdarts.fast.fan import FanWeights, Norms
 from pcdarts.fast.fast_cell import CellFunction, CellTensors
 from pcdarts.genotype import INPUTS, PRIMITIVES
-from pcdarts.operations import FactorizedReduce
+from pcdarts.operations import FactorizedReduce, FirstChannels
 from pcdarts.spaces import EDGES, NODES
 from pcdarts.supernet import SearchCell, Supernet
 
@@ -68,14 +68,14 @@ class FastCell(SearchCell):
             shuffle=self.sampling == "shuffle",
             stride=edges[0].stride,
             spatial_stride=edges[0].spatial_stride,
+            side_operation=edges[0].side_operation,
             halve=isinstance(self.preprocess0, FactorizedReduce),
             orders=orders,
             running=None if self.training else self._running_statistics(edges),
         )
         side = None
-        if not isinstance(edges[0].side, nn.Identity):
-            side = _stack([[edge.side[1] for edge in edges]]).flatten(2)
-            side = side.unflatten(2, (-1, edges[0].side[1].in_channels))
+        if edges[0].side_operation != "none":
+            side = _stack([[_side_layers(edge)[0] for edge in edges]]).flatten(3)
         betas = _pick(betas, BY_SOURCE)
         mixture = _pick((betas[:, None] * _pick(alphas, BY_SOURCE)).t(), OPERATIONS)
         weights = _gather(edges, mixture)
@@ -225,6 +225,12 @@ def _stack(rows: Sequence[Sequence[nn.Module]]) -> Tensor:
     return torch.stack(weights).unflatten(0, (len(rows), -1))
 
 
+def _side_layers(edge: Any) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """Convolution and batch norm of an edge's side operation."""
+    layers: Any = edge.side.operation if isinstance(edge.side, FirstChannels) else edge.side
+    return layers[-2], layers[-1]
+
+
 def _edge_norms(edges: Sequence[Any]) -> dict[str, list[list[nn.BatchNorm2d]]]:
     """The batch norms of a cell, in the order of `Norms`: by kind, then by edge."""
 
@@ -247,6 +253,6 @@ def _edge_norms(edges: Sequence[Any]) -> dict[str, list[list[nn.BatchNorm2d]]]:
     }
     if edges[0].stride == 2:
         norms["reduce"] = [[edge.operations[SKIP].norm for edge in edges if edge.stride == 2]]
-    if not isinstance(edges[0].side, nn.Identity):
-        norms["side"] = [[edge.side[2] for edge in edges]]
+    if edges[0].side_operation != "none":
+        norms["side"] = [[_side_layers(edge)[1] for edge in edges]]
     return norms

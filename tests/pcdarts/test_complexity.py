@@ -1,15 +1,27 @@
 """Weights and multiply-adds, counted by hand and in the papers' networks."""
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
-from pcdarts.complexity import Complexity, PartCost, count_macs, count_parameters, network_complexity, part_costs
+from pcdarts.complexity import (
+    Complexity,
+    PartCost,
+    count_macs,
+    count_parameters,
+    network_complexity,
+    part_costs,
+    supernet_complexity,
+)
 from pcdarts.config import SearchConfig
 from pcdarts.genotype import PUBLISHED, Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.presets import retrain_cifar10, retrain_cifar10_short, retrain_digits, retrain_imagenet
 from pcdarts.supernet import Supernet
+from tests.benchmarks.side_operations import table
 
 CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar", "image_size": 32}
 IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet", "image_size": 224}
@@ -77,6 +89,30 @@ def test_random_sampling_of_a_supernet_draws_nothing_while_it_is_counted():
     )
     assert count_macs(supernet, (3, 16, 16)) == count_macs(shuffled, (3, 16, 16)) > 0
     assert torch.equal(supernet.generator.get_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("side_operation", "weights"),
+    [
+        ("conv_1x1", lambda channels: (channels * 3 // 4) ** 2),
+        ("conv_1x1_part", lambda channels: (channels // 4) ** 2),
+        ("depthwise_3x3", lambda channels: 9 * (channels * 3 // 4)),
+    ],
+)
+def test_a_side_operation_costs_its_weights_at_every_pixel_of_every_edge(side_operation, weights):
+    config = SearchConfig(dataset="digits", channels=4, layers=3, k=4)
+    plain, found = (
+        supernet_complexity(dataclasses.replace(config, side_operation=name)) for name in ("none", side_operation)
+    )
+    # cells of 4, 8 and 16 channels at 8 x 8, 4 x 4 and 2 x 2 pixels
+    edge = [weights(channels) for channels in (4, 8, 16)]
+    assert found.parameters - plain.parameters == 14 * sum(edge)
+    assert found.macs - plain.macs == 14 * (64 * edge[0] + 16 * edge[1] + 4 * edge[2])
+
+
+@pytest.mark.slow  # a minute: it counts 24 super-networks
+def test_the_table_of_side_operations_in_the_docs_is_current():
+    assert table() in (Path(__file__).parents[2] / "docs" / "method.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,36 @@ def test_spatial_stride_2_mixes_at_low_resolution():
 def test_the_side_operation_has_weights_of_its_own():
     edge = MixedEdge(SearchConfig(channels=8, k=8, side_operation="conv_1x1"), channels=8, stride=1)
     assert [tuple(p.shape) for p in edge.side.parameters()] == [(7, 7, 1, 1)]
-    assert not list(MixedEdge(SearchConfig(k=1, side_operation="conv_1x1"), channels=8, stride=1).side.parameters())
+    for name in ("conv_1x1", "conv_1x1_part", "depthwise_3x3"):
+        without = MixedEdge(SearchConfig(k=1, side_operation=name), channels=8, stride=1)
+        assert without.side_operation == "none" and not list(without.side.parameters())
+
+
+def draw(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("stride", "k"), [(1, 4), (2, 4), (1, 2)])
+def test_conv_1x1_part_convolves_the_first_quarter_that_bypasses_and_leaves_the_rest(stride, k):
+    edge = MixedEdge(SearchConfig(channels=8, k=k, side_operation="conv_1x1_part"), channels=8, stride=stride)
+    x, sampled = draw(2, 8, 6, 6), 8 // k
+    out = edge(x[:, :sampled], x[:, sampled:], one_operation("none"))[:, sampled:]
+    bypassed = functional.max_pool2d(x[:, sampled:], 2) if stride == 2 else x[:, sampled:]
+    (weight,) = edge.side.parameters()
+    assert weight.shape == (2, 2, 1, 1)
+    expected = functional.batch_norm(functional.conv2d(bypassed[:, :2], weight), None, None, training=True)
+    assert torch.equal(out[:, :2], expected)
+    assert torch.equal(out[:, 2:], bypassed[:, 2:])
+
+
+def test_depthwise_3x3_convolves_every_bypassed_channel_alone():
+    edge = MixedEdge(SearchConfig(channels=8, k=4, side_operation="depthwise_3x3"), channels=8, stride=1)
+    x = draw(2, 8, 6, 6)
+    out = edge(x[:, :2], x[:, 2:], one_operation("none"))[:, 2:]
+    (weight,) = edge.side.parameters()
+    assert weight.shape == (6, 1, 3, 3)
+    convolved = functional.conv2d(x[:, 2:].relu(), weight, padding=1, groups=6)
+    assert torch.equal(out, functional.batch_norm(convolved, None, None, training=True))
 
 
 @pytest.mark.parametrize("stem", ["cifar", "imagenet"])
@@ -87,6 +116,8 @@ def test_the_side_operation_has_weights_of_its_own():
         {},
         {"k": 1, "edge_normalization": False},
         {"k": 4, "side_operation": "conv_1x1", "spatial_stride": 2},
+        {"side_operation": "conv_1x1_part"},
+        {"side_operation": "depthwise_3x3", "space": "s2"},
         {"channel_sampling": "random"},
         {"channel_sampling": "fixed"},
         {"space": "s1"},

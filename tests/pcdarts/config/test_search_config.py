@@ -22,6 +22,8 @@ from pcdarts.config import METHOD_FIELDS, NOT_IDENTITY, SearchConfig, learning_r
         ({"train_portion": 1.0}, "between 0 and 1"),
         ({"layers": 2}, "at least 3"),
         ({"channels": 3, "k": 1, "stem": "imagenet"}, "even"),
+        ({"channels": 6, "k": 3, "side_operation": "conv_1x1_part"}, "channels is 6, but must be a multiple of 4"),
+        ({"side_operation": "conv_3x3"}, "one of none, conv_1x1, conv_1x1_part, depthwise_3x3"),
         ({"spatial_stride": 3}, "one of 1, 2"),
         ({"edge_normalization": 1}, "must be true or false"),
         ({"seed": -1}, "between 0"),

@@ -62,6 +62,8 @@ def test_temporary_tensors_count_while_they_live():
     [
         {},
         {"k": 1, "side_operation": "conv_1x1"},
+        {"k": 4, "side_operation": "depthwise_3x3"},
+        {"k": 2, "side_operation": "conv_1x1_part"},
         {"k": 2, "implementation": "reference", "spatial_stride": 2},
         {"channels": 8, "k": 2, "batch_size": 32, "spatial_stride": 2},
         {"stem": "imagenet"},

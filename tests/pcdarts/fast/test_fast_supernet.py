@@ -69,6 +69,9 @@ OPTIONS: list[dict[str, Any]] = [
     *({"spatial_stride": 2, "k": k} for k in (1, 4)),
     {"spatial_stride": 2, "side_operation": "conv_1x1", "k": 8},
     {"spatial_stride": 2, "side_operation": "conv_1x1", "channel_sampling": "random"},
+    *({"side_operation": "conv_1x1_part", "k": k} for k in (2, 8)),
+    *({"side_operation": "depthwise_3x3", "k": k} for k in (1, 4)),
+    *({"side_operation": name, "channel_sampling": "random"} for name in ("conv_1x1_part", "depthwise_3x3")),
     {"edge_normalization": False},
     {"edge_normalization": False, "k": 1},
 ]
@@ -80,10 +83,11 @@ def test_training_equals_reference(options: dict[str, Any], size: tuple[int, int
     assert_parity(*make_pair(**options), *draw_batch(size))
 
 
+SIDES = ["none", "conv_1x1", "conv_1x1_part", "depthwise_3x3"]
 EVERY_COMBINATION = [
     combination
     for combination in itertools.product(
-        [1, 2, 4, 8], ["cifar", "imagenet"], ["shuffle", "random", "fixed"], ["none", "conv_1x1"], [1, 2], [True, False]
+        [1, 2, 4, 8], ["cifar", "imagenet"], ["shuffle", "random", "fixed"], SIDES, [1, 2], [True, False]
     )
     if combination[0] > 1 or combination[3] == "none"  # with K = 1 there are no bypassed channels
 ]
