@@ -1,1 +1,1 @@
-"""The report of a study: text, tables and figures made from its tables by `build.write_report`."""
+"""The report of a study, made from its tables by `build.write_report`: a web page, Markdown or CSV files."""

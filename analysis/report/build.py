@@ -8,12 +8,13 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
-from analysis.report import practice, reproduce, result_tables
-from analysis.report.blocks import FORMATS, Format, Number, Report, Section, Text
-from analysis.report.formats import csv_files, markdown
+from analysis.report import practice, reproduce
+from analysis.report.formats import FORMATS, Format, csv_files, markdown
 from analysis.report.sections import result_sections
-from analysis.report.study_data import StudyData
-from analysis.report.wording import counted, verdict
+from analysis.sections import result_tables
+from analysis.sections.blocks import Number, Report, Section, Text
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import counted, verdict
 from analysis.store import ResultStore
 
 CSV_FOLDER = "report-csv"

@@ -5,8 +5,13 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-from analysis.report.blocks import Block, Card, Code, Facts, Figure, Number, Report, ReportTable, Text
+from analysis.sections.blocks import Block, Card, Code, Facts, Figure, Number, Report, ReportTable, Text
+
+Format = Literal["html", "md", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+"""Formats of a report."""
 
 
 def markdown(report: Report) -> str:

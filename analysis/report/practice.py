@@ -11,8 +11,8 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.report.blocks import ReportTable, Section, Text
-from analysis.report.wording import counted
+from analysis.sections.blocks import ReportTable, Section, Text
+from analysis.sections.wording import counted
 from analysis.statistics.retrained_cells import RECIPE_COLUMNS
 from analysis.statistics.summaries import WITH_RESULT, final_jobs
 from pcdarts.config import NOT_PROTOCOL, RetrainConfig, SearchConfig

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.blocks import Block, Code, Facts, Section, Text
-from analysis.report.study_data import StudyData
-from analysis.report.wording import MISSING
+from analysis.sections.blocks import Block, Code, Facts, Section, Text
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import MISSING
 from analysis.tables import TABLES
 
 

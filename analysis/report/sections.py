@@ -7,11 +7,11 @@ import pandas as pd
 
 from analysis.drawing.cell_layout import KINDS
 from analysis.drawing.rows import MAX_DOTS
-from analysis.report import epoch_curves, figures, found_cells, result_tables, retrained, sampling_rates, wording
-from analysis.report.blocks import Block, Figure, Legend, Section, Text
-from analysis.report.found_cells import SettingCells
-from analysis.report.study_data import StudyData
-from analysis.report.wording import row_dicts
+from analysis.sections import epoch_curves, figures, found_cells, result_tables, retrained, sampling_rates, wording
+from analysis.sections.blocks import Block, Figure, Legend, Section, Text
+from analysis.sections.found_cells import SettingCells
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import row_dicts
 from analysis.statistics.bootstrap import stratified_bootstrap
 from analysis.statistics.comparison import compare_settings, critical_difference
 from analysis.statistics.correlation import alpha_rank_correlation

@@ -6,7 +6,7 @@ They need neither PyTorch nor Ray.
 import argparse
 from typing import TYPE_CHECKING
 
-from analysis.report.blocks import FORMATS
+from analysis.report.formats import FORMATS
 from orchestrator.commands.parser import Parser
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from analysis.report.build import write_report
-from analysis.report.wording import verdict
+from analysis.sections.wording import verdict
 from analysis.statistics.summaries import summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, QUEUE, SEARCHES, SETTINGS

@@ -1,4 +1,4 @@
-"""Tests of analysis.report.formats and analysis.report.blocks: Markdown and CSV say what the page says."""
+"""Tests of analysis.report.formats and analysis.sections.blocks: Markdown and CSV say what the page says."""
 
 import csv
 import io
@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from analysis.report.blocks import MAX_ROWS, Card, Code, Facts, Figure, Number, Report, ReportTable, Section, Text
 from analysis.report.build import write_report
 from analysis.report.formats import csv_files, markdown
-from analysis.report.wording import number, spread
+from analysis.sections.blocks import MAX_ROWS, Card, Code, Facts, Figure, Number, Report, ReportTable, Section, Text
+from analysis.sections.wording import number, spread
 from analysis.store import ResultStore
 from analysis.tables import SEARCHES
 from tests.analysis.synthetic import search_row, write_study

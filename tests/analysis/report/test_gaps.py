@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from analysis.report.blocks import FORMATS
 from analysis.report.build import build, csv_files, markdown, page
-from analysis.report.study_data import StudyData
+from analysis.report.formats import FORMATS
+from analysis.sections.study_data import StudyData
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from pcdarts.results import EpochRecord, SearchResult

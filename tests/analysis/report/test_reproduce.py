@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from analysis.report.blocks import Code, Facts, Text
 from analysis.report.reproduce import commands, section
-from analysis.report.study_data import StudyData
+from analysis.sections.blocks import Code, Facts, Text
+from analysis.sections.study_data import StudyData
 from analysis.store import ResultStore
 from analysis.tables import SEARCHES
 from tests.analysis.synthetic import search_row

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from analysis.drawing.charts import Axis, Dot, Line, chart
 from analysis.drawing.svg import color
-from analysis.report.blocks import Figure, Legend, ReportTable
-from analysis.report.wording import interval_text
+from analysis.sections.blocks import Figure, Legend, ReportTable
+from analysis.sections.wording import interval_text
 from analysis.statistics.summaries import SETTING_COLUMNS, Summary, rank_searches, summarize
 
 

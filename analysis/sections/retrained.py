@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.report.blocks import Number, ReportTable
-from analysis.report.wording import MISSING, counted, estimate, number, plain, row_dicts, shortened, spread
+from analysis.sections.blocks import Number, ReportTable
+from analysis.sections.wording import MISSING, counted, estimate, number, plain, row_dicts, shortened, spread
 from analysis.statistics.retrained_cells import (
     AccuracyName,
     CellStages,

@@ -11,9 +11,9 @@ from scipy import special
 
 from analysis.drawing.charts import Axis, Band, Dot, Line, chart
 from analysis.drawing.rows import Row, heat_map
-from analysis.report.blocks import Figure, ReportTable
-from analysis.report.figures import series_numbers
-from analysis.report.wording import number, parsed
+from analysis.sections.blocks import Figure, ReportTable
+from analysis.sections.figures import series_numbers
+from analysis.sections.wording import number, parsed
 from analysis.statistics.agreement import CellType
 from analysis.statistics.summaries import SettingSummary
 from pcdarts.genotype import INPUTS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.blocks import Number
+from analysis.sections.blocks import Number
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.summaries import WITH_RESULT, SettingSummary, Summary, intervals_overlap
 from pcdarts.genotype import Genotype

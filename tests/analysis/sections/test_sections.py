@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.report import epoch_curves, figures, found_cells, result_tables, sampling_rates
-from analysis.report.blocks import Card, Figure, ReportTable
 from analysis.report.build import build, page
 from analysis.report.sections import result_sections
-from analysis.report.study_data import StudyData
-from analysis.report.wording import interval_text, number
+from analysis.sections import epoch_curves, figures, found_cells, result_tables, sampling_rates
+from analysis.sections.blocks import Card, Figure, ReportTable
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import interval_text, number
 from analysis.statistics.comparison import compare_settings
 from analysis.statistics.summaries import summarize, summarize_settings
 from analysis.store import ResultStore

@@ -10,8 +10,8 @@ from markupsafe import Markup
 from analysis.drawing.charts import Axis, Dot, Line, chart
 from analysis.drawing.rows import MAX_DOTS, Strip, box_plot, critical_difference_diagram, strip_plot
 from analysis.drawing.svg import color
-from analysis.report.blocks import Figure, Legend, ReportTable
-from analysis.report.wording import number, p_text, row_dicts
+from analysis.sections.blocks import Figure, Legend, ReportTable
+from analysis.sections.wording import number, p_text, row_dicts
 from analysis.statistics.bootstrap import finite
 from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.retrained_cells import CellStages

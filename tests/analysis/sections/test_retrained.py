@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from analysis.report.blocks import Card, ReportTable
 from analysis.report.practice import good_practice
-from analysis.report.retrained import (
+from analysis.sections.blocks import Card, ReportTable
+from analysis.sections.retrained import (
     correlations_table,
     methods_table,
     proxies_table,
@@ -14,12 +14,12 @@ from analysis.report.retrained import (
     retrains_table,
     seeds_of_cells_table,
 )
-from analysis.report.wording import MISSING
+from analysis.sections.wording import MISSING
 from analysis.statistics.retrained_cells import cell_stages
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED
-from tests.analysis.report.test_sections import built
+from tests.analysis.sections.test_sections import built
 from tests.analysis.synthetic import job_frames, queue_row, retrain_row, search_row, staged_frames, staged_rows
 
 EMA = {"ema_valid_accuracy": 75.0, "ema_test_accuracy": 74.0, "chosen_weights": "ema"}

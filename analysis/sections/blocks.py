@@ -5,13 +5,10 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 from markupsafe import Markup
 
-Format = Literal["html", "md", "csv"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-"""Formats of a report."""
 FIRST_ROWS, LAST_ROWS = 200, 100
 MAX_ROWS = FIRST_ROWS + LAST_ROWS
 """Rows of a table that are shown."""

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from analysis.drawing import cell_svg as cells
 from analysis.drawing.cell_layout import layout
 from analysis.drawing.rows import Row, heat_map
-from analysis.report.blocks import Card, Figure, ReportTable
-from analysis.report.wording import number, parsed, row_dicts
+from analysis.sections.blocks import Card, Figure, ReportTable
+from analysis.sections.wording import number, parsed, row_dicts
 from analysis.statistics.agreement import (
     RANDOM_CELLS,
     CellAgreement,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.report.blocks import Number, ReportTable
-from analysis.report.found_cells import SettingCells
-from analysis.report.wording import MISSING, estimate, interval, number, p_text, plain, row_dicts, shortened, spread
+from analysis.sections.blocks import Number, ReportTable
+from analysis.sections.found_cells import SettingCells
+from analysis.sections.wording import MISSING, estimate, interval, number, p_text, plain, row_dicts, shortened, spread
 from analysis.statistics.agreement import CellAgreement
 from analysis.statistics.comparison import Comparison
 from analysis.statistics.summaries import WITH_RESULT, SettingSummary, rank_searches, setting_order
