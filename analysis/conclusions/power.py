@@ -40,6 +40,19 @@ def seeds_needed(deviation: float, difference: float, comparisons: int = 1, powe
     return high
 
 
+def detectable_difference(deviation: float, pairs: int, comparisons: int = 1, power: float = 0.8) -> float:
+    """Mean difference that this many search seeds find with this probability, in the same test; at least 2 seeds."""
+    if pairs < 2:
+        raise ValueError(f"pairs is {pairs}, but must be at least 2, to know a deviation")
+    low, high = 0.0, deviation
+    while _power(pairs, deviation, high, comparisons) < power:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _power(pairs, deviation, middle, comparisons) >= power else (middle, high)
+    return high
+
+
 def _power(pairs: int, deviation: float, difference: float, comparisons: int) -> float:
     """Power of the two-sided paired t test."""
     if deviation == 0:
@@ -47,7 +60,7 @@ def _power(pairs: int, deviation: float, difference: float, comparisons: int) ->
     freedom = pairs - 1
     critical = special.stdtrit(freedom, 1 - ERROR_RATE / comparisons / 2)
     shift = difference / deviation * math.sqrt(pairs)
-    if shift > 30:  # certain, and beyond what the noncentral distribution resolves
+    if shift > max(30, 4 * critical):  # certain, and beyond what the noncentral distribution resolves
         return 1.0
     above, below = special.nctdtr(freedom, shift, [critical, -critical])
     return float(1 - above + below)

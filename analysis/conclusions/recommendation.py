@@ -1,9 +1,30 @@
-"""The recommended cell: the best by validation at the longest training, and how sure that is."""
+"""The recommended cell: the best by validation at the longest training, and how sure that is.
 
+Validation accuracy chooses; test accuracy only reports.  Both come from the same trainings, so chance that made a
+training look good on validation images also made it look good on test images: the reported error comes from fresh
+trainings where there are any, and is corrected for the choice otherwise.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.conclusions.levels import Level
-from analysis.statistics.bootstrap import Estimate
+import numpy as np
+import pandas as pd
+
+from analysis.conclusions.levels import COMPARED, Level
+from analysis.statistics.bootstrap import Estimate, Floats, t_halfwidth
+from analysis.statistics.proportions import (
+    combined_interval,
+    image_difference,
+    sampling_interval,
+    sampling_variance,
+    unpacked,
+)
+from analysis.statistics.shrinkage import pooled_std, shrunk_means
+
+TIE = 0.05
+"""Probability of being better from which a cell is tied with the recommended one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +67,12 @@ class Recommendation:
     tied: tuple[str, ...]
     """Digests of the other cells that are better with a probability of 5 % or more, best first."""
     reported_at: Level
-    """Level of the reported test error: fresh trainings by the published protocol, or else `chosen_at`."""
+    """Level of the reported test error: trainings by the published protocol, made after the choice, or `chosen_at`."""
     fresh: bool
-    """Whether these trainings were made after the choice."""
+    """Whether these trainings took no part in the choice."""
     test_error: Estimate
     """Test error with its 95 % interval, for seeds and test images together; corrected for the choice if `corrected`;
-    percent.  The interval is NaN if the cell was trained once."""
+    percent.  No interval if the deviation between trainings is unknown."""
     corrected: bool
     """Whether the error was corrected for the choice of the best of several cells (shrinkage)."""
     test_error_mean: float
@@ -63,10 +84,103 @@ class Recommendation:
     sampling: Estimate
     """Plain mean with the 95 % interval for the number of test images alone (Wilson); percent."""
     test_top5_error: float
-    """Mean top-5 test error of these trainings; NaN where there is none."""
+    """Mean top-5 test error of these trainings; NaN if not measured."""
     parameters: int | None
     """Weights of the network, without the auxiliary head."""
     multiply_adds: int | None
     """Multiply-adds of one image in convolutions and linear layers."""
     against_next: CellComparison | None
-    """The two best cells on the same test images; None if predictions were not kept."""
+    """This cell and the next one on the same test images; None if predictions were not kept."""
+
+
+def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) -> Recommendation | None:
+    """The best cell by validation accuracy at the longest level that has one; None without validation accuracies.
+
+    Cells are ranked by the mean of their trainings minus its standard error, as in the race.
+    """
+    validated = done[np.isfinite(done["valid_accuracy"].astype(float))]
+    numbers = set(validated["level"])
+    at = next((each for each in reversed(levels) if each.stage in COMPARED and each.number in numbers), None)
+    if at is None:
+        return None
+    rows = validated[validated["level"] == at.number]
+    groups = {str(digest): group for digest, group in rows.groupby("genotype_digest")}
+    accuracies = {digest: group["valid_accuracy"].tolist() for digest, group in groups.items()}
+    order = _ranked(accuracies, at.validation_images)
+    best, others = order[0], order[1:]
+    # Validation images are the same for all cells; counting their sampling error as independent is cautious.
+    sampling = [sampling_variance(float(np.mean(accuracies[each])), at.validation_images) for each in order]
+    true = shrunk_means([accuracies[each] for each in order], sampling)
+    beaten = [true.beats(0, place) for place in range(1, len(order))] if true else []
+    fresh = done[(done["stage"] == "published") & (done["genotype_digest"] == best)]
+    reported = fresh[fresh["level"] == fresh["level"].max()] if len(fresh) else groups[best]
+    reported_at = next(each for each in levels if each.number == reported["level"].iloc[0])
+    errors = reported["test_error"].to_numpy(dtype=float)
+    images = sampling_interval(float(errors.mean()), reported_at.test_images)
+    chosen_on_them = bool(others) and not len(fresh)
+    corrected = (
+        shrunk_means([groups[each]["test_error"].tolist() for each in order], [0.0] * len(order))
+        if chosen_on_them
+        else None
+    )
+    last = reported.iloc[-1]
+    return Recommendation(
+        digest=best,
+        genotype=str(last["genotype"]),
+        found_by=tuple(
+            f"{row['setting']}, seed {row['seed']}"
+            for _, row in found[found["genotype_digest"] == best].sort_values(["setting", "seed"]).iterrows()
+        ),
+        chosen_at=at,
+        candidates=len(order),
+        valid_accuracy=float(np.mean(accuracies[best])),
+        next_best=others[0] if others else "",
+        beats_next=beaten[0] if beaten else math.nan,
+        tied=tuple(digest for digest, probability in zip(others, beaten, strict=False) if probability <= 1 - TIE),
+        reported_at=reported_at,
+        fresh=not chosen_on_them,
+        test_error=combined_interval(corrected.estimate(0), images) if corrected else _seed_interval(errors, images),
+        corrected=corrected is not None,
+        test_error_mean=float(errors.mean()),
+        seed_std=float(errors.std(ddof=1)) if len(errors) > 1 else math.nan,
+        trainings=len(errors),
+        sampling=images,
+        test_top5_error=float(reported["test_top5_error"].mean()),
+        parameters=None if pd.isna(last["network_parameters"]) else int(last["network_parameters"]),
+        multiply_adds=None if pd.isna(last["network_macs"]) else int(last["network_macs"]),
+        against_next=_on_the_same_images(groups[best], groups[others[0]]) if others else None,
+    )
+
+
+def _ranked(accuracies: Mapping[str, Sequence[float]], images: int | None) -> list[str]:
+    """Digests by mean accuracy minus its standard error, for seeds (pooled deviation) and validation images."""
+    deviation = np.nan_to_num(pooled_std(list(accuracies.values())))
+    bounds = {}
+    for digest, values in accuracies.items():
+        mean = float(np.mean(values))
+        bounds[digest] = mean - math.sqrt(deviation**2 / len(values) + sampling_variance(mean, images))
+    return sorted(bounds, key=lambda digest: (-bounds[digest], digest))
+
+
+def _seed_interval(errors: Floats, images: Estimate) -> Estimate:
+    """Mean of the trainings with its interval for seeds (Student's t) and test images; none for a single training."""
+    mean = float(errors.mean())
+    if len(errors) < 2:
+        return Estimate(value=mean)
+    half = t_halfwidth(len(errors), float(errors.std(ddof=1)))
+    return combined_interval(Estimate(value=mean, low=mean - half, high=mean + half), images)
+
+
+def _on_the_same_images(first: pd.DataFrame, second: pd.DataFrame) -> CellComparison | None:
+    rows = [group.dropna(subset=["test_correct", "test_images"]) for group in (first, second)]
+    if not all(map(len, rows)):
+        return None
+    images = int(rows[0]["test_images"].iloc[0])
+    if any((group["test_images"] != images).any() for group in rows):
+        return None
+    bits = [np.stack([unpacked(each, images) for each in group["test_correct"]]) for group in rows]
+    found = image_difference(*bits)
+    names = [str(group["genotype_digest"].iloc[0]) for group in rows]
+    return CellComparison(
+        first=names[0], second=names[1], difference=found.difference, p_value=found.p_value, images=images
+    )

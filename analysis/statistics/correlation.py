@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.statistics.bootstrap import LEVEL, RESAMPLES, Estimate, Floats
+from analysis.statistics.proportions import Z
 
 FEWEST_TO_CORRELATE = 6
 """Fewer pairs have the interval -1 to 1: the bootstrap interval of 5 normal pairs covers the correlation in about 85 %
@@ -30,6 +31,34 @@ def alpha_rank_correlation(alphas: Floats) -> float:
     pairs = tau[:, *np.triu_indices(alphas.shape[0], k=1)]
     pairs = pairs[np.isfinite(pairs)]
     return float(pairs.mean()) if pairs.size else math.nan
+
+
+def spearman(first: Sequence[float | None], second: Sequence[float | None]) -> Estimate:
+    """Spearman's rank correlation of paired values, (n,) each, with its 95 % interval.
+
+    Interval of Fisher's z with the variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright: Sample size requirements for
+    estimating Pearson, Kendall and Spearman correlations, 2000).  For a perfect order, where z is infinite, the inner
+    end is that of the next possible order.  Pairs with a missing value are left out.  NaN for fewer than
+    FEWEST_TO_CORRELATE pairs or if one side is constant.  Raises ValueError for sequences of different lengths.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"got {len(first)} first and {len(second)} second values; they must be pairs")
+    pairs = np.array([[math.nan if v is None else v for v in side] for side in (first, second)], dtype=float)
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    n = pairs.shape[1]
+    if n < FEWEST_TO_CORRELATE:
+        return Estimate()
+    value = float(_spearman(pairs[:, None, :])[0])
+    if math.isnan(value):
+        return Estimate()
+    largest = 1 - 12 / (n * (n**2 - 1))  # of an order in which two neighbors have changed places
+    inner = max(-largest, min(largest, value))
+    half = Z * math.sqrt((1 + inner**2 / 2) / (n - 3))
+    return Estimate(
+        value=value,
+        low=-1.0 if value < -largest else math.tanh(math.atanh(inner) - half),
+        high=1.0 if value > largest else math.tanh(math.atanh(inner) + half),
+    )
 
 
 def rank_correlation(

@@ -1,0 +1,283 @@
+"""The conclusions in sentences: what the first screen of the report says."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from analysis.conclusions.comparisons import SettingComparison
+from analysis.conclusions.levels import Level
+from analysis.conclusions.orders import OrderCheck
+from analysis.conclusions.recommendation import Recommendation
+from analysis.conclusions.settings import SettingRow
+from analysis.statistics.bootstrap import Estimate
+
+MAX_NAMES = 4
+"""Settings that a sentence names; of more, it names the first ones and gives the number of the others."""
+
+
+def settings_sentences(
+    settings: Sequence[SettingRow],
+    level: Level | None,
+    left_out: Mapping[str, str],
+    comparisons: Sequence[SettingComparison],
+) -> list[str]:
+    """Which setting is better, or why nothing can be said."""
+    if not settings:
+        return ["No search has finished yet."]
+    rows = {row.setting: row for row in settings if row.searches}
+    if not rows:
+        return ["No search has a result."]
+    missing = [name for name in left_out]
+    if level is None:
+        if len(rows) == 1:
+            return [f"No cell of {missing[0]} was retrained, so nothing is known about the accuracy of its cells."]
+        return [f"No setting can be called better: no cell of {listed(missing, 'or')} was retrained."]
+    reasons = _reasons(left_out)
+    complete = [name for name in rows if name not in left_out]
+    if not complete:
+        return [f"No setting can be called better yet: {reasons}."]
+    if len(complete) == 1:
+        row = rows[complete[0]]
+        value = (
+            f"{_counted(row.retrained, 'retrained cell')} of {row.setting} {'has' if row.retrained == 1 else 'have'} a "
+            f"mean test error of {_spread(row.test_error, row.test_error_std)} after {level.name}"
+        )
+        if len(rows) == 1:
+            return [f"{value}; the study has no other setting to compare with."]
+        return [f"No setting can be called better: {reasons}. {value}."]
+    found = [_comparison_sentence(complete, comparisons, level)]
+    if left_out:
+        found.append(f"Not compared: {reasons}.")
+    return found
+
+
+def baseline_sentence(
+    settings: Sequence[SettingRow], level: Level | None, comparisons: Sequence[SettingComparison]
+) -> str:
+    """Whether settings beat random cells; empty if that is said already, or nothing was retrained."""
+    if level is None:
+        return ""
+    random = [row for row in settings if row.method == "random" and row.retrained]
+    searched = [row for row in settings if row.method != "random" and row.retrained]
+    if not searched:
+        return ""
+    if not random:
+        return "No random cell was retrained, so whether a search finds better cells than chance is not known."
+    names = {row.setting for row in random}
+    against = [each for each in comparisons if (each.first in names) != (each.second in names)]
+    if len(comparisons) < 2 or not against:
+        return ""
+    better = [each for each in against if _winner(each) and _winner(each) not in names]
+    worse = [each for each in against if _winner(each) in names]
+    parts = []
+    if better:
+        parts.append("better than random cells: " + listed([_gain(each, names) for each in better]))
+    if worse:
+        parts.append("worse than random cells: " + listed([_gain(each, names) for each in worse]))
+    open_ones = [_other(each, names) for each in against if not _winner(each)]
+    if open_ones and not parts:
+        return f"No setting is known to find better cells than chance: {listed(open_ones)} against random cells."
+    if open_ones:
+        parts.append(f"not known for {listed(open_ones)}")
+    return _sentence("; ".join(parts))
+
+
+def cell_sentences(recommendation: Recommendation | None, level: Level | None) -> list[str]:
+    """Which cell, how good it is, and how sure that is."""
+    if level is None and recommendation is None:
+        return []
+    if recommendation is None:
+        return ["No cell is recommended: no retraining was validated, and test accuracy must not choose."]
+    cell = recommendation
+    origin = f" ({listed(cell.found_by)})" if cell.found_by else " (added by hand)"
+    return [f"Recommended cell: {cell.digest}{origin}; {_certainty(cell)}.", _reported(cell)]
+
+
+def order_sentences(orders: Sequence[OrderCheck]) -> list[str]:
+    """Whether one-shot accuracy ranks cells, and whether their order survives another recipe."""
+    found = []
+    one_shot = [each for each in orders if each.kind == "one-shot"]
+    known = [each for each in one_shot if each.judgement != "unknown"]
+    found += [each.sentence for each in known[:2]]
+    if len(known) > 2:
+        found.append(f"{len(known) - 2} more settings: see the table of rank correlations.")
+    if one_shot and not known:
+        names = [each.subject for each in one_shot]
+        found.append(f"Whether one-shot accuracy ranks the cells of {listed(names)} is not known.")
+    return found + [each.sentence for each in orders if each.kind == "recipe"]
+
+
+def searches_sentence(settings: Sequence[SettingRow]) -> str:
+    """How many searches failed or collapsed; empty without searches."""
+    total = sum(row.searches + row.failed for row in settings)
+    if not total:
+        return ""
+    failed = [(row.setting, row.failed) for row in settings if row.failed]
+    collapsed = [(row.setting, row.collapsed) for row in settings if row.collapsed]
+    text = f"Of {_counted(total, 'search', 'searches')}, {_by_setting(failed)} failed"
+    return f"{text}; a collapse rule fired in {_by_setting(collapsed)}." if collapsed else f"{text}."
+
+
+def unfinished_sentence(unfinished: int) -> str:
+    """That trainings are still to come; empty if none is."""
+    if not unfinished:
+        return ""
+    are = "training is" if unfinished == 1 else "trainings are"
+    return f"{unfinished:,} {are} queued or running: the conclusions can change."
+
+
+def next_step(
+    level: Level | None,
+    comparisons: Sequence[SettingComparison],
+    recommendation: Recommendation | None,
+    *,
+    searches: int,
+    unfinished: int,
+) -> str:
+    """What to run to learn more; empty if nothing is open."""
+    if not searches:
+        return ""
+    if level is None or unfinished:
+        return "Run `pcdarts retrain STUDY` to retrain the selected cells of every setting."
+    too_few = [each.pairs_wanted for each in comparisons if each.outcome == "too few"]
+    if too_few:
+        wanted = max(too_few)
+        return (
+            f"To decide between settings, run the study with at least {wanted} seeds (`--seeds`) and select as many "
+            f"cells of each setting (`--set selection.top={wanted}`)."
+        )
+    if recommendation is not None and recommendation.candidates > 1 and math.isnan(recommendation.beats_next):
+        return "To know how sure the choice of the cell is, train each cell several times (`--retrain-seeds 3`)."
+    return ""
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """Names in a sentence: the first ones and the number of the others if there are many."""
+    if len(names) > MAX_NAMES + 1:
+        return f"{', '.join(names[:MAX_NAMES])} {last} {len(names) - MAX_NAMES} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingComparison], level: Level) -> str:
+    seeds = sorted({each.pairs for each in comparisons})
+    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    paired = f"{count} search seed{'' if seeds == [1] else 's'}"
+    decided = [each for each in comparisons if _winner(each)]
+    best = [name for name in complete if sum(_winner(each) == name for each in decided) == len(complete) - 1]
+    if best:
+        return _sentence(f"{best[0]} is better than {_leads(decided, best[0])}, after {level.name}, over {paired}")
+    if decided:
+        found = listed([f"{_winner(each)} is better than {_lead(each)}" for each in decided])
+        return _sentence(f"{found}, after {level.name}, over {paired}; no other two settings differ significantly")
+    if all(each.outcome == "too few" for each in comparisons):
+        return (
+            f"No setting can be called better: {paired} with a retrained cell in both settings cannot decide between "
+            f"{listed(complete)}; at least {comparisons[0].pairs_wanted} are needed."
+        )
+    if len(comparisons) == 1:
+        one, size = comparisons[0], _positive(comparisons[0].difference)
+        differ = f"test errors differ by {size.value:.2f} percentage points{_interval(size)}"
+        text = f"No significant difference between {one.first} and {one.second}: {differ}"
+        text = f"{text} after {level.name}, over {paired}"
+        if math.isnan(one.detectable):
+            return f"{text}."
+        return f"{text}; a difference of {one.detectable:.2f} would have been found with a probability of 80 %."
+    few = [f"{each.first} and {each.second}" for each in comparisons if each.outcome == "too few"]
+    text = f"No significant difference between {listed(complete)} in test error after {level.name}, over {paired}"
+    return f"{text}; too few seeds to decide between {listed(few)}." if few else f"{text}."
+
+
+def _leads(decided: Sequence[SettingComparison], best: str) -> str:
+    return listed([_lead(each) for each in decided if _winner(each) == best])
+
+
+def _lead(each: SettingComparison) -> str:
+    """The worse setting, and by how much."""
+    worse = each.second if each.outcome == "first" else each.first
+    lead = _positive(each.difference)
+    return f"{worse} (test error {lead.value:.2f} percentage points lower{_interval(lead)})"
+
+
+def _gain(each: SettingComparison, random: set[str]) -> str:
+    gain = _positive(each.difference)
+    return f"{_other(each, random)} (by {gain.value:.2f} percentage points{_interval(gain)})"
+
+
+def _other(each: SettingComparison, random: set[str]) -> str:
+    return each.second if each.first in random else each.first
+
+
+def _winner(each: SettingComparison) -> str:
+    """The better setting; empty if the rule decided nothing."""
+    return {"first": each.first, "second": each.second}.get(each.outcome, "")
+
+
+def _certainty(cell: Recommendation) -> str:
+    after = f"after {cell.chosen_at.name}"
+    if cell.candidates == 1:
+        return f"the only cell with a result {after}"
+    best = f"the best of {cell.candidates} cells by validation accuracy {after}"
+    if math.isnan(cell.beats_next):
+        return f"{best}; how sure that is, is not known, as no cell was trained twice"
+    surely = f"better than the next one, {cell.next_best}, with a probability of {_share(cell.beats_next)}"
+    if not cell.tied:
+        return f"{best}, and {surely}"
+    tied = cell.tied[0] if len(cell.tied) == 1 else f"{len(cell.tied)} other cells"
+    return f"{best}, tied with {tied}: {surely}"
+
+
+def _reported(cell: Recommendation) -> str:
+    trained = _counted(cell.trainings, "training")
+    if cell.fresh and cell.reported_at is not cell.chosen_at:
+        source = f"from {trained} made after the choice, {cell.reported_at.name}"
+    elif cell.corrected:
+        source = f"from {trained}, corrected for the choice (their plain mean is {cell.test_error_mean:.2f} %)"
+    elif cell.fresh:
+        source = f"from {trained}"
+    else:
+        source = f"from the {trained} that took part in the choice, and not corrected for it: too low on average"
+    interval = _interval(cell.test_error)
+    known = interval or f" (for the number of test images alone{_interval(cell.sampling)})"
+    return f"Its test error is {cell.test_error.value:.2f} %{known}, {source}."
+
+
+def _reasons(left_out: Mapping[str, str]) -> str:
+    """Settings by the reason why they are left out."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        by_reason.setdefault(reason, []).append(name)
+    return "; ".join(f"{listed(names)} ({reason})" for reason, names in by_reason.items())
+
+
+def _by_setting(counts: Sequence[tuple[str, int]]) -> str:
+    """A number, with the setting if it is one."""
+    if not counts:
+        return "none"
+    of = f" of {counts[0][0]}" if len(counts) == 1 else ""
+    return f"{sum(count for _, count in counts):,}{of}"
+
+
+def _positive(difference: Estimate) -> Estimate:
+    """A difference in the direction in which it is positive."""
+    if difference.value >= 0:
+        return difference
+    return Estimate(value=-difference.value, low=-difference.high, high=-difference.low)
+
+
+def _interval(estimate: Estimate) -> str:
+    return "" if math.isnan(estimate.low) else f" [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _spread(mean: float, std: float) -> str:
+    return f"{mean:.2f} %" if math.isnan(std) else f"{mean:.2f} ± {std:.2f} %"
+
+
+def _share(probability: float) -> str:
+    return "more than 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+
+
+def _counted(n: int, singular: str, plural: str = "") -> str:
+    return f"{n:,} {singular}" if n == 1 else f"{n:,} {plural or singular + 's'}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if not text.startswith(("k=", "method=")) else f"{text}."
