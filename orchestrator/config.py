@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from analysis.records import Stage
-from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields
+from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields, scaled_warmups
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.presets import retrain_proxy
 
@@ -86,7 +86,8 @@ class StudyConfig:
     search: SearchConfig
     """Fields that all searches share."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"seed": (0,)})
-    """Fields of the search that vary, with their values; every combination is searched."""
+    """Fields of the search that vary, with their values; every combination is searched. Searches with fewer epochs than
+    search.epochs have proportionally shorter warm-ups."""
     retrain: RetrainConfig
     """How the best cells are retrained."""
     selection: SelectionConfig = SelectionConfig()
@@ -125,12 +126,10 @@ class StudyConfig:
     def searches(self) -> list[SearchConfig]:
         """All searches, the first seed of every setting first; combinations that give the same search count once."""
         names = sorted(self.sweep, key=lambda name: name != "seed")
-        combinations = (
-            dataclasses.replace(self.search, **dict(zip(names, values, strict=True)))
-            for values in itertools.product(*(self.sweep[name] for name in names))
-        )
         unique: dict[str, SearchConfig] = {}
-        for search in combinations:
+        for combination in itertools.product(*(self.sweep[name] for name in names)):
+            values = dict(zip(names, combination, strict=True))
+            search = dataclasses.replace(self.search, **self._warmups(values.get("epochs")) | values)
             unique.setdefault(search.search_id, search)
         return list(unique.values())
 
@@ -196,8 +195,14 @@ class StudyConfig:
         kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
         return changed <= {"sweep", "seeds"} and kept
 
+    def _warmups(self, epochs: Any) -> dict[str, int]:
+        """Warm-ups of searches with this number of epochs, those that differ from the common ones."""
+        return scaled_warmups(vars(self.search), epochs) if isinstance(epochs, int) else {}
+
     def _flat(self) -> dict[str, str]:
         fixed = {name: value for name, value in outcome_fields(self.search).items() if name not in self.sweep}
+        if any(map(self._warmups, self.sweep.get("epochs", ()))):
+            fixed["epochs"] = self.search.epochs  # warm-ups are scaled by it
         parts = {
             "search": fixed,
             "sweep": {name: list(values) for name, values in self.sweep.items()},

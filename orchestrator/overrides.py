@@ -8,9 +8,9 @@ from typing import Any
 
 from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig, make_section
 from orchestrator.options import RunOptions
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import WARMUPS, RetrainConfig, SearchConfig, scaled_warmups
 from pcdarts.config.fields import kind_text
-from pcdarts.presets import RECIPES
+from pcdarts.presets import RECIPES, SEARCHES
 
 SECTIONS: dict[str, type] = {
     "search": SearchConfig,
@@ -25,6 +25,8 @@ SECTIONS: dict[str, type] = {
 """The sections of a study, in the order of a study file; `sweep` holds lists of values of search fields."""
 RECIPE_SECTIONS = ("proxy.recipe", "retrain")
 """Sections in which `preset` names a recipe."""
+OFFICIAL = ("cifar10", "imagenet")
+"""Data sets, and presets and recipes of the same names, that hold the settings of the official code."""
 
 
 def section_fields(section: str) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def override_study(
     """The study with other values of some fields; for those of the section `run` see `override_options`.
 
     A list of values sweeps a search field; a single value replaces the list of a swept field.  Unless they are changed
-    themselves, warm-ups keep their share of the epochs, reported through `say`, and retraining on the data set of the
+    themselves, warm-ups keep their share of fewer epochs, reported through `say`, and retraining on the data set of the
     search, or with data in the same folder, follows the search.  Raises ValueError for unknown fields and invalid
     values.
     """
@@ -125,10 +127,13 @@ def _override_search(
     }
     sweep |= lists
     search = dataclasses.asdict(study.search)
-    search |= _scaled_warmups("search", search, {**given, **lists}, say) | common
+    changed = common | {name: sweep[name] for name in sweep if name in given or name in lists}
+    search |= _scaled_warmups("search", search, changed, say) | common
     for name, values in sweep.items():  # the common part must be valid too, but method darts would override k
-        if isinstance(values, list) and values and name not in common and name != "method":
+        if isinstance(values, list) and values and name not in common and name not in ("method", "epochs"):
             search[name] = values[0]
+    if "epochs" not in common and any(name in changed for name in WARMUPS):
+        search["epochs"] = min(_counts(sweep.get("epochs")), default=search["epochs"])  # no search scales them
     return search, sweep
 
 
@@ -141,21 +146,28 @@ def _recipe(section: str, name: Any) -> RetrainConfig:
 def _scaled_warmups(
     section: str, before: Mapping[str, Any], given: Mapping[str, Any], say: Callable[[str], None]
 ) -> dict[str, int]:
-    """Warm-ups that keep their share of the epochs, if only the epochs change."""
-    epochs = given.get("epochs")
-    if isinstance(epochs, list):
-        epochs = min((number for number in epochs if isinstance(number, int)), default=None)
-    if not isinstance(epochs, int) or epochs < 1:
-        return {}
-    scaled = {}
-    for name in ("warmup_epochs", "learning_rate_warmup_epochs"):
-        if before.get(name) and name not in given:
-            scaled[name] = max(0, min(round(before[name] * epochs / before["epochs"]), epochs - 1))
+    """Warm-ups for fewer epochs, unless they are given too; of swept epochs, `StudyConfig.searches` scales them."""
+    scaled: dict[str, int] = {}
+    for epochs in _counts(given.get("epochs")):
+        scaled = {name: value for name, value in scaled_warmups(before, epochs).items() if name not in given}
+        for name, value in scaled.items():
+            official = f"; the official code keeps {before[name]}" if _is_official(section, name, before) else ""
             say(
-                f"{section}.{name} is {scaled[name]} instead of {before[name]}, in proportion to the epochs; "
-                f"--set {section}.{name}=N sets it"
+                f"{section}.{name} is {value} instead of {before[name]}, in proportion to {epochs} of "
+                f"{before['epochs']} epochs{official}; --set {section}.{name}=N sets it"
             )
-    return scaled
+    return {} if isinstance(given.get("epochs"), list) else scaled
+
+
+def _counts(value: Any) -> list[int]:
+    """The positive integers in a value or a list of values; others are refused later, with their name."""
+    return [number for number in (value if isinstance(value, list) else [value]) if type(number) is int and number > 0]
+
+
+def _is_official(section: str, name: str, values: Mapping[str, Any]) -> bool:
+    """Whether a field of a section has its value in the official code."""
+    presets: Mapping[str, Callable[[], Any]] = SEARCHES if section == "search" else RECIPES
+    return values["dataset"] in OFFICIAL and values[name] == getattr(presets[values["dataset"]](), name)
 
 
 def _parse(name: str, kind: Any, text: str) -> Any:

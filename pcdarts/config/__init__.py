@@ -4,11 +4,13 @@ from pcdarts.config.choices import Dataset, Rule
 from pcdarts.config.identity import NOT_IDENTITY, NOT_PROTOCOL, digest, identity, outcome_fields
 from pcdarts.config.retrain_config import RetrainConfig
 from pcdarts.config.search_config import METHOD_FIELDS, SearchConfig, learning_rate_advice
+from pcdarts.config.warmups import WARMUPS, scaled_warmups
 
 __all__ = [
     "METHOD_FIELDS",
     "NOT_IDENTITY",
     "NOT_PROTOCOL",
+    "WARMUPS",
     "Dataset",
     "RetrainConfig",
     "Rule",
@@ -17,4 +19,5 @@ __all__ = [
     "identity",
     "learning_rate_advice",
     "outcome_fields",
+    "scaled_warmups",
 ]

@@ -17,6 +17,16 @@ def test_every_combination_is_searched_seeds_outermost():
     assert len({s.search_id for s in study.searches()}) == 4
 
 
+def test_searches_with_fewer_epochs_than_the_common_ones_have_shorter_warm_ups():
+    study = dataclasses.replace(STUDIES["pc-darts-iclr"](), sweep={"epochs": (25, 50, 75)})
+    assert [(s.epochs, s.warmup_epochs) for s in study.searches()] == [(25, 8), (50, 15), (75, 15)]
+    longer = dataclasses.replace(study, search=dataclasses.replace(study.search, epochs=75))
+    assert [s.warmup_epochs for s in longer.searches()] == [5, 10, 15]
+    assert study.differences(longer) == ["search.epochs: 50 -> 75"] and not longer.extends(study)
+    given = dataclasses.replace(study, sweep={"epochs": (25, 50), "warmup_epochs": (10,)})
+    assert [s.warmup_epochs for s in given.searches()] == [10, 10]
+
+
 def test_a_setting_is_what_the_seeds_share():
     study = dataclasses.replace(smoke(), sweep={"k": (1, 2), "order": (1, 2), "seed": (3, 4)})
     assert study.setting(study.searches()[0]) == "k=1, order=1"

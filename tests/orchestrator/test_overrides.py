@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.overrides import FIELDS, override_options, override_study, parse_assignments
 from orchestrator.presets import STUDIES, smoke
@@ -88,18 +89,50 @@ def test_warm_up_keeps_its_share_of_fewer_epochs():
     result = study("fashion", "search.epochs=2", say=said.append)
     assert (fashion().warmup_epochs, fashion().epochs, result.search.warmup_epochs) == (3, 8, 1)
     assert said == [
-        "search.warmup_epochs is 1 instead of 3, in proportion to the epochs; --set search.warmup_epochs=N sets it"
+        "search.warmup_epochs is 1 instead of 3, in proportion to 2 of 8 epochs; --set search.warmup_epochs=N sets it"
     ]
     assert study("fashion", "search.epochs=1", say=said.append).search.warmup_epochs == 0
-    assert study("fashion", "search.epochs=4,2", say=said.append).search.warmup_epochs == 1  # of the fewest epochs
     assert study("fashion", "search.epochs=4", "search.warmup_epochs=3").search.warmup_epochs == 3
+
+
+def test_warm_up_keeps_its_length_with_more_epochs():
+    assert study("cifar10", "search.epochs=150").search.warmup_epochs == 15
+    assert {s.warmup_epochs for s in study("cifar10", "search.epochs=50,75").searches()} == {15}
+
+
+def warmups(study):
+    return {search.epochs: search.warmup_epochs for search in study.searches() if search.k == 4}
+
+
+def test_every_search_of_swept_epochs_has_its_own_warm_up():
+    said = []
+    result = study("cifar10", "search.epochs=75,25,50", say=said.append)
+    assert warmups(result) == {75: 15, 25: 8, 50: 15}
+    assert said == [
+        "search.warmup_epochs is 8 instead of 15, in proportion to 25 of 50 epochs; the official code keeps 15; "
+        "--set search.warmup_epochs=N sets it"
+    ]
+    again = override_study(result, parse_assignments(["search.epochs=20"]), say=said.append)
+    assert warmups(again) == {20: 6} and "search.warmup_epochs is 6 instead of 15" in said[1]
+    assert StudyConfig.from_dict(result.to_dict()) == result
+
+
+def test_a_given_warm_up_holds_for_all_swept_epochs():
+    assert warmups(study("cifar10", "search.epochs=25,50,75", "search.warmup_epochs=20")) == {25: 20, 50: 20, 75: 20}
+    with pytest.raises(ValueError, match=r"search\.warmup_epochs is 30, but must be .* less than epochs \(25\)"):
+        study("cifar10", "search.epochs=50,25", "search.warmup_epochs=30")
+    both = study("cifar10", "search.epochs=25,50", "search.warmup_epochs=5,10").searches()
+    assert {(s.epochs, s.warmup_epochs) for s in both} == {(25, 5), (25, 10), (50, 5), (50, 10)}
 
 
 def test_warm_up_of_the_retraining_keeps_its_share_too():
     said = []
     result = study("imagenet", "retrain.epochs=50", say=said.append)
     assert (result.retrain.learning_rate_warmup_epochs, result.search.warmup_epochs) == (1, 35)
-    assert [text.split(" ")[0] for text in said] == ["retrain.learning_rate_warmup_epochs"]
+    assert said == [
+        "retrain.learning_rate_warmup_epochs is 1 instead of 5, in proportion to 50 of 250 epochs; the official code "
+        "keeps 5; --set retrain.learning_rate_warmup_epochs=N sets it"
+    ]
 
 
 @pytest.mark.parametrize("given", ["pcdarts,darts", "darts,pcdarts"])
