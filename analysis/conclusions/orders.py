@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.conclusions.levels import Level
 from analysis.statistics.bootstrap import Estimate
-from analysis.statistics.correlation import FEWEST_TO_CORRELATE, spearman
+from analysis.statistics.correlation import FEWEST_TO_CORRELATE, mean_spearman
 from analysis.statistics.summaries import setting_order
 
 Kind = Literal["one-shot", "size", "rung", "recipe"]
@@ -19,6 +19,8 @@ USEFUL = 0.5
 """Rank correlation from which a measure is useful to choose cells: it then orders two cells in three right."""
 
 
+EACH_SETTING = "each setting"
+"""Subject of the mean over settings."""
 _MEASURES = {"one-shot": "one-shot accuracy", "size": "the number of multiply-adds"}
 _WITHIN: Mapping[Judgement, str] = {
     "yes": "ranks {cells}",
@@ -42,7 +44,7 @@ class OrderCheck:
     """one-shot, size: one-shot accuracy or multiply-adds against the retrained accuracy of a setting's cells; rung: a
     rung of the race against the final training; recipe: another recipe against the final training."""
     subject: str
-    """The setting, or the level that is compared with the final training."""
+    """The setting, "each setting" for the mean over settings, or the level that is compared with the final training."""
     reference: str
     """The level it is compared with."""
     cells: int
@@ -57,25 +59,29 @@ class OrderCheck:
     @property
     def sentence(self) -> str:
         """The conclusion in one sentence."""
-        found = f"({self._found}{self.note})"
+        found = f"{self._found}{self.note}."
         if self.kind in _MEASURES:
             measure = _MEASURES[self.kind]
             if self.judgement == "unknown":
-                return f"Whether {measure} ranks the retrained cells of {self.subject} is not known {found}."
+                return f"Whether {measure} ranks the retrained cells of {self.subject} is not known: {found}"
             says = _WITHIN[self.judgement].format(cells=f"the retrained cells of {self.subject}")
-            return f"{measure[0].upper()}{measure[1:]} {says} by test accuracy after {self.reference} {found}."
+            return f"{measure[0].upper()}{measure[1:]} {says} by test accuracy: {found}"
         if self.judgement == "unknown":
-            return f"Whether the order of cells survives from {self.subject} to {self.reference} is not known {found}."
-        return f"The order of cells {_BETWEEN[self.judgement]} from {self.subject} to {self.reference} {found}."
+            return f"Whether the order of cells survives from {self.subject} to {self.reference} is not known: {found}"
+        return f"The order of cells {_BETWEEN[self.judgement]} from {self.subject} to {self.reference}: {found}"
 
     @property
     def _found(self) -> str:
+        if self.subject == EACH_SETTING and not self.cells:
+            return f"no setting has {FEWEST_TO_CORRELATE} retrained cells"
         if self.cells < FEWEST_TO_CORRELATE:
             return f"{self.cells} cell{'' if self.cells == 1 else 's'} with both, and {FEWEST_TO_CORRELATE} are needed"
-        if math.isnan(self.correlation.value):
+        found = self.correlation
+        if math.isnan(found.value):
             return "all values are equal"
-        low, high = self.correlation.low, self.correlation.high
-        return f"rank correlation {self.correlation.value:.2f} [{low:.2f}, {high:.2f}], {self.cells} cells"
+        after = f" after {self.reference}" if self.kind in _MEASURES else ""
+        interval = f"95 % interval [{found.low:.2f}, {found.high:.2f}]"
+        return f"rank correlation {found.value:.2f}, {interval}, {self.cells} cells{after}"
 
 
 def judge(correlation: Estimate) -> Judgement:
@@ -101,18 +107,26 @@ def order_checks(
 
 
 def _within_settings(found: pd.DataFrame, done: pd.DataFrame, level: Level | None) -> Iterator[OrderCheck]:
+    """Of every setting, first those with enough cells; before them the mean within settings if several have enough."""
     if level is None:
         return
     tested = _accuracies(done, level)
-    for name in setting_order(found):
-        rows = found[found["setting"] == name]
-        cells = rows.groupby("genotype_digest")[["valid_accuracy", "network_macs"]].mean()
-        share = f"{int(cells.index.isin(tested.index).sum())} of {len(cells)}"
-        restricted = "" if cells.index.isin(tested.index).all() else f"; only {share} cells were retrained"
-        if cells["valid_accuracy"].notna().any():
-            yield _check("one-shot", name, level, cells["valid_accuracy"], tested, note=restricted)
-        if cells["network_macs"].nunique() > 1:
-            yield _check("size", name, level, cells["network_macs"], tested, note=restricted)
+    measures: tuple[tuple[Kind, str], ...] = (("one-shot", "valid_accuracy"), ("size", "network_macs"))
+    for kind, column in measures:
+        checks, pairs = [], []
+        for name in setting_order(found) if len(found) else ():
+            values = found[found["setting"] == name].groupby("genotype_digest")[column].mean().astype(float)
+            if not values.notna().any():
+                continue
+            both = _paired(values, tested)
+            pair = both["value"].tolist(), both["tested"].tolist()
+            note = f"; {len(both)} of {len(values)} cells were retrained" if len(both) < len(values) else ""
+            checks.append(_check(kind, name, level.name, [pair], note=note))
+            pairs += [pair] if len(both) >= FEWEST_TO_CORRELATE else []
+        if len(checks) > 1 and len(pairs) != 1:
+            note = f"; mean within {len(pairs)} settings" if pairs else ""
+            yield _check(kind, EACH_SETTING, level.name, pairs, note=note)
+        yield from sorted(checks, key=lambda check: check.cells < FEWEST_TO_CORRELATE)
 
 
 def _between_levels(done: pd.DataFrame, levels: Sequence[Level]) -> Iterator[OrderCheck]:
@@ -125,7 +139,8 @@ def _between_levels(done: pd.DataFrame, levels: Sequence[Level]) -> Iterator[Ord
             continue
         kind: Kind = "rung" if each.stage == "rung" else "recipe"
         restricted = "; only the best of the rung went on" if kind == "rung" and each.cells > final.cells else ""
-        yield _check(kind, each.name, final, _accuracies(done, each), tested, note=restricted)
+        both = _paired(_accuracies(done, each), tested)
+        yield _check(kind, each.name, final.name, [(both["value"].tolist(), both["tested"].tolist())], note=restricted)
 
 
 def _accuracies(done: pd.DataFrame, level: Level) -> "pd.Series[float]":
@@ -133,22 +148,20 @@ def _accuracies(done: pd.DataFrame, level: Level) -> "pd.Series[float]":
     return rows.groupby("genotype_digest")["test_accuracy"].mean()
 
 
+def _paired(values: "pd.Series[float]", tested: "pd.Series[float]") -> pd.DataFrame:
+    """Cells with both values, in columns `value` and `tested`."""
+    return pd.concat([values.astype(float), tested], axis=1, join="inner", keys=["value", "tested"]).dropna()
+
+
 def _check(
-    kind: Kind,
-    subject: str,
-    reference: Level,
-    values: "pd.Series[float]",
-    tested: "pd.Series[float]",
-    *,
-    note: str = "",
+    kind: Kind, subject: str, reference: str, pairs: Sequence[tuple[list[float], list[float]]], *, note: str = ""
 ) -> OrderCheck:
-    both = pd.concat([values.astype(float), tested], axis=1, join="inner", keys=["value", "tested"]).dropna()
-    correlation = spearman(both["value"].tolist(), both["tested"].tolist())
+    correlation = mean_spearman(pairs)
     return OrderCheck(
         kind=kind,
         subject=subject,
-        reference=reference.name,
-        cells=len(both),
+        reference=reference,
+        cells=sum(len(first) for first, _ in pairs),
         correlation=correlation,
         judgement=judge(correlation),
         note=note,

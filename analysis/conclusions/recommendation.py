@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.conclusions.levels import COMPARED, Level
 from analysis.statistics.bootstrap import Estimate, Floats, t_halfwidth
 from analysis.statistics.proportions import (
+    cell_share,
     combined_interval,
     image_difference,
     sampling_interval,
@@ -108,9 +110,7 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
     accuracies = {digest: group["valid_accuracy"].tolist() for digest, group in groups.items()}
     order = _ranked(accuracies, at.validation_images)
     best, others = order[0], order[1:]
-    # Validation images are the same for all cells; counting their sampling error as independent is cautious.
-    sampling = [sampling_variance(float(np.mean(accuracies[each])), at.validation_images) for each in order]
-    true = shrunk_means([accuracies[each] for each in order], sampling)
+    true = shrunk_means([accuracies[each] for each in order], _own_sampling(groups, order, at))
     beaten = [true.beats(0, place) for place in range(1, len(order))] if true else []
     fresh = done[(done["stage"] == "published") & (done["genotype_digest"] == best)]
     reported = fresh[fresh["level"] == fresh["level"].max()] if len(fresh) else groups[best]
@@ -152,6 +152,27 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
     )
 
 
+def _own_sampling(groups: Mapping[str, pd.DataFrame], order: Sequence[str], at: Level) -> list[float]:
+    """Sampling variance of the validation accuracies that differs between cells.
+
+    All cells are validated on the same images.  How much of the variance they share is estimated from the test images;
+    without predictions all of it counts, which is cautious.
+    """
+    bits = [_predictions(groups[each]) for each in order]
+    images = {each.shape[1] for each in bits}
+    share = cell_share(bits) if len(images) == 1 and 0 not in images else math.nan
+    means = [float(groups[each]["valid_accuracy"].mean()) for each in order]
+    return [sampling_variance(mean, at.validation_images) * (1.0 if math.isnan(share) else share) for mean in means]
+
+
+def _predictions(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which test images the networks got right, (networks, images); (0, 0) if that is not known of all."""
+    if rows["test_correct"].isna().any() or rows["test_images"].nunique(dropna=False) != 1:
+        return np.zeros((0, 0), dtype=bool)
+    images = int(rows["test_images"].iloc[0])
+    return np.stack([unpacked(each, images) for each in rows["test_correct"]])
+
+
 def _ranked(accuracies: Mapping[str, Sequence[float]], images: int | None) -> list[str]:
     """Digests by mean accuracy minus its standard error, for seeds (pooled deviation) and validation images."""
     deviation = np.nan_to_num(pooled_std(list(accuracies.values())))
@@ -172,15 +193,14 @@ def _seed_interval(errors: Floats, images: Estimate) -> Estimate:
 
 
 def _on_the_same_images(first: pd.DataFrame, second: pd.DataFrame) -> CellComparison | None:
-    rows = [group.dropna(subset=["test_correct", "test_images"]) for group in (first, second)]
-    if not all(map(len, rows)):
+    ours, theirs = _predictions(first), _predictions(second)
+    if not ours.size or ours.shape[1] != theirs.shape[1]:
         return None
-    images = int(rows[0]["test_images"].iloc[0])
-    if any((group["test_images"] != images).any() for group in rows):
-        return None
-    bits = [np.stack([unpacked(each, images) for each in group["test_correct"]]) for group in rows]
-    found = image_difference(*bits)
-    names = [str(group["genotype_digest"].iloc[0]) for group in rows]
+    found = image_difference(ours, theirs)
     return CellComparison(
-        first=names[0], second=names[1], difference=found.difference, p_value=found.p_value, images=images
+        first=str(first["genotype_digest"].iloc[0]),
+        second=str(second["genotype_digest"].iloc[0]),
+        difference=found.difference,
+        p_value=found.p_value,
+        images=ours.shape[1],
     )

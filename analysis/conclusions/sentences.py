@@ -26,12 +26,11 @@ def settings_sentences(
     rows = {row.setting: row for row in settings if row.searches}
     if not rows:
         return ["No search has a result."]
-    missing = [name for name in left_out]
+    reasons = _reasons([row for row in rows.values() if row.setting in left_out])
     if level is None:
         if len(rows) == 1:
-            return [f"No cell of {missing[0]} was retrained, so nothing is known about the accuracy of its cells."]
-        return [f"No setting can be called better: no cell of {listed(missing, 'or')} was retrained."]
-    reasons = _reasons(left_out)
+            return [f"{_capital(reasons)}, so nothing is known about the accuracy of its cells."]
+        return [f"No setting can be called better: {reasons}."]
     complete = [name for name in rows if name not in left_out]
     if not complete:
         return [f"No setting can be called better yet: {reasons}."]
@@ -44,10 +43,8 @@ def settings_sentences(
         if len(rows) == 1:
             return [f"{value}; the study has no other setting to compare with."]
         return [f"No setting can be called better: {reasons}. {value}."]
-    found = [_comparison_sentence(complete, comparisons, level)]
-    if left_out:
-        found.append(f"Not compared: {reasons}.")
-    return found
+    found = _comparison_sentence(complete, comparisons, level)
+    return [found, *([f"Not compared: {reasons}."] if left_out else [])]
 
 
 def baseline_sentence(
@@ -78,7 +75,7 @@ def baseline_sentence(
         return f"No setting is known to find better cells than chance: {listed(open_ones)} against random cells."
     if open_ones:
         parts.append(f"not known for {listed(open_ones)}")
-    return _sentence("; ".join(parts))
+    return f"{_capital('; '.join(parts))}."
 
 
 def cell_sentences(recommendation: Recommendation | None, level: Level | None) -> list[str]:
@@ -94,16 +91,8 @@ def cell_sentences(recommendation: Recommendation | None, level: Level | None) -
 
 def order_sentences(orders: Sequence[OrderCheck]) -> list[str]:
     """Whether one-shot accuracy ranks cells, and whether their order survives another recipe."""
-    found = []
-    one_shot = [each for each in orders if each.kind == "one-shot"]
-    known = [each for each in one_shot if each.judgement != "unknown"]
-    found += [each.sentence for each in known[:2]]
-    if len(known) > 2:
-        found.append(f"{len(known) - 2} more settings: see the table of rank correlations.")
-    if one_shot and not known:
-        names = [each.subject for each in one_shot]
-        found.append(f"Whether one-shot accuracy ranks the cells of {listed(names)} is not known.")
-    return found + [each.sentence for each in orders if each.kind == "recipe"]
+    one_shot = [each.sentence for each in orders if each.kind == "one-shot"]
+    return one_shot[:1] + [each.sentence for each in orders if each.kind == "recipe"]
 
 
 def searches_sentence(settings: Sequence[SettingRow]) -> str:
@@ -161,33 +150,30 @@ def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingC
     seeds = sorted({each.pairs for each in comparisons})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     paired = f"{count} search seed{'' if seeds == [1] else 's'}"
-    decided = [each for each in comparisons if _winner(each)]
-    best = [name for name in complete if sum(_winner(each) == name for each in decided) == len(complete) - 1]
-    if best:
-        return _sentence(f"{best[0]} is better than {_leads(decided, best[0])}, after {level.name}, over {paired}")
-    if decided:
-        found = listed([f"{_winner(each)} is better than {_lead(each)}" for each in decided])
-        return _sentence(f"{found}, after {level.name}, over {paired}; no other two settings differ significantly")
     if all(each.outcome == "too few" for each in comparisons):
         return (
             f"No setting can be called better: {paired} with a retrained cell in both settings cannot decide between "
             f"{listed(complete)}; at least {comparisons[0].pairs_wanted} are needed."
         )
-    if len(comparisons) == 1:
-        one, size = comparisons[0], _positive(comparisons[0].difference)
-        differ = f"test errors differ by {size.value:.2f} percentage points{_interval(size)}"
-        text = f"No significant difference between {one.first} and {one.second}: {differ}"
-        text = f"{text} after {level.name}, over {paired}"
-        if math.isnan(one.detectable):
-            return f"{text}."
-        return f"{text}; a difference of {one.detectable:.2f} would have been found with a probability of 80 %."
-    few = [f"{each.first} and {each.second}" for each in comparisons if each.outcome == "too few"]
-    text = f"No significant difference between {listed(complete)} in test error after {level.name}, over {paired}"
-    return f"{text}; too few seeds to decide between {listed(few)}." if few else f"{text}."
-
-
-def _leads(decided: Sequence[SettingComparison], best: str) -> str:
-    return listed([_lead(each) for each in decided if _winner(each) == best])
+    after = f"after {level.name}, over {paired}"
+    undecided = [f"{each.first} and {each.second}" for each in comparisons if each.outcome == "too few"]
+    open_ones = f"; too few seeds to decide between {listed(undecided)}" if undecided else ""
+    decided = [each for each in comparisons if _winner(each)]
+    if decided:
+        better = [
+            f"{name} is better than {listed([_lead(each) for each in decided if _winner(each) == name])}"
+            for name in complete
+            if any(_winner(each) == name for each in decided)
+        ]
+        rest = len(comparisons) - len(decided) - len(undecided)
+        others = "; no other two settings differ significantly" if rest else ""
+        return f"{'; '.join(better)}, {after}{others}{open_ones}."
+    if len(comparisons) > 1:
+        return f"No significant difference between {listed(complete)} in test error {after}{open_ones}."
+    one, size = comparisons[0], _positive(comparisons[0].difference)
+    text = f"No significant difference between {one.first} and {one.second}: test errors differ by {size.value:.2f}"
+    power = f"; a difference of {one.detectable:.2f} would have been found with a probability of 80 %"
+    return f"{text} percentage points{_interval(size)} {after}{'' if math.isnan(one.detectable) else power}."
 
 
 def _lead(each: SettingComparison) -> str:
@@ -240,12 +226,16 @@ def _reported(cell: Recommendation) -> str:
     return f"Its test error is {cell.test_error.value:.2f} %{known}, {source}."
 
 
-def _reasons(left_out: Mapping[str, str]) -> str:
-    """Settings by the reason why they are left out."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in left_out.items():
-        by_reason.setdefault(reason, []).append(name)
-    return "; ".join(f"{listed(names)} ({reason})" for reason, names in by_reason.items())
+def _reasons(rows: Sequence[SettingRow]) -> str:
+    """Why settings are left out of a comparison."""
+    untrained = [row.setting for row in rows if not row.retrained]
+    parts = [f"no cell of {listed(untrained, 'or')} was retrained"] if untrained else []
+    parts += [
+        f"{row.retrained} of {row.selected} selected cells of {row.setting} are trained"
+        for row in rows
+        if row.retrained
+    ]
+    return "; ".join(parts)
 
 
 def _by_setting(counts: Sequence[tuple[str, int]]) -> str:
@@ -279,5 +269,5 @@ def _counted(n: int, singular: str, plural: str = "") -> str:
     return f"{n:,} {singular}" if n == 1 else f"{n:,} {plural or singular + 's'}"
 
 
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if not text.startswith(("k=", "method=")) else f"{text}."
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,7 +1,7 @@
 """Rank correlations: of operations by alpha between seeds, and of cells by accuracy between stages."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -41,24 +41,43 @@ def spearman(first: Sequence[float | None], second: Sequence[float | None]) -> E
     end is that of the next possible order.  Pairs with a missing value are left out.  NaN for fewer than
     FEWEST_TO_CORRELATE pairs or if one side is constant.  Raises ValueError for sequences of different lengths.
     """
+    return mean_spearman([(first, second)])
+
+
+def mean_spearman(groups: Iterable[tuple[Sequence[float | None], Sequence[float | None]]]) -> Estimate:
+    """Rank correlation within groups: the mean of their `spearman` correlations in Fisher's z, with its 95 % interval.
+
+    Groups are weighted by the inverse variance of z; those for which it is not defined are left out.
+    """
+    found = [each for first, second in groups if (each := _fisher_z(first, second)) is not None]
+    if not found:
+        return Estimate()
+    weight = sum(1 / variance for _, variance, _ in found)
+    z = sum(value / variance for value, variance, _ in found) / weight
+    half = Z / math.sqrt(weight)
+    end = found[0][2] if len(found) == 1 else 0.0  # +-1 for a perfect order
+    return Estimate(
+        value=end or math.tanh(z),
+        low=-1.0 if end < 0 else math.tanh(z - half),
+        high=1.0 if end > 0 else math.tanh(z + half),
+    )
+
+
+def _fisher_z(first: Sequence[float | None], second: Sequence[float | None]) -> tuple[float, float, float] | None:
+    """Fisher's z of the rank correlation, its variance, and 1 or -1 for a perfect order, else 0; None if undefined."""
     if len(first) != len(second):
         raise ValueError(f"got {len(first)} first and {len(second)} second values; they must be pairs")
     pairs = np.array([[math.nan if v is None else v for v in side] for side in (first, second)], dtype=float)
     pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
     n = pairs.shape[1]
     if n < FEWEST_TO_CORRELATE:
-        return Estimate()
+        return None
     value = float(_spearman(pairs[:, None, :])[0])
     if math.isnan(value):
-        return Estimate()
+        return None
     largest = 1 - 12 / (n * (n**2 - 1))  # of an order in which two neighbors have changed places
     inner = max(-largest, min(largest, value))
-    half = Z * math.sqrt((1 + inner**2 / 2) / (n - 3))
-    return Estimate(
-        value=value,
-        low=-1.0 if value < -largest else math.tanh(math.atanh(inner) - half),
-        high=1.0 if value > largest else math.tanh(math.atanh(inner) + half),
-    )
+    return math.atanh(inner), (1 + inner**2 / 2) / (n - 3), math.copysign(1, value) if abs(value) > 1 - 1e-12 else 0.0
 
 
 def rank_correlation(

@@ -1,6 +1,7 @@
 """Sampling errors of accuracies: a test set is a sample of images."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,25 @@ def image_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Ima
         wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
         p_value = float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     return ImageDifference(Estimate(value=100 * value, low=100 * (middle - half), high=100 * (middle + half)), p_value)
+
+
+def cell_share(correct: Sequence[NDArray[np.bool_]]) -> float:
+    """Share of the sampling variance of accuracies that is a cell's own, 0 to 1; NaN if no cell has two networks.
+
+    An array (networks, images) for each cell says which images a network got right.  Hard images are hard for all: only
+    what networks of one cell have in common beyond that makes the choice of images favor a cell.  It is the mean
+    correlation between networks of one cell minus that between networks of different cells.
+    """
+    owners = np.repeat(np.arange(len(correct)), [len(each) for each in correct])
+    same = owners[:, None] == owners[None, :]
+    others = ~np.eye(len(owners), dtype=bool)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlations = np.atleast_2d(np.corrcoef(np.concatenate(correct).astype(np.float32)))
+    known = np.isfinite(correlations)
+    within, between = (correlations[known & others & mask] for mask in (same, ~same))
+    if not len(within) or not len(between):
+        return math.nan
+    return float(np.clip(within.mean() - between.mean(), 0, 1))
 
 
 def unpacked(correct: bytes, images: int) -> NDArray[np.bool_]:

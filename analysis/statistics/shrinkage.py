@@ -26,36 +26,41 @@ SIGMAS, TAUS = 32, 64
 
 @dataclass(frozen=True, kw_only=True)
 class ShrunkMeans:
-    """Posterior of the true values: a mixture of normal distributions, one for each grid point (g)."""
+    """Posterior of the true values: a mixture of normal distributions, one for each grid point (g).
+
+    The errors of two cells have in common that of mu, with a weight for each cell; the rest is independent.
+    """
 
     weights: Floats
     """Weights of the grid points, (g,)."""
     means: Floats
     """Means of the true values, (g, cells)."""
-    covariances: Floats
-    """Covariances of the true values, (g, cells, cells)."""
+    own: Floats
+    """Variances of their independent errors, (g, cells)."""
+    common: Floats
+    """Their common errors, in units of the same standard normal variable, (g, cells)."""
 
     def mean(self, cell: int) -> float:
         """Posterior mean of a cell's true value."""
         return float(self.weights @ self.means[:, cell])
 
-    def estimate(self, cell: int, sampling: float = 0.0) -> Estimate:
-        """Posterior mean and 95 % interval of a cell's true value, with an additional sampling variance."""
-        deviations = np.sqrt(self.covariances[:, cell, cell] + sampling)
+    def estimate(self, cell: int) -> Estimate:
+        """Posterior mean and 95 % interval of a cell's true value."""
+        deviations = np.sqrt(self.own[:, cell] + self.common[:, cell] ** 2)
         value = self.mean(cell)
         low, high = (self._quantile(self.means[:, cell], deviations, level) for level in LEVEL)
         return Estimate(value=value, low=low, high=high)
 
     def beats(self, first: int, second: int) -> float:
         """Probability that the true value of the first cell is above that of the second."""
-        covariances = self.covariances
-        variances = covariances[:, first, first] + covariances[:, second, second] - 2 * covariances[:, first, second]
+        common = self.common[:, first] - self.common[:, second]
+        variances = self.own[:, first] + self.own[:, second] + common**2
         differences = self.means[:, first] - self.means[:, second]
         return float(self.weights @ special.ndtr(differences / np.sqrt(variances)))
 
     def _quantile(self, means: Floats, deviations: Floats, level: float) -> float:
         low, high = float((means - 40 * deviations).min()), float((means + 40 * deviations).max())
-        for _ in range(100):  # bisection to the last bit
+        for _ in range(60):  # bisection to the last bit
             middle = (low + high) / 2
             below = self.weights @ special.ndtr((middle - means) / deviations) < level
             low, high = (middle, high) if below else (low, middle)
@@ -87,10 +92,12 @@ def shrunk_means(values: Sequence[Sequence[float]], sampling: Sequence[float]) -
     log_likelihood = (np.log(precision).sum(axis=1) - np.log(total[:, 0]) - (precision * (y - mu) ** 2).sum(axis=1)) / 2
     weights = np.exp(log_likelihood - log_likelihood.max())
     pull = noise * precision
-    covariances = pull[:, :, None] * pull[:, None, :] / total[:, :, None]
-    cells = np.arange(len(y))
-    covariances[:, cells, cells] += noise * (1 - pull)
-    return ShrunkMeans(weights=weights / weights.sum(), means=pull * mu + (1 - pull) * y, covariances=covariances)
+    return ShrunkMeans(
+        weights=weights / weights.sum(),
+        means=pull * mu + (1 - pull) * y,
+        own=noise * (1 - pull),
+        common=pull / np.sqrt(total),
+    )
 
 
 def pooled_std(groups: Sequence[Sequence[float]]) -> float:

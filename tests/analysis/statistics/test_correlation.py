@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.correlation import alpha_rank_correlation, rank_correlation
+from analysis.statistics.correlation import alpha_rank_correlation, mean_spearman, rank_correlation, spearman
 
 
 def test_alpha_rank_correlation_is_kendalls_tau():
@@ -62,3 +62,38 @@ def test_rank_correlation_of_little():
             assert all(map(math.isnan, (nothing.value, nothing.low, nothing.high)))
     with pytest.raises(ValueError, match="2 search and 1 retrained"):
         rank_correlation([1.0, 2.0], [1.0], rng)
+
+
+def test_the_interval_of_a_rank_correlation_is_that_of_bonett_and_wright():
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    others = [2.0, 1.0, 4.0, 3.0, 6.0, 5.0, 7.0]
+    found = spearman(values, others)
+    assert found.value == pytest.approx(1 - 6 * 6 / (7 * 48))
+    half = 1.959964 * math.sqrt((1 + found.value**2 / 2) / 4)
+    assert found.low == pytest.approx(math.tanh(math.atanh(found.value) - half))
+    assert found.high == pytest.approx(math.tanh(math.atanh(found.value) + half))
+
+
+def test_a_perfect_order_has_an_interval_below_it():
+    values = [float(n) for n in range(8)]
+    found, reverse = spearman(values, values), spearman(values, values[::-1])
+    assert found.value == found.high == 1 and 0.5 < found.low < 1
+    assert (reverse.value, reverse.low, reverse.high) == (-1, -1, -found.low)
+
+
+def test_fewer_than_six_pairs_have_no_correlation():
+    assert math.isnan(spearman([1.0] * 5, [1.0] * 5).value)
+    assert math.isnan(spearman([1.0, 2, 3, 4, 5, None], [1.0, 2, 3, 4, 5, 6]).value)
+    assert math.isnan(spearman([1.0] * 6, [1.0, 2, 3, 4, 5, 6]).value)
+    with pytest.raises(ValueError, match="got 1 first and 2 second values"):
+        spearman([1.0], [1.0, 2.0])
+
+
+def test_a_mean_within_groups_ignores_what_differs_between_them():
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    mixed = [2.0, 1.0, 4.0, 3.0, 6.0, 5.0, 7.0]
+    shifted = [value + 100 for value in mixed]
+    one, two = mean_spearman([(values, mixed)]), mean_spearman([(values, mixed), (values, shifted)])
+    assert two.value == pytest.approx(one.value) and two.high - two.low < one.high - one.low
+    assert mean_spearman([(values, mixed), ([1.0], [2.0])]) == one
+    assert math.isnan(mean_spearman([]).value)
