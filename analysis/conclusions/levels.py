@@ -33,8 +33,8 @@ class Level:
     """Name of the recipe, such as "600 epochs on cifar10"; fields in which recipes of a stage differ follow."""
     dataset: str
     """Data set of the retrainings."""
-    epochs: int
-    """Epochs of a training."""
+    epochs: int | None
+    """Epochs of a training; None if not recorded."""
     cells: int
     """Distinct cells with a completed training."""
     trainings: int
@@ -63,7 +63,7 @@ class Level:
         else:
             picked = "the last epoch taken" if self.validation_images == 0 else "how the epoch was picked not recorded"
         tested = "the test images" if self.test_images is None else f"{self.test_images:,} test images"
-        return f"{self.name}: trained on {trained}, {picked}, tested on {tested}."
+        return f"{self.name[0].upper()}{self.name[1:]}: trained on {trained}, {picked}, tested on {tested}."
 
 
 def trainings(retrains: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +85,9 @@ def levels(done: pd.DataFrame) -> tuple[Level, ...]:
     rows = [group for _, group in done.groupby("level")]
     named = [(group, _names(group.iloc[0], [other.iloc[0] for other in rows])) for group in rows]
     found = [_level(group, name) for group, name in named]
-    return tuple(sorted(found, key=lambda each: (ORDER.index(each.stage), each.rung or 0, each.cells, each.epochs)))
+    return tuple(
+        sorted(found, key=lambda each: (ORDER.index(each.stage), each.rung or 0, each.cells, each.epochs or 0))
+    )
 
 
 def _level(rows: pd.DataFrame, recipe: str) -> Level:
@@ -96,7 +98,7 @@ def _level(rows: pd.DataFrame, recipe: str) -> Level:
         rung=None if pd.isna(first["rung"]) else int(first["rung"]),
         recipe=recipe,
         dataset=str(first["dataset"]),
-        epochs=int(first["epochs"]),
+        epochs=None if pd.isna(first["epochs"]) else int(first["epochs"]),
         cells=int(rows["genotype_digest"].nunique()),
         trainings=len(rows),
         training_images=_recorded(rows["training_images"]),
@@ -107,11 +109,19 @@ def _level(rows: pd.DataFrame, recipe: str) -> Level:
 
 def _names(row: Mapping[Any, Any], rows: Sequence[Mapping[Any, Any]]) -> str:
     """Data set and epochs of a recipe, and the fields in which such recipes of the same stage differ."""
-    alike = [other for other in rows if all(other[name] == row[name] for name in ("stage", "dataset", "epochs"))]
-    alike = [other for other in alike if other["rung"] == row["rung"] or pd.isna(row["rung"])]
-    varied = [name for name in RECIPE_COLUMNS if len({str(other[name]) for other in alike}) > 1]
-    details = "".join(f", {name} {row[name]}" for name in varied)
-    return f"{row['epochs']:,} epochs on {row['dataset']}{details}"
+    same = ("stage", "rung", "dataset", "epochs")
+    alike = [other for other in rows if all(_text(other[name]) == _text(row[name]) for name in same)]
+    varied = [name for name in RECIPE_COLUMNS if len({_text(other[name]) for other in alike}) > 1]
+    epochs = "an unrecorded number of" if pd.isna(row["epochs"]) else f"{row['epochs']:,.0f}"
+    details = "".join(f", {name} {_text(row[name])}" for name in varied)
+    return f"{epochs} epoch{'' if epochs == '1' else 's'} on {row['dataset']}{details}"
+
+
+def _text(value: Any) -> str:
+    """A value of a recipe; numbers are floats where another row of the column is missing."""
+    if pd.isna(value):
+        return "unknown"
+    return f"{value:g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
 
 
 def _recorded(images: "pd.Series[Any]") -> int | None:

@@ -113,8 +113,9 @@ def _differences(level: Level) -> str:
     epochs, images = CIFAR if level.dataset == "cifar10" else IMAGENET
     found = []
     if level.epochs != epochs:
-        found.append(f"{epochs} epochs, here {level.epochs:,}")
+        found.append(f"{epochs} epochs, here {'unknown' if level.epochs is None else f'{level.epochs:,}'}")
     if level.validation_images != 0:
-        here = "here others" if level.training_images is None else f"here {level.training_images:,}"
-        found.append(f"trained on all {images:,} images, {here}; last epoch, here picked on validation images")
+        here = "an unknown number" if level.training_images is None else f"{level.training_images:,}"
+        picked = "picked in an unknown way" if level.validation_images is None else "picked on validation images"
+        found.append(f"trained on all {images:,} images, here on {here}; last epoch, here {picked}")
     return "; ".join(found)
