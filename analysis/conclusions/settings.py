@@ -124,7 +124,7 @@ def comparison_level(
             best = (complete, level, cells)
     complete, at, cells = best
     left_out = {
-        name: f"{len(cells[name])} of {len(selected[name])} selected cells trained"
+        name: f"{len(cells[name])} of {len(selected[name])} selected cells are trained"
         if cells.get(name)
         else "no cell was retrained"
         for name in names

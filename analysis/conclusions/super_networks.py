@@ -70,8 +70,8 @@ def why_separate(groups: tuple[SuperNetworkGroup, ...]) -> str:
         return ""
     names = [value.partition(" = ")[0] for value in groups[0].values]
     return (
-        f"The super-networks differ in {_listed(names)}. Their one-shot accuracies are not on one axis, because they "
-        "differ for this reason already, whatever the cells are worth; retrained cells compare settings."
+        f"The super-networks differ in {_listed(names)}, so their one-shot accuracies differ whatever the cells are "
+        "worth: they are not on one axis. Retrained cells compare settings."
     )
 
 

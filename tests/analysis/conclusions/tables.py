@@ -28,7 +28,8 @@ class Tables:
     def search(self, setting: str, seed: int, cell: int | None, **values: Any) -> None:
         """A search that found a cell, or failed for None."""
         method = "random" if setting == "random" else "pcdarts"
-        config = SearchConfig(method=method, seed=seed, k=int(setting[2:]) if setting.startswith("k=") else 4)
+        k = int(setting.split(",")[0].removeprefix("k=")) if setting.startswith("k=") else 4
+        config = SearchConfig(method=method, seed=seed, k=k)
         identity = SearchIdentity(search_id=f"{setting}-{seed}", study="made-up", status="completed", error="")
         row = SEARCHES.row(identity, SearchSetting(setting=setting, sampling_rate=None), config)
         if cell is None:
@@ -50,7 +51,7 @@ class Tables:
     ) -> None:
         """A training of a cell for each test error; None failed for good."""
         for seed, error in enumerate(tested):
-            job = {"job_id": f"{cell}-{stage}-{rung}-{recipe.epochs}-{recipe.cutout}-{seed}", "study": "made-up"}
+            job = {"job_id": f"{cell}-{stage}-{len(self.queue)}", "study": "made-up"}
             job |= {"stage": stage, "rung": rung, "genotype_digest": digest(cell)}
             self.queue.append(queued(job, cell, "failed" if error is None else "done"))
             identity = RetrainIdentity(**job, attempt=1, status="completed", error="", genotype=str(genotype(cell)))
@@ -73,7 +74,7 @@ class Tables:
         return searches, queue, retrains
 
 
-def two_settings(errors: Mapping[str, Sequence[float]]) -> Tables:
+def settings_with(errors: Mapping[str, Sequence[float]]) -> Tables:
     """Settings whose searches, by seed, found a cell each, trained once with these test errors."""
     tables, cell = Tables(), 0
     for setting, values in errors.items():
