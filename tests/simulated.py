@@ -147,6 +147,11 @@ class SimulatedStudy:
         kept = [digest for digest, setting in self.setting_of.items() if not names or setting.name in names]
         return [digest for digest in kept if digest in self.truth]
 
+    def networks(self, digest: str, stage: Stage) -> list[float]:
+        """True accuracies of the networks that were trained of a cell in a stage, percent."""
+        rows = [row for row in self.retrains if (row["genotype_digest"], row["stage"]) == (digest, stage)]
+        return [self.trained[row["job_id"]] for row in rows if row["status"] == "completed"]
+
     def retrain(
         self,
         cells: Iterable[str],
@@ -193,8 +198,8 @@ class SimulatedStudy:
         searches, queue, retrains = (table.to_arrow(rows).to_pandas() for table, rows in tables)
         return searches, queue, retrains
 
-    def write(self, root: str) -> ResultStore:
-        """The study as a folder, with epochs of every search."""
+    def write(self, root: str, *, epochs: int = 0) -> ResultStore:
+        """The study as a folder, with so many epochs of every search."""
         store = ResultStore(root)
         trained = [row for row in self.searches if row["status"] != "failed" and row["method"] != "random"]
         epochs = [epoch for search in trained for epoch in epoch_rows(search)]
