@@ -55,9 +55,9 @@ def _compact(arguments: argparse.Namespace) -> int:
 
 
 def _theory(arguments: argparse.Namespace) -> int:
-    from analysis.theory import report
+    from analysis.theory.summary import summary
 
-    print(report(), end="")
+    print(summary(), end="")
     return 0
 
 

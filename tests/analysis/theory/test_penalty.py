@@ -1,4 +1,4 @@
-"""Tests of analysis.theory: the closed form against every mask, sampling and finite differences."""
+"""The penalty of random masks: the closed form against every mask, sampling and finite differences."""
 
 import dataclasses
 import itertools
@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from analysis.theory import (
+from analysis.theory.penalty import (
     LinearSupernet,
     draw_masks,
     example,
     expected_loss,
+    expected_squares,
     losses,
     mean_mask_loss,
     penalty,
     penalty_gradient,
-    report,
+    solved_loss,
+    with_solved_bypass,
 )
 
 
@@ -86,7 +88,7 @@ def test_full_sampling_has_no_penalty():
 
 @pytest.mark.parametrize("k", [2, 4, 8, 16])
 def test_the_penalty_depends_on_k_as_the_variance_of_a_mask(k):
-    net = example(np.random.default_rng(0), side_operation=False)
+    net = example(np.random.default_rng(0))
     assert penalty(net, k) / penalty(net, 2) == pytest.approx(float(Fraction(k - 1, k**2) / Fraction(1, 4)), rel=1e-12)
 
 
@@ -113,16 +115,62 @@ def test_gradient_in_alpha_equals_finite_differences(k):
     assert gradient.sum(axis=1) == pytest.approx(np.zeros(2), abs=1e-12)  # a softmax ignores a common shift
 
 
-@pytest.mark.parametrize("side_operation", [False, True])
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_sampling_agrees(k, side_operation):
-    found = expected_loss(
-        example(np.random.default_rng(3), side_operation), k, draws=20_000, generator=np.random.default_rng(4)
-    )
+def test_sampling_agrees(k):
+    found = expected_loss(example(np.random.default_rng(3)), k, draws=20_000, generator=np.random.default_rng(4))
     assert found.closed_form == found.mean_mask_loss + found.penalty
     assert abs(found.sampled - found.closed_form) <= 4 * found.standard_error + 1e-12
     assert found.standard_error < 5e-3 * found.closed_form
     assert found.relative_difference == pytest.approx(0, abs=1e-2)
+
+
+def mixture(net):
+    return np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_the_expected_loss_is_a_sum_of_squares(k):
+    net = tiny()
+    a, t = expected_squares(net.x, net.y, k)
+    squares = (a @ np.concatenate([mixture(net).ravel(), net.bypass.ravel()]) - t) ** 2
+    assert squares[:5].sum() == pytest.approx(mean_mask_loss(net, k), rel=1e-12)
+    assert squares[5:].sum() == pytest.approx(penalty(net, k), rel=1e-12, abs=1e-15)
+    fixed, target = expected_squares(net.x, net.y, k, net.bypass)
+    assert (fixed @ mixture(net).ravel() - target) ** 2 == pytest.approx(squares, rel=1e-9, abs=1e-15)
+
+
+def test_masks_that_do_not_vary_have_no_penalty():
+    net = tiny()
+    a, t = expected_squares(net.x, net.y, 2, masks_vary=False)
+    assert a.shape == (5, 2 * 2 * 4 * 2)
+    assert ((a @ np.concatenate([mixture(net).ravel(), net.bypass.ravel()]) - t) ** 2).sum() == pytest.approx(
+        mean_mask_loss(net, 2)
+    )
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_no_other_bypass_has_a_smaller_expected_loss_than_the_solved_one(k):
+    net, rng = with_solved_bypass(example(np.random.default_rng(0)), k), np.random.default_rng(1)
+
+    def loss(step):
+        moved = dataclasses.replace(net, bypass=net.bypass + step)
+        return mean_mask_loss(moved, k) + penalty(moved, k)
+
+    for _ in range(5):
+        step = 1e-3 * rng.normal(size=net.bypass.shape)
+        change = (loss(step) - loss(-step)) / loss(0 * step)
+        assert change == pytest.approx(0, abs=1e-10)  # a minimum is flat
+        assert loss(step) > loss(0 * step)
+
+
+@pytest.mark.parametrize("k", [2, 4, 8])
+def test_with_a_side_operation_the_solved_weights_are_those_of_full_sampling_and_have_no_penalty(k):
+    """Mixture and bypass can both be the least-squares fit, which no mask changes."""
+    net = example(np.random.default_rng(0))
+    full = solved_loss(net, 1, side_operation=False)
+    assert solved_loss(net, k, side_operation=True) == pytest.approx(full, abs=1e-12) and full[1] == 0
+    fixed = solved_loss(net, k, side_operation=False)
+    assert fixed[0] > full[0] and fixed[1] > 1
 
 
 def test_what_cannot_be_computed_is_named():
@@ -132,9 +180,3 @@ def test_what_cannot_be_computed_is_named():
         mean_mask_loss(tiny(), 0)
     with pytest.raises(ValueError, match="bypass has shape"):
         dataclasses.replace(tiny(), bypass=np.zeros((2, 4, 3)))
-
-
-def test_the_report_is_repeatable_and_has_a_row_for_every_rate():
-    text = report(draws=1000, rates=(1, 2))
-    assert text == report(draws=1000, rates=(1, 2))
-    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")] == ["K", "1", "2"] * 2

@@ -7,7 +7,7 @@ mixture weights p_e = softmax(alpha_e) and masks m_ec of 0 and 1,
     y_hat(m) = sum_ec [ m_ec sum_o p_eo w_eoc . x_ec + (1 - m_ec) b_ec . x_ec ],    loss = mean of (y - y_hat)^2.
 
 Without a side operation b_ec is the same fixed read-out for all channels; a parameterized side operation makes it a
-weight that is trained.
+weight that is trained (`with_solved_bypass`, `solved_loss`).
 
 Assumptions: operations, side operation and read-out are linear and act on each channel separately; each edge draws
 C / K of its C channels uniformly without replacement, independently of the other edges and of the data.
@@ -19,12 +19,12 @@ mean over the channels d_e,
 
 It follows from E[(y - y_hat)^2] = (y - E y_hat)^2 + Var(y_hat), Var(m_ec) = (1 / K)(1 - 1 / K) and, for two channels of
 an edge, Cov = -Var / (C - 1).  The penalty is quadratic in the mixture-weighted weights sum_o p_eo w_eoc, so it
-regularizes the weights and, through softmax(alpha), the architecture parameters.  K = 1 has none.
+regularizes the weights and, through softmax(alpha), the architecture parameters.  K = 1 has none, and neither have
+masks that do not vary: `channel_sampling` must be random.
 """
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +121,46 @@ def penalty_gradient(net: LinearSupernet, k: int) -> Array:
     return gradient
 
 
+def expected_squares(
+    x: Array, y: Array, k: int, bypass: Array | None = None, *, masks_vary: bool = True
+) -> tuple[Array, Array]:
+    """A and t with which the expected loss is |A z - t|^2, for features (N, E, C, D) and targets (N,).
+
+    z holds the mixture sum_o p_eo w_eoc (E C D) and, unless `bypass` (E, C, D) is fixed, the weights of the bypass
+    (E C D).  The first N rows are the loss at the mean mask, the other N E C the penalty, if masks vary.
+    """
+    n, e, c, d = x.shape
+    flat = x.reshape(n, -1) / math.sqrt(n)
+    mixture, other = flat / k, (1 - 1 / k) * flat
+    targets = y / math.sqrt(n)
+    factor = _factor(c, k)
+    if masks_vary and factor:
+        centered = np.zeros((n, e, c, e, c, d))
+        for edge in range(e):
+            centered[:, edge, :, edge] = (np.eye(c) - 1 / c)[:, :, None] * x[:, edge, None]
+        rows = math.sqrt(factor / n) * centered.reshape(n * e * c, -1)
+        mixture, other = np.vstack([mixture, rows]), np.vstack([other, -rows])
+        targets = np.concatenate([targets, np.zeros(len(rows))])
+    if bypass is not None:
+        return mixture, targets - other @ bypass.ravel()
+    return np.hstack([mixture, other]), targets
+
+
+def with_solved_bypass(net: LinearSupernet, k: int) -> LinearSupernet:
+    """The super-network whose bypass weights minimize the expected loss: least squares, of least norm if not unique."""
+    mixture = np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights).ravel()
+    a, t = expected_squares(net.x, net.y, k)
+    own, other = np.hsplit(a, 2)
+    return dataclasses.replace(net, bypass=_least_squares(other, t - own @ mixture).reshape(net.bypass.shape))
+
+
+def solved_loss(net: LinearSupernet, k: int, *, side_operation: bool) -> tuple[float, float]:
+    """Loss at the mean mask and penalty at the weights that minimize their sum: w and, with a side operation, b."""
+    a, t = expected_squares(net.x, net.y, k, None if side_operation else net.bypass)
+    squares = (a @ _least_squares(a, t) - t) ** 2
+    return float(squares[: len(net.y)].sum()), float(squares[len(net.y) :].sum())
+
+
 def draw_masks(generator: np.random.Generator, shape: tuple[int, int, int], k: int) -> Array:
     """Random masks of a shape (M, E, C), C / k channels of each edge drawn uniformly without replacement."""
     mask = np.zeros(shape)
@@ -156,59 +196,21 @@ def expected_loss(net: LinearSupernet, k: int, draws: int, generator: np.random.
     )
 
 
-def example(generator: np.random.Generator, side_operation: bool) -> LinearSupernet:
-    """A random super-network: 64 examples, 2 edges, 4 operations, 16 channels with 3 features.
+def example(generator: np.random.Generator) -> LinearSupernet:
+    """A random super-network without a side operation: 256 examples, 2 edges, 4 operations, 16 channels of 3 features.
 
-    Without a side operation the bypass is the mean of the features of a channel, the same for all channels.
+    The targets are linear in the features, plus noise; the bypass is the mean of the features of a channel.
     """
-    n, e, o, c, d = 64, 2, 4, 16, 3
-    weights, own = generator.normal(size=(e, o, c, d)) / d, generator.normal(size=(e, c, d)) / d
+    n, e, o, c, d = 256, 2, 4, 16, 3
+    x = generator.normal(size=(n, e, c, d))
+    y = np.einsum("necd,ecd->n", x, generator.normal(size=(e, c, d)) / d)
     return LinearSupernet(
-        x=generator.normal(size=(n, e, c, d)),
-        y=generator.normal(size=n),
+        x=x,
+        y=y + 0.5 * generator.normal(size=n),
         alpha=generator.normal(size=(e, o)),
-        weights=weights,
-        bypass=own if side_operation else np.full((e, c, d), 1 / d),
+        weights=generator.normal(size=(e, o, c, d)) / d,
+        bypass=np.full((e, c, d), 1 / d),
     )
-
-
-def report(seed: int = 0, draws: int = 1 << 18, rates: Sequence[int] = (1, 2, 4, 8, 16)) -> str:
-    """What `pcdarts theory` prints: the formula, and for both bypasses a table over K, in Markdown."""
-    generator = np.random.default_rng(seed)
-    lines = [
-        "# Partial channel connection as a regularizer: a linear super-network with squared loss",
-        "",
-        "E_m[loss] = loss at the mean mask 1/K + (K-1)/K^2 * C/(C-1) * mean over the data of sum_ec (d_ec - d_e)^2",
-        "d_ec = (sum_o softmax(alpha)_eo w_eoc - b_ec) . x_ec: mixture minus bypass on channel c; d_e: its mean",
-        f"64 examples, 2 edges, 4 operations, 16 channels; {draws} random masks for each K; seed {seed}",
-    ]
-    for side_operation in (False, True):
-        net = example(np.random.default_rng(seed), side_operation)
-        title = "parameterized side operation, b is trained" if side_operation else "no side operation, b is fixed"
-        lines += ["", f"## Bypass: {title}", "", _HEADER, "|---:" * 8 + "|"]
-        lines += [_row(expected_loss(net, k, draws, generator)) for k in rates]
-        tied = dataclasses.replace(net, bypass=np.einsum("eo,eocd->ecd", softmax(net.alpha, axis=-1), net.weights))
-    flat = {scale: penalty(dataclasses.replace(net, alpha=scale * net.alpha), 4) for scale in (0.0, 1.0, 4.0)}
-    lines += [
-        "",
-        f"Side operation equal to the mixture: penalty {penalty(tied, 4):.6f} at K = 4.",
-        "Alpha multiplied by "
-        + ", ".join(f"{scale:g}: penalty {value:.6f}" for scale, value in flat.items())
-        + " at K = 4, with the side operation: flat mixtures are penalized least here.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-_HEADER = (
-    "| K | loss at mean mask | penalty | exact sum | Monte Carlo | its standard error | relative difference "
-    "| norm of d penalty / d alpha |"
-)
-
-
-def _row(loss: ExpectedLoss) -> str:
-    values = (loss.mean_mask_loss, loss.penalty, loss.closed_form, loss.sampled, loss.standard_error)
-    cells = [f"{loss.k}", *(f"{value:.6f}" for value in values)]
-    return "| " + " | ".join([*cells, f"{loss.relative_difference:+.1e}", f"{loss.alpha_gradient_norm:.6f}"]) + " |"
 
 
 def _difference(net: LinearSupernet) -> Array:
@@ -224,6 +226,11 @@ def _slope(net: LinearSupernet, k: int) -> Array:
     residuals = net.y - np.einsum("necd,ecd->n", net.x, net.bypass) - difference.sum(axis=(1, 2)) / k
     slope: Array = -2 * np.einsum("n,nec->ec", residuals, difference).ravel() / len(net.y)
     return slope
+
+
+def _least_squares(a: Array, t: Array) -> Array:
+    """The z of least norm that minimizes |a z - t|^2, by the normal equations, as a has many rows."""
+    return np.asarray(np.linalg.lstsq(a.T @ a, a.T @ t, rcond=1e-10)[0], dtype=float)
 
 
 def _centered(difference: Array) -> Array:
