@@ -90,19 +90,19 @@ def compare(errors: pd.DataFrame, settings: Sequence[str]) -> tuple[SettingCompa
     pairs = list(itertools.combinations(settings, 2))
     if not pairs:
         return ()
-    by_setting = {
-        str(name): rows.groupby("seed").agg(test_error=("test_error", "mean"), cell=("genotype_digest", "first"))
-        for name, rows in errors.groupby("setting")
-    }
-    joined = [by_setting[a].join(by_setting[b], how="inner", lsuffix="_a", rsuffix="_b") for a, b in pairs]
-    differences = [(both["test_error_b"] - both["test_error_a"]).to_numpy(dtype=float) for both in joined]
-    means = [
-        paired_mean(values, both["cell_a"].tolist(), both["cell_b"].tolist())
-        for values, both in zip(differences, joined, strict=True)
-    ]
+    tested = errors.pivot_table(index="seed", columns="setting", values="test_error", aggfunc="mean")
+    cells = errors.pivot_table(index="seed", columns="setting", values="genotype_digest", aggfunc="first")
+    values = {name: tested[name].to_numpy(dtype=float) for name in settings}
+    names = {name: cells[name].to_numpy(dtype=object) for name in settings}
+    differences, means = [], []
+    for first, second in pairs:
+        difference = values[second] - values[first]
+        both = np.isfinite(difference)
+        differences.append(difference[both])
+        means.append(paired_mean(difference[both], names[first][both].tolist(), names[second][both].tolist()))
     wanted = fewest_pairs(len(pairs))
     rates = _error_rates([mean.p_value if mean.pairs >= wanted else math.nan for mean in means])
-    wilcoxon = holm([signed_rank(np.round(values, 9)).p_value for values in differences])
+    wilcoxon = holm([signed_rank(np.round(each, 9)).p_value for each in differences])
     return tuple(
         _comparison(first, second, mean, rate, wilcoxon=p_value, comparisons=len(pairs))
         for (first, second), mean, rate, p_value in zip(pairs, means, rates, wilcoxon, strict=True)

@@ -43,8 +43,9 @@ def settings_sentences(
         if len(rows) == 1:
             return [f"{value}; the study has no other setting to compare with."]
         return [f"No setting can be called better: {reasons}. {value}."]
-    found = _comparison_sentence(complete, comparisons, level)
-    return [found, *([f"Not compared: {reasons}."] if left_out else [])]
+    found = [_comparison_sentence(complete, comparisons, level)]
+    found += [f"Not compared: {reasons}."] if left_out else []
+    return [*found, *_limits([rows[name] for name in complete], level)]
 
 
 def baseline_sentence(
@@ -224,6 +225,20 @@ def _reported(cell: Recommendation) -> str:
     interval = _interval(cell.test_error)
     known = interval or f" (for the number of test images alone{_interval(cell.sampling)})"
     return f"Its test error is {cell.test_error.value:.2f} %{known}, {source}."
+
+
+def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
+    """What restricts a comparison: a short training, or cells that were not selected."""
+    found = []
+    if level.stage == "rung":
+        found.append(
+            f"{_capital(level.name)} are the longest training of all selected cells; the final one may differ."
+        )
+    partly = [row for row in rows if row.retrained < row.distinct_cells]
+    if partly:
+        cells = listed([f"{row.retrained} of {row.distinct_cells} cells of {row.setting}" for row in partly])
+        found.append(f"The comparison is between the cells that were retrained: {cells}.")
+    return found
 
 
 def _reasons(rows: Sequence[SettingRow]) -> str:

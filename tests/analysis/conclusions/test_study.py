@@ -6,7 +6,7 @@ import pytest
 
 from analysis.conclusions import conclude
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
-from tests.analysis.conclusions.tables import ALL_IMAGES, Tables, digest, settings_with
+from tests.analysis.conclusions.tables import ALL_IMAGES, SHORT, Tables, digest, settings_with
 
 WORSE, BETTER = [3.3, 3.5, 3.4, 3.6, 3.2, 3.4, 3.5, 3.3, 3.4], [3.0, 3.1, 3.0, 3.2, 2.9, 3.1, 3.0, 3.0, 3.1]
 FULL = "600 epochs on cifar10 (final training)"
@@ -113,6 +113,23 @@ def test_several_settings_are_named_with_what_they_beat():
     assert found.verdict[0].startswith("k=2 is better than k=4 (test error 0.36 percentage points lower")
     assert " and k=8 (test error 0.38 " in found.verdict[0]
     assert found.verdict[0].endswith("over 9 search seeds; no other two settings differ significantly.")
+
+
+def test_what_restricts_a_comparison_is_said():
+    tables = Tables()
+    for cell in range(16):
+        setting, seed = ("k=2", "k=4")[cell % 2], cell // 2
+        tables.search(setting, seed, cell)
+        if seed < 7:
+            tables.train(cell, [8.0 + 0.1 * (seed % 3) + (cell % 2) * seed / 9], stage="rung", rung=1, recipe=SHORT)
+    tables.train(0, [3.0])
+    found = verdict(tables)
+    assert "after 25 epochs on cifar10 (rung 1 of the race), over 7 search seeds" in found[0]
+    assert found[1:3] == (
+        "25 epochs on cifar10 (rung 1 of the race) are the longest training of all selected cells; the final one may "
+        "differ.",
+        "The comparison is between the cells that were retrained: 7 of 8 cells of k=2 and 7 of 8 cells of k=4.",
+    )
 
 
 def test_random_cells_are_the_baseline():
