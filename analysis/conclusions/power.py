@@ -63,4 +63,4 @@ def _power(pairs: int, deviation: float, difference: float, comparisons: int) ->
     if shift > max(30, 4 * critical):  # certain, and beyond what the noncentral distribution resolves
         return 1.0
     above, below = special.nctdtr(freedom, shift, [critical, -critical])
-    return float(1 - above + below)
+    return float(1 - above + (0.0 if math.isnan(below) else below))  # SciPy: NaN where the far tail underflows

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.conclusions.power import fewest_pairs, seeds_needed
+from analysis.conclusions.power import detectable_difference, fewest_pairs, seeds_needed
 
 
 def test_fewest_pairs_are_those_at_which_wilcoxon_can_reach_holms_first_level():
@@ -26,6 +26,14 @@ def test_more_comparisons_and_more_power_need_more_seeds():
 def test_a_large_difference_still_needs_the_fewest_pairs():
     assert seeds_needed(0.0, 1.0) == seeds_needed(0.01, 100.0) == fewest_pairs(1)
     assert seeds_needed(0.01, 100.0, 6) == fewest_pairs(6)
+    assert seeds_needed(0.28, 0.8, 6) == seeds_needed(0.28, 2.4, 6) == fewest_pairs(6)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "comparisons", "difference"), [(6, 1, 0.41), (7, 3, 0.46), (8, 6, 0.47), (11, 28, 0.45)]
+)
+def test_the_detectable_difference_is_found_with_the_given_power(pairs, comparisons, difference):
+    assert detectable_difference(0.2 * 2**0.5, pairs, comparisons) == pytest.approx(difference, abs=0.005)
 
 
 @pytest.mark.parametrize(
