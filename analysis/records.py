@@ -5,9 +5,9 @@ from typing import Literal
 
 from pcdarts.genotype import Genotype
 
-Stage = Literal["proxy", "rung", "final", "published", "recipe"]
+Stage = Literal["rung", "final", "published", "recipe"]
 """rung: a training of the race, which decides which cells go on; final: the full training; published: the final recipe
-on all training images, last epoch; recipe: a cell of the final stage by another recipe.  proxy: the former race."""
+on all training images, last epoch; recipe: a cell of the final stage by another recipe."""
 State = Literal["queued", "running", "done", "failed", "dropped"]
 """State of a retraining job."""
 
@@ -143,8 +143,8 @@ class JobIdentity:
     """Name of the study."""
     stage: Stage
     """rung: a training of the race, which decides which cells go on; final: the full training; published: the final
-    recipe on all training images, last epoch, as papers report it; recipe: a cell of the final stage by another recipe;
-    proxy: a short retraining that ranks the cells."""
+    recipe on all training images, last epoch, as papers report it; recipe: a cell of the final stage by another
+    recipe."""
     genotype_digest: str
     """16 hex digits, equal for isomorphic cells."""
     rung: int | None = None
@@ -163,7 +163,7 @@ class Candidate:
     """Best accuracy over the origins on the validation half, percent; missing for random cells and those added by hand.
     Shared weights: not the accuracy of the retrained network."""
     reason: str
-    """Why the cell has its rank."""
+    """Why the cell is trained in this stage."""
     network_parameters: int
     """Weights of the network at the size of the full retraining, without the auxiliary head."""
     network_macs: int
@@ -178,7 +178,7 @@ class JobProgress:
     submitted_at: str
     """When the job was queued, ISO 8601 in UTC."""
     rank: int
-    """Rank among the jobs of its stage, counted from 1."""
+    """Rank among the jobs of its stage and rung, counted from 1."""
     state: State
     """State of the job. queued: waiting; failed: given up after an error; dropped: removed from the queue."""
     attempts: int

@@ -5,23 +5,23 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from analysis.records import Stage
 from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields, scaled_warmups
 from pcdarts.config.fields import at_least, check_types, require
-from pcdarts.presets import retrain_proxy
+from pcdarts.presets import RECIPES, retrain_cifar10
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig:
-    """Which cells are queued for retraining: the best by a lower bound of validation accuracy, and random ones."""
+    """Which cells are retrained: some of every setting."""
 
     top: int = 2
-    """Distinct cells to queue, plus as many random cells if the study has the method random."""
+    """Distinct cells of every setting to retrain; random cells are a setting like others. 0: none."""
     max_parameters: int = 0
     """Maximum number of weights of the network that is retrained; 0: no limit."""
     max_macs: int = 0
@@ -33,30 +33,111 @@ class SelectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxyConfig:
-    """A short retraining of more cells than are trained in full; its validation accuracy chooses those."""
+class Rung:
+    """A step of the race: every cell in it is trained, and the best go on."""
 
-    top: int = 0
-    """Distinct cells of the searches to train briefly, plus as many random ones; at least as many as are trained in
-    full. 0: no proxy stage, the searches alone rank the cells."""
-    seeds: int = 3
-    """Short retrainings of each cell, with the seed of the recipe and the next ones."""
-    recipe: RetrainConfig = retrain_proxy()
-    """Recipe of the short retraining; by default CIFAR-10 for 100 epochs."""
+    epochs: int
+    """Epochs of every training, of a schedule of its own."""
+    seeds: int = 1
+    """Trainings of each cell, with the seed of the recipe and the next ones."""
+    keep: int
+    """Cells that go on to the next rung, or from the last one to the full training. More if there are more settings:
+    each keeps its best cell, except in the last rung."""
 
     def __post_init__(self) -> None:
         check_types(self)
-        at_least(self, top=0, seeds=1)
+        at_least(self, epochs=1, seeds=1, keep=1)
+
+    def __str__(self) -> str:
+        return f"{self.epochs}x{self.seeds}:{self.keep}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Rung":
+        """Read `EPOCHSxSEEDS:KEEP`; raises ValueError for anything else."""
+        if not (match := re.fullmatch(r"(\d+)x(\d+):(\d+)", text)):
+            raise ValueError(
+                f"rung is {text!r}, but must be EPOCHSxSEEDS:KEEP, as in 25x1:4: train every cell for 25 epochs with "
+                "one seed, then keep the best 4"
+            )
+        epochs, seeds, keep = map(int, match.groups())
+        return cls(epochs=epochs, seeds=seeds, keep=keep)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceConfig:
+    """Short trainings of all selected cells, of growing length, whose validation accuracy chooses those to train in
+    full.
+    """
+
+    rungs: tuple[Rung, ...] = ()
+    """Rungs of the race, each with more epochs and fewer cells than the one before. None: no race, all selected cells
+    are trained in full."""
+    recipe: RetrainConfig = retrain_cifar10()
+    """Recipe of these trainings, by default the official one for CIFAR-10. The rungs replace its epochs; a warm-up of
+    the learning rate keeps its share of fewer epochs."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        for shorter, longer in itertools.pairwise(self.rungs):
+            if longer.epochs <= shorter.epochs or longer.keep >= shorter.keep:
+                raise ValueError(
+                    f"rungs is {rungs_text(self.rungs)}, but every rung must train longer and keep fewer cells than "
+                    f"the one before; change {longer}"
+                )
         require(
             self.recipe.validation_portion > 0,
             self.recipe,
             "validation_portion",
-            "above 0, because validation accuracy ranks the proxies",
+            "above 0, because validation accuracy ranks the cells of the race",
         )
+
+    def recipe_of(self, rung: Rung) -> RetrainConfig:
+        """The recipe of a rung."""
+        return RetrainConfig(
+            **vars(self.recipe) | {"epochs": rung.epochs} | scaled_warmups(vars(self.recipe), rung.epochs)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalConfig:
+    """How often the chosen cells are trained in full, and by what else than the study's own recipe."""
+
+    seeds: int = 1
+    """Trainings of each cell by each recipe, with the seed of the recipe and the next ones."""
+    published: int = 0
+    """How many of the best cells by validation accuracy are trained again as papers do: on all training images, with
+    the test accuracy of the last epoch."""
+    recipes: tuple[str, ...] = ()
+    """Names of other recipes that train the same cells, to see whether the order of cells depends on the recipe."""
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        at_least(self, seeds=1, published=0)
+        for name in self.recipes:
+            if name not in RECIPES or self.recipes.count(name) > 1:
+                raise ValueError(
+                    f"recipes is {','.join(self.recipes)}, but must name recipes, each once: {', '.join(RECIPES)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """A stage of the retraining: which recipe trains its cells, with which seeds."""
+
+    stage: Stage
+    """Kind of the stage."""
+    rung: int | None = None
+    """Number of the rung, counted from 1; None for other stages."""
+    name: str
+    """What people call it, such as `rung 1`, `final` or `recipe cifar10-short`."""
+    recipe: RetrainConfig
+    """The recipe with the first seed."""
+    seeds: int
+    """Trainings of each cell."""
 
     def recipes(self) -> list[RetrainConfig]:
         """The recipe with each of the seeds."""
-        return [dataclasses.replace(self.recipe, seed=self.recipe.seed + number) for number in range(self.seeds)]
+        return [replace(self.recipe, seed=self.recipe.seed + number) for number in range(self.seeds)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +173,10 @@ class StudyConfig:
     """How the best cells are retrained."""
     selection: SelectionConfig = SelectionConfig()
     """Which cells are retrained."""
-    proxy: ProxyConfig = ProxyConfig()
-    """The short retraining that ranks cells before the full one."""
+    race: RaceConfig = RaceConfig()
+    """The race: short trainings that choose the cells to train in full."""
+    final: FinalConfig = FinalConfig()
+    """The full training of these cells."""
     seeds: SeedConfig = SeedConfig()
     """When seeds are added to those of the sweep."""
 
@@ -117,11 +200,7 @@ class StudyConfig:
             self.searches()
         except ValueError as error:
             raise ValueError(f"search.{error}") from None
-        if self.proxy.top and digest(self.retrain) in map(digest, self.proxy.recipes()):
-            raise ValueError(
-                "the proxy recipe equals the final one; give it fewer epochs (proxy.recipe.epochs), or turn the proxy "
-                "stage off (proxy.top=0)"
-            )
+        self._check_recipes()
 
     def searches(self) -> list[SearchConfig]:
         """All searches, the first seed of every setting first; combinations that give the same search count once."""
@@ -133,9 +212,27 @@ class StudyConfig:
             unique.setdefault(search.search_id, search)
         return list(unique.values())
 
+    def stages(self) -> list[TrainingStage]:
+        """The stages of the retraining in their order: rungs, final, published, other recipes."""
+        retrain, final = self.retrain, self.final
+        stages = [
+            TrainingStage(
+                stage="rung", rung=number, name=f"rung {number}", recipe=self.race.recipe_of(rung), seeds=rung.seeds
+            )
+            for number, rung in enumerate(self.race.rungs, 1)
+        ]
+        stages.append(TrainingStage(stage="final", name="final", recipe=retrain, seeds=final.seeds))
+        if final.published:
+            recipe = replace(retrain, validation_portion=0.0)
+            stages.append(TrainingStage(stage="published", name="published", recipe=recipe, seeds=final.seeds))
+        for name in final.recipes:
+            recipe = replace(RECIPES[name](), data_dir=retrain.data_dir, seed=retrain.seed)
+            stages.append(TrainingStage(stage="recipe", name=f"recipe {name}", recipe=recipe, seeds=final.seeds))
+        return stages
+
     def recipe(self, stage: Stage) -> RetrainConfig:
-        """The recipe of a stage."""
-        return self.proxy.recipe if stage == "proxy" else self.retrain
+        """The recipe whose data folder a stage uses."""
+        return self.race.recipe if stage == "rung" else self.retrain
 
     def setting(self, search: SearchConfig) -> str:
         """Label of the setting of a search, such as `k=4`, `k=4, order=2` or `method=darts`: what its seeds share.
@@ -162,16 +259,21 @@ class StudyConfig:
             for name, values in sweep.items():
                 if not isinstance(values, (list, tuple)):
                     raise ValueError(f"sweep.{name} is {values!r}, but must be a list")
-            proxy = dict(plain.get("proxy", {}))
-            if "recipe" in proxy:
-                proxy["recipe"] = make_section(RetrainConfig, "proxy.recipe", proxy["recipe"])
+            race, final = dict(plain.get("race", {})), dict(plain.get("final", {}))
+            if "recipe" in race:
+                race["recipe"] = make_section(RetrainConfig, "race.recipe", race["recipe"])
+            if "rungs" in race:
+                race["rungs"] = tuple(make_section(Rung, "race.rungs", rung) for rung in race["rungs"])
+            if isinstance(final.get("recipes"), list):
+                final["recipes"] = tuple(final["recipes"])
             return cls(
                 name=plain["name"],
                 search=make_section(SearchConfig, "search", plain["search"]),
                 sweep={name: tuple(values) for name, values in sweep.items()},
                 retrain=make_section(RetrainConfig, "retrain", plain["retrain"]),
                 selection=make_section(SelectionConfig, "selection", plain.get("selection", {})),
-                proxy=make_section(ProxyConfig, "proxy", proxy),
+                race=make_section(RaceConfig, "race", race),
+                final=make_section(FinalConfig, "final", final),
                 seeds=make_section(SeedConfig, "seeds", plain.get("seeds", {})),
             )
         except KeyError as error:
@@ -189,11 +291,25 @@ class StudyConfig:
         ]
 
     def extends(self, before: "StudyConfig") -> bool:
-        """Whether this study only adds searches to an earlier one, so that all earlier results stay valid."""
+        """Whether this study only adds searches or trainings to an earlier one, so that all its results stay valid."""
         changed = {text.partition(".")[0] for text in before.differences(self)}
         settings = {search.search_id: self.setting(search) for search in self.searches()}
         kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
-        return changed <= {"sweep", "seeds"} and kept
+        old, new = before.final, self.final
+        more = new.seeds >= old.seeds and new.published >= old.published and set(new.recipes) >= set(old.recipes)
+        return changed <= {"sweep", "seeds", "final"} and kept and more
+
+    def _check_recipes(self) -> None:
+        """Raise ValueError if two stages would train the same jobs."""
+        seen: dict[str, TrainingStage] = {}
+        for stage in self.stages():
+            for recipe in stage.recipes():
+                other = seen.setdefault(digest(recipe), stage)
+                if other is not stage:
+                    raise ValueError(
+                        f"{other.name} and {stage.name} train by the same recipe, but every stage needs its own; "
+                        f"{_remedy(other, stage)}"
+                    )
 
     def _warmups(self, epochs: Any) -> dict[str, int]:
         """Warm-ups of searches with this number of epochs, those that differ from the common ones."""
@@ -203,18 +319,24 @@ class StudyConfig:
         fixed = {name: value for name, value in outcome_fields(self.search).items() if name not in self.sweep}
         if any(map(self._warmups, self.sweep.get("epochs", ()))):
             fixed["epochs"] = self.search.epochs  # warm-ups are scaled by it
-        parts = {
+        parts: dict[str, dict[str, Any]] = {
             "search": fixed,
             "sweep": {name: list(values) for name, values in self.sweep.items()},
             "retrain": outcome_fields(self.retrain),
             "selection": dataclasses.asdict(self.selection),
-            "proxy": {"top": self.proxy.top},
+            "race": {"rungs": rungs_text(self.race.rungs)},
+            "final": dataclasses.asdict(self.final),
             "seeds": dataclasses.asdict(self.seeds),
         }
-        if self.proxy.top:  # otherwise the rest has no effect
-            parts["proxy"]["seeds"] = self.proxy.seeds
-            parts["proxy"] |= {f"recipe.{name}": value for name, value in outcome_fields(self.proxy.recipe).items()}
+        if self.race.rungs:  # otherwise the recipe has no effect
+            recipe = outcome_fields(self.race.recipe)
+            parts["race"] |= {f"recipe.{name}": value for name, value in recipe.items()}
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
+
+
+def rungs_text(rungs: tuple[Rung, ...]) -> str:
+    """Rungs as `--set race.rungs=` takes them, such as `25x1:4,100x2:2`."""
+    return ",".join(map(str, rungs))
 
 
 def make_section(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
@@ -223,6 +345,15 @@ def make_section(kind: type[T], section: str, values: Mapping[str, Any]) -> T:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"{section}.{error}") from None
+
+
+def _remedy(first: TrainingStage, second: TrainingStage) -> str:
+    """How to give two stages different recipes."""
+    if second.stage == "recipe":
+        return f"leave {second.name.removeprefix('recipe ')} out of final.recipes"
+    if second.stage == "published" and first.stage == "final":
+        return "set final.published=0: without validation images the full training is the published one already"
+    return f"give {first.name} fewer epochs (race.rungs), or turn the race off (race.rungs=)"
 
 
 def _unused(name: str, method: str) -> bool:

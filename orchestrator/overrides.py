@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from orchestrator.config import ProxyConfig, SeedConfig, SelectionConfig, StudyConfig, make_section
+from orchestrator.config import FinalConfig, RaceConfig, Rung, SeedConfig, SelectionConfig, StudyConfig, make_section
 from orchestrator.options import RunOptions
 from pcdarts.config import WARMUPS, RetrainConfig, SearchConfig, scaled_warmups
 from pcdarts.config.fields import kind_text
@@ -16,14 +16,15 @@ SECTIONS: dict[str, type] = {
     "search": SearchConfig,
     "sweep": SearchConfig,
     "selection": SelectionConfig,
-    "proxy": ProxyConfig,
-    "proxy.recipe": RetrainConfig,
+    "race": RaceConfig,
+    "race.recipe": RetrainConfig,
     "retrain": RetrainConfig,
+    "final": FinalConfig,
     "seeds": SeedConfig,
     "run": RunOptions,
 }
 """The sections of a study, in the order of a study file; `sweep` holds lists of values of search fields."""
-RECIPE_SECTIONS = ("proxy.recipe", "retrain")
+RECIPE_SECTIONS = ("race.recipe", "retrain")
 """Sections in which `preset` names a recipe."""
 OFFICIAL = ("cifar10", "imagenet")
 """Data sets, and presets and recipes of the same names, that hold the settings of the official code."""
@@ -43,6 +44,20 @@ FIELDS: dict[str, Any] = {
     **{f"{section}.{name}": kind for section in SECTIONS for name, kind in section_fields(section).items()},
 }
 """The type of every field that can be changed, by its full name."""
+LISTS: dict[Any, Callable[[str], Any]] = {
+    tuple[str, ...]: str,
+    tuple[Rung, ...]: lambda text: dataclasses.asdict(Rung.parse(text)),
+}
+"""Types of fields that hold a list of any length, and how each of its items is read; commas separate them."""
+
+
+def accepted(kind: Any) -> str:
+    """What a field of a type accepts, as text of `--set`."""
+    words = {
+        tuple[str, ...]: "names, separated by commas",
+        tuple[Rung, ...]: "EPOCHSxSEEDS:KEEP, separated by commas, as in 25x1:4,100x2:2",
+    }
+    return words.get(kind) or kind_text(kind)
 
 
 def parse_assignments(texts: Iterable[str]) -> dict[str, Any]:
@@ -97,7 +112,7 @@ def override_study(
     plain = study.to_dict()
     search, plain["sweep"] = _override_search(study, given["search"], given["sweep"], say)
     plain["search"] = search
-    for section, recipe in zip(RECIPE_SECTIONS, (plain["proxy"]["recipe"], plain["retrain"]), strict=True):
+    for section, recipe in zip(RECIPE_SECTIONS, (plain["race"]["recipe"], plain["retrain"]), strict=True):
         values = given[section]
         if "preset" in values:
             recipe |= dataclasses.asdict(_recipe(section, values.pop("preset"))) | {"data_dir": recipe["data_dir"]}
@@ -105,7 +120,7 @@ def override_study(
             if recipe[field] == getattr(study.search, field):
                 recipe[field] = search[field]
         recipe |= _scaled_warmups(section, recipe, values, say) | values
-    for section in ("selection", "proxy", "seeds"):
+    for section in ("selection", "race", "final", "seeds"):
         plain[section] |= given[section]
     return StudyConfig.from_dict(plain | given[""])
 
@@ -172,6 +187,8 @@ def _is_official(section: str, name: str, values: Mapping[str, Any]) -> bool:
 
 def _parse(name: str, kind: Any, text: str) -> Any:
     """A value of a type from its text."""
+    if kind in LISTS:
+        return [LISTS[kind](part) for part in text.split(",") if part]
     choices = typing.get_args(kind) or ((True, False) if kind is bool else ())
     for choice in choices:
         if text.lower() == str(choice).lower():

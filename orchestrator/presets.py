@@ -3,14 +3,16 @@
 import difflib
 from dataclasses import replace
 
-from orchestrator.config import ProxyConfig, SelectionConfig, StudyConfig
+from orchestrator.config import FinalConfig, RaceConfig, Rung, SelectionConfig, StudyConfig
 from orchestrator.options import RunOptions
 from pcdarts import presets
 
 MOBILE_MACS = 600_000_000
 """Maximum multiply-adds of the ImageNet mobile setting."""
-DIGITS_PROXY = replace(presets.retrain_digits(), channels=8, epochs=3)
-"""Proxy recipe for the digits: half the channels, a quarter of the epochs."""
+DIGITS_RACE = replace(presets.retrain_digits(), channels=8)
+"""Recipe of a race on the digits: half the channels."""
+CIFAR10_RUNGS = (Rung(epochs=25, keep=4), Rung(epochs=100, seeds=2, keep=2))
+"""Race on CIFAR-10."""
 
 
 def demo() -> StudyConfig:
@@ -20,18 +22,18 @@ def demo() -> StudyConfig:
         search=presets.digits(),
         sweep={"seed": (0, 1, 2), "k": (2, 4)},
         retrain=presets.retrain_digits(),
-        proxy=ProxyConfig(top=3, seeds=2, recipe=DIGITS_PROXY),
+        race=RaceConfig(rungs=(Rung(epochs=3, seeds=2, keep=2),), recipe=DIGITS_RACE),
     )
 
 
 def baselines() -> StudyConfig:
-    """Scikit-learn's digits: PC-DARTS, DARTS and random cells, 3 seeds; retrains four."""
+    """Scikit-learn's digits: PC-DARTS, DARTS and random cells, 3 seeds; retrains six."""
     return StudyConfig(
         name="baselines",
         search=presets.digits(),
         sweep={"seed": (0, 1, 2), "method": ("pcdarts", "darts", "random")},
         retrain=presets.retrain_digits(),
-        proxy=ProxyConfig(recipe=DIGITS_PROXY),
+        race=RaceConfig(recipe=DIGITS_RACE),
     )
 
 
@@ -42,19 +44,19 @@ def fashion() -> StudyConfig:
         search=presets.fashion(),
         sweep={"seed": (0, 1, 2), "k": (4,)},
         retrain=presets.retrain_fashion(),
-        proxy=ProxyConfig(recipe=replace(presets.retrain_fashion(), epochs=3)),
+        race=RaceConfig(recipe=presets.retrain_fashion()),
     )
 
 
 def cifar10() -> StudyConfig:
-    """The official CIFAR-10 search: 5 seeds, K = 4 and 8; queues five cells for ImageNet."""
+    """The official CIFAR-10 search: 5 seeds, K = 4 and 8; a race of ten cells for ImageNet."""
     return StudyConfig(
         name="cifar10",
         search=presets.cifar10(),
         sweep={"seed": (0, 1, 2, 3, 4), "k": (4, 8)},
         retrain=presets.retrain_imagenet(),
         selection=SelectionConfig(top=5, max_macs=MOBILE_MACS),
-        proxy=ProxyConfig(top=10),
+        race=RaceConfig(rungs=CIFAR10_RUNGS),
     )
 
 
@@ -70,26 +72,28 @@ def imagenet() -> StudyConfig:
 
 
 def pc_darts_iclr() -> StudyConfig:
-    """The ICLR paper's method on CIFAR-10: 5 seeds, K = 4; queues three for CIFAR-10."""
+    """The ICLR paper's method on CIFAR-10: 5 seeds, K = 4; a race for CIFAR-10."""
     return StudyConfig(
         name="pc-darts-iclr",
         search=presets.cifar10(),
         sweep={"seed": (0, 1, 2, 3, 4), "k": (4,)},
         retrain=presets.retrain_cifar10(),
-        selection=SelectionConfig(top=3),
-        proxy=ProxyConfig(top=5),
+        selection=SelectionConfig(top=5),
+        race=RaceConfig(rungs=CIFAR10_RUNGS),
+        final=FinalConfig(seeds=3, published=1),
     )
 
 
 def journal_reading() -> StudyConfig:
-    """Our reading of the journal version: 5 seeds, K = 8; queues three for CIFAR-10."""
+    """Our reading of the journal version: 5 seeds, K = 8; a race for CIFAR-10."""
     return StudyConfig(
         name="journal-reading",
         search=presets.journal_reading(),
         sweep={"seed": (0, 1, 2, 3, 4), "k": (8,)},
         retrain=presets.retrain_cifar10(),
-        selection=SelectionConfig(top=3),
-        proxy=ProxyConfig(top=5),
+        selection=SelectionConfig(top=5),
+        race=RaceConfig(rungs=CIFAR10_RUNGS),
+        final=FinalConfig(seeds=3, published=1),
     )
 
 
@@ -101,7 +105,7 @@ def smoke() -> StudyConfig:
         sweep={"seed": (0, 1), "k": (1, 2)},
         retrain=presets.retrain_smoke(),
         selection=SelectionConfig(top=1),
-        proxy=ProxyConfig(top=2, seeds=2, recipe=replace(presets.retrain_smoke(), epochs=1, channels=2)),
+        race=RaceConfig(rungs=(Rung(epochs=1, seeds=2, keep=1),), recipe=replace(presets.retrain_smoke(), channels=2)),
     )
 
 

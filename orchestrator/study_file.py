@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import StudyConfig
+from orchestrator.config import Rung, StudyConfig
 from orchestrator.options import RunOptions
-from orchestrator.overrides import SECTIONS, check_names, override_options, override_study, section_fields
+from orchestrator.overrides import SECTIONS, accepted, check_names, override_options, override_study, section_fields
 from orchestrator.presets import preset_options, study_preset
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.config.fields import field_docs, kind_text
+from pcdarts.config.fields import field_docs
 
 WIDTH = 100
 """Columns of comments and of the reference."""
@@ -74,7 +74,7 @@ def study_toml(study: StudyConfig, options: RunOptions | None = None) -> str:
     docs = field_docs(StudyConfig)
     lines = [_comment(docs["name"]), f"name = {_value(study.name)}"]
     for section, values in _sections(study, options):
-        explained = docs.get(section) or field_docs(SECTIONS["proxy"]).get(section.removeprefix("proxy."), "")
+        explained = docs.get(section) or field_docs(SECTIONS["race"]).get(section.removeprefix("race."), "")
         lines += ["", "", *([_comment(explained)] if explained else []), f"[{section}]"]
         meanings = field_docs(SECTIONS[section])
         for name, value in values.items():
@@ -91,7 +91,7 @@ def field_reference(study: StudyConfig, options: RunOptions) -> str:
             docs, kinds = field_docs(SECTIONS[section]), section_fields(section)
             for name, value in values.items():
                 meaning = textwrap.fill(docs[name], WIDTH, initial_indent="    ", subsequent_indent="    ")
-                entries.append(f"{section}.{name} = {_value(value)}  ({kind_text(kinds[name])})\n{meaning}\n")
+                entries.append(f"{section}.{name} = {_assigned(value)}  ({accepted(kinds[name])})\n{meaning}\n")
     return "".join(entries)
 
 
@@ -119,10 +119,23 @@ def _flat(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
+def _assigned(value: Any) -> str:
+    """A value in the field reference: lists as `--set` takes them."""
+    if not isinstance(value, tuple):
+        return _value(value)
+    return ",".join(str(Rung(**item)) if isinstance(item, dict) else item for item in value) or '""'
+
+
 def _comment(text: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
 def _value(value: Any) -> str:
-    """A bool, number, string or list in TOML, which writes these like JSON except for the control character DEL."""
+    """A bool, number, string or list in TOML, which writes these like JSON except for the control character DEL.
+
+    The tables of a list are one line each.
+    """
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], dict):
+        tables = (", ".join(f"{name} = {_value(item)}" for name, item in table.items()) for table in value)
+        return "[\n" + "".join(f"    {{ {table} }},\n" for table in tables) + "]"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -112,11 +112,6 @@ def retrain_cifar10_short() -> RetrainConfig:
     return replace(retrain_cifar10(), epochs=100, channels=18, drop_path=0.1)
 
 
-def retrain_proxy() -> RetrainConfig:
-    """CIFAR-10 for 100 epochs, to rank cells; DARTS (Liu et al. 2019) selects its cells in the same way."""
-    return replace(retrain_cifar10(), epochs=100)
-
-
 def retrain_imagenet() -> RetrainConfig:
     """The official ImageNet retraining, mobile setting: 250 epochs, C = 48, 14 cells.
 

@@ -130,7 +130,8 @@ def cell_stages(queue: pd.DataFrame, retrains: pd.DataFrame) -> list[CellStages]
     final = kept.groupby("genotype_digest")[["valid_accuracy", "test_accuracy"]].mean()
     found = []
     for digest, jobs in joined.groupby("genotype_digest", sort=True):
-        proxies = jobs[jobs["stage"] == "proxy"]
+        proxies = jobs[jobs["stage"] == "rung"]
+        proxies = proxies[proxies["rung"] == proxies["rung"].max()]
         found.append(
             CellStages(
                 digest=str(digest),

@@ -205,8 +205,8 @@ def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
 
 
 def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `queue` or `retrains` that are full retrainings, not proxies."""
-    return rows[rows["stage"] != "proxy"]
+    """The rows of `queue` or `retrains` that are full trainings by the study's recipe."""
+    return rows[rows["stage"] == "final"]
 
 
 def _summarize_setting(setting: str, place: int, statuses: "pd.Series[str]", ranked: pd.DataFrame) -> SettingSummary:

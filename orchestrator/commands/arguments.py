@@ -23,6 +23,7 @@ STUDY_FLAGS = {
     "dataset": "search.dataset",
     "data_dir": "search.data_dir",
     "retrain": "run.retrain",
+    "retrain_seeds": "final.seeds",
     **RUN_FLAGS,
 }
 """The fields that have a flag."""
@@ -47,6 +48,7 @@ def add_study_flags(parser: Parser) -> None:
     ):
         parser.add_argument(f"--{flag}", nargs="+", metavar=metavar, help=text)
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
+    parser.add_argument("--retrain-seeds", metavar="N", help="full trainings of each chosen cell")
     parser.add_argument(
         "--retrain", action=argparse.BooleanOptionalAction, help="retrain the best cells right after the searches"
     )

@@ -10,11 +10,13 @@ from functools import partial
 
 import torch
 
+from analysis.conclusions.power import fewest_pairs
 from analysis.storage.study_files import join
 from cluster.resources import TrialResources, fitting
 from cluster.wording import counted, gigabytes
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
+from orchestrator.queue.costs import most_cells, stage_costs
 from orchestrator.storage.study_folder import check_writable
 from orchestrator.trials.placement import (
     pack_searches,
@@ -53,7 +55,11 @@ def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[
     if failed:
         say("  cost: not estimated until all checks pass")
     else:
-        say(f"  cost: {_cost(study, options)}; searches only{_trainings(study)}")
+        say(f"  cost: {_cost(study, options)}; searches only")
+    for line in _trainings(study):
+        say(line)
+    if seeds := _seeds(study):
+        say(f"  seeds: {seeds}")
     return len(failed)
 
 
@@ -64,11 +70,10 @@ def _storage(root: str) -> str:
 
 def _data(study: StudyConfig) -> dict[str, tuple[str, str]]:
     """Data sets, and where they lie, of all that a study trains; each once."""
-    users: dict[str, SearchConfig | RetrainConfig] = {"data": study.search, "data of the retraining": study.retrain}
-    if study.proxy.top:
-        users["data of the proxy retraining"] = study.proxy.recipe
+    users: list[tuple[str, SearchConfig | RetrainConfig]] = [("data", study.search)]
+    users += [(f"data of {stage.name}", stage.recipe) for stage in study.stages()]
     wanted: dict[str, tuple[str, str]] = {}
-    for what, config in users.items():
+    for what, config in users:
         where = (config.dataset, config.data_dir)
         if where not in wanted.values():
             wanted[what] = where
@@ -145,15 +150,29 @@ def _makespan(seconds: Sequence[float], at_once: int) -> float:
     return max(ends)
 
 
-def _trainings(study: StudyConfig) -> str:
-    """How many trainings the queue adds at most: random cells have as many places as searched ones."""
-    random = [config.method == "random" for config in study.searches()]
-    full = study.selection.top
-    places = {"proxy training": max(study.proxy.top, full) if study.proxy.top and full else 0, "full training": full}
-    cells = {stage: sum(min(top, random.count(kind)) for kind in (True, False)) for stage, top in places.items()}
-    cells["proxy training"] *= study.proxy.seeds
-    stages = [counted(number, stage) for stage, number in cells.items() if number]
-    return f"; then up to {' and '.join(stages)}" if stages else ""
+def _seeds(study: StudyConfig) -> str:
+    """Whether the retrained cells can decide which setting is better."""
+    cells = most_cells(study)
+    if len(cells) < 2:
+        return ""
+    comparisons = math.comb(len(cells), 2)
+    pairs, wanted = min(cells.values()), fewest_pairs(comparisons)
+    what = f"{counted(comparisons, 'comparison')} between {len(cells)} settings"
+    if not pairs:
+        return f"no cell is retrained, so that no setting can be called better (selection.top={study.selection.top})"
+    if pairs < wanted:
+        return (
+            f"at most {counted(pairs, 'retrained cell')} a setting, but {what} can be decided from {wanted} on: give "
+            f"{wanted} seeds and --set selection.top={wanted}, or read the result as a trial"
+        )
+    return f"up to {pairs} retrained cells a setting, enough to decide {what} (at least {wanted})"
+
+
+def _trainings(study: StudyConfig) -> list[str]:
+    """The trainings of every stage after the searches, lines of text."""
+    cells = most_cells(study)
+    costs = [cost for cost in stage_costs(study, sum(cells.values()), len(cells)) if cost.cells]
+    return ["  then, at most:", *(f"    {cost}" for cost in costs)] if costs else []
 
 
 def _extrapolated(seconds: list[float], images: int) -> float:

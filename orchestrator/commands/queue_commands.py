@@ -27,7 +27,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     retrain = commands.add_parser(
         "retrain",
         help="run the retraining queue of a study",
-        description="Retrain the queued cells of a study, and those that its searches and proxies call for now.",
+        description="Retrain the queued cells of a study, and those that its searches and its race call for now.",
     )
     retrain.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
     retrain.add_argument(
@@ -91,5 +91,5 @@ def _changes(arguments: argparse.Namespace) -> dict[str, object]:
             raise ValueError(f"{name} belongs to the study: set it with `pcdarts run`; here, set retrain.* and run.*")
     named: dict[str, object] = {"retrain.preset": arguments.recipe} if arguments.recipe else {}
     if arguments.data_dir:
-        named |= dict.fromkeys(("retrain.data_dir", "proxy.recipe.data_dir"), arguments.data_dir)
+        named |= dict.fromkeys(("retrain.data_dir", "race.recipe.data_dir"), arguments.data_dir)
     return named | given

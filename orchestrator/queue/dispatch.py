@@ -7,13 +7,13 @@ from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import Lease
 
 Run = Callable[[Sequence[RetrainJob]], None]
-"""Runs jobs of one stage, with their delays and retries, and records how they end."""
+"""Runs jobs of one stage and rung, with their delays and retries, and records how they end."""
 
 
 def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:
     """Run jobs until none is pending, while the lease is held.
 
-    Jobs that are added during a round, and the final jobs that follow proxies, run in the next one.  A job whose
+    Jobs that are added during a round, and those of the next stage, run in the next one.  A job whose
     network cannot be built fails before it runs.
     """
     while pending := queue.pending():
@@ -26,7 +26,7 @@ def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:
             else:
                 runnable.append(queued)
         if runnable:
-            stage = runnable[0].job.stage
-            of_stage = [queued for queued in runnable if queued.job.stage == stage]
+            first = runnable[0].job
+            of_stage = [q for q in runnable if (q.job.stage, q.job.rung) == (first.stage, first.rung)]
             of_stage.sort(key=lambda queued: queued.state.retry_at or 0.0)  # delayed jobs come last
             run([queued.job for queued in of_stage])

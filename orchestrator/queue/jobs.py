@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from analysis.records import Candidate, JobProgress, Stage
+from analysis.records import Candidate, JobIdentity, JobProgress, Stage
 from analysis.tables import QUEUE
 from orchestrator.queue.events import JobState
 from pcdarts.config import NOT_IDENTITY, RetrainConfig, digest, outcome_fields
@@ -23,17 +23,21 @@ class RetrainJob:
     recipe: Mapping[str, Any]
     """All fields of the RetrainConfig that determine the outcome.  Their values are checked when the job runs."""
     stage: Stage
-    """Whether the training ranks the cells or is the final one."""
+    """Stage of the retraining."""
+    rung: int | None = None
+    """Rung of the race, counted from 1; None for other stages."""
     by_hand: bool = False
-    """Whether the job was added by hand, not by the searches or proxies."""
+    """Whether the job was added by hand, not planned by the study."""
     submitted_at: str = ""
     """When, ISO 8601 in UTC; empty before."""
 
     @classmethod
-    def of(cls, cell: Candidate, recipe: RetrainConfig, stage: Stage, *, by_hand: bool = False) -> "RetrainJob":
+    def of(
+        cls, cell: Candidate, recipe: RetrainConfig, stage: Stage, *, rung: int | None = None, by_hand: bool = False
+    ) -> "RetrainJob":
         """The job that trains a cell by a recipe."""
         job_id = make_job_id(cell.genotype, recipe)
-        return cls(job_id=job_id, cell=cell, recipe=outcome_fields(recipe), stage=stage, by_hand=by_hand)
+        return cls(job_id=job_id, cell=cell, recipe=outcome_fields(recipe), stage=stage, rung=rung, by_hand=by_hand)
 
     def config(self, study: RetrainConfig) -> RetrainConfig:
         """The recipe; fields that do not determine the outcome, such as the data folder, are those of a study's recipe.
@@ -58,12 +62,14 @@ class QueuedJob:
     state: JobState
     """Its state."""
     rank: int
-    """Rank among the jobs of its stage, counted from 1."""
+    """Rank among the jobs of its stage and rung, counted from 1."""
 
     def row(self, study: str) -> dict[str, Any]:
         """The row in the table of a study."""
         job, cell = self.job, self.job.cell
-        identity = {"job_id": job.job_id, "study": study, "stage": job.stage, "genotype_digest": cell.genotype.digest}
+        identity = JobIdentity(
+            job_id=job.job_id, study=study, stage=job.stage, rung=job.rung, genotype_digest=cell.genotype.digest
+        )
         return QUEUE.row(identity, cell, self.progress())
 
     def progress(self) -> JobProgress:

@@ -1,51 +1,81 @@
-"""The jobs that a study needs: its best cells, ranked by proxies if it has a proxy stage."""
+"""The jobs that a study needs: the race over the selected cells, then the full training of those that win it."""
 
-import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
-from analysis.records import Candidate, Stage
-from orchestrator.config import StudyConfig
+from analysis.records import Candidate
+from orchestrator.config import StudyConfig, TrainingStage
 from orchestrator.queue.events import JobState
 from orchestrator.queue.jobs import RetrainJob
-from orchestrator.queue.selection import rerank, select
-from pcdarts.config import RetrainConfig
+from orchestrator.queue.promotion import promote
+from orchestrator.queue.selection import select, settings_of_cells
+
+Result = Mapping[str, Any]
+"""Completed row of a job in the table `retrains`."""
 
 
 def planned_jobs(
     study: StudyConfig,
     searches: Iterable[Mapping[str, Any]],
     state: Callable[[str], JobState],
-    accuracy: Callable[[str], float | None],
+    result: Callable[[str], Result | None],
 ) -> list[RetrainJob]:
     """The jobs that a study needs now, in the order of their ranks.
 
-    With a proxy stage these are the proxies, one per cell and seed, and, once all of them have ended, the final jobs of
-    the best cells.  `searches` holds rows of the table; `state` and `accuracy` give a job's state and its validation
-    accuracy (percent, None if its row is lost) by its name.
+    All selected cells run the first rung of the race.  Once all jobs of a rung have ended, the best cells go on to the
+    next, and from the last one to the full training; other recipes train the same cells.  Once the full training has
+    ended, its best cells are trained as published.  Every decision follows from the stored rows alone: `searches` holds
+    rows of the table; `state` and `result` give a job's state and its result (None if it has none) by its name.
     """
-    selection, proxy = study.selection, study.proxy
-    if not proxy.top or not selection.top:
-        return _jobs(select(searches, selection), "final", [study.retrain])
-    candidates = select(searches, replace(selection, top=max(proxy.top, selection.top)))
-    proxies = _jobs(candidates, "proxy", proxy.recipes())
-    states = {job.job_id: state(job.job_id) for job in proxies}
-    if any(each.pending or each.superseded for each in states.values()):
-        return proxies
-    accuracies: defaultdict[str, list[float]] = defaultdict(list)
-    for job in proxies:
-        if states[job.job_id].state == "done" and (found := accuracy(job.job_id)) is not None:
-            accuracies[job.cell.genotype.digest].append(found)
-    best = rerank(candidates, accuracies, seeds=proxy.seeds, top=selection.top)
-    return proxies + _jobs(best, "final", [study.retrain])
-
-
-def _jobs(cells: Iterable[Candidate], stage: Stage, recipes: Iterable[RetrainConfig]) -> list[RetrainJob]:
-    """One job per cell and recipe."""
-    jobs = []
-    for cell, recipe in itertools.product(cells, recipes):
-        reason = f"proxy with seed {recipe.seed}: {cell.reason}" if stage == "proxy" else cell.reason
-        jobs.append(RetrainJob.of(replace(cell, reason=reason), recipe, stage))
+    rows, rungs = list(searches), study.race.rungs
+    cells = select(rows, study.selection)
+    jobs: list[RetrainJob] = []
+    for stage in study.stages():
+        if stage.stage == "rung" and stage.rung is not None:
+            of_stage = _jobs(cells, stage)
+            jobs += of_stage
+            if not _ended(of_stage, state):
+                return jobs
+            results, keep = _results(of_stage, state, result), rungs[stage.rung - 1].keep
+            settings = settings_of_cells(rows) if stage.rung < len(rungs) else None
+            cells = promote(cells, results, stage=stage.name, keep=keep, settings=settings)
+        elif stage.stage == "published":
+            final = [job for job in jobs if job.stage == "final"]
+            if _ended(final, state):
+                results = _results(final, state, result)
+                best = promote(cells, results, stage="final", keep=study.final.published)
+                jobs += _jobs(best, stage)
+        else:
+            jobs += _jobs(cells, stage)
     return jobs
+
+
+def _jobs(cells: Iterable[Candidate], stage: TrainingStage) -> list[RetrainJob]:
+    """One job per cell and seed."""
+    jobs = []
+    for cell, recipe in product(cells, stage.recipes()):
+        words = [stage.name] if stage.stage == "recipe" else []
+        words += [f"seed {recipe.seed}"] if stage.seeds > 1 else []
+        reason = f"{', '.join(words)}; {cell.reason}" if words else cell.reason
+        jobs.append(RetrainJob.of(replace(cell, reason=reason), recipe, stage.stage, rung=stage.rung))
+    return jobs
+
+
+def _ended(jobs: Sequence[RetrainJob], state: Callable[[str], JobState]) -> bool:
+    """Whether all jobs are done, failed for good, or dropped by hand."""
+    states = [state(job.job_id) for job in jobs]
+    return not any(each.pending or each.superseded for each in states)
+
+
+def _results(
+    jobs: Sequence[RetrainJob], state: Callable[[str], JobState], result: Callable[[str], Result | None]
+) -> dict[str, list[Result]]:
+    """The results of the jobs that are done, by the digest of their cell."""
+    results: defaultdict[str, list[Result]] = defaultdict(list)
+    for job in jobs:
+        if state(job.job_id).state == "done" and (row := result(job.job_id)) is not None:
+            results[job.cell.genotype.digest].append(row)
+    return results

@@ -27,6 +27,7 @@ from orchestrator.queue.events import DROPPED_BY_HAND, SUPERSEDED, EventKind, Ev
 from orchestrator.queue.jobs import QueuedJob, RetrainJob, iso_time, make_job_id
 from orchestrator.queue.planning import planned_jobs
 from orchestrator.queue.requests import RequestLog
+from orchestrator.queue.selection import select
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, digest
 from pcdarts.genotype import PUBLISHED, read_genotype
@@ -39,29 +40,29 @@ class RetrainQueue:
         self.study, self.store, self.clock = study, store, clock
         self.requests = RequestLog(store.below("queue-requests"))
         self.events = EventLog(store.below("queue-events"), clock)
-        self._accuracies: dict[str, float] = {}
-        self._recipes = {digest(r) for r in (study.retrain, *(study.proxy.recipes() if study.proxy.top else ()))}
+        self._results: dict[str, dict[str, Any]] = {}
+        self._recipes = {digest(recipe) for stage in study.stages() for recipe in stage.recipes()}
 
     def jobs(self) -> list[QueuedJob]:
-        """All submitted jobs by stage and rank, dropped ones last.  Writes nothing."""
+        """All submitted jobs by stage, rung and rank, dropped ones last.  Writes nothing."""
         requests, _ = self.requests.read(), self.events.read()
         planned = {job.job_id: job for job in self._planned()}
         by_hand = sorted((job.submitted_at, name) for name, job in requests.items() if job.by_hand)
         order = dict.fromkeys([*(name for _, name in by_hand), *planned, *requests])
-        ranks: defaultdict[Stage, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        ranks: defaultdict[tuple[Stage, int | None], Iterator[int]] = defaultdict(lambda: itertools.count(1))
         jobs = []
         for name in (name for name in order if name in requests):
             job = _with_present_reason(requests[name], planned.get(name))
-            jobs.append(QueuedJob(job=job, state=self.state(name, look=False), rank=next(ranks[job.stage])))
-        stages = get_args(Stage)
-        return sorted(jobs, key=lambda j: (j.state.state == "dropped", stages.index(j.job.stage), j.rank, j.job.job_id))
+            rank = next(ranks[job.stage, job.rung])
+            jobs.append(QueuedJob(job=job, state=self.state(name, look=False), rank=rank))
+        return sorted(jobs, key=_place)
 
     def rows(self) -> list[dict[str, Any]]:
         """`jobs` as rows of the table `queue`."""
         return [job.row(self.study.name) for job in self.jobs()]
 
     def update(self) -> list[QueuedJob]:
-        """Queue the jobs that the searches and proxies require now, and write the table `queue`; returns all jobs.
+        """Queue the jobs that the study requires now, and write the table `queue`; returns all jobs.
 
         Jobs that were queued before keep their state; those that are no longer required and have not started are
         dropped.  Jobs with recipes other than this configuration's are left alone.
@@ -78,6 +79,16 @@ class RetrainQueue:
             if unwanted and self.state(name, look=False).state == "queued":
                 self.events.append(name, "dropped", error=SUPERSEDED)
         return self._show()
+
+    def selected(self) -> list[Candidate]:
+        """The cells that the searches select."""
+        return select(self.store.rows(SEARCHES), self.study.selection)
+
+    def results(self) -> list[dict[str, Any]]:
+        """The results of the jobs that the study needs now."""
+        self.events.read()
+        found = (self._result(job.job_id) for job in self._planned())
+        return [result for result in found if result is not None]
 
     def has_work(self, retry_failed: bool) -> bool:
         """Whether jobs are pending or would be queued.  Writes nothing."""
@@ -125,17 +136,21 @@ class RetrainQueue:
             self._show()
 
     def add(self, text: str) -> str:
-        """Queue a cell by hand: a published name, a genotype, or a file with one; returns the job's name.
+        """Queue a cell for full training by hand: a published name, a genotype, or a file with one.
 
-        Raises ValueError for other texts, and for cells that are queued already or do not form a network.
+        Returns the name of its job, of the first one with several seeds.  Raises ValueError for other texts, and for
+        cells that are queued already or do not form a network.
         """
         genotype = read_genotype(text)
-        name = make_job_id(genotype, self.study.retrain)
-        if name in self.requests.read():
-            state = self.state(name).state
-            if state != "dropped":
-                raise ValueError(f"these cells are job {name} already, which is {state}")
-            self.record(name, "queued")
+        (final,) = (stage for stage in self.study.stages() if stage.stage == "final")
+        recipes = {make_job_id(genotype, recipe): recipe for recipe in final.recipes()}
+        name = next(iter(recipes))
+        if (known := [each for each in recipes if each in self.requests.read()]) == list(recipes):
+            dropped = [each for each in known if self.state(each).state == "dropped"]
+            if not dropped:
+                raise ValueError(f"these cells are job {name} already, which is {self.state(name).state}")
+            for each in dropped:
+                self.record(each, "queued")
             return name
         try:
             size = network_complexity(genotype, self.study.retrain)
@@ -149,7 +164,9 @@ class RetrainQueue:
             network_parameters=size.parameters,
             network_macs=size.macs,
         )
-        self._submit(RetrainJob.of(cell, self.study.retrain, "final", by_hand=True))
+        for each, recipe in recipes.items():
+            if each not in known:
+                self._submit(RetrainJob.of(cell, recipe, "final", by_hand=True))
         self._show()
         return name
 
@@ -183,13 +200,13 @@ class RetrainQueue:
     def _planned(self) -> list[RetrainJob]:
         """The jobs that the study needs now.  Events must have been read."""
         state = partial(self.state, look=False)
-        return planned_jobs(self.study, self.store.rows(SEARCHES), state=state, accuracy=self._accuracy)
+        return planned_jobs(self.study, self.store.rows(SEARCHES), state=state, result=self._result)
 
-    def _accuracy(self, job_id: str) -> float | None:
-        """Validation accuracy of a finished job, percent; None if its row was lost."""
-        if job_id not in self._accuracies and (result := self.result(job_id)):  # never changes, so read once
-            self._accuracies[job_id] = result["valid_accuracy"]
-        return self._accuracies.get(job_id)
+    def _result(self, job_id: str) -> dict[str, Any] | None:
+        """The result of a job; None if its row was lost."""
+        if job_id not in self._results and (result := self.result(job_id)):  # never changes, so read once
+            self._results[job_id] = result
+        return self._results.get(job_id)
 
     def _is_current(self, job: RetrainJob) -> bool:
         """Whether a job is trained by one of this configuration's recipes, or was added by hand."""
@@ -217,6 +234,12 @@ class RetrainQueue:
         """Store a row of the table unless it is already stored."""
         if self.store.read_part(QUEUE, row["job_id"]) != QUEUE.to_arrow([row]).to_pylist():
             self.store.append(QUEUE, [row], row["job_id"])
+
+
+def _place(queued: QueuedJob) -> tuple[bool, int, int, int, str]:
+    """Sort key: stages in their order, dropped jobs last."""
+    job = queued.job
+    return (queued.state.state == "dropped", get_args(Stage).index(job.stage), job.rung or 0, queued.rank, job.job_id)
 
 
 def find_job(name: str, job_ids: Iterable[str]) -> str:

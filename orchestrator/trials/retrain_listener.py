@@ -105,6 +105,7 @@ class RetrainListener:
             genotype=job.cell.genotype,
             genotype_digest=job.cell.genotype.digest,
             stage=job.stage,
+            rung=job.rung,
         )
         if status == "failed" or self.queue.result(spec.key) is None:
             self.queue.store.append(RETRAINS, [row], part)

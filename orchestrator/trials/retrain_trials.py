@@ -12,6 +12,7 @@ from analysis.records import Stage, State
 from analysis.storage.study_files import StudyFiles, join
 from cluster.wording import counted
 from orchestrator.options import RunOptions
+from orchestrator.queue.costs import race_plan, race_savings
 from orchestrator.queue.dispatch import Run, dispatch
 from orchestrator.queue.events import EventLog, state_of
 from orchestrator.queue.jobs import RetrainJob
@@ -26,6 +27,7 @@ from orchestrator.trials.retrain_spec import RetrainSpec
 from orchestrator.trials.shared_images import SharedData, images_of, require_shared, share_data
 from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
 from orchestrator.trials.worker_team import COORDINATOR, Team, jobs_at_once, make_team, train_team
+from pcdarts.config import RetrainConfig
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import notes, retrain
 from pcdarts.training.device import limit_gpu_memory
@@ -49,30 +51,39 @@ def work_queue(queue: RetrainQueue, *, options: RunOptions, say: Callable[[str],
         for queued in queue.jobs() if options.retry_failed else ():
             if queued.state.state == "failed":
                 queue.retry(queued.job.job_id)
-        if queue.pending():  # otherwise another dispatcher has just run them
-            dispatch(queue, lease, _prepare(queue, lease, options, say))
+        if pending := queue.pending():  # otherwise another dispatcher has just run them
+            run = _prepare(queue, lease, options, say)
+            races = any(queued.job.stage == "rung" for queued in pending)
+            for line in race_plan(queue.study, len(queue.selected())) if races else ():
+                say(line)
+            dispatch(queue, lease, run)
+            for line in race_savings(queue.study, len(queue.selected()), queue.results()):
+                say(line)
     return True
 
 
 def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callable[[str], None]) -> Run:
     """Connect, check data and storage, and return what runs jobs as trials."""
     study, root = queue.study, queue.store.root
-    stages: tuple[Stage, ...] = ("proxy", "final") if study.proxy.top else ("final",)
-    all_resources = {stage: prepare_trials([study.recipe(stage)], options) for stage in stages}
+    stages: dict[Stage, list[RetrainConfig]] = {}
+    for each in study.stages():
+        stages.setdefault(each.stage, []).append(each.recipe)
+    all_resources = {stage: prepare_trials(recipes, options) for stage, recipes in stages.items()}
     for resources in all_resources.values():
         require_shared(root, resources)
-    # Proxies are many and short, so one process each is faster.
-    team = make_team(all_resources["final"], options)
-    shared = share_data([study.recipe(stage) for stage in stages], all_resources["final"])
-    for note in dict.fromkeys(note for stage in stages for note in notes(study.recipe(stage))):
+    # The trainings of a race are many and short, so one process each is faster.
+    teams = {
+        stage: None if stage == "rung" else make_team(resources, options) for stage, resources in all_resources.items()
+    }
+    recipes = [recipe for group in stages.values() for recipe in group]
+    shared = share_data(recipes, all_resources["final"])
+    for note in dict.fromkeys(note for recipe in recipes for note in notes(recipe)):
         say(note)
 
     def run(jobs: Sequence[RetrainJob]) -> None:
         stage = jobs[0].stage
-        resources = all_resources[stage]
-        networks, dataset = counted(len(jobs), "network"), study.recipe(stage).dataset
-        proxy = f"Proxy stage: training {networks} briefly on {dataset}"
-        say(proxy if stage == "proxy" else f"Retraining {networks} on {dataset}")
+        resources, team = all_resources[stage], teams[stage]
+        say(announcement(jobs))
         specs = [
             RetrainSpec(
                 key=job.job_id,
@@ -87,7 +98,7 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
         with Progress("retraining", {spec.key: spec.config.epochs for spec in specs}) as progress:
             listener = RetrainListener(queue, lease, progress, options)
             once = partial(run_trials, specs=specs, listener=listener)
-            if team is None or stage == "proxy":
+            if team is None:
                 trial = tune.with_parameters(retrain_trial, shared=shared)
                 once(trial, resources=lambda spec: resources.bundle(), max_concurrent=options.max_concurrent)
             else:
@@ -95,6 +106,21 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
                 once(partial(retrain_trial, team=team), resources=lambda spec: COORDINATOR, max_concurrent=at_once)
 
     return run
+
+
+def announcement(jobs: Sequence[RetrainJob]) -> str:
+    """What a round of jobs trains."""
+    first = jobs[0]
+    cells = counted(len({job.cell.genotype.digest for job in jobs}), "cell")
+    datasets = " and ".join(sorted({job.recipe["dataset"] for job in jobs}))
+    what = f"{counted(len(jobs), 'training')} of {cells} on {datasets}"
+    names: dict[Stage, str] = {
+        "rung": f"Race, rung {first.rung} ({first.recipe['epochs']} epochs)",
+        "final": "Full training",
+        "published": "Full training on all training images",
+        "recipe": "Training by other recipes",
+    }
+    return f"{names[first.stage]}: {what}"
 
 
 def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: SharedData | None = None) -> None:

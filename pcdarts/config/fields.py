@@ -6,7 +6,7 @@ import inspect
 import sys
 import textwrap
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 
 def check_types(config: Any) -> None:
@@ -17,6 +17,10 @@ def check_types(config: Any) -> None:
             finite = type(value) in (int, float) and abs(value) <= sys.float_info.max
             require(finite, config, field.name, "a finite number")
             object.__setattr__(config, field.name, float(value))
+        elif get_origin(kind) is tuple:
+            item = get_args(kind)[0]
+            fits = type(value) is tuple and all(type(each) is item for each in value)
+            require(fits, config, field.name, kind_text(kind))
         elif choices := get_args(kind):
             fits = value in choices and type(value) in {type(choice) for choice in choices}
             require(fits, config, field.name, kind_text(kind))
@@ -26,6 +30,8 @@ def check_types(config: Any) -> None:
 
 def kind_text(kind: Any) -> str:
     """What a field of a type accepts, in words."""
+    if get_origin(kind) is tuple:
+        return f"a list of {getattr(get_args(kind)[0], '__name__', kind)}"
     if choices := get_args(kind):
         return f"one of {', '.join(map(str, choices))}"
     words = {bool: "true or false", int: "an integer", float: "a number", str: "text"}

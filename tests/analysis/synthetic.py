@@ -108,7 +108,8 @@ def queue_row(search: dict[str, Any], rank: int, state: str = "queued", proxy: i
     return QUEUE.row(
         {name: search[name] for name in names},
         job_id=f"retrain-{search['genotype_digest'][:8]}" + ("" if proxy is None else f"-proxy{proxy}"),
-        stage="final" if proxy is None else "proxy",
+        stage="final" if proxy is None else "rung",
+        rung=None if proxy is None else 1,
         rank=rank,
         state=state,
         origins=(search["search_id"],),

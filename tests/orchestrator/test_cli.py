@@ -162,7 +162,8 @@ def test_the_first_screen_of_run_fits(width, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 60 and max(map(len, text.splitlines())) <= width
     flags = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.MULTILINE))
-    daily = "study storage seeds k epochs dataset data-dir retrain address gpus-per-trial max-concurrent set".split()
+    daily = "study storage seeds k epochs dataset data-dir retrain retrain-seeds".split()
+    daily += "address gpus-per-trial max-concurrent set".split()
     assert flags == {f"--{name}" for name in (*daily, "help", "help-fields")}
 
 
@@ -200,13 +201,17 @@ def made(monkeypatch, *argv):
 
 def test_flags_are_shorthands_of_fields(tmp_path, monkeypatch):
     flags = "--study mine --seeds 5 6 --k 2,4 --epochs 4 --dataset digits --data-dir /data --no-retrain"
-    more = "--address local --gpus-per-trial 0.5 --max-concurrent 3 --set search.order=1,2 run.wait=true"
-    argv = ["smoke", "--storage", str(tmp_path), *flags.split(), *more.split(), "--set", "search.warmup_epochs=1"]
+    more = (
+        "--address local --gpus-per-trial 0.5 --max-concurrent 3 --retrain-seeds 3 --set search.order=1,2 run.wait=true"
+    )
+    argv = ["smoke", "--storage", str(tmp_path), *flags.split(), *more.split()]
+    argv += "--set search.order=1,2 run.wait=true --set search.warmup_epochs=1".split()
     study, options = made(monkeypatch, *argv)
     assert (study.name, study.search.epochs, study.search.warmup_epochs) == ("mine", 4, 1)
     assert study.sweep == {"seed": (5, 6), "k": (2, 4), "order": (1, 2)}
-    for config in (study.search, study.retrain, study.proxy.recipe):
+    for config in (study.search, study.retrain, study.race.recipe):
         assert (config.dataset, config.data_dir) == ("digits", "/data")
+    assert study.final.seeds == 3
     assert options == RunOptions(address="local", gpus_per_trial=0.5, max_concurrent=3, wait=True)
 
 
@@ -244,7 +249,7 @@ def test_check_looks_at_the_study_that_run_would_make(monkeypatch):
     monkeypatch.setattr("orchestrator.commands.check.check", lambda study, storage, options: seen.append(study) or 0)
     assert main(["check", "smoke", "cifar10", "--k", "1", "--seeds", "5", "--data-dir", "/data"]) == 0
     assert [(study.name, len(study.searches())) for study in seen] == [("smoke", 1), ("cifar10", 1)]
-    configs = [config for study in seen for config in (study.search, study.retrain, study.proxy.recipe)]
+    configs = [config for study in seen for config in (study.search, study.retrain, study.race.recipe)]
     assert {config.data_dir for config in configs} == {"/data"} and seen[1].searches()[0].k == 1
 
 

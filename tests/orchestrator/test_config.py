@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from orchestrator.config import ProxyConfig, SelectionConfig, StudyConfig
+from orchestrator.config import FinalConfig, RaceConfig, Rung, SelectionConfig, StudyConfig, rungs_text
 from orchestrator.presets import STUDIES, smoke, study_preset
 from pcdarts.config import SearchConfig
-from pcdarts.presets import retrain_cifar10
+from pcdarts.presets import RECIPES
 
 
 def test_every_combination_is_searched_seeds_outermost():
@@ -96,26 +96,53 @@ def test_presets_survive_json(name):
     assert study.differences(study) == []
 
 
-def test_a_study_that_was_stored_before_there_were_proxies_has_none():
-    study = dataclasses.replace(smoke(), proxy=ProxyConfig())
+def test_a_study_that_was_stored_before_there_was_a_race_has_none():
+    study = dataclasses.replace(smoke(), race=RaceConfig())
     plain = study.to_dict()
-    del plain["proxy"]
+    del plain["race"], plain["final"]
     old = StudyConfig.from_dict(plain)
-    assert old == study and old.differences(dataclasses.replace(smoke(), proxy=ProxyConfig(seeds=9))) == []
-    assert old.differences(smoke())[0] == "proxy.top: 0 -> 2"
+    assert old == study and old.differences(dataclasses.replace(old, race=RaceConfig(recipe=RECIPES["digits"]()))) == []
+    assert old.differences(smoke())[0] == 'race.rungs: "" -> "1x2:1"'
 
 
-def test_proxies_have_the_recipe_with_seeds_that_follow_it():
-    recipe = dataclasses.replace(smoke().proxy.recipe, seed=7)
-    proxy = ProxyConfig(top=1, seeds=3, recipe=recipe)
-    assert [r.seed for r in proxy.recipes()] == [7, 8, 9]
-    assert {dataclasses.replace(r, seed=0) for r in proxy.recipes()} == {dataclasses.replace(recipe, seed=0)}
+def test_the_stages_have_their_recipes_with_seeds_that_follow():
+    race = RaceConfig(rungs=(Rung(epochs=3, keep=4), Rung(epochs=9, seeds=2, keep=2)), recipe=RECIPES["imagenet"]())
+    final = FinalConfig(seeds=3, published=1, recipes=("digits",))
+    study = dataclasses.replace(smoke(), race=race, final=final, retrain=dataclasses.replace(smoke().retrain, seed=7))
+    assert [stage.name for stage in study.stages()] == ["rung 1", "rung 2", "final", "published", "recipe digits"]
+    assert [[recipe.seed for recipe in stage.recipes()] for stage in study.stages()] == [[0], [0, 1], *[[7, 8, 9]] * 3]
+    assert [stage.recipe.epochs for stage in study.stages()] == [3, 9, 2, 2, 12]
+    assert [stage.recipe.learning_rate_warmup_epochs for stage in study.stages()[:2]] == [0, 0]  # 5 of 250 epochs
+    first, _, full, published, _ = (stage.recipe for stage in study.stages())
+    assert dataclasses.replace(published, validation_portion=full.validation_portion) == full == study.retrain
+    assert dataclasses.replace(first, epochs=250, learning_rate_warmup_epochs=5) == race.recipe
 
 
-def test_the_proxy_of_cifar10_is_a_short_official_training():
-    proxy = STUDIES["cifar10"]().proxy
-    assert (proxy.top, proxy.seeds, proxy.recipe.epochs) == (10, 3, 100)
-    assert dataclasses.replace(proxy.recipe, epochs=600) == retrain_cifar10()
+def test_rungs_are_written_as_they_are_read():
+    rungs = (Rung(epochs=25, keep=4), Rung(epochs=100, seeds=2, keep=2))
+    assert rungs_text(rungs) == "25x1:4,100x2:2" and tuple(map(Rung.parse, rungs_text(rungs).split(","))) == rungs
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"race": RaceConfig(rungs=(Rung(epochs=2, keep=1),), recipe=smoke().retrain)},
+            "rung 1 and final .* fewer epochs",
+        ),
+        ({"final": FinalConfig(recipes=("smoke",))}, "final and recipe smoke .* leave smoke out of final.recipes"),
+        (
+            {
+                "final": FinalConfig(published=1),
+                "retrain": dataclasses.replace(smoke().retrain, validation_portion=0.0),
+            },
+            "final and published .* set final.published=0",
+        ),
+    ],
+)
+def test_stages_that_would_train_the_same_jobs_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(smoke(), **values)
 
 
 def test_differences_name_field_old_and_new_value():
@@ -157,7 +184,6 @@ def test_a_study_stored_before_a_field_existed_has_its_default(monkeypatch):
         ({"sweep": {"seed": (1, 1)}}, "each only once"),
         ({"sweep": {"k": (3,)}}, "divides the channels"),
         ({"sweep": {"colour": (1,)}}, "not a field of a search"),
-        ({"proxy": ProxyConfig(top=1, recipe=smoke().retrain)}, "the proxy recipe equals the final one; give it fewer"),
     ],
 )
 def test_bad_studies_are_refused(values, message):
@@ -165,17 +191,29 @@ def test_bad_studies_are_refused(values, message):
         dataclasses.replace(smoke(), **values)
 
 
-@pytest.mark.parametrize("values", [{"top": -1}, {"seeds": 0}, {"top": 1.5}])
-def test_bad_proxies_are_refused(values):
-    with pytest.raises(ValueError, match="must be"):
-        ProxyConfig(**values)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Rung(epochs=0, keep=1), "epochs is 0"),
+        (lambda: Rung(epochs=1, keep=0), "keep is 0"),
+        (lambda: RaceConfig(rungs=(Rung(epochs=2, keep=2), Rung(epochs=2, keep=1))), "rungs is 2x1:2,2x1:1, but every"),
+        (lambda: RaceConfig(rungs=(Rung(epochs=1, keep=2), Rung(epochs=2, keep=2))), "change 2x1:2"),
+        (lambda: RaceConfig(rungs=[]), "rungs is .*, but must be a list of Rung"),
+        (lambda: FinalConfig(seeds=0), "seeds is 0"),
+        (lambda: FinalConfig(recipes=("nothing",)), "recipes is nothing, but must name recipes, each once: cifar10, "),
+        (lambda: FinalConfig(recipes=("smoke", "smoke")), "recipes is smoke,smoke"),
+    ],
+)
+def test_bad_races_and_finals_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
-def test_a_proxy_needs_validation():
+def test_a_race_needs_validation():
     with pytest.raises(
         ValueError, match=r"validation_portion is 0.0, but must be above 0, because validation accuracy ranks"
     ):
-        ProxyConfig(recipe=dataclasses.replace(smoke().retrain, validation_portion=0.0))
+        RaceConfig(recipe=dataclasses.replace(smoke().retrain, validation_portion=0.0))
 
 
 def test_an_unknown_preset_gets_a_suggestion():

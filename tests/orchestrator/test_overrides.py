@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator.config import StudyConfig
+from orchestrator.config import Rung, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.overrides import FIELDS, override_options, override_study, parse_assignments
 from orchestrator.presets import STUDIES, smoke
@@ -41,11 +41,13 @@ def test_values_are_read_by_the_type_of_their_field():
         ("search.k", "'search.k' is not an assignment; write SECTION.FIELD=VALUE, as in search.k=2,4"),
         ("search.learnig_rate=1", "search.learnig_rate is not a field; did you mean search.learning_rate?"),
         ("serch.k=1", "serch.k is not a field; did you mean search.k?"),
-        ("proxy.epochs=1", "proxy.epochs is not a field; did you mean proxy.recipe.epochs?"),
+        ("race.epochs=1", "race.epochs is not a field; did you mean race.recipe.epochs?"),
+        ("race.rungs=25", "rung is '25', but must be EPOCHSxSEEDS:KEEP, as in 25x1:4: "),
+        ("race.rungs=0x1:2", "epochs is 0, but must be at least 1"),
         ("max_macs=1", "max_macs is not a field; did you mean selection.max_macs?"),
         (
             "learning_rate=1",
-            "learning_rate is not a field; did you mean search.learning_rate or proxy.recipe.learning_rate or "
+            "learning_rate is not a field; did you mean search.learning_rate or race.recipe.learning_rate or "
             "retrain.learning_rate?",
         ),
         ("colour=1", "colour is not a field; `pcdarts run --help-fields` lists them"),
@@ -152,24 +154,31 @@ def test_cells_are_retrained_on_the_data_they_were_searched_on():
 
 def test_one_data_folder_serves_search_and_retraining_unless_they_have_others():
     result = study("cifar10", "search.data_dir=/data")
-    assert result.retrain.data_dir == result.proxy.recipe.data_dir == "/data"
+    assert result.retrain.data_dir == result.race.recipe.data_dir == "/data"
     other = study("cifar10", "search.data_dir=/a", "retrain.data_dir=/b")
     assert other.retrain.data_dir == "/b"
     again = override_study(other, {"search.data_dir": "/c"})
-    assert (again.search.data_dir, again.retrain.data_dir, again.proxy.recipe.data_dir) == ("/c", "/b", "/c")
+    assert (again.search.data_dir, again.retrain.data_dir, again.race.recipe.data_dir) == ("/c", "/b", "/c")
 
 
-def test_the_proxy_stage_is_set_and_turned_off():
-    result = study("fashion", "proxy.top=4", "proxy.seeds=2", "proxy.recipe.epochs=1").proxy
-    assert (result.top, result.seeds, result.recipe.epochs, result.recipe.dataset) == (4, 2, 1, "fashion-mnist")
-    assert study("cifar10", "proxy.top=0").proxy.top == 0
-    assert study("smoke", "search.dataset=digits").proxy.recipe.dataset == "digits"
+def test_the_race_is_set_and_turned_off():
+    result = study("fashion", "race.rungs=1x1:4,5x2:2", "race.recipe.channels=6").race
+    assert result.rungs == (Rung(epochs=1, seeds=1, keep=4), Rung(epochs=5, seeds=2, keep=2))
+    assert (result.recipe.channels, result.recipe.dataset) == (6, "fashion-mnist")
+    assert study("smoke", "race.rungs=").race.rungs == ()
+    assert study("smoke", "search.dataset=digits").race.recipe.dataset == "digits"
+
+
+def test_the_final_stage_is_set():
+    final = study("fashion", "final.seeds=3", "final.recipes=digits,smoke").final
+    assert (final.seeds, final.recipes) == (3, ("digits", "smoke"))
+    assert study("fashion", "final.recipes=").final.recipes == ()
 
 
 def test_a_recipe_replaces_the_section_and_single_fields_are_changed_after_it():
     result = study("smoke", "retrain.epochs=3", "retrain.preset=cifar10", "search.data_dir=/data")
     assert result.retrain == dataclasses.replace(RECIPES["cifar10"](), epochs=3, data_dir="/data")
-    assert study("fashion", "proxy.recipe.preset=digits").proxy.recipe == RECIPES["digits"]()
+    assert study("fashion", "race.recipe.preset=digits").race.recipe == RECIPES["digits"]()
 
 
 @pytest.mark.parametrize(
@@ -179,8 +188,9 @@ def test_a_recipe_replaces_the_section_and_single_fields_are_changed_after_it():
         ({"sweep.k": 3}, r"sweep\.k is 3, but must be a list"),
         ({"search.k": []}, r"sweep\.k is \[\], but must have at least one value"),
         ({"search.epochs": "x"}, r"search\.epochs is 'x', but must be an integer"),
-        ({"proxy.recipe.epochs": 0}, r"proxy\.recipe\.epochs is 0, but must be at least 1"),
-        ({"proxy.top": -1}, r"proxy\.top is -1"),
+        ({"race.recipe.epochs": 0}, r"race\.recipe\.epochs is 0, but must be at least 1"),
+        ({"final.seeds": 0}, r"final\.seeds is 0"),
+        ({"race.rungs": [{"epochs": 0, "keep": 1}]}, r"race\.rungs\.epochs is 0"),
         ({"retrain.preset": []}, r"retrain\.preset is \[\], but must be one of"),
         ({"name": "../x"}, r"study name is '\.\./x'"),
         ({"search": 3}, "search is not a field"),
@@ -201,5 +211,6 @@ def test_options_are_the_section_run():
 
 
 def test_every_field_has_one_full_name():
-    assert {"search.k", "sweep.k", "selection.top", "proxy.top", "proxy.recipe.epochs", "run.address"} <= set(FIELDS)
-    assert "proxy.recipe" not in FIELDS and FIELDS["name"] is str
+    named = {"search.k", "sweep.k", "selection.top", "race.rungs", "race.recipe.epochs", "final.seeds", "run.address"}
+    assert named <= set(FIELDS)
+    assert "race.recipe" not in FIELDS and FIELDS["name"] is str

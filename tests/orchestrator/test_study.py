@@ -74,8 +74,8 @@ def test_every_search_has_its_rows_and_the_best_cell_is_retrained(finished):
     queue, retrains = pd.read_parquet(finished / "queue"), pd.read_parquet(finished / "retrains")
     assert set(queue["state"]) == {"done"} and set(retrains["status"]) == {"completed"}
     assert queue["job_id"].is_unique and sorted(queue["job_id"]) == sorted(retrains["job_id"])
-    assert queue.groupby("stage").size().to_dict() == {"final": 1, "proxy": 4}
-    means = retrains[retrains["stage"] == "proxy"].groupby("genotype_digest")["valid_accuracy"].mean()
+    assert queue.groupby("stage").size().to_dict() == {"final": 1, "rung": 4}
+    means = retrains[retrains["stage"] == "rung"].groupby("genotype_digest")["valid_accuracy"].mean()
     (final,) = retrains[retrains["stage"] == "final"]["genotype_digest"]
     assert means[final] == means.max() and len(means) == 2
     assert "<html" in (finished / "report.html").read_text()
@@ -111,7 +111,7 @@ def test_a_study_stays_finished_when_configurations_get_a_new_field(finished, tm
         "from orchestrator.presets import smoke\n"
         "from orchestrator.study import run_study\n"
         "study = smoke()\n"
-        "assert study.search.new_field == study.retrain.new_field == study.proxy.recipe.new_field == 0\n"
+        "assert study.search.new_field == study.retrain.new_field == study.race.recipe.new_field == 0\n"
         "run_study(study, sys.argv[1], options=RunOptions(address='local', retrain=True), command=[])\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{repository}"}

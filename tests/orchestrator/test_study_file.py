@@ -118,10 +118,11 @@ def test_changes_come_after_the_file(tmp_path):
 def test_the_reference_names_every_field_with_value_and_type():
     lines = field_reference(smoke(), RunOptions()).splitlines()
     assert "search.k = 2  (an integer)" in lines and 'search.stem = "cifar"  (one of cifar, imagenet)' in lines
-    assert "run.wait = false  (true or false)" in lines and "proxy.recipe.epochs = 1  (an integer)" in lines
+    assert "run.wait = false  (true or false)" in lines and "race.recipe.epochs = 2  (an integer)" in lines
     assert "    Epochs of the search." in lines
+    assert "race.rungs = 1x2:1  (EPOCHSxSEEDS:KEEP, separated by commas, as in 25x1:4,100x2:2)" in lines
     named = {line.split(" = ")[0] for line in lines if " = " in line and not line.startswith(" ")}
     tables = tomllib.loads(study_toml(smoke(), RunOptions()))
     assert {f"search.{name}" for name in tables["search"]} < named and len(named) == sum(
-        len(tables[section]) for section in ("search", "selection", "retrain", "seeds", "run")
-    ) + len(tables["proxy"]) - 1 + len(tables["proxy"]["recipe"])
+        len(tables[section]) for section in ("search", "selection", "retrain", "final", "seeds", "run")
+    ) + len(tables["race"]) - 1 + len(tables["race"]["recipe"])

@@ -46,7 +46,7 @@ def test_recipes_are_named_by_what_tells_them_apart():
 
 def test_the_last_completed_attempt_counts_and_no_proxy():
     rows = [retrain_row(JOB, 95.0, attempt=1), retrain_row(JOB, 96.0, attempt=2), retrain_row(JOB, None, attempt=3)]
-    proxy = retrain_row(JOB | {"job_id": "proxy", "stage": "proxy"}, 90.0)
+    proxy = retrain_row(JOB | {"job_id": "proxy", "stage": "rung"}, 90.0)
     assert list(completed(RETRAINS.to_arrow([*rows, proxy]).to_pandas())["test_accuracy"]) == [96.0]
 
 

@@ -7,8 +7,9 @@ import pytest
 from cluster.resources import TrialResources
 from orchestrator.commands import check as checks
 from orchestrator.commands.check import check
+from orchestrator.config import FinalConfig, RaceConfig, Rung, SelectionConfig
 from orchestrator.options import RunOptions
-from orchestrator.presets import baselines, cifar10, fashion, smoke
+from orchestrator.presets import cifar10, fashion, smoke
 from pcdarts.diagnostics.memory import predict_memory
 
 LOCAL = RunOptions(address="local")
@@ -37,20 +38,20 @@ def test_no_more_searches_are_counted_at_once_than_are_allowed(most, at_once, mo
     assert len(smoke().searches()) == 4 and f" in all with {at_once} at once " in told
 
 
-def test_the_data_of_retraining_and_proxy_are_looked_for_too(tmp_path, ray_session):
+def test_the_data_of_every_stage_are_looked_for_too(tmp_path, ray_session):
     missing = str(tmp_path / "nowhere")
     study = smoke()
     study = dataclasses.replace(
         study,
         retrain=dataclasses.replace(study.retrain, dataset="cifar10", data_dir=missing),
-        proxy=dataclasses.replace(
-            study.proxy, top=1, recipe=dataclasses.replace(study.proxy.recipe, dataset="cifar100", data_dir=missing)
+        race=dataclasses.replace(
+            study.race, recipe=dataclasses.replace(study.race.recipe, dataset="cifar100", data_dir=missing)
         ),
     )
     failed, said = printed(study, tmp_path)
     assert failed == 2
-    assert "failed  data of the retraining: cifar10 not found" in said
-    assert "failed  data of the proxy retraining: cifar100 not found" in said
+    assert "failed  data of final: cifar10 not found" in said
+    assert "failed  data of rung 1: cifar100 not found" in said
 
 
 def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
@@ -90,9 +91,33 @@ def test_searches_start_in_their_order_as_soon_as_there_is_room():
     assert checks._makespan([3.0, 1.0], 1) == 4.0
 
 
-def test_the_trainings_that_follow_are_counted():
-    assert checks._trainings(cifar10()) == "; then up to 30 proxy trainings and 5 full trainings"
-    assert checks._trainings(baselines()) == "; then up to 4 full trainings"  # two searched cells, two random ones
-    assert checks._trainings(fashion()) == "; then up to 2 full trainings"
+def test_the_trainings_that_follow_are_listed_by_stage():
+    final = FinalConfig(seeds=3, published=1, recipes=("cifar10-short",))
+    race = RaceConfig(rungs=(Rung(epochs=25, keep=4), Rung(epochs=100, seeds=2, keep=1)))
+    study = dataclasses.replace(cifar10(), selection=SelectionConfig(top=5), race=race, final=final)
+    assert checks._trainings(study) == [
+        "  then, at most:",
+        "    rung 1: 10 cells x 1 seed x 25 epochs on cifar10",
+        "    rung 2: 4 cells x 2 seeds x 100 epochs on cifar10",
+        "    final: 1 cell x 3 seeds x 250 epochs on imagenet",
+        "    published: 1 cell x 3 seeds x 250 epochs on imagenet",
+        "    recipe cifar10-short: 1 cell x 3 seeds x 100 epochs on cifar10",
+    ]
     none = dataclasses.replace(fashion(), selection=dataclasses.replace(fashion().selection, top=0))
-    assert checks._trainings(none) == ""
+    assert checks._trainings(none) == []
+
+
+@pytest.mark.parametrize(
+    ("seeds", "top", "message"),
+    [
+        (6, 6, "up to 6 retrained cells a setting, enough to decide 1 comparison between 2 settings (at least 6)"),
+        (6, 3, "at most 3 retrained cells a setting, but 1 comparison between 2 settings can be decided from 6 on"),
+        (3, 6, "at most 3 retrained cells a setting, but 1 comparison between 2 settings can be decided from 6 on"),
+        (6, 0, "no cell is retrained, so that no setting can be called better"),
+    ],
+)
+def test_check_says_whether_the_seeds_can_decide(seeds, top, message):
+    sweep = {"seed": tuple(range(seeds)), "k": (1, 2)}
+    study = dataclasses.replace(smoke(), sweep=sweep, selection=SelectionConfig(top=top))
+    assert checks._seeds(study).startswith(message)
+    assert checks._seeds(dataclasses.replace(study, sweep={"seed": (0,)})) == ""

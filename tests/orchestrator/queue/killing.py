@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from analysis.storage.study_files import StudyFiles
 from analysis.tables import SEARCHES
-from orchestrator.config import ProxyConfig, SelectionConfig
+from orchestrator.config import RaceConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue.dispatch import dispatch
@@ -44,10 +44,10 @@ RESULT = {
 }
 
 
-def make_study(proxy=None):
-    """The preset smoke with three searches and, unless told otherwise, without proxies."""
-    proxy = proxy or ProxyConfig()
-    return replace(smoke(), selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)}, proxy=proxy)
+def make_study(race=None):
+    """The preset smoke with three searches and, unless one is given, without a race."""
+    race = race or RaceConfig()
+    return replace(smoke(), selection=SelectionConfig(top=3), sweep={"seed": (0, 1, 2)}, race=race)
 
 
 def study_with_searches(root, study=None):

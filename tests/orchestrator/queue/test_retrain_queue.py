@@ -18,7 +18,7 @@ from analysis.storage.study_files import join
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS
 from orchestrator.cli import main
-from orchestrator.config import ProxyConfig, SelectionConfig
+from orchestrator.config import FinalConfig, RaceConfig, Rung
 from orchestrator.presets import smoke
 from orchestrator.queue.dispatch import dispatch
 from orchestrator.queue.events import SUPERSEDED
@@ -127,13 +127,13 @@ def test_a_job_that_fails_is_repeated_with_backoff_and_then_stays_failed_and_the
     assert states(queue) == ["done"] * 3 and queue.rows()[0]["attempts"] == 3
 
 
-PROXY = ProxyConfig(top=3, seeds=2, recipe=replace(smoke().retrain, epochs=1, channels=2))
+RECIPE = replace(smoke().retrain, channels=2)
 
 
-def staged(root, clock=None, top=1):
-    """A study of three cells with a proxy stage, of which the first by the searches is the worst by the proxies."""
-    study = replace(make_study(PROXY), selection=SelectionConfig(top=top))
-    study, store = study_with_searches(str(root), study)
+def staged(root, clock=None, keep=1, **values):
+    """A study of three cells with a race of one rung, in which the first cell by the searches is the worst."""
+    race = RaceConfig(rungs=(Rung(epochs=1, seeds=2, keep=keep),), recipe=RECIPE)
+    study, store = study_with_searches(str(root), replace(make_study(race), **values))
     queue = RetrainQueue(study, store, clock or Clock())
     queue.update()
     digests = [row["genotype_digest"] for row in queue.rows()[::2]]
@@ -148,52 +148,91 @@ def shown(queue):
     return [(row["stage"], row["rank"], row["state"]) for row in queue.rows()]
 
 
-def test_proxies_come_first_and_the_best_of_them_are_retrained_in_the_same_run(tmp_path):
-    queue, digests, accuracies = staged(tmp_path, top=2)
-    assert shown(queue) == [("proxy", rank, "queued") for rank in range(1, 7)]
+def test_the_race_comes_first_and_its_best_cells_are_retrained_in_the_same_run(tmp_path):
+    queue, digests, accuracies = staged(tmp_path, keep=2)
+    assert shown(queue) == [("rung", rank, "queued") for rank in range(1, 7)]
     counts = Counter()
     work(queue, counts=counts, accuracies=accuracies)
     assert set(counts.values()) == {1} and len(counts) == 8
     final = [row for row in queue.rows() if row["stage"] == "final"]
     assert [row["genotype_digest"] for row in final] == digests[1:] and [row["rank"] for row in final] == [1, 2]
-    assert final[0]["reason"].startswith("proxy validation accuracy 70.00 %, mean of 2 of 2")
-    assert final[0]["reason"].endswith("place 2 of 3 by the searches") and final[0]["network_macs"] > 0
+    assert final[0]["reason"].startswith("rung 1: place 1 of 3, ") and final[0]["network_macs"] > 0
     assert final[0]["job_id"] == f"{digests[1]}-{digest(queue.study.retrain)}"
     retrains = pd.read_parquet(tmp_path / "retrains").set_index("job_id")
     assert retrains["stage"].to_dict() == {row["job_id"]: row["stage"] for row in queue.rows()}
-    assert retrains.groupby(["stage", "seed"]).size().to_dict() == {("final", 0): 2, ("proxy", 0): 3, ("proxy", 1): 3}
-    assert retrains.groupby("stage")["channels"].first().to_dict() == {"final": 4, "proxy": 2}
+    assert retrains.groupby(["stage", "seed"]).size().to_dict() == {("final", 0): 2, ("rung", 0): 3, ("rung", 1): 3}
+    assert retrains.groupby("stage")["channels"].first().to_dict() == {"final": 4, "rung": 2}
+    assert retrains.groupby("stage")["rung"].unique().apply(list).to_dict()["rung"] == [1]
 
 
-def test_no_final_job_before_the_last_proxy_has_ended_and_failed_ones_count(tmp_path):
+def test_no_final_job_before_the_last_of_the_rung_has_ended_and_failed_ones_count(tmp_path):
     clock = Clock()
     queue, digests, accuracies = staged(tmp_path, clock)
-    proxies = job_ids(queue)
-    queue.drop(proxies[-1])
+    jobs = job_ids(queue)
+    queue.drop(jobs[-1])
     with open_lease(str(tmp_path), OPTIONS) as lease:
-        run = executor(queue, lease, broken=set(proxies[2:4]), accuracies=accuracies)
+        run = executor(queue, lease, broken=set(jobs[2:4]), accuracies=accuracies)
         run(pending(queue))
-        assert {job.stage for job in pending(queue)} == {"proxy"}  # two are to be repeated
+        assert {job.stage for job in pending(queue)} == {"rung"}  # two are to be repeated
         clock.now += 60
         run(pending(queue))
         (final,) = pending(queue)
-    assert final.cell.genotype.digest == digests[2] and "mean of 1 of 2 trainings" in final.cell.reason
-    # A proxy that runs again takes the final job back until it has ended.
-    queue.retry(proxies[2])
-    assert [job.stage for job in pending(queue)] == ["proxy"]
+    assert final.cell.genotype.digest == digests[2] and "place 1 of 2, " in final.cell.reason
+    # A training of the race that runs again takes the final job back until it has ended.
+    queue.retry(jobs[2])
+    assert [job.stage for job in pending(queue)] == ["rung"]
     assert queue.rows()[-1]["error"] == SUPERSEDED
     work(queue, clock, accuracies=accuracies)
     done = [row for row in queue.rows() if row["stage"] == "final" and row["state"] == "done"]
     assert [row["genotype_digest"] for row in done] == [digests[1]]
 
 
-def test_proxies_that_all_fail_leave_the_order_of_the_searches(tmp_path):
+def test_a_race_in_which_all_fail_has_no_winner(tmp_path):
     clock = Clock()
-    queue, digests, accuracies = staged(tmp_path, clock)
+    queue, _, _ = staged(tmp_path, clock)
     work(queue, clock, broken=set(job_ids(queue)))
-    (final,) = (row for row in queue.rows() if row["stage"] == "final")
-    assert final["genotype_digest"] == digests[0] and final["state"] == "done"
-    assert final["reason"] == "no proxy retraining succeeded; place 1 of 3 by the searches"
+    assert states(queue) == ["failed"] * 6
+
+
+def test_the_best_cell_is_trained_as_published_and_by_other_recipes(tmp_path):
+    final = FinalConfig(seeds=2, published=1, recipes=("digits",))
+    queue, digests, accuracies = staged(tmp_path, keep=2, final=final)
+    work(queue, accuracies=accuracies)
+    retrains = pd.read_parquet(tmp_path / "retrains")
+    later = retrains[~retrains["stage"].isin(["rung", "final"])]
+    assert later.groupby(["stage", "dataset", "seed"]).size().to_dict() == {
+        ("published", "synthetic", 0): 1,
+        ("published", "synthetic", 1): 1,
+        ("recipe", "digits", 0): 2,
+        ("recipe", "digits", 1): 2,
+    }
+    assert set(retrains[retrains["stage"] == "published"]["genotype_digest"]) == {digests[1]}
+    order = dict.fromkeys(row["stage"] for row in queue.rows())
+    assert list(order) == ["rung", "final", "published", "recipe"] and set(states(queue)) == {"done"}
+
+
+def test_more_seeds_of_a_finished_study_change_no_decision(tmp_path):
+    queue, digests, accuracies = staged(tmp_path)
+    work(queue, accuracies=accuracies)
+    more = replace(queue.study, final=FinalConfig(seeds=3))
+    assert more.extends(queue.study) and not queue.study.extends(more)
+    again = RetrainQueue(more, ResultStore(str(tmp_path)), Clock())
+    assert [(job.stage, job.cell.genotype.digest, job.recipe["seed"]) for job in pending(again)] == [
+        ("final", digests[1], 1),
+        ("final", digests[1], 2),
+    ]
+
+
+def test_a_cell_added_by_hand_is_trained_with_every_seed(tmp_path):
+    queue, _, _ = staged(tmp_path, final=FinalConfig(seeds=2))
+    queue.add("AmoebaNet")
+    added = [row for row in queue.rows() if row["stage"] == "final"]
+    assert len(added) == 2
+    with pytest.raises(ValueError, match="already, which is queued"):
+        queue.add("AmoebaNet")
+    queue.drop(added[1]["job_id"])
+    queue.add("AmoebaNet")
+    assert [row["state"] for row in queue.rows() if row["stage"] == "final"] == ["queued"] * 2
 
 
 def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
@@ -208,7 +247,7 @@ def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
     capsys.readouterr()
     assert main(["queue", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if " done " in line] == ["proxy"] * 6 + ["final"] * 2
+    assert [line.split()[0] for line in lines if " done " in line] == ["rung"] * 6 + ["final"] * 2
 
 
 def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):

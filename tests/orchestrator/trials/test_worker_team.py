@@ -16,6 +16,7 @@ import torch
 
 from cluster.resources import TrialResources
 from orchestrator.cli import main
+from orchestrator.config import RaceConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue.retrain_queue import RetrainQueue
@@ -44,7 +45,7 @@ def study_with_job(root, data, **values):
     small = {"channels": 8, "layers": 3, "epochs": 3, "batch_size": 10, "threads": 1, "device": "cpu"}
     small |= {"learning_rate_warmup_epochs": 0, "validation_portion": 0.25, "data_dir": str(data), "drop_path": 0.2}
     recipe = dataclasses.replace(presets.RECIPES["imagenet"](), **(small | {"learning_rate": 5.0} | values))
-    study = dataclasses.replace(smoke(), retrain=recipe, proxy=dataclasses.replace(smoke().proxy, top=0))
+    study = dataclasses.replace(smoke(), retrain=recipe, race=RaceConfig())
     store = create_or_open(study, str(root), [])
     RetrainQueue(study, store).add(CELLS)
     return study
