@@ -10,7 +10,7 @@ from pcdarts.config import RetrainConfig, SearchConfig
 
 def cifar10() -> SearchConfig:
     """The official CIFAR-10 search: 50 epochs, batch 256, K = 4."""
-    return SearchConfig()
+    return SearchConfig(eigenvalue_batches=4)
 
 
 def imagenet() -> SearchConfig:
@@ -25,6 +25,9 @@ def imagenet() -> SearchConfig:
         learning_rate_warmup_epochs=5,
         alpha_learning_rate=6e-3,
         alpha_gradient_clip=5.0,
+        eigenvalue_every=1,  # every second of the 15 epochs with trained alpha would be too few for the eigenvalue rule
+        eigenvalue_batches=4,
+        validate_every=2,
         threads=8,
     )
 

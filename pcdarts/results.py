@@ -20,23 +20,24 @@ class Measures:
     beta_entropy_reduce: float | None = None
     """As beta_entropy_normal, for the reduction cell."""
     dominant_eigenvalue: float | None = None
-    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, on
-    eigenvalue_batch validation images, with batch statistics (Zela et al. 2020); empty in epochs that eigenvalue_every
-    leaves out; in `searches` the last one measured."""
+    """Largest algebraic eigenvalue of the Hessian of the validation loss in the alphas of both cells, with batch
+    statistics (Zela et al. 2020): mean over eigenvalue_batches batches of eigenvalue_batch validation images; empty in
+    epochs that eigenvalue_every leaves out; in `searches` the last one measured."""
     dominant_eigenvalue_std: float | None = None
     """Sample standard deviation of the dominant eigenvalue between the batches that it is the mean of; empty for a
     single batch."""
     discretized_accuracy: float | None = None
     """Accuracy on the validation half, in evaluation mode, of the same weights with only the chosen operations and
-    edges; percent, measured where the eigenvalue and valid_accuracy are; in `searches` the last one measured."""
+    edges, under the running statistics of the mixture: often near chance; percent, measured where the eigenvalue and
+    valid_accuracy are; in `searches` the last one measured."""
     discretization_gap: float | None = None
     """valid_accuracy - discretized_accuracy; percentage points."""
     discretized_accuracy_recalibrated: float | None = None
-    """As discretized_accuracy, after the running statistics of all batch norms were estimated again from training
-    images for the discretized network; percent."""
+    """As discretized_accuracy, after the running statistics of all batch norms were estimated again for the discretized
+    network, from at most 512 training images; on at most 2,048 validation images; percent."""
     random_cells_accuracy_recalibrated: float | None = None
-    """As discretized_accuracy_recalibrated, for random cells in place of the chosen one, mean over 8 of them; percent:
-    what any cell reaches with these weights."""
+    """As discretized_accuracy_recalibrated and on the same images, for random cells in place of the derived one, mean
+    over 8 of them; percent: what any cell reaches with these weights."""
     alpha_margin_normal: float | None = None
     """Mean over the 8 kept edges: softmax(alpha) of the chosen operation minus that of the next one, `none` left out; 0
     to 1, normal cell."""
@@ -75,8 +76,12 @@ class Measures:
     """L2 norm of the alphas of both cells."""
     beta_norm: float | None = None
     """L2 norm of the betas of both cells."""
+    train_accuracy_evaluated: float | None = None
+    """Accuracy of the super-network on the training half, measured as valid_accuracy is: in evaluation mode, without
+    augmentation, after the epoch; on as many images as the validation half has, at most 10,000; percent, measured where
+    discretized_accuracy is."""
     train_valid_gap: float | None = None
-    """train_accuracy - valid_accuracy; percentage points."""
+    """train_accuracy_evaluated - valid_accuracy; percentage points."""
     eigenvalue_seconds: float | None = None
     """Time of measuring the dominant eigenvalue, a part of seconds_metrics; seconds, in `searches` of all epochs."""
     seconds_data: float | None = None

@@ -19,10 +19,11 @@ from torch.nn import functional
 from pcdarts.architect import Architect
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
-from pcdarts.data.batches import search_batches
+from pcdarts.data.batches import search_batches, spread
 from pcdarts.data.datasets import Parts
 from pcdarts.diagnostics.collapse import Verdict, early_stop_of, stopping, verdicts
-from pcdarts.diagnostics.eigenvalue import stability_columns
+from pcdarts.diagnostics.discretization import discretization_columns
+from pcdarts.diagnostics.eigenvalue import drawing_from, eigenvalue_columns
 from pcdarts.diagnostics.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.genotype import Genotype
@@ -34,6 +35,9 @@ from pcdarts.training.cuda_graphs import CapturedStep, Step
 from pcdarts.training.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
 from pcdarts.training.evaluation import Clock, Meter, Score, evaluate
 from pcdarts.training.schedules import cosine_rate, set_learning_rate, warmup_rate
+
+GAP_IMAGES = 10_000
+"""Images of the training half, at most, on which the super-network is evaluated."""
 
 
 def search(
@@ -159,7 +163,7 @@ def run_epoch(state: SearchState) -> EpochRecord:
             valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device)
     with clock.part("metrics"):
         genotype = derive_genotype(_architecture(state), config.edge_normalization, config.space)
-        measures = _measures(state, genotype, valid and valid.accuracy)
+        measures = _measures(state, genotype, valid)
     return EpochRecord(
         epoch=epoch,
         alpha_trained=alpha_trained,
@@ -168,7 +172,6 @@ def run_epoch(state: SearchState) -> EpochRecord:
         train_accuracy=train.accuracy,
         valid_loss=valid and valid.loss,
         valid_accuracy=valid and valid.accuracy,
-        train_valid_gap=valid and train.accuracy - valid.accuracy,
         genotype=str(genotype),
         genotype_digest=genotype.digest,
         **measures,
@@ -218,15 +221,28 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Ten
     return loss, logits
 
 
-def _measures(state: SearchState, genotype: Genotype, valid_accuracy: float | None) -> dict[str, Any]:
+def _measures(state: SearchState, genotype: Genotype, valid: Score | None) -> dict[str, Any]:
     """Columns that describe alpha, beta, the weights and the derived cells after an epoch; nothing is changed."""
-    config, epoch = state.config, len(state.history)
+    config, supernet, epoch = state.config, state.supernet, len(state.history)
     before = state.history[-1] if epoch else None
     columns = architecture_columns(_architecture(state), before, genotype, config.edge_normalization, config.space)
-    columns["weight_norm"] = norm(list(state.supernet.weights().values()))
+    columns["weight_norm"] = norm(list(supernet.weights().values()))
     if config.due(config.eigenvalue_every, epoch):
-        columns |= stability_columns(config, state.supernet, state.valid, genotype, valid_accuracy)
+        columns |= eigenvalue_columns(config, supernet, state.valid)
+        if valid is not None:
+            halves = (state.train, state.valid)
+            columns |= discretization_columns(config, supernet, halves, genotype, valid.accuracy)
+            columns |= _gap_columns(state, valid)
     return columns
+
+
+def _gap_columns(state: SearchState, valid: Score) -> dict[str, float]:
+    """Accuracy on images of the training half, measured as on the validation half, and their difference."""
+    count = min(GAP_IMAGES, len(state.valid))
+    images = state.train.in_order(state.config.batch_size, spread(len(state.train), count))
+    with drawing_from(state.supernet, seeded_generator(state.config.seed, "training half")):
+        accuracy = evaluate(state.supernet, images, state.device).accuracy
+    return {"train_accuracy_evaluated": accuracy, "train_valid_gap": accuracy - valid.accuracy}
 
 
 def _architecture(state: SearchState) -> dict[str, Tensor]:

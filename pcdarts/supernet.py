@@ -28,7 +28,9 @@ from pcdarts.operations import (
 )
 from pcdarts.spaces import EDGES, EDGES_INTO, NODES, SPACES, SpaceName
 
-Mixtures = Mapping[bool, tuple[Tensor, Tensor]]
+Weights = Tensor | Sequence[Tensor | None]
+"""Weights (P,) of the operations of an edge, or (E,) of the edges of a cell; None leaves one out of the computation."""
+Mixtures = Mapping[bool, tuple[Tensor | Sequence[Weights], Weights]]
 """For the normal (False) and the reduction cell (True): weights of the operations (E, P) and of the edges (E,)."""
 
 
@@ -81,12 +83,13 @@ class MixedEdge(nn.Module):
         self.side_operation = config.side_operation if sampled < channels else "none"
         self.side = make_side_operation(self.side_operation, channels, channels - sampled)
 
-    def forward(self, sampled: Tensor, bypassed: Tensor, alphas: Tensor) -> Tensor:
+    def forward(self, sampled: Tensor, bypassed: Tensor, alphas: Weights) -> Tensor:
         """Sampled (N, C/k, H, W), bypassed (N, C - C/k, H, W), softmax(alpha) (P,) to (N, C, H/stride, W/stride)."""
         size = [-(-side // self.stride) for side in sampled.shape[2:]]
         if self.spatial_stride == 2:
             sampled = functional.avg_pool2d(sampled, 2, ceil_mode=True)
-        mixed = sum(weight * operation(sampled) for weight, operation in zip(alphas, self.operations, strict=True))
+        weighted = [pair for pair in zip(alphas, self.operations, strict=True) if pair[0] is not None]
+        mixed = sum(weight * operation(sampled) for weight, operation in weighted)
         assert isinstance(mixed, Tensor)
         if self.spatial_stride == 2:
             mixed = functional.interpolate(mixed, size=size, mode="nearest")
@@ -122,8 +125,8 @@ class SearchCell(nn.Module):
         self,
         before_previous: Tensor,
         previous: Tensor,
-        alphas: Tensor,
-        betas: Tensor,
+        alphas: Tensor | Sequence[Weights],
+        betas: Weights,
         *,
         generator: torch.Generator,
         drop_path: float = 0.0,
@@ -135,10 +138,11 @@ class SearchCell(nn.Module):
         states = [self.preprocess0(before_previous), self.preprocess1(previous)]
         parts = [self._sample(state, generator) for state in states]
         for edges in EDGES_INTO:
-            outputs = [self._edge(e, parts[EDGES[e][0]], alphas[e]) for e in edges]
+            kept = [(e, weight) for e in edges if (weight := betas[e]) is not None]
+            outputs = [self._edge(e, parts[EDGES[e][0]], alphas[e]) for e, _ in kept]
             if drop_path:
                 outputs = [drop_path_per_image(output, drop_path, generator) for output in outputs]
-            node = torch.stack([betas[e] * output for e, output in zip(edges, outputs, strict=True)]).sum(dim=0)
+            node = torch.stack([w * output for (_, w), output in zip(kept, outputs, strict=True)]).sum(dim=0)
             states.append(channel_shuffle(node, self.k) if self.sampling == "shuffle" else node)
             parts.append(self._sample(states[-1], generator))
         return torch.cat(states[INPUTS:], dim=1)
@@ -152,7 +156,7 @@ class SearchCell(nn.Module):
         sampled, bypassed = state[:, order[: count // self.k]], state[:, order[count // self.k :]]
         return sampled, bypassed, order.argsort()
 
-    def _edge(self, edge: int, parts: tuple[Tensor, Tensor, Tensor | None], alphas: Tensor) -> Tensor:
+    def _edge(self, edge: int, parts: tuple[Tensor, Tensor, Tensor | None], alphas: Weights) -> Tensor:
         sampled, bypassed, original_order = parts
         out: Tensor = self.edges[edge](sampled, bypassed, alphas)
         return out if original_order is None else out[:, original_order]
@@ -206,7 +210,7 @@ class Supernet(nn.Module):
         finally:
             self._mixtures = None
 
-    def mixtures(self) -> Mixtures:
+    def mixtures(self) -> Mapping[bool, tuple[Tensor, Tensor]]:
         """Weights of operations and edges from alpha and beta; without edge normalization all edges have weight 1."""
         found = {}
         for reduction in (False, True):

@@ -118,11 +118,13 @@ class SearchConfig:
     validate_every: int = 1
     """Epochs between measurements of the validation accuracy; the last epoch is always measured."""
     eigenvalue_every: int = 2
-    """Epochs between measurements of the dominant eigenvalue and of the discretized accuracy; the last epoch is always
-    measured. 0: never."""
+    """Epochs between measurements of the dominant eigenvalue, of the discretized accuracies and of the accuracy on the
+    training half; the last epoch is always measured. 0: never."""
     eigenvalue_batch: int = 32
-    """Validation images, always the same, for the dominant eigenvalue. Memory grows with them, as the graphs of both
+    """Validation images in a batch for the dominant eigenvalue. Memory grows with them, as the graphs of both
     derivatives are kept."""
+    eigenvalue_batches: int = 1
+    """Batches, always the same, whose dominant eigenvalues are averaged; two or more show their deviation."""
     eigenvalue_rule: Rule = "warn"
     """If the dominant eigenvalue, averaged over 5 measurements, exceeds 1.3 times its average 4 measurements earlier,
     from epoch 10 on: off, warn, or stop and return the cell of that earlier epoch."""
@@ -152,8 +154,8 @@ class SearchConfig:
         for name, value in METHOD_FIELDS.get(self.method, {}).items():
             object.__setattr__(self, name, value)
         at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1, validate_every=1)
-        at_least(self, eigenvalue_batch=1, frozen_epochs=1, cutout=0, max_images=0, alpha_gradient_clip=0)
-        at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0)
+        at_least(self, eigenvalue_batch=1, eigenvalue_batches=1, frozen_epochs=1, cutout=0, max_images=0)
+        at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0, alpha_gradient_clip=0)
         require(
             0 <= self.warmup_epochs < self.epochs,
             self,

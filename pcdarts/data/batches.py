@@ -40,8 +40,8 @@ class ImageBatches(Protocol):
         """Endless passes, each in a new order."""
         ...
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in stored order without augmentation, for evaluation."""
+    def in_order(self, batch_size: int, indices: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass without augmentation: over all images in stored order, or over those of these indices (M,)."""
         ...
 
 
@@ -86,10 +86,11 @@ class TensorBatches:
         while True:
             yield from self.epoch(batch_size, generator)
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in stored order without augmentation, for evaluation."""
-        for indices in moved(self._chosen, self._images.device).split(batch_size):
-            chosen = indices[self._workers.rows(len(indices))]
+    def in_order(self, batch_size: int, indices: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass without augmentation: over all images in stored order, or over those of these indices (M,)."""
+        order = self._chosen if indices is None else self._chosen[indices]
+        for batch in moved(order, self._images.device).split(batch_size):
+            chosen = batch[self._workers.rows(len(batch))]
             yield normalize(self._images[chosen], self._info.mean, self._info.std), self._labels[chosen]
 
     def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -157,6 +158,12 @@ def retrain_batches(
         TensorBatches(images, labels, info, device=device, chosen=valid, workers=workers) if portion else None,
         TensorBatches(*test, info, device=device, workers=workers),
     )
+
+
+def spread(total: int, most: int) -> Tensor:
+    """Indices of `most` of `total` images at equal distances; of all images if there are no more."""
+    count = min(total, most)
+    return torch.arange(count) * total // count
 
 
 def check_dataset(name: str, data_dir: str) -> str:

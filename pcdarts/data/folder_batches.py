@@ -66,9 +66,10 @@ class FolderBatches:
         sizes = itertools.cycle(self._sizes(batch_size))
         yield from self._augmented(itertools.chain.from_iterable(passes), sizes, generator)
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in stored order without augmentation, for evaluation."""
-        items: list[_Item] = [(path, label, None) for path, label in self._images]
+    def in_order(self, batch_size: int, indices: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """One pass without augmentation: over all images in stored order, or over those of these indices (M,)."""
+        chosen = self._images if indices is None else [self._images[index] for index in indices.tolist()]
+        items: list[_Item] = [(path, label, None) for path, label in chosen]
         yield from self._decoded(items[start : start + batch_size] for start in range(0, len(items), batch_size))
 
     def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[list[_Item]]:

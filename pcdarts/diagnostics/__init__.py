@@ -1,1 +1,1 @@
-"""Diagnostics of a search: measures of alpha and cells, dominant eigenvalue, collapse rules, predicted memory."""
+"""Diagnostics of a search: measures, dominant eigenvalue, discretized cells, collapse rules, predicted memory."""

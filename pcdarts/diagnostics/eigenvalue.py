@@ -1,10 +1,11 @@
-"""Stability of a search: dominant eigenvalue of the validation loss in alpha, and accuracy of the discretized cell.
+"""Dominant eigenvalue of the validation loss in alpha.
 
-Source of the eigenvalue: Zela et al., "Understanding and Robustifying Differentiable Architecture Search" (ICLR 2020).
+Source: Zela et al., "Understanding and Robustifying Differentiable Architecture Search" (ICLR 2020).
 Nothing here changes the super-network, its running statistics or the random draws of a search.  Shapes: N images of C
 channels and H x W pixels; E = 14 edges, P operations of an edge.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -19,12 +20,8 @@ from torch.nn import functional
 
 from pcdarts.config import SearchConfig
 from pcdarts.data.batches import ImageBatches
-from pcdarts.diagnostics.measures import Pairs, kept_edges
-from pcdarts.genotype import Genotype
-from pcdarts.spaces import EDGES_INTO, SPACES
-from pcdarts.supernet import Mixtures, Supernet
+from pcdarts.supernet import Supernet
 from pcdarts.training.device import seeded_generator
-from pcdarts.training.evaluation import evaluate
 
 TOLERANCE = 0.1
 """Relative residual of the eigenvalue in a search.  The error falls with the square of the residual: a residual of a
@@ -35,23 +32,22 @@ MOST_RESTARTS = 100
 """Largest number of restarts of the Lanczos iteration."""
 
 
-def stability_columns(
-    config: SearchConfig, supernet: Supernet, valid: ImageBatches, genotype: Genotype, valid_accuracy: float | None
-) -> dict[str, Any]:
-    """Columns of an EpochRecord: dominant eigenvalue, its time in seconds, and discretized accuracy and gap in percent.
+def eigenvalue_columns(config: SearchConfig, supernet: Supernet, valid: ImageBatches) -> dict[str, Any]:
+    """Columns of an EpochRecord: mean and deviation of the dominant eigenvalue over batches, and its time in seconds.
 
-    Validation images, their augmentation and random channels are the same in every epoch.  The discretized accuracy is
-    measured only together with the validation accuracy.
+    Validation images, their augmentation and random channels are the same in every epoch.
     """
     started, generator = time.perf_counter(), seeded_generator(config.seed, "eigenvalue")
-    images, labels = next(iter(valid.epoch(config.eigenvalue_batch, generator)))
-    value = dominant_eigenvalue(supernet, images, labels, tolerance=TOLERANCE, generator=generator)
-    columns = {"dominant_eigenvalue": value, "eigenvalue_seconds": time.perf_counter() - started}
-    if valid_accuracy is not None:
-        with discretized(supernet, genotype), drawing_from(supernet, generator):
-            accuracy = evaluate(supernet, valid.in_order(config.batch_size), images.device).accuracy
-        columns |= {"discretized_accuracy": accuracy, "discretization_gap": valid_accuracy - accuracy}
-    return columns
+    batches = list(itertools.islice(valid.epoch(config.eigenvalue_batch, generator), config.eigenvalue_batches))
+    values = [
+        dominant_eigenvalue(supernet, images, labels, tolerance=TOLERANCE, generator=generator)
+        for images, labels in batches
+    ]
+    return {
+        "dominant_eigenvalue": sum(values) / len(values),
+        "dominant_eigenvalue_std": None if len(values) < 2 else float(np.std(values, ddof=1)),
+        "eigenvalue_seconds": time.perf_counter() - started,
+    }
 
 
 def dominant_eigenvalue(
@@ -112,36 +108,6 @@ def alpha_gradient(supernet: Supernet, images: Tensor, labels: Tensor) -> Tensor
 def alphas_of(supernet: Supernet) -> list[Tensor]:
     """Alpha (E, P) of the normal and of the reduction cell."""
     return [supernet.architecture.alphas_normal, supernet.architecture.alphas_reduce]
-
-
-@contextmanager
-def discretized(supernet: Supernet, genotype: Genotype) -> Iterator[None]:
-    """Context in which the super-network uses only the operations and edges of a genotype, see `discrete_mixtures`."""
-    with supernet.mixed_by(discrete_mixtures(supernet, genotype)):
-        yield
-
-
-@torch.no_grad()
-def discrete_mixtures(supernet: Supernet, genotype: Genotype) -> Mixtures:
-    """Weights of operations and edges that are nonzero only for a genotype.
-
-    A kept edge has weight 1 on its chosen operation.  A dropped edge has weight 0, its bypassed channels included, as a
-    derived network has no such edge.  The weights of the two kept edges of a node are softmax(beta), rescaled to sum to
-    1, so that the node stays a weighted mean; without edge normalization each is 1.
-    """
-    mixtures = {}
-    for reduction, (alphas, betas) in supernet.mixtures().items():
-        pairs: Pairs = genotype.reduce if reduction else genotype.normal
-        kept = kept_edges(pairs)
-        operations, edges = torch.zeros_like(alphas), torch.zeros_like(betas)
-        for edge, (operation, _) in zip(kept, pairs, strict=True):
-            operations[edge, SPACES[supernet.space].primitives(reduction)[edge].index(operation)] = 1
-        edges[kept] = betas[kept]
-        if supernet.edge_normalization:
-            for into in EDGES_INTO:
-                edges[list(into)] /= edges[list(into)].sum()
-        mixtures[reduction] = (operations, edges)
-    return mixtures
 
 
 @contextmanager

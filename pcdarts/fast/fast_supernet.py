@@ -20,7 +20,7 @@ from pcdarts.fast.fast_cell import CellFunction, CellTensors
 from pcdarts.genotype import INPUTS, PRIMITIVES
 from pcdarts.operations import FactorizedReduce, FirstChannels
 from pcdarts.spaces import EDGES, NODES
-from pcdarts.supernet import SearchCell, Supernet
+from pcdarts.supernet import SearchCell, Supernet, Weights
 
 BY_SOURCE = sorted(range(len(EDGES)), key=EDGES.__getitem__)
 """Edges in the order of this file: by source, then by target."""
@@ -40,17 +40,17 @@ class FastCell(SearchCell):
         self,
         before_previous: Tensor,
         previous: Tensor,
-        alphas: Tensor,
-        betas: Tensor,
+        alphas: Tensor | Sequence[Weights],
+        betas: Weights,
         *,
         generator: torch.Generator,
         drop_path: float = 0.0,
     ) -> Tensor:
         """Outputs of the two cells before, alphas (E, P) and edge weights (E,), by target, to (N, 4 C, H, W).
 
-        A pass that drops paths is computed as `SearchCell` does.
+        A pass that drops paths or leaves edges out is computed as `SearchCell` does.
         """
-        if not self.fast or drop_path:
+        if not self.fast or drop_path or not (isinstance(alphas, Tensor) and isinstance(betas, Tensor)):
             return super().forward(before_previous, previous, alphas, betas, generator=generator, drop_path=drop_path)
         before_previous, previous = (
             x.contiguous(memory_format=torch.channels_last) for x in (before_previous, previous)

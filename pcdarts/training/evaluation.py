@@ -129,12 +129,14 @@ def evaluate(
     With several workers each evaluates its own images, and all return the score over all images.
     """
     training = model.training
-    model.eval()
+    if training:  # setting the mode of a super-network takes longer than a pass over a small batch
+        model.eval()
     meter = Meter(device, top5=top5, hits=hits)
     for images, labels in batches:
         if not len(labels):  # a last batch with fewer images than workers
             continue
         logits = model(images)
         meter.add(loss_of(logits, labels), logits, labels)
-    model.train(training)
+    if training:
+        model.train()
     return meter.score(workers)

@@ -14,13 +14,14 @@ import torch
 from pcdarts.config import SearchConfig, identity
 from pcdarts.genotype import Genotype
 from pcdarts.presets import smoke
-from pcdarts.search import SearchState, drop_path, learning_rate, notes, search, weight_step
+from pcdarts.search import SearchState, _gap_columns, drop_path, learning_rate, notes, search, weight_step
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 from pcdarts.training.checkpoint import CheckpointFile
+from pcdarts.training.evaluation import evaluate
 
 CONFIG = dataclasses.replace(smoke(), epochs=3, warmup_epochs=1, max_images=160, batch_size=40)
-MEASURED = dataclasses.replace(CONFIG, eigenvalue_every=2, eigenvalue_batch=8)
+MEASURED = dataclasses.replace(CONFIG, eigenvalue_every=2, eigenvalue_batch=8, eigenvalue_batches=2)
 """With the eigenvalue, which takes longer than all the training."""
 
 
@@ -67,7 +68,7 @@ def test_the_result_holds_the_measures_of_the_chosen_epoch(measured):
     assert (result.chosen_epoch, result.stop_reason, result.early_stop_epoch, result.gpu_days) == (2, "", None, None)
     for name in ("dominant_eigenvalue", "discretized_accuracy", "alpha_margin_normal", "depth_reduce", "weight_norm"):
         assert getattr(result, name) == getattr(last, name) is not None, name
-    assert result.train_valid_gap == result.train_accuracy - result.valid_accuracy
+    assert result.train_valid_gap == result.train_accuracy_evaluated - result.valid_accuracy
     assert last.discretization_gap == last.valid_accuracy - last.discretized_accuracy
     assert result.seconds_metrics == pytest.approx(sum(record.seconds_metrics for record in records))
     parts = ("seconds_data", "seconds_weights", "seconds_alpha", "seconds_validation", "seconds_metrics")
@@ -89,13 +90,36 @@ def test_measures_follow_their_schedule(measured):
 
 def assert_same_without_metrics(measured, plain):
     assert [record.dominant_eigenvalue for record in plain] == [None] * 3
-    empty = {"dominant_eigenvalue": None, "discretized_accuracy": None, "discretization_gap": None}
+    empty = dict.fromkeys(
+        (
+            "dominant_eigenvalue",
+            "dominant_eigenvalue_std",
+            "discretized_accuracy",
+            "discretization_gap",
+            "discretized_accuracy_recalibrated",
+            "random_cells_accuracy_recalibrated",
+            "train_accuracy_evaluated",
+            "train_valid_gap",
+        )
+    )
     for with_metrics, without in zip(measured, plain, strict=True):
         assert dataclasses.replace(timeless(with_metrics), **empty) == timeless(without)
 
 
 def test_a_search_is_the_same_to_the_bit_with_and_without_metrics(measured, whole):
     assert_same_without_metrics(measured[1], whole[1])
+
+
+@pytest.mark.parametrize(("train_portion", "images"), [(0.5, 80), (0.75, 40), (0.25, 40)])
+def test_the_training_half_is_measured_as_the_validation_half_is(train_portion, images):
+    state = SearchState(dataclasses.replace(CONFIG, train_portion=train_portion))
+    valid = evaluate(state.supernet, state.valid.in_order(16), state.device)
+    columns = _gap_columns(state, valid)
+    step = len(state.train) // images
+    expected = evaluate(
+        state.supernet, state.train.in_order(16, torch.arange(0, len(state.train), step)), state.device
+    ).accuracy
+    assert columns == {"train_accuracy_evaluated": expected, "train_valid_gap": expected - valid.accuracy}
 
 
 @pytest.mark.slow

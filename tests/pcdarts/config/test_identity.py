@@ -46,6 +46,7 @@ SEARCH_DEFAULTS = {
     "validate_every": 1,
     "eigenvalue_every": 2,
     "eigenvalue_batch": 32,
+    "eigenvalue_batches": 1,
     "eigenvalue_rule": "warn",
     "skip_rule": "warn",
     "frozen_rule": "off",

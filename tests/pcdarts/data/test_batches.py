@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data.batches import TensorBatches, check_dataset, retrain_batches, search_batches
+from pcdarts.data.batches import TensorBatches, check_dataset, retrain_batches, search_batches, spread
 from pcdarts.data.datasets import DATASETS, DatasetInfo
 from pcdarts.data.sources import load
 
@@ -54,6 +54,18 @@ def test_in_order_neither_shuffles_nor_augments():
     images, labels = (torch.cat(part) for part in zip(*batches.in_order(3), strict=True))
     assert labels.tolist() == list(range(10))
     torch.testing.assert_close(images, torch.arange(10.0).view(-1, 1, 1, 1).expand(-1, 1, 4, 4))
+
+
+def test_in_order_shows_chosen_images_in_the_given_order():
+    chosen = [labels.tolist() for _, labels in plain().in_order(2, torch.tensor([7, 0, 3]))]
+    assert chosen == [[7, 0], [3]]
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "expected"), [(3, 5, [0, 1, 2]), (10, 5, [0, 2, 4, 6, 8]), (10, 4, [0, 2, 5, 7]), (0, 5, [])]
+)
+def test_spread_indices_lie_at_equal_distances(total, most, expected):
+    assert spread(total, most).tolist() == expected
 
 
 @pytest.mark.parametrize("method", ["epoch", "stream"])

@@ -41,6 +41,8 @@ def test_an_epoch_shows_every_image_once(tree):
 def test_in_order_shows_the_centre_normalized(tree):
     (images, labels), *_ = folder_batches(tree).in_order(29)
     assert labels.tolist() == [0] * 10 + [1] * 9 + [2] * 10
+    ((few, labels_of_few),) = folder_batches(tree).in_order(3, torch.tensor([20, 0, 11]))
+    assert torch.equal(few, images[[20, 0, 11]]) and labels_of_few.tolist() == [2, 0, 1]
     grey = {i: 20 * i + 1 for i in range(1, 9, 2)}  # the PNG files of the second class, which lose nothing
     names = image_names(tree / "train")["n01"]
     for i, value in grey.items():

@@ -1,4 +1,4 @@
-"""Stability of a search: the eigenvalue against the full Hessian, the discretized network against one of its parts."""
+"""The dominant eigenvalue against the full Hessian, and over several batches."""
 
 import math
 
@@ -8,13 +8,10 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from pcdarts.config import SearchConfig
-from pcdarts.diagnostics.eigenvalue import discrete_mixtures, discretized, dominant_eigenvalue
-from pcdarts.diagnostics.measures import kept_edges
+from pcdarts.diagnostics import eigenvalue
+from pcdarts.diagnostics.eigenvalue import dominant_eigenvalue
 from pcdarts.fast.fast_supernet import FastSupernet
-from pcdarts.genotype import Genotype
-from pcdarts.supernet import EDGES_INTO, Supernet, derive_genotype, softmax_into_nodes
-
-FLAT = Genotype([("sep_conv_3x3", s) for s in (0, 1) * 4], range(2, 6), [("skip_connect", s) for s in (0, 1) * 4], [2])
+from pcdarts.supernet import Supernet, derive_genotype
 
 
 def make(implementation=Supernet, scale=100.0, **values):
@@ -90,62 +87,31 @@ def test_weights_or_alphas_that_are_not_finite_give_nan():
     assert len(genotype.normal) == 8
 
 
-def test_only_kept_edges_and_chosen_operations_have_weight():
-    supernet = make()
-    operations, edges = discrete_mixtures(supernet, FLAT)[False]
-    kept = kept_edges(FLAT.normal)
-    assert operations.sum(1).tolist() == [float(e in kept) for e in range(14)]
-    assert operations[kept, 4].tolist() == [1.0] * 8
-    betas = softmax_into_nodes(supernet.architecture.betas_normal.detach())
-    for into in EDGES_INTO:
-        first, second, *dropped = into
-        assert float(edges[first] / edges[second]) == pytest.approx(float(betas[first] / betas[second]))
-        assert float(edges[first] + edges[second]) == pytest.approx(1)
-        assert not edges[dropped].any()
-
-
-def test_without_edge_normalization_kept_edges_are_added_up():
-    _, edges = discrete_mixtures(make(edge_normalization=False), FLAT)[True]
-    assert edges.tolist() == [float(e in kept_edges(FLAT.reduce)) for e in range(14)]
-
-
-@pytest.mark.parametrize("values", [{}, {"k": 1}, {"side_operation": "conv_1x1", "channel_sampling": "fixed"}], ids=str)
-def test_both_implementations_agree_on_the_discretized_network(values):
-    outputs = []
-    for implementation in (Supernet, FastSupernet):
-        supernet = make(implementation, **values)
-        supernet(batch(2)[0])  # running statistics that are not the initial ones
-        with torch.no_grad(), discretized(supernet.eval(), FLAT):
-            outputs.append(supernet(batch()[0]))
-    assert torch.allclose(*outputs, rtol=0, atol=1e-9)
-
-
-def test_what_is_dropped_has_no_influence_and_what_is_kept_has():
-    supernet = make().eval()
-    images = batch()[0]
-
-    def outputs():
-        with torch.no_grad(), discretized(supernet, FLAT):
-            return supernet(images)
-
-    before = outputs()
-    edge = supernet.cells[0].edges[0]
-    with torch.no_grad():
-        for weight in supernet.cells[0].edges[4].parameters():  # a dropped edge
-            weight.fill_(1e3)
-        for weight in edge.operations[5].parameters():  # another operation of a kept edge
-            weight.fill_(1e3)
-    assert torch.equal(outputs(), before)
-    with torch.no_grad():
-        for weight in edge.operations[4].parameters():
-            weight.mul_(2)
-    assert not torch.equal(outputs(), before)
-    with torch.no_grad():
-        assert not torch.equal(supernet(images), before)  # outside the context it is itself again
-
-
 def test_the_eigenvalue_is_that_of_the_whole_network_whatever_paths_training_drops():
     plain, dropping = make(), make()
     dropping.drop_path = 0.5
     assert measure(plain, tolerance=0.1) == measure(dropping, tolerance=0.1)
     assert dropping.drop_path == 0.5
+
+
+class Batches:
+    """Twelve images, the same order in every pass."""
+
+    def epoch(self, batch_size, generator):
+        yield from zip(*(part.split(batch_size) for part in batch(count=12)), strict=True)
+
+
+def test_several_batches_give_the_mean_and_the_sample_standard_deviation(monkeypatch):
+    seen = []
+
+    def fake(supernet, images, labels, **options):
+        seen.append(images)
+        return float(2 ** len(seen))
+
+    monkeypatch.setattr(eigenvalue, "dominant_eigenvalue", fake)
+    columns = eigenvalue.eigenvalue_columns(SearchConfig(eigenvalue_batch=4, eigenvalue_batches=3), None, Batches())
+    assert columns.pop("eigenvalue_seconds") > 0
+    assert columns == pytest.approx({"dominant_eigenvalue": 14 / 3, "dominant_eigenvalue_std": math.sqrt(28 / 3)})
+    assert torch.equal(torch.cat(seen), batch(count=12)[0])
+    columns = eigenvalue.eigenvalue_columns(SearchConfig(eigenvalue_batch=4), None, Batches())
+    assert (columns["dominant_eigenvalue"], columns["dominant_eigenvalue_std"]) == (16, None)
