@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.config import FinalConfig, RaceConfig, Rung, SeedConfig, SelectionConfig, StudyConfig, make_section
 from orchestrator.options import RunOptions
-from pcdarts.config import WARMUPS, RetrainConfig, SearchConfig, scaled_warmups
+from pcdarts.config import METHOD_FIELDS, WARMUPS, RetrainConfig, SearchConfig, scaled_warmups
 from pcdarts.config.fields import kind_text
 from pcdarts.presets import RECIPES, SEARCHES
 
@@ -143,13 +143,24 @@ def _override_search(
     sweep |= lists
     search = dataclasses.asdict(study.search)
     changed = common | {name: sweep[name] for name in sweep if name in given or name in lists}
-    search |= _scaled_warmups("search", search, changed, say) | common
+    methods = sweep.get("method", [common.get("method", search["method"])])
+    fixed = _fixed_fields(methods)
+    for name, value in changed.items():
+        if name in fixed and value not in (fixed[name], [fixed[name]]):
+            say(f"search.{name} has no effect: method {methods[0]} sets it to {fixed[name]}")
+    search |= _scaled_warmups("search", search, fixed | changed, say) | common
     for name, values in sweep.items():  # the common part must be valid too, but method darts would override k
         if isinstance(values, list) and values and name not in common and name not in ("method", "epochs"):
             search[name] = values[0]
     if "epochs" not in common and any(name in changed for name in WARMUPS):
         search["epochs"] = min(_counts(sweep.get("epochs")), default=search["epochs"])  # no search scales them
     return search, sweep
+
+
+def _fixed_fields(methods: Any) -> dict[str, Any]:
+    """The fields that the only method of a study sets; none if there are several, or it is not valid."""
+    single = methods[0] if isinstance(methods, list) and len(methods) == 1 else None
+    return dict(METHOD_FIELDS[single]) if isinstance(single, str) and single in METHOD_FIELDS else {}
 
 
 def _recipe(section: str, name: Any) -> RetrainConfig:

@@ -146,6 +146,20 @@ def test_methods_are_swept_and_pcdarts_keeps_its_k(given):
     assert study("baselines", "search.method=random").sweep["method"] == ("random",)
 
 
+def test_a_field_that_the_method_sets_is_named():
+    said = []
+    result = study("demo", "search.method=darts-official", "search.k=2,4", "search.batch_size=32", say=said.append)
+    assert {(s.k, s.batch_size) for s in result.searches()} == {(1, 64)}
+    assert said == [
+        "search.batch_size has no effect: method darts-official sets it to 64",
+        "search.k has no effect: method darts-official sets it to 1",
+    ]
+    assert study("cifar10", "search.method=darts", "search.k=1").searches()[0].k == 1
+    assert study("baselines", "search.k=2").search.k == 2  # which pcdarts uses
+    short = study("pc-darts-iclr", "search.method=darts-official", "search.epochs=10")
+    assert {(s.epochs, s.warmup_epochs) for s in short.searches()} == {(10, 0)}
+
+
 def test_cells_are_retrained_on_the_data_they_were_searched_on():
     result = study("smoke", "search.dataset=digits", "retrain.epochs=3")
     assert (result.search.dataset, result.retrain.dataset, result.retrain.epochs) == ("digits", "digits", 3)
