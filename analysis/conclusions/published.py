@@ -1,9 +1,14 @@
 """Published results, for orientation next to the results of a study."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
 
 from analysis.conclusions.levels import Level
+from pcdarts.config import RetrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +32,48 @@ class PublishedRow:
     source: str
     """Paper."""
     differs: str = ""
-    """In what the protocol of the papers differs from the level it is shown with; empty if it does not."""
+    """In what the retrainings it is shown with differ from `OFFICIAL`; empty if in nothing."""
 
 
-CIFAR, IMAGENET = (600, 50_000), (250, 1_281_167)
-"""Epochs and training images of the papers: all images, the last epoch."""
+OFFICIAL = {
+    "cifar10": RetrainConfig(validation_portion=0.0),
+    "imagenet": RetrainConfig(
+        dataset="imagenet",
+        validation_portion=0.0,
+        batch_size=1024,
+        epochs=250,
+        channels=48,
+        layers=14,
+        stem="imagenet",
+        learning_rate=0.5,
+        schedule="linear",
+        learning_rate_warmup_epochs=5,
+        weight_decay=3e-5,
+        drop_path=0.0,
+        label_smoothing=0.1,
+        cutout=0,
+    ),
+}
+"""Retraining in the official code of PC-DARTS: all training images, the last epoch.  That of DARTS has a drop path of
+0.2 on CIFAR-10, and 0.1 as learning rate for batches of 128 on ImageNet."""
+PROTOCOL = (
+    "epochs",
+    "validation_portion",
+    "channels",
+    "layers",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "auxiliary_weight",
+    "drop_path",
+    "label_smoothing",
+    "cutout",
+    "ema_decay",
+)
+"""Fields that are compared with OFFICIAL."""
+MAX_NAMED = 4
+"""Fields that are named; of more, the number of the others follows."""
 _DARTS = "Liu et al., DARTS, ICLR 2019"
 _ICLR = "Xu et al., PC-DARTS, ICLR 2020"
 _JOURNAL = "Xu et al., IEEE TPAMI 43(9), 2021"
@@ -102,20 +144,32 @@ PUBLISHED_ROWS = (
 """Published test errors of chosen cells: of the best of several searches, so they do not estimate an average search."""
 
 
-def published_rows(level: Level | None) -> tuple[PublishedRow, ...]:
-    """The published results on the data set of a level, with what differs in their protocol."""
-    if level is None:
+def published_rows(level: Level | None, done: pd.DataFrame) -> tuple[PublishedRow, ...]:
+    """The published results on the data set of a level, with what differs in its retrainings; `done`: `trainings`."""
+    if level is None or level.dataset not in OFFICIAL:
         return ()
-    return tuple(replace(row, differs=_differences(level)) for row in PUBLISHED_ROWS if row.dataset == level.dataset)
+    first = done[done["level"] == level.number].iloc[0]
+    differs = _differences(first.to_dict(), OFFICIAL[level.dataset])
+    return tuple(replace(row, differs=differs) for row in PUBLISHED_ROWS if row.dataset == level.dataset)
 
 
-def _differences(level: Level) -> str:
-    epochs, images = CIFAR if level.dataset == "cifar10" else IMAGENET
-    found = []
-    if level.epochs != epochs:
-        found.append(f"{epochs} epochs, here {'unknown' if level.epochs is None else f'{level.epochs:,}'}")
-    if level.validation_images != 0:
-        here = "an unknown number" if level.training_images is None else f"{level.training_images:,}"
-        picked = "picked in an unknown way" if level.validation_images is None else "picked on validation images"
-        found.append(f"trained on all {images:,} images, here on {here}; last epoch, here {picked}")
-    return "; ".join(found)
+def _differences(row: Mapping[Any, Any], official: RetrainConfig) -> str:
+    found, unknown = [], []
+    for name in PROTOCOL:
+        value, theirs = row[name], getattr(official, name)
+        if pd.isna(value):
+            unknown.append(name)
+        elif name == "validation_portion" and value:
+            found.append(
+                f"{100 * value:g} % of the training images only pick the epoch (papers: all trained on, last epoch)"
+            )
+        elif value != theirs:
+            found.append(f"{name} {value:g} (papers: {theirs:g})" if name != "schedule" else f"{name} {value}")
+    if unknown:
+        found.append(f"unknown: {_named(unknown)}")
+    return _named(found) if len(found) > MAX_NAMED else "; ".join(found)
+
+
+def _named(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

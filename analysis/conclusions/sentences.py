@@ -119,13 +119,9 @@ def next_step(
     level: Level | None,
     comparisons: Sequence[SettingComparison],
     recommendation: Recommendation | None,
-    *,
-    searches: int,
     unfinished: int,
 ) -> str:
     """What to run to learn more; empty if nothing is open."""
-    if not searches:
-        return ""
     if level is None or unfinished:
         return "Run `pcdarts retrain STUDY` to retrain the selected cells of every setting."
     too_few = [each.pairs_wanted for each in comparisons if each.outcome == "too few"]

@@ -54,7 +54,7 @@ class Conclusions:
     verdict: tuple[str, ...]
     """The conclusions in sentences, for the first screen: settings, the cell, orders, searches."""
     next_step: str
-    """What to run to learn more, with commands in backticks; empty if nothing is open."""
+    """What to run to learn more, with commands in backticks; empty if nothing is open, or if searches were imported."""
 
 
 def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> Conclusions:
@@ -76,6 +76,7 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
     orders = order_checks(found, done, at.level, all_levels)
     groups = super_network_groups(searches)
     unfinished = int(queue["state"].isin(["queued", "running"]).sum())
+    ran_here = bool(found["device_name"].notna().any())  # imported logs cannot be continued
     verdict = (
         *sentences.settings_sentences(rows, at.level, at.left_out, comparisons),
         sentences.baseline_sentence(rows, at.level, comparisons),
@@ -94,12 +95,10 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
         groups=groups,
         why_separate=why_separate(groups),
         levels=all_levels,
-        published=published_rows(recommendation.reported_at if recommendation else at.level),
+        published=published_rows(recommendation.reported_at if recommendation else at.level, done),
         unfinished=unfinished,
         verdict=tuple(filter(None, verdict)),
-        next_step=sentences.next_step(
-            at.level, comparisons, recommendation, searches=len(found), unfinished=unfinished
-        ),
+        next_step=sentences.next_step(at.level, comparisons, recommendation, unfinished) if ran_here else "",
     )
 
 
@@ -109,7 +108,7 @@ def _gains(searches: pd.DataFrame, comparisons: tuple[SettingComparison, ...]) -
     gains = {}
     for each in comparisons:
         (one, other), difference = (first[each.first], first[each.second]), each.difference
-        if one["space"] != other["space"] or (one["method"] == "random") == (other["method"] == "random"):
+        if str(one["space"]) != str(other["space"]) or (one["method"] == "random") == (other["method"] == "random"):
             continue
         if other["method"] == "random":
             gains[each.first] = difference

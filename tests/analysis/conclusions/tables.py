@@ -36,6 +36,7 @@ class Tables:
             row |= {"status": "failed", "error": "out of memory"}
         else:
             row |= {"genotype": str(genotype(cell)), "genotype_digest": digest(cell), "warnings": ""}
+            row["device_name"] = "a GPU"
         self.searches.append(row | values)
 
     def train(

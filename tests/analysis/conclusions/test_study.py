@@ -46,6 +46,12 @@ def test_no_retraining():
     assert len(found.groups) == 2 and "differ in k" in found.why_separate
 
 
+def test_imported_searches_cannot_be_continued():
+    tables = Tables()
+    tables.search("k=4", 0, 0, device_name=None)
+    assert concluded(tables).next_step == ""
+
+
 def test_a_single_setting_without_retraining():
     tables = Tables()
     tables.search("k=4", 0, 0)
