@@ -1,4 +1,4 @@
-"""Figures with one row per setting, heat maps and critical-difference diagrams, as inline SVG."""
+"""Figures with one row per setting, and heat maps, as inline SVG."""
 
 import dataclasses
 import html
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.drawing.svg import GRID, LETTER, color, finite, left_margin, shortened, start, text, ticks
-from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.summaries import Summary
 
 MAX_DOTS = 60
@@ -42,14 +41,15 @@ class Row:
     """Text on the right, such as the last value."""
 
 
-def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
+def strip_plot(strips: Sequence[Strip], title: str, axis: str, width: float = 700.0) -> str:
     """One row of dots for each setting, with a bar from mean - std to mean + std; crowded rows show only the bar."""
     strips = [strip if len(strip.points) <= MAX_DOTS else dataclasses.replace(strip, points=()) for strip in strips]
     values = [value for strip in strips for _, value in strip.points]
     values += [s.summary.mean + sign * s.summary.std for s in strips for sign in (-1, 1)]
     values += [s.summary.mean for s in strips]
     described = "; ".join(f"{s.name}: mean {s.summary.mean:.2f}, n = {s.summary.n}" for s in strips if s.summary.n)
-    rows = _Rows([s.name for s in strips], values, title, axis, f"Bars are mean and standard deviation. {described}.")
+    description = f"Bars are mean and standard deviation. {described}."
+    rows = _Rows([s.name for s in strips], values, title, axis, description=description, width=width)
     lines, x = rows.lines, rows.x
     for index, strip in enumerate(strips):
         y, shade = rows.y(index), color(strip.series)
@@ -69,36 +69,6 @@ def strip_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
                     f'<circle cx="{x(value):.1f}" cy="{y + offset:.1f}" r="4.5" fill-opacity=".6" '
                     f'style="fill:{shade};stroke:{shade}"><title>{html.escape(label)}: {value:.2f}</title></circle>'
                 )
-    return rows.end()
-
-
-def box_plot(strips: Sequence[Strip], title: str, axis: str) -> str:
-    """Distribution of each setting from its summary: range, quartiles, median, and the interval of the mean below."""
-    values = [v for strip in strips for s in [strip.summary] for v in (s.minimum, s.maximum, s.low, s.high)]
-    described = "; ".join(f"{strip.name}: median {strip.summary.median:.2f}" for strip in strips if strip.summary.n)
-    rows = _Rows([strip.name for strip in strips], values, title, axis, f"Boxes span the quartiles. {described}.")
-    x = rows.x
-    for index, strip in enumerate(strips):
-        s = strip.summary
-        if not s.n:
-            continue
-        y, shade = rows.y(index) - 3, color(strip.series)
-        label = (
-            f"{strip.name}: n = {s.n}, min {s.minimum:.2f}, quartiles {s.q1:.2f} and {s.q3:.2f}, "
-            f"median {s.median:.2f}, max {s.maximum:.2f}, mean {s.mean:.2f}"
-        )
-        label += f" [{s.low:.2f}, {s.high:.2f}]" if math.isfinite(s.low) else ""
-        whiskers = f"M{x(s.minimum):.1f} {y}H{x(s.q1):.1f}M{x(s.q3):.1f} {y}H{x(s.maximum):.1f}"
-        ends = f"M{x(s.minimum):.1f} {y - 5}v10M{x(s.maximum):.1f} {y - 5}v10"
-        mean = f"M{x(s.low):.1f} {y + 13}H{x(s.high):.1f}" if math.isfinite(s.low) else ""
-        rows.lines.append(
-            f'<g style="stroke:{shade}" stroke-width="1.6"><title>{html.escape(label)}</title>'
-            f'<rect x="{x(s.q1):.1f}" y="{y - 8}" width="{max(0.1, x(s.q3) - x(s.q1)):.1f}" height="16" '
-            f'fill-opacity=".18" style="fill:{shade}"/>'
-            f'<path d="{whiskers}{ends}M{x(s.median):.1f} {y - 8}v16" fill="none"/>'
-            f'<path d="{mean}" stroke-width="4" stroke-opacity=".55" fill="none"/>'
-            f'<circle cx="{x(s.mean):.1f}" cy="{y + 13}" r="3" style="fill:{shade}"/></g>'
-        )
     return rows.end()
 
 
@@ -166,56 +136,13 @@ def heat_map(
     return "\n".join([*parts, "</svg>"])
 
 
-def critical_difference_diagram(found: CriticalDifference, title: str) -> str:
-    """Settings on an axis of mean ranks, best on the left; bars join those without significant difference (Demsar)."""
-    count = len(found.settings)
-    side = left_margin(found.settings, 190)
-    width, top = 2 * side + 340.0, 62.0
-    half = (count + 1) // 2
-    names_top = top + 22 + 9.0 * len(found.groups)
-    height = names_top + 20 * half + 6
-
-    def x(rank: float) -> float:
-        return side + 20 + (rank - 1) / (count - 1) * 300
-
-    ranks = dict(zip(found.settings, found.mean_ranks, strict=True))
-    listed = "; ".join(f"{name}: {rank:.2f}" for name, rank in ranks.items())
-    description = f"Mean ranks over {found.n} seeds: {listed}. Critical difference {found.difference:.2f}."
-    ink = 'fill="none" stroke="currentColor"'
-    parts = [start(width, height, title, description)]
-    end = min(1 + found.difference, float(count))
-    parts.append(f'<path d="M{x(1):.1f} 20H{x(end):.1f}M{x(1):.1f} 16v8M{x(end):.1f} 16v8" {ink} stroke-width="1.4"/>')
-    cut = "" if end == 1 + found.difference else ", wider than the axis"
-    parts.append(text(x(1), 11, f"critical difference {found.difference:.2f}{cut}", "start", 11))
-    parts.append(f'<path d="M{x(1):.1f} {top}H{x(count):.1f}" {ink} stroke-width="1.4"/>')
-    for mark in range(1, count + 1):
-        parts.append(f'<path d="M{x(mark):.1f} {top - 5}v5" {ink}/>')
-        parts.append(text(x(mark), top - 10, str(mark)))
-    for index, (name, rank) in enumerate(ranks.items()):
-        on_left = index < half
-        level = names_top + 20 * (index if on_left else count - 1 - index) + 6
-        edge = x(1) - 10 if on_left else x(count) + 10
-        parts.append(
-            f'<path d="M{x(rank):.1f} {top}V{level:.1f}H{edge:.1f}" {ink} stroke-opacity=".7">'
-            f"<title>{html.escape(name)}: mean rank {rank:.2f}</title></path>"
-        )
-        anchor = "end" if on_left else "start"
-        parts.append(text(edge + (-6 if on_left else 6), level + 4, shortened(name, 28), anchor))
-    for index, group in enumerate(found.groups):
-        bar = top + 10 + 9 * index
-        parts.append(
-            f'<path d="M{x(ranks[group[0]]) - 4:.1f} {bar}H{x(ranks[group[-1]]) + 4:.1f}" stroke-width="4" '
-            f'fill="none" style="stroke:{color(0)}">'
-            f"<title>not significantly different: {html.escape(', '.join(group))}</title></path>"
-        )
-    return "\n".join([*parts, "</svg>"])
-
-
 class _Rows:
     """A figure with one row per setting over a common axis."""
 
-    def __init__(self, names: Sequence[str], values: Sequence[float], title: str, axis: str, description: str) -> None:
-        self._top, self._height, width, right = 6.0, 36.0, 700.0, 20.0
+    def __init__(
+        self, names: Sequence[str], values: Sequence[float], title: str, axis: str, *, description: str, width: float
+    ) -> None:
+        self._top, self._height, right = 6.0, 36.0, 20.0
         self._left, bottom = left_margin(names), self._top + self._height * len(names)
         shown = finite(values)
         self._marks = ticks(min(shown), max(shown)) if shown else [0.0, 1.0]

@@ -8,20 +8,39 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
-from analysis.report import practice, reproduce
+from analysis.report import practice, reproduce, searches
 from analysis.report.formats import FORMATS, Format, csv_files, markdown
-from analysis.report.sections import result_sections
-from analysis.sections import result_tables
-from analysis.sections.blocks import Number, Report, Section, Text
+from analysis.sections import (
+    agreement,
+    cells,
+    collapse,
+    comparisons,
+    decisions,
+    epoch_curves,
+    one_shot,
+    overview,
+    retrained,
+    sampling_rates,
+)
+from analysis.sections.blocks import Number, Report, Section
 from analysis.sections.study_data import StudyData
-from analysis.sections.wording import counted, verdict
+from analysis.sections.wording import counted
 from analysis.store import ResultStore
 
 CSV_FOLDER = "report-csv"
-ONE_SHOT = (
-    "Validation accuracies of searches are one-shot: measured with the shared weights of the super-network. They rank "
-    "searches; they are not the test accuracy of a retrained network."
+SECTIONS = (
+    comparisons.section,
+    retrained.section,
+    one_shot.section,
+    collapse.section,
+    decisions.section,
+    epoch_curves.section,
+    sampling_rates.section,
+    cells.section,
+    agreement.section,
+    searches.section,
 )
+"""What makes the sections between the overview and the checklist, in their order."""
 
 
 def write_report(root: str, form: Format = "html") -> str:
@@ -47,9 +66,11 @@ def write_report(root: str, form: Format = "html") -> str:
 
 def build(data: StudyData) -> Report:
     """The report of a study, independent of its format."""
-    sections = (*result_sections(data), _searches(data), _practice(data), reproduce.section(data))
+    found = data.conclusions
+    results = [make(data) for make in SECTIONS]
+    sections = (overview.section(found), *results, _practice(data), reproduce.section(data))
     unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
-    notes = [ONE_SHOT]
+    notes = [found.next_step] if found.next_step else []
     if unended:
         have = "has" if unended == 1 else "have"
         notes.append(
@@ -58,7 +79,7 @@ def build(data: StudyData) -> Report:
         )
     return Report(
         title=_study_name(data),
-        verdict=tuple(verdict(data.summaries, data.searches)),
+        verdict=found.verdict,
         notes=tuple(notes),
         broken=tuple(data.store.broken),  # after everything was read
         sections=sections,
@@ -96,14 +117,6 @@ def _sort_key(cell: str) -> str | None:
         return None
     value = cell.values[0]
     return "" if value != value else f"{value:.10g}"
-
-
-def _searches(data: StudyData) -> Section:
-    table = result_tables.searches_table(data.searches)
-    errors = result_tables.errors_table(data.searches)
-    failures = result_tables.failures_table(data.failures)
-    blocks = tuple(t for t in (table, errors, failures) if t.rows) or (Text(text="No search has finished yet."),)
-    return Section(id="searches", title="All searches", short="Searches", blocks=blocks)
 
 
 def _practice(data: StudyData) -> Section:

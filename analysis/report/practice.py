@@ -1,25 +1,25 @@
-"""The 14 best practices for NAS research, checked against the tables of a study: met, partly met or not met, and why.
+"""The 14 best practices for NAS research, as far as the tables of a study decide them: met, partly met or not met.
 
 Source: Lindauer and Hutter: Best Practices for Scientific Research on Neural Architecture Search, JMLR 21(243), 2020.
-Code counts as released if rows record its git revision; the tables cannot tell whether the repository is public.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
 from analysis.sections.blocks import ReportTable, Section, Text
-from analysis.sections.wording import counted
-from analysis.statistics.retrained_cells import RECIPE_COLUMNS
-from analysis.statistics.summaries import WITH_RESULT, final_jobs
-from pcdarts.config import NOT_PROTOCOL, RetrainConfig, SearchConfig
+from analysis.sections.wording import counted, duration
+from analysis.statistics.retrained_cells import RECIPE_COLUMNS, with_recipe
+from analysis.statistics.summaries import WITH_RESULT
+from pcdarts.config import NOT_PROTOCOL, SearchConfig
 
-Answer = Literal["met", "partly", "not met"]
+Answer = Literal["met", "partly", "not met", "not decided by the tables"]
+ANSWERS: tuple[Answer, ...] = get_args(Answer)
 FEWEST_SEEDS = 3
-"""Seeds that every setting needs; the verdict also calls fewer preliminary."""
+"""Seeds that every setting needs for this point; a comparison between settings needs more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,23 +39,23 @@ def good_practice(
 ) -> tuple[Point, ...]:
     """The 14 points in the paper's order; `described` says whether the study has a study.json with its command."""
     ended = searches[searches["status"].isin(WITH_RESULT)]
-    completed = retrains[retrains["status"] == "completed"]
-    retrained = final_jobs(completed)
+    retrained = retrains[retrains["status"] == "completed"]
+    settings = _settings_by_recipe(ended, retrained)
     both = pd.concat([searches, retrains], ignore_index=True) if len(retrains) else searches
     answers = (
-        ("Release the code of the training pipeline", _pipeline(retrained)),
-        ("Release the code of the search", _search_code(searches)),
+        ("Release the code of the training pipeline", _released(retrained, "retraining")),
+        ("Release the code of the search", _released(searches, "search")),
         ("Release the code as it was run", _as_run(both)),
         ("Same data and search space for all methods", _same_benchmark(searches)),
-        ("Ablations", _ablations(ended)),
-        ("Same evaluation protocol for all methods", _same_protocol(retrained)),
+        ("Ablations", _ablations(ended, settings)),
+        ("Same evaluation protocol for all methods", _same_protocol(ended, settings)),
         ("Performance against compute", _against_compute(ended, epochs)),
         ("Random sampling and random search as baselines", _random_baselines(ended, retrained)),
         ("Several runs, with reported seeds", _several_runs(ended)),
         ("Tabular or surrogate benchmarks where they exist", _tabular()),
         ("Confounders controlled", _confounders(searches)),
         ("Hyperparameter tuning reported", _tuning(searches)),
-        ("End-to-end time of the method", _end_to_end(ended, completed)),
+        ("End-to-end time of the method", _end_to_end(ended, retrained)),
         ("All details of the experimental setup", _set_up(both, described)),
     )
     return tuple(Point(name=name, answer=answer, why=why) for name, (answer, why) in answers)
@@ -63,15 +63,14 @@ def good_practice(
 
 def section(points: Sequence[Point]) -> Section:
     """The points as a section of the report."""
-    counts = [(answer, sum(point.answer == answer for point in points)) for answer in ("met", "partly", "not met")]
+    counts = [(answer, sum(point.answer == answer for point in points)) for answer in ANSWERS]
     table = ReportTable(
         id="practice",
         caption="Best practices of Lindauer and Hutter (JMLR 21(243), 2020), checked against the tables",
         headings=("point", "answer", "why"),
         rows=tuple((f"{number}. {point.name}", point.answer, point.why) for number, point in enumerate(points, 1)),
         text_columns=frozenset({"answer", "why"}),
-        wide_columns=frozenset({"point", "why"}),
-        note="Code counts as released if rows record its git revision; the tables cannot tell whether it is public.",
+        wide_columns=frozenset({"point", "answer", "why"}),
     )
     text = (
         f"Of {len(points)} points: "
@@ -84,26 +83,16 @@ def section(points: Sequence[Point]) -> Section:
 _Answered = tuple[Answer, str]
 
 
-def _pipeline(retrained: pd.DataFrame) -> _Answered:
-    if not len(retrained):
-        return "not met", "No cell has been retrained, so there is no training pipeline to release."
-    return _named_code(retrained, "retraining", "retrainings")
-
-
-def _search_code(searches: pd.DataFrame) -> _Answered:
-    if not len(searches):
-        return "not met", "There are no searches yet."
-    return _named_code(searches, "search", "searches")
-
-
-def _named_code(rows: pd.DataFrame, one: str, many: str) -> _Answered:
+def _released(rows: pd.DataFrame, one: str) -> _Answered:
+    """Tables know the revision of the code, not whether it is public."""
     revisions, known = _distinct(rows, "git_revision"), int(rows["git_revision"].notna().sum())
+    if not len(rows):
+        return "not decided by the tables", f"There is no {one} yet."
     if not known:
-        return "not met", f"No {one} records the git revision of its code."
-    if known < len(rows):
-        return "partly", f"Only {known} of {len(rows)} {many} record the git revision of their code."
-    named = revisions[0] if len(revisions) == 1 else f"one of {len(revisions)}"
-    return "met", f"Every {one} records the git revision of its code ({named})."
+        return "not decided by the tables", f"No {one} records the git revision of its code."
+    named = f"revision {revisions[0]}" if len(revisions) == 1 else f"one of {len(revisions)} revisions"
+    recorded = f"{'every' if known == len(rows) else f'{known} of {len(rows)}'} {_plural(one, known == len(rows))}"
+    return "not decided by the tables", _sentence(f"{recorded} ran {named}; whether it is public is not recorded")
 
 
 def _as_run(rows: pd.DataFrame) -> _Answered:
@@ -134,35 +123,59 @@ def _same_benchmark(searches: pd.DataFrame) -> _Answered:
     return "met", f"All searches used the same data ({data[0]}), split and search space."
 
 
-def _ablations(ended: pd.DataFrame) -> _Answered:
-    settings = ended.drop_duplicates("setting")
-    if len(settings) < 2:
+def _ablations(ended: pd.DataFrame, settings: dict[str, set[str]]) -> _Answered:
+    first = ended.drop_duplicates("setting")
+    if len(first) < 2:
         return "not met", "Fewer than two settings have results."
     fields = _protocol(SearchConfig)
-    texts = settings[fields].astype(str)
-    varied = [name for name in fields if texts[name].nunique() > 1]
-    alone = [
+    alone = _alone(first, fields)
+    compared = max(settings.values(), key=len, default=set())
+    retrained = _alone(first[first["setting"].isin(compared)], fields)
+    if retrained:
+        return "met", f"{len(compared)} settings were retrained by one recipe; some differ in {_list(retrained)} alone."
+    if alone:
+        why = "but no two of them were retrained by one recipe"
+        return "partly", f"{len(first)} settings; some differ in {_list(alone)} alone, {why}."
+    varied = _varied(first, fields)
+    if varied:
+        return "partly", f"{len(first)} settings differ in several fields at once ({_list(varied)})."
+    return "partly", f"{len(first)} settings have results, but no column records what they differ in."
+
+
+def _alone(settings: pd.DataFrame, fields: Sequence[str]) -> list[str]:
+    """Fields in which two of the settings differ while all others are equal."""
+    texts, varied = settings[fields].astype(str), _varied(settings, fields)
+    return [
         name
         for name in varied
         if (texts.groupby([n for n in varied if n != name])[name].nunique().max() if len(varied) > 1 else 2) > 1
     ]
-    if alone:
-        return "met", f"{len(settings)} settings; some of them differ in {_list(alone)} alone."
-    if varied:
-        return "partly", f"{len(settings)} settings differ in several fields at once ({_list(varied)})."
-    return "partly", f"{len(settings)} settings have results, but no column records what they differ in."
 
 
-def _same_protocol(retrained: pd.DataFrame) -> _Answered:
-    if not len(retrained):
+def _varied(settings: pd.DataFrame, fields: Sequence[str]) -> list[str]:
+    return [name for name in fields if settings[name].astype(str).nunique() > 1]
+
+
+def _settings_by_recipe(ended: pd.DataFrame, retrained: pd.DataFrame) -> dict[str, set[str]]:
+    """Name of each recipe to the settings with a cell that it retrained."""
+    rows = with_recipe(retrained) if len(retrained) else retrained.assign(recipe="")
+    joined = ended[["setting", "genotype_digest"]].dropna().merge(rows[["genotype_digest", "recipe"]])
+    return {str(recipe): set(group["setting"]) for recipe, group in joined.groupby("recipe")}
+
+
+def _same_protocol(ended: pd.DataFrame, settings: dict[str, set[str]]) -> _Answered:
+    if not settings:
         return "not met", "No cell has been retrained; one-shot accuracies are not a final evaluation."
-    texts = retrained[_protocol(RetrainConfig)].astype(str)
-    differing = [name for name in texts.columns if texts[name].nunique() > 1]
-    if differing:
-        return "partly", f"The {len(retrained)} retrainings differ in {_list(differing)}."
-    if len(retrained) == 1:
-        return "partly", "Only one cell has been retrained, so there is nothing to compare."
-    return "met", f"All {len(retrained)} retrainings have the same configuration except for the cell and the seed."
+    total = ended["setting"].nunique()
+    recipe, compared = max(settings.items(), key=lambda item: len(item[1]))
+    if total == 1:
+        return "not decided by the tables", "The study has one setting, so there is nothing to compare."
+    if len(compared) == 1:
+        only = f"Of {total} settings only {next(iter(compared))} has retrained cells of one recipe"
+        return "not met", f"{only}, so no two settings can be compared."
+    if len(compared) < total:
+        return "partly", f"{len(compared)} of {total} settings have cells retrained by one recipe ({recipe})."
+    return "met", f"All {total} settings have cells retrained by one recipe ({recipe})."
 
 
 def _against_compute(ended: pd.DataFrame, epochs: pd.DataFrame) -> _Answered:
@@ -210,7 +223,8 @@ def _several_runs(ended: pd.DataFrame) -> _Answered:
 
 
 def _tabular() -> _Answered:
-    return "not met", "All results come from trained networks; no tabular or surrogate benchmark was used."
+    why = "All results come from trained networks; whether a benchmark exists for this space is not recorded."
+    return "not decided by the tables", why
 
 
 def _confounders(searches: pd.DataFrame) -> _Answered:
@@ -229,25 +243,26 @@ def _confounders(searches: pd.DataFrame) -> _Answered:
         parts = [f"the searches differ in {_list(differing)}"] if differing else []
         parts += [f"not recorded: {_list(unknown)}"] if unknown else []
         return "partly", _sentence("; ".join(parts))
-    return "met", "All searches ran on the same type of device with the same code, versions and threads."
+    return (
+        "partly",
+        "All searches ran on the same type of device with the same code, versions and threads; others unknown.",
+    )
 
 
 def _tuning(searches: pd.DataFrame) -> _Answered:
-    if not len(searches):
-        return "not met", "There are no searches yet."
     settings = searches["setting"].nunique()
-    tried = f"all {settings} settings of this study are shown" if settings > 1 else "this study has 1 setting"
-    return "partly", _sentence(f"{tried}, including failed searches; earlier tuning is not recorded")
+    shown = f"all {settings} settings of this study are shown" if settings > 1 else "this study has one setting"
+    return "not decided by the tables", _sentence(f"{shown}; earlier tuning is not recorded")
 
 
 def _end_to_end(ended: pd.DataFrame, retrained: pd.DataFrame) -> _Answered:
     times = [rows["seconds"].dropna().astype(float) for rows in (ended, retrained)]
     if not len(times[0]):
         return "not met", "No time of a search is recorded."
-    searched = f"{counted(len(times[0]), 'search', 'searches')} took {_duration(times[0].sum())}"
+    searched = f"{counted(len(times[0]), 'search', 'searches')} took {duration(times[0].sum())}"
     if not len(times[1]):
         return "partly", _sentence(f"{searched}; nothing has been retrained, which takes most of the time")
-    retrainings = f"{counted(len(times[1]), 'retraining')} took {_duration(times[1].sum())}"
+    retrainings = f"{counted(len(times[1]), 'retraining')} took {duration(times[1].sum())}"
     return "met", _sentence(f"{searched} and {retrainings}, not counting failures")
 
 
@@ -280,6 +295,10 @@ def _distinct(rows: pd.DataFrame, name: str) -> list[str]:
     return sorted(map(str, rows[name].dropna().unique()))
 
 
+def _plural(noun: str, one: bool) -> str:
+    return noun if one else {"search": "searches"}.get(noun, f"{noun}s")
+
+
 def _list(names: Sequence[str]) -> str:
     if len(names) > 4:
         return f"{', '.join(names[:3])} and {len(names) - 3} more"
@@ -288,10 +307,3 @@ def _list(names: Sequence[str]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

@@ -47,6 +47,8 @@ class ReportTable:
     """Headings of the columns whose text wraps."""
     note: str = ""
     """Note below the table; text between backticks is code."""
+    folded: bool = False
+    """Whether a web page shows only the caption until it is opened."""
     kind: ClassVar[str] = "table"
 
     def __post_init__(self) -> None:
@@ -105,6 +107,8 @@ class Card:
     """Why there is no drawing; empty otherwise."""
     code: str = ""
     """Genotype to copy."""
+    unfolded: bool = False
+    """Whether a web page shows the genotype at once."""
     kind: ClassVar[str] = "card"
 
 
@@ -186,7 +190,7 @@ class Report:
     title: str
     """Name of the study."""
     verdict: tuple[str, ...]
-    """Outcome in up to three sentences."""
+    """The conclusions in sentences, the most important one first."""
     notes: tuple[str, ...]
     """Notes at the top."""
     broken: tuple[str, ...]

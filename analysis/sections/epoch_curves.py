@@ -9,18 +9,23 @@ import pandas as pd
 from markupsafe import Markup
 from scipy import special
 
+from analysis.conclusions.super_networks import SuperNetworkGroup
 from analysis.drawing.charts import Axis, Band, Dot, Line, chart
 from analysis.drawing.rows import Row, heat_map
-from analysis.sections.blocks import Figure, ReportTable
-from analysis.sections.figures import series_numbers
-from analysis.sections.wording import number, parsed
+from analysis.sections.blocks import Block, Figure, ReportTable, Section, Text
+from analysis.sections.decisions import DISCRETIZED, RANDOM
+from analysis.sections.palette import Palette
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import number, parsed, row_dicts
 from analysis.statistics.agreement import CellType
-from analysis.statistics.summaries import SettingSummary
+from analysis.statistics.summaries import rank_searches
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import EDGES, SPACES, Primitives
 
 MAX_LINES = 60
 """Searches that a figure shows as single lines; with more, it shows one band per setting."""
+MAX_PANELS = 6
+"""Groups of super-networks with a panel of their own."""
 MAX_COLUMNS = 50
 """Epochs that a heat map shows; with more, evenly spaced ones including the last."""
 
@@ -38,6 +43,8 @@ class Curve(NamedTuple):
     """Digits after the decimal point, in the table."""
     cells: tuple[CellType, ...] = ()
     """Cell types it is measured for; empty: for the network."""
+    separate: bool = False
+    """Whether it depends on the size of the super-network, so that different ones do not share an axis."""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -50,51 +57,135 @@ class Curve(NamedTuple):
 EPOCH_AXIS = Axis(name="epoch", whole=True)
 CELL_NAMES: dict[CellType, str] = {"normal": "normal cell", "reduce": "reduction cell"}
 CURVES = (
-    Curve("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", 2),
+    Curve("valid_accuracy", "Validation accuracy", "one-shot validation accuracy, %", 2, separate=True),
     Curve("alpha_entropy", "Entropy of softmax(alpha)", "mean entropy, nats", 3, ("normal", "reduce")),
-    Curve("dominant_eigenvalue", "Dominant eigenvalue", "largest eigenvalue in alpha", 4),
-    Curve("discretization_gap", "Discretization gap", "percentage points", 2),
+    Curve("dominant_eigenvalue", "Dominant eigenvalue", "largest eigenvalue in alpha", 4, separate=True),
+    Curve(
+        "found_minus_random",
+        "Found cell minus random cells in the super-network",
+        "percentage points",
+        2,
+        separate=True,
+    ),
     Curve("skip_connections", "Skip connections", "skip connections in a cell", 2, ("normal", "reduce")),
 )
 """What is drawn."""
 
 
-def epoch_figures(searches: pd.DataFrame, epochs: pd.DataFrame, shown: Sequence[SettingSummary]) -> list[Figure]:
-    """One figure for each measure, over the epochs of the searches of the shown settings.
+def section(data: StudyData) -> Section:
+    """Curves of all searches, and the architecture weights of one of them."""
+    if not len(data.epochs):
+        text = "No epoch has been recorded."
+        return Section(id="epochs", title="Training curves", short="Epochs", blocks=(Text(text=text),))
+    ended = [summary.setting for summary in data.summaries if summary.ended]
+    palette = Palette.of(ended, data.order)
+    epochs = with_differences(data.epochs)
+    blocks: list[Block] = [palette.legend()] if palette.settings else []
+    blocks += epoch_figures(data.searches, epochs, palette, data.conclusions.groups)
+    blocks += [Text(text=palette.cut, style="note")] if palette.cut else []
+    unmeasured = [curve.name.lower() for curve in CURVES if not _measured(epochs, list(curve.columns))]
+    if unmeasured:
+        blocks.append(Text(text=f"Not measured in this study: {', '.join(unmeasured)}.", style="note"))
+    for row in row_dicts(shown_search(data)):
+        alphas = alpha_figures(data.architectures([row["search_id"]]), row)
+        if alphas:
+            text = (
+                f"Architecture weights of {row['setting']}, seed {row['seed']}: softmax(alpha) of the finally chosen "
+                "operations among all operations of their edges."
+            )
+            blocks += [Text(text=text), *alphas]
+    return Section(id="epochs", title="Training curves", short="Epochs", blocks=tuple(blocks))
 
-    Searches that have not finished have no setting; they are drawn in gray while there are few.
+
+def shown_search(data: StudyData) -> pd.DataFrame:
+    """The search that found the recommended cell, or else the first search with a cell: one row, or none."""
+    found = rank_searches(data.searches).dropna(subset=["genotype"])
+    cell = data.conclusions.recommendation
+    recommended = found["genotype_digest"] == (cell.digest if cell else "")
+    order = found.assign(place=found["setting"].map(data.order), other=~recommended)
+    return order.sort_values(["other", "place", "seed", "search_id"]).head(1)
+
+
+def with_differences(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The epochs with the accuracy of the found cell minus that of random cells in the super-network."""
+    found, random = (epochs[name].astype(float) for name in (DISCRETIZED, RANDOM))
+    return epochs.assign(found_minus_random=found - random)
+
+
+def epoch_figures(
+    searches: pd.DataFrame, epochs: pd.DataFrame, palette: Palette, groups: Sequence[SuperNetworkGroup]
+) -> list[Figure]:
+    """Figures of each measure over the epochs, of the searches of the palette's settings.
+
+    Measures that depend on the size of the super-network have one figure for each of the groups.  Searches that have
+    not finished have no setting; they are drawn in gray while there are few.
     """
     names = dict(zip(searches["search_id"], searches["setting"], strict=True))
     epochs = epochs.assign(setting=epochs["search_id"].map(names))
-    series = series_numbers(shown)
-    epochs = epochs[epochs["setting"].isna() | epochs["setting"].isin(series)]
+    epochs = epochs[epochs["setting"].isna() | epochs["setting"].isin(palette.settings)]
     if not len(epochs):
         return []
     few = epochs["search_id"].nunique() <= MAX_LINES
-    frozen = _frozen(epochs)
     rules = _rule_epochs(searches) if few else {}
-    groups = _by_search(epochs) if few else []
     figures: list[Figure] = []
     for curve in CURVES:
-        columns = list(curve.columns)
-        if not np.isfinite(epochs[columns].astype(float).to_numpy()).any():
+        if not _measured(epochs, list(curve.columns)):
             continue
-        title, eigenvalue = f"{curve.name} over epochs", curve.column == "dominant_eigenvalue"
-        bands: list[Band] = []
-        dots: list[Dot] = []
-        if few:
-            lines = [line for group in groups for line in _lines(group, columns, series)]
-            dots = _rule_dots(groups, rules, series) if eigenvalue else []
-            what = "of each search"
-        else:
-            lines, bands = _bands(epochs, columns, series)
-            what = "by setting: median and 10 to 90 % quantile band of its searches"
-        svg = chart(title, EPOCH_AXIS, curve.axis, lines=lines, bands=bands, dots=dots, frozen=frozen)
-        caption = f"{curve.name} {what}{' (reduction cell dashed)' if curve.cells else ''}."
-        if few and eigenvalue and rules:
-            caption += " Dots: the epoch whose cell the eigenvalue rule would return."
-        figures.append(Figure(caption=caption, svg=Markup(svg), table=_curve_table(epochs, curve), half=True))
+        panels = _panels(epochs, groups) if curve.separate else [("", epochs)]
+        for number_, (name, rows) in enumerate(panels):
+            table = None if number_ else _curve_table(epochs, curve, palette)
+            figures.append(_figure(curve, rows, palette, name=name, few=few, rules=rules, table=table))
     return figures
+
+
+def _panels(epochs: pd.DataFrame, groups: Sequence[SuperNetworkGroup]) -> list[tuple[str, pd.DataFrame]]:
+    """Name and epochs of each group of super-networks, then those of searches that have not finished."""
+    found = [(" and ".join(g.settings[:3]), epochs[epochs["setting"].isin(g.settings)]) for g in groups]
+    found = [(name, rows) for name, rows in found if len(rows)][:MAX_PANELS]
+    running = epochs[epochs["setting"].isna()]
+    found += [("searches without a result", running)] if len(running) else []
+    return found if len(found) > 1 else [("", epochs)]
+
+
+def _figure(
+    curve: Curve,
+    epochs: pd.DataFrame,
+    palette: Palette,
+    *,
+    name: str,
+    few: bool,
+    rules: Mapping[str, float],
+    table: ReportTable | None,
+) -> Figure:
+    columns, series, eigenvalue = list(curve.columns), palette.series, curve.column == "dominant_eigenvalue"
+    bands: list[Band] = []
+    dots: list[Dot] = []
+    if few:
+        groups = _by_search(epochs)
+        lines = [line for group in groups for line in _lines(group, columns, series)]
+        dots = _rule_dots(groups, rules, series) if eigenvalue else []
+        what = "of each search"
+    else:
+        lines, bands = _bands(epochs, columns, series)
+        what = "by setting: median and 10 to 90 % quantile band of its searches"
+    of = f", {name}" if name else ""
+    svg = chart(
+        f"{curve.name} over epochs{of}",
+        EPOCH_AXIS,
+        curve.axis,
+        lines=lines,
+        bands=bands,
+        dots=dots,
+        frozen=_frozen(epochs),
+    )
+    caption = f"{curve.name} {what}{' (reduction cell dashed)' if curve.cells else ''}{of}."
+    if dots:
+        caption += " Dots: the epoch whose cell the eigenvalue rule would return."
+    return Figure(caption=caption, svg=Markup(svg), table=table, half=True)
+
+
+def _measured(epochs: pd.DataFrame, columns: list[str]) -> bool:
+    return bool(np.isfinite(epochs[columns].astype(float).to_numpy()).any())
 
 
 def alpha_figures(architectures: pd.DataFrame, search: Mapping[Any, Any]) -> list[Figure]:
@@ -214,14 +305,15 @@ def _rule_dots(
     return dots
 
 
-def _curve_table(epochs: pd.DataFrame, curve: Curve) -> ReportTable:
+def _curve_table(epochs: pd.DataFrame, curve: Curve, palette: Palette) -> ReportTable:
     """Means over the searches of a setting at the first, middle and last measured epoch."""
     rows = []
     for column, cell in curve.columns.items():
         known = epochs.assign(value=epochs[column].astype(float).replace([math.inf, -math.inf], math.nan))
         known = known.dropna(subset=["value", "setting"])
         means = known.groupby(["setting", "epoch"])["value"].agg(["mean", "count"])
-        for setting, values in means.groupby(level="setting", sort=False):
+        groups = [(str(setting), values) for setting, values in means.groupby(level="setting")]
+        for setting, values in sorted(groups, key=lambda group: palette.places[group[0]]):
             at = values.index.get_level_values("epoch")
             picked = sorted({0, len(values) // 2, len(values) - 1})
             pieces = [f"{number(values['mean'].iloc[i], curve.digits)} (epoch {at[i]})" for i in picked]
@@ -231,6 +323,7 @@ def _curve_table(epochs: pd.DataFrame, curve: Curve) -> ReportTable:
         id=f"curve-{curve.column.replace('_', '-')}",
         caption=f"{curve.name}: mean over the searches of a setting",
         headings=("setting", "searches", "first", "middle", "last"),
+        wide_columns=frozenset({"setting", "first", "middle", "last"}),
         rows=tuple(rows),
     )
 

@@ -1,231 +1,344 @@
-"""Tables of the retrained cells: every retraining, means over seeds, by method, the proxy stage, and correlations."""
+"""Retrained cells: how they were trained, their errors with two uncertainties, the race, and orders of cells."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
-from analysis.sections.blocks import Number, ReportTable
-from analysis.sections.wording import MISSING, counted, estimate, number, plain, row_dicts, shortened, spread
-from analysis.statistics.retrained_cells import (
-    AccuracyName,
-    CellStages,
-    StageCorrelation,
-    chosen,
-    completed,
-    is_average,
-    methods_of_cells,
-    one_recipe,
-    settings_of_cells,
-    with_recipe,
+from analysis.conclusions.levels import Level
+from analysis.conclusions.orders import USEFUL, OrderCheck
+from analysis.conclusions.published import PublishedRow
+from analysis.conclusions.recommendation import CellComparison
+from analysis.drawing.charts import Axis, Dot, chart
+from analysis.sections.blocks import Block, Figure, Number, ReportTable, Section, Text
+from analysis.sections.palette import MAX_SETTINGS
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import (
+    MISSING,
+    counted,
+    duration,
+    estimate,
+    interval,
+    number,
+    p_text,
+    plain,
+    row_dicts,
+    shortened,
+    spread,
 )
-from analysis.statistics.summaries import final_jobs
+from analysis.statistics.correlation import FEWEST_TO_CORRELATE
+from analysis.statistics.proportions import sampling_interval
+from analysis.statistics.retrained_cells import chosen, is_average, settings_of_cells
 
-TITLES: dict[AccuracyName, str] = {
-    "search": "search validation",
-    "proxy": "proxy validation",
-    "retrained": "retrained validation",
-    "test": "test",
-}
-"""Names of the accuracies of a cell in the tables."""
 AVERAGE = "(EMA): of the exponential moving average of the weights, which had the better validation accuracy."
+MEASURES = {
+    "one-shot": "one-shot accuracy",
+    "size": "multiply-adds",
+    "rung": "test accuracy in the race",
+    "recipe": "test accuracy by another recipe",
+}
+ALIKE = {"yes": "yes", "partly": "related", "weakly": "weakly related", "no": "no", "unknown": "not known"}
 
 
-def retrains_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> ReportTable:
-    """One row for each full retraining, by rank: its last completed attempt, or else its last attempt."""
-    queue, retrains = final_jobs(queue), with_recipe(chosen(final_jobs(retrains)))
+def section(data: StudyData) -> Section:
+    """What was trained and how, the cells, the race, orders of cells, and published results."""
+    found = data.conclusions
+    blocks: list[Block] = []
+    if not found.levels:
+        blocks.append(Text(text="No retraining has finished yet, so this study has no test accuracy."))
+    else:
+        blocks += [levels_table(found.levels), cells_table(data)]
+    if found.recommendation is not None and found.recommendation.against_next is not None:
+        blocks.append(Text(text=pair_text(found.recommendation.against_next)))
+    race = race_table(data)
+    blocks += [race] if race.rows else []
+    saved = race_text(data)
+    blocks += [Text(text=saved)] if saved else []
+    if found.orders:
+        blocks.append(orders_table(found.orders))
+    blocks += one_shot_figures(data)
+    if found.published:
+        blocks.append(published_table(found.published))
+    trainings = trainings_table(data)
+    blocks += [trainings] if trainings.rows else []
+    return Section(id="retrained", title="Retrained networks", short="Retrained", blocks=tuple(blocks))
+
+
+def levels_table(levels: Sequence[Level]) -> ReportTable:
+    """How the networks were trained, the longest training first."""
+    return ReportTable(
+        id="levels",
+        caption="Trainings of this study: only those of one row are compared with each other",
+        headings=("training", "cells", "trainings", "trained on (images)", "epoch picked by", "test images"),
+        rows=tuple(
+            (
+                level.name,
+                str(level.cells),
+                str(level.trainings),
+                number(level.training_images, 0),
+                _picked(level),
+                number(level.test_images, 0),
+            )
+            for level in reversed(levels)
+        ),
+        text_columns=frozenset({"epoch picked by"}),
+        wide_columns=frozenset({"training"}),
+        note=(
+            "Papers train on all training images and take the last epoch. The test images were evaluated once, at the "
+            "end of each training. A dash: not recorded."
+        ),
+    )
+
+
+def cells_table(data: StudyData) -> ReportTable:
+    """One row for each training level and cell: the longest training first, best validation first."""
+    settings = settings_of_cells(data.searches) if len(data.searches) else {}
+    top5 = bool(data.trainings["test_top5_error"].notna().any())
+    rows = []
+    for level in reversed(data.conclusions.levels):
+        done = data.trainings[data.trainings["level"] == level.number]
+        groups = [(str(digest), group) for digest, group in done.groupby("genotype_digest")]
+        validation = {digest: float(group["valid_accuracy"].astype(float).mean()) for digest, group in groups}
+        groups.sort(key=lambda item: (math.isnan(validation[item[0]]), -validation[item[0]], item[0]))
+        rows += [_cell(group, level, validation[digest], _found_by(settings, digest), top5) for digest, group in groups]
+    columns = ["cell", "training", "found by", "trainings", "validation accuracy", "test error mean ± std"]
+    columns += ["test images alone [95 %]", *(["top-5 error"] if top5 else []), "parameters (M)", "multiply-adds (M)"]
+    average = bool(is_average(data.trainings).any())
+    return ReportTable(
+        id="retrained-cells",
+        caption="Retrained cells (percent)",
+        headings=tuple(columns),
+        rows=tuple(rows),
+        text_columns=frozenset({"training", "found by"}),
+        wide_columns=frozenset({"training", "found by"}),
+        note=(
+            "Two uncertainties: std is the sample deviation between trainings of the cell, which differ in their seed; "
+            "the interval is that of the mean for the number of test images alone (Wilson). Validation accuracy "
+            "chooses cells; test errors only report." + (f" {AVERAGE}" if average else "")
+        ),
+    )
+
+
+def pair_text(pair: CellComparison) -> str:
+    """The two best cells on the same test images."""
+    test = "" if math.isnan(pair.p_value) else f" McNemar's exact test: p = {p_text(pair.p_value)}."
+    return (
+        f"The two best cells by validation accuracy, {pair.first} and {pair.second}, on the same {pair.images:,} test "
+        f"images: the error of the second minus that of the first is {estimate(pair.difference)} percentage points, "
+        f"with an interval for the choice of test images alone.{test}"
+    )
+
+
+def race_table(data: StudyData) -> ReportTable:
+    """One row for each rung of the race and cell: its validation accuracy, and whether and why it went on."""
+    settings = settings_of_cells(data.searches) if len(data.searches) else {}
+    rungs = data.queue[data.queue["stage"] == "rung"]
+    numbers = sorted(set(rungs["rung"].dropna().astype(int)))
+    rows: list[tuple[str, ...]] = []
+    for place, rung in enumerate(numbers):
+        jobs = rungs[rungs["rung"] == rung]
+        last = place == len(numbers) - 1
+        following = data.queue[data.queue["stage"] == "final"] if last else rungs[rungs["rung"] == numbers[place + 1]]
+        reasons = dict(zip(following["genotype_digest"], following["reason"], strict=True))
+        done = data.trainings[(data.trainings["stage"] == "rung") & (data.trainings["rung"] == rung)]
+        entries = []
+        for digest, own in jobs.groupby("genotype_digest"):
+            values = done.loc[done["genotype_digest"] == digest, "valid_accuracy"].astype(float).dropna()
+            entries.append((str(digest), values, own))
+        entries.sort(key=lambda each: (not len(each[1]), -float(each[1].mean()) if len(each[1]) else 0.0, each[0]))
+        for digest, values, own in entries:
+            went_on = "yes" if digest in reasons else "no" if len(reasons) else "not decided"
+            row = (f"{rung}", digest, _found_by(settings, digest), f"{len(values)} of {len(own)}")
+            mean = spread(float(values.mean()), float(values.std())) if len(values) else number(None)
+            rows.append((*row, mean, went_on, shortened(plain(reasons.get(digest)))))
+    return ReportTable(
+        id="race",
+        caption="The race: which cells went on to the next rung (validation accuracy in percent)",
+        headings=("rung", "cell", "found by", "trainings", "validation mean ± std", "went on", "reason"),
+        rows=tuple(rows),
+        text_columns=frozenset({"cell", "found by", "went on", "reason"}),
+        wide_columns=frozenset({"found by", "reason"}),
+        note="Validation accuracy decides, never test accuracy. A rung's accuracies are those of its short training.",
+    )
+
+
+def race_text(data: StudyData) -> str:
+    """The time of the race and of the final trainings, against training all cells in full; empty if it is not known."""
+    done = data.trainings
+    rungs, final = done[done["stage"] == "rung"], done[done["stage"] == "final"]
+    times = [rows["seconds"].astype(float) for rows in (rungs, final)]
+    if data.conclusions.unfinished or not all(len(each) and each.notna().all() for each in times):
+        return ""
+    first = rungs[rungs["rung"] == rungs["rung"].min()]["genotype_digest"].nunique()
+    each = times[1].groupby(final["genotype_digest"]).sum().mean()
+    return (
+        f"The rungs took {duration(times[0].sum())} of training, and the final trainings of "
+        f"{counted(final['genotype_digest'].nunique(), 'cell')} {duration(times[1].sum())}. Final trainings of all "
+        f"{first} cells would have taken {duration(first * each)} at the same time per cell."
+    )
+
+
+def orders_table(orders: Sequence[OrderCheck]) -> ReportTable:
+    """Rank correlations between measures of the same cells."""
+    return ReportTable(
+        id="rank-correlation",
+        caption="Do other measures order the cells as the reference training does? Spearman's rank correlation",
+        headings=("measure", "of", "reference", "cells", "correlation [95 %]", "same order"),
+        rows=tuple(
+            (
+                MEASURES[each.kind],
+                each.subject,
+                each.reference,
+                str(each.cells),
+                estimate(each.correlation),
+                f"{ALIKE[each.judgement]}{each.note}",
+            )
+            for each in orders
+        ),
+        text_columns=frozenset({"of", "reference", "same order"}),
+        wide_columns=frozenset({"of", "reference", "same order"}),
+        note=(
+            f"No correlation is given for fewer than {FEWEST_TO_CORRELATE} cells. yes: the interval lies above "
+            f"{USEFUL:g}; related: above 0; weakly related: between 0 and {USEFUL:g}; no: below {USEFUL:g}, with 0 in "
+            f"it or above it; not known: it contains 0 and {USEFUL:g}."
+        ),
+    )
+
+
+def one_shot_figures(data: StudyData) -> list[Figure]:
+    """Test error against one-shot accuracy, one panel for each group of comparable super-networks with enough cells."""
+    known = data.errors.merge(data.searches[["search_id", "valid_accuracy"]], on="search_id")
+    known = known.assign(one_shot=known["valid_accuracy"].astype(float)).dropna(subset=["one_shot"])
+    figures = []
+    for group in data.conclusions.groups[:MAX_SETTINGS]:
+        rows = known[known["setting"].isin(group.settings)]
+        if rows["genotype_digest"].nunique() < FEWEST_TO_CORRELATE:
+            continue
+        dots = [
+            Dot(
+                label=f"{row['setting']}, seed {row['seed']}: one-shot {row['one_shot']:.2f} %, "
+                f"test error {row['test_error']:.2f} %",
+                x=row["one_shot"],
+                y=row["test_error"],
+                series=data.order[row["setting"]],
+            )
+            for row in row_dicts(rows)
+        ]
+        name = " and ".join(group.settings[:3])
+        axis = Axis(name="one-shot validation accuracy, %")
+        svg = chart(f"Test error against one-shot accuracy of {name}", axis, "test error, %", dots=dots)
+        caption = f"{name}: test error of the retrained cell against the one-shot accuracy of its search."
+        figures.append(Figure(caption=caption, svg=Markup(svg), half=True))
+    return figures
+
+
+def published_table(rows: Sequence[PublishedRow]) -> ReportTable:
+    """Published results on the same data set, and where their protocol differs from this study's."""
+    return ReportTable(
+        id="published",
+        caption=f"Published results on {rows[0].dataset}, for orientation (percent)",
+        headings=("method", "test error", "top-5", "parameters (M)", "GPU-days of search", "source", "protocol"),
+        rows=tuple(
+            (
+                row.method,
+                spread(row.test_error, row.deviation),
+                number(row.top5_error, 1),
+                number(row.parameters, 1),
+                number(row.gpu_days),
+                row.source,
+                f"differs: {row.differs}" if row.differs else "as here, as far as recorded",
+            )
+            for row in rows
+        ),
+        text_columns=frozenset({"source", "protocol"}),
+        wide_columns=frozenset({"method", "source", "protocol"}),
+        note=(
+            "Not results of this study. Papers report the chosen cell of several searches, which is better than that "
+            "of an average search."
+        ),
+    )
+
+
+def trainings_table(data: StudyData) -> ReportTable:
+    """Every training: its last completed attempt, or else its last attempt; jobs that wait come with their epochs."""
+    retrains = chosen(data.retrains)
     order = retrains.assign(completed=retrains["status"] == "completed").sort_values(["completed", "attempt"])
     attempts = {row["job_id"]: row for row in row_dicts(order)}  # the last of a job stays
-    jobs = row_dicts(queue)
+    jobs = row_dicts(data.queue)
     known = {job["job_id"] for job in jobs}
     jobs += [{**row, "state": row["status"], "rank": None} for job, row in attempts.items() if job not in known]
-    settings = settings_of_cells(searches)
     rows = []
-    for job in sorted(jobs, key=lambda job: _place(job, attempts.get(job["job_id"], {}))):
+    for job in sorted(jobs, key=_place):
         result = attempts.get(job["job_id"], {})
-        size = result if not pd.isna(result.get("network_macs")) else job
         error = "" if job["state"] == "done" else plain(job.get("error")) or plain(result.get("error"))
         average = result.get("chosen_weights") == "ema"
+        accuracy = result.get("test_accuracy")
+        planned = job.get("epochs_planned") if pd.isna(result.get("epochs")) else result["epochs"]
         rows.append(
             (
-                number(job["rank"], 0),
+                _stage(job),
                 job["genotype_digest"],
-                _found_by(settings, job["genotype_digest"]),
-                _recipe(job, result),
+                number(planned, 0),
                 number(result.get("seed"), 0),
-                number(job.get("valid_accuracy") if job["job_id"] in known else None),
                 _marked(number(result.get("valid_accuracy")), average),
-                _marked(number(result.get("test_accuracy")), average),
-                number(size["network_parameters"], 0),
-                number(size["network_macs"], 0),
+                _marked(number(None if accuracy is None else 100 - accuracy), average),
                 f"{job['state']}: {shortened(error)}" if error else job["state"],
             )
         )
     return ReportTable(
         id="retrains",
-        caption="Retrained cells (accuracies in percent)",
-        headings=(
-            "rank",
-            "cell",
-            "found by",
-            "recipe",
-            "seed",
-            "best search validation",
-            "retrained validation",
-            "test",
-            "parameters",
-            "multiply-adds",
-            "state",
-        ),
+        caption="All trainings of cells",
+        headings=("stage", "cell", "epochs", "seed", "validation accuracy", "test error", "state"),
         rows=tuple(rows),
-        text_columns=frozenset({"cell", "found by", "recipe", "state"}),
-        note=(
-            "Best search validation: best one-shot accuracy among the searches that found the cell. Accuracies of "
-            "different recipes are not comparable. Multiply-adds are for one image and count convolutions and linear "
-            "layers." + (f" {AVERAGE}" if is_average(retrains).any() else "")
-        ),
+        text_columns=frozenset({"cell", "state"}),
+        wide_columns=frozenset({"state"}),
+        folded=True,
+        note=AVERAGE if is_average(retrains).any() else "",
     )
 
 
-def seeds_of_cells_table(retrains: pd.DataFrame) -> ReportTable:
-    """One row for each cell and recipe, best validation accuracy of a recipe first.
-
-    Empty if no cell was retrained with two seeds by one recipe.
-    """
-    done = completed(retrains)
-    by_cell = done.groupby(["recipe", "genotype_digest"])
-    groups = [(str(recipe), str(cell), rows) for (recipe, cell), rows in by_cell]
-    if all(len(rows) < 2 for *_, rows in groups):
-        groups = []
-    groups.sort(key=lambda group: (group[0], -np.nan_to_num(group[2]["valid_accuracy"].mean()), group[1]))
-    return ReportTable(
-        id="retrained-seeds",
-        caption="Retrained cells: means over retraining seeds (percent)",
-        headings=("cell", "recipe", "n", "retrained validation mean ± std", "test mean ± std"),
-        rows=tuple(
-            (
-                cell,
-                recipe,
-                str(len(rows)),
-                *(
-                    _marked(_mean_std(rows[name]), int(is_average(rows).sum()), len(rows))
-                    for name in ("valid_accuracy", "test_accuracy")
-                ),
-            )
-            for recipe, cell, rows in groups
-        ),
-        text_columns=frozenset({"recipe"}),
-        note="n: completed retrainings of the cell by the recipe, one per seed. std: sample standard deviation.",
-    )
-
-
-def methods_table(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame) -> ReportTable:
-    """One row for each search method: test accuracy of its cells after retraining by one recipe.
-
-    Empty for fewer than two methods.
-    """
-    kept, _ = one_recipe(queue, retrains)
-    methods = methods_of_cells(searches)
-    cells: dict[str, list[float]] = {}
-    for digest, accuracy in kept.groupby("genotype_digest")["test_accuracy"].mean().dropna().items():
-        for method in methods.get(str(digest), ()):
-            cells.setdefault(method, []).append(accuracy)
-    if len(cells) < 2:
-        cells = {}
-    recipe = MISSING if kept.empty else kept["recipe"].iloc[0]
-    return ReportTable(
-        id="methods",
-        caption="Search methods by test accuracy of their retrained cells (percent)",
-        headings=("method", "cells", "test mean ± std"),
-        rows=tuple(
-            (method, str(len(values)), _mean_std(pd.Series(values))) for method, values in sorted(cells.items())
-        ),
-        note=(
-            f"Recipe: {recipe}. A cell with several retrainings counts once, with their mean; a cell found by two "
-            "methods counts for both. std: over cells. The retrained cells of a search are its best by validation "
-            "accuracy; those of random search are the first ones."
-        ),
-    )
-
-
-def proxies_table(cells: Sequence[CellStages], note: str) -> ReportTable:
-    """One row for each cell of the proxy stage, best mean first; `note` as from `recipe_note`."""
-    proxied = [cell for cell in cells if cell.proxy_jobs]
-    proxied.sort(key=lambda cell: (not cell.proxies, -cell.proxy if cell.proxies else 0.0, cell.digest))
-    return ReportTable(
-        id="proxies",
-        caption="Proxy stage: short retrainings that choose the cells for full retraining (percent)",
-        headings=("cell", TITLES["search"], "proxy mean ± std", "trainings", "failed", TITLES["retrained"], "test"),
-        rows=tuple(
-            (
-                cell.digest,
-                number(cell.search),
-                spread(cell.proxy, float(np.std(cell.proxies, ddof=1)) if len(cell.proxies) > 1 else math.nan),
-                str(len(cell.proxies)),
-                str(cell.failed),
-                number(cell.retrained),
-                number(cell.test),
-            )
-            for cell in proxied
-        ),
-        note=(
-            "The queue ranks cells by the mean minus 1.645 standard errors of their proxy accuracies (not a 95 % "
-            "bound), never by test accuracy." + note
-        ),
-    )
-
-
-def correlations_table(found: Sequence[StageCorrelation], note: str) -> ReportTable:
-    """One row for each pair of stages; `note` as from `recipe_note`."""
-    return ReportTable(
-        id="rank-correlation",
-        caption="Do the stages rank cells alike? Spearman rank correlation of accuracies",
-        headings=("of", "with", "cells", "correlation [95 %]"),
-        rows=tuple((TITLES[c.first], TITLES[c.second], str(c.n), estimate(c.correlation)) for c in found),
-        text_columns=frozenset({"with"}),
-        note=(
-            "Percentile bootstrap over cells. Below 6 cells the interval is [-1, 1] and carries no information; a "
-            "perfect order has no interval. The correlation is undefined for a single cell and for equal accuracies. "
-            "Only the best cells of a stage reach the next one, which tends to lower the correlation." + note
-        ),
-    )
-
-
-def recipe_note(queue: pd.DataFrame, retrains: pd.DataFrame) -> str:
-    """Which recipe the accuracies after retraining are of, where several were used; else empty."""
-    kept, others = one_recipe(queue, retrains)
-    if not others:
-        return ""
-    job = kept.iloc[0]
+def _cell(rows: pd.DataFrame, level: Level, validation: float, found_by: str, top5: bool) -> tuple[str, ...]:
+    errors = rows["test_error"].astype(float)
+    first, averages = rows.iloc[0], int(is_average(rows).sum())
+    images = sampling_interval(float(errors.mean()), level.test_images)
+    macs = first["network_macs"] / 1e6
     return (
-        f" Retrained and test accuracies are means over the seeds of one recipe: {job['dataset']}, {job['epochs']} "
-        f"epochs, {job['layers']} cells and {job['channels']} channels. {counted(others, 'retraining')} by other "
-        f"recipes {'is' if others == 1 else 'are'} left out."
+        str(first["genotype_digest"]),
+        level.name,
+        found_by,
+        str(len(rows)),
+        _marked(number(validation), averages, len(rows)),
+        _marked(spread(float(errors.mean()), float(errors.std())), averages, len(rows)),
+        interval(images.low, images.high),
+        *([number(rows["test_top5_error"].astype(float).mean())] if top5 else []),
+        number(first["network_parameters"] / 1e6),
+        number(macs, 0 if macs >= 100 else 1),
     )
 
 
-def _place(job: Mapping[Any, Any], result: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """Sort key: rank, then the retrainings of a cell by recipe and seed."""
+def _picked(level: Level) -> str:
+    if level.validation_images:
+        return f"{level.validation_images:,} validation images"
+    return "none: the last epoch" if level.validation_images == 0 else "not recorded"
+
+
+def _stage(job: Mapping[Any, Any]) -> str:
+    rung = job.get("rung")
+    return plain(job["stage"]) if rung is None or pd.isna(rung) else f"rung {rung:.0f}"
+
+
+def _place(job: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """Sort key: by stage and rung, then by rank."""
     rank = math.inf if pd.isna(job["rank"]) else job["rank"]
-    return (rank, job["genotype_digest"], _recipe(job, result), result.get("seed", math.inf), job["job_id"])
-
-
-def _recipe(job: Mapping[Any, Any], result: Mapping[Any, Any]) -> str:
-    """Name of the recipe; only the epochs are known of a job that has not finished."""
-    planned = job.get("epochs_planned")
-    return result.get("recipe") or (MISSING if planned is None or pd.isna(planned) else f"{planned:.0f} epochs")
+    return _stage(job), rank, job["genotype_digest"], job["job_id"]
 
 
 def _found_by(settings: Mapping[str, Sequence[str]], digest: str) -> str:
     names = settings.get(digest, [])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more or MISSING
-
-
-def _mean_std(values: "pd.Series[float]") -> Number:
-    return spread(float(values.mean()), float(values.std()))
 
 
 def _marked(value: Number, averages: int, n: int = 1) -> Number:

@@ -1,4 +1,4 @@
-"""The theory of partial channels in the numbers of a study: norms, entropy, eigenvalue and gap by sampling rate."""
+"""Norms and entropies of the searches by sampling rate."""
 
 import math
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from markupsafe import Markup
 
 from analysis.drawing.charts import Axis, Dot, Line, chart
 from analysis.drawing.svg import color
-from analysis.sections.blocks import Figure, Legend, ReportTable
+from analysis.sections.blocks import Block, Figure, Legend, ReportTable, Section, Text
+from analysis.sections.study_data import StudyData
 from analysis.sections.wording import interval_text
 from analysis.statistics.summaries import SETTING_COLUMNS, Summary, rank_searches, summarize
 
 
 class Measure(NamedTuple):
-    """A column of `searches` that is compared between sampling rates."""
+    """A measure of a search that is compared between sampling rates."""
 
     column: str
-    """Name of the column."""
+    """Name of the column of `searches`, or weight_norm_growth."""
     name: str
     """Name in the report."""
     digits: int
@@ -26,16 +27,15 @@ class Measure(NamedTuple):
 
 
 MEASURES = (
-    Measure("weight_norm", "norm of the weights", 1),
+    Measure("weight_norm_growth", "norm of the weights minus that of the first epoch", 1),
     Measure("alpha_norm", "norm of alpha", 3),
     Measure("alpha_entropy_normal", "alpha entropy (nats), normal cell", 4),
     Measure("alpha_entropy_reduce", "alpha entropy (nats), reduction cell", 4),
-    Measure("dominant_eigenvalue", "dominant eigenvalue", 4),
     Measure("train_valid_gap", "train-validation gap (points)", 2),
 )
 """What is compared."""
 MAX_GROUPS = 12
-"""Lines that the figures show, and times as many sampling rates the table."""
+"""Groups of searches that are shown, each with its sampling rates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,39 @@ class RateSummary:
     """Column to its summary over the seeds."""
 
 
-def rate_summaries(searches: pd.DataFrame) -> list[RateSummary]:
+def section(data: StudyData) -> Section:
+    """Table and figures, if only k differs between some of the searches."""
+    found = rate_summaries(data.searches, data.epochs)
+    blocks: list[Block] = [
+        Text(text="All measured searches have the same sampling rate, so there is nothing to compare.")
+    ]
+    if found:
+        sampling = set(data.searches["channel_sampling"].dropna().unique())
+        blocks = [Text(text=penalty_text(sampling)), rate_table(found), *rate_figures(found)]
+    return Section(
+        id="rates", title="Norms and entropies by sampling rate", short="Sampling rate", blocks=tuple(blocks)
+    )
+
+
+def penalty_text(sampling: set[str]) -> str:
+    """What the theory of partial channels says of these ways to sample them."""
+    causes = "A smaller k also mixes more channels, so differences between sampling rates have several causes."
+    if "random" not in sampling:
+        names = " and ".join(f"`{name}`" for name in sorted(sampling))
+        sampled = f"With `channel_sampling` {names}" if names else "Without random sampling"
+        return f"{sampled} the sampled channels do not vary, so the penalty of the theory is zero. {causes}"
+    return (
+        "Channels sampled at random add a penalty to the loss in the linear model of `pcdarts theory`; whether it acts "
+        f"in these networks is not shown here. {causes}"
+    )
+
+
+def rate_summaries(searches: pd.DataFrame, epochs: pd.DataFrame) -> list[RateSummary]:
     """Summaries by sampling rate, of the groups in which there are several; methods that do not train are left out."""
+    first = epochs[epochs["epoch"] == 0].drop_duplicates("search_id").set_index("search_id")["weight_norm"]
     ranked = rank_searches(searches)
+    grown = ranked["weight_norm"].astype(float) - ranked["search_id"].map(first).astype(float)
+    ranked = ranked.assign(weight_norm_growth=grown)
     columns = [measure.column for measure in MEASURES]
     known = ranked[ranked["k"].notna() & ranked[columns].notna().any(axis=1)]
     others = [column for column in SETTING_COLUMNS if column != "k"]
@@ -82,14 +112,14 @@ def rate_table(found: list[RateSummary]) -> ReportTable:
         rows.append((name, _rate(summary.k), str(summary.n), *values))
     return ReportTable(
         id="rates",
-        caption="Norms, entropy, eigenvalue and gap at the end of the search: mean [95 % interval] over seeds",
+        caption="Norms, entropies and gap at the end of the search: mean [95 % interval] over seeds",
         headings=("setting", "sampling rate", "n", *(measure.name for measure in measures)),
         rows=tuple(rows),
         text_columns=frozenset({"sampling rate"}),
         note=(
-            "Settings differ in more than the penalty: a smaller k also mixes more channels, so a difference here is "
-            "consistent with the theory but does not prove it. `pcdarts theory` derives the penalty where it is exact. "
-            "Intervals: Student's t, or a BCa bootstrap for 20 to 500 seeds; none if all seeds have the same value."
+            "The norm of the weights after the first epoch comes mostly from the initialization and the size of the "
+            "network, so it is subtracted. Intervals: Student's t, or a BCa bootstrap for 20 to 500 seeds; none if all "
+            "seeds have the same value."
         ),
     )
 

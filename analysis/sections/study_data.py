@@ -8,12 +8,22 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.statistics.summaries import SettingSummary, summarize_settings
+from analysis.conclusions import Conclusions, conclude
+from analysis.conclusions.levels import trainings
+from analysis.conclusions.settings import errors_by_search, found_cells
+from analysis.statistics.summaries import SettingSummary, rank_searches, setting_order, summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, FAILURES, QUEUE, RETRAINS, SEARCHES, SETTINGS
 
 HEAVY = frozenset({"alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce", "genotype"})
 """Columns with most of the bytes of `epochs`: 2 x (14 x 8 + 14) numbers and the cells as text per epoch."""
+MAX_ALPHAS = 60
+"""Searches whose alphas are read: they are most of a large study."""
+MAX_ALPHAS_OF_SETTING = 10
+"""Searches of one setting whose alphas are compared, the first by seed."""
+DARTS = "method=darts"
+NAMED_DARTS = f"{DARTS} (PC-DARTS's settings)"
+"""Name of DARTS where its optimizer settings are those of PC-DARTS, so that nobody takes it for the published DARTS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +35,8 @@ class StudyData:
 
     @cached_property
     def searches(self) -> pd.DataFrame:
-        """The table `searches`."""
-        return self.store.read(SEARCHES)
+        """The table `searches`, with the settings as the report names them."""
+        return named_settings(self.store.read(SEARCHES))
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
@@ -36,7 +46,9 @@ class StudyData:
     @cached_property
     def settings(self) -> pd.DataFrame:
         """The table `settings`; empty if seeds are fixed."""
-        return self.store.read(SETTINGS)
+        settings = self.store.read(SETTINGS)
+        names = {name.replace(NAMED_DARTS, DARTS): name for name in self.searches["setting"].unique()}
+        return settings.assign(setting=settings["setting"].replace(names))
 
     @cached_property
     def queue(self) -> pd.DataFrame:
@@ -54,9 +66,45 @@ class StudyData:
         return self.store.read(FAILURES)
 
     @cached_property
+    def order(self) -> dict[str, int]:
+        """The settings and their places in `setting_order`, which all tables and figures follow."""
+        return setting_order(self.searches) if len(self.searches) else {}
+
+    @cached_property
     def summaries(self) -> list[SettingSummary]:
-        """One summary per setting, best first."""
-        return summarize_settings(self.searches)
+        """One summary of the searches for each setting, in `order`."""
+        return sorted(summarize_settings(self.searches), key=lambda summary: summary.place)
+
+    @cached_property
+    def conclusions(self) -> Conclusions:
+        """What the study shows about its settings and cells."""
+        return conclude(self.searches, self.queue, self.retrains)
+
+    @cached_property
+    def trainings(self) -> pd.DataFrame:
+        """The completed trainings of cells, with the number of their level and their test errors."""
+        return trainings(self.retrains)
+
+    @cached_property
+    def errors(self) -> pd.DataFrame:
+        """The searches whose cell was retrained at the level of the comparison, with the test error of the cell."""
+        level = self.conclusions.level
+        done = self.trainings[self.trainings["level"] == level.number] if level else self.trainings.iloc[:0]
+        return errors_by_search(found_cells(self.searches), done)
+
+    @cached_property
+    def final_alphas(self) -> pd.DataFrame:
+        """search_id, setting, seed and alpha that the cell was taken from, of the first seeds of each setting."""
+        found = rank_searches(self.searches).dropna(subset=["genotype"])
+        ranked = found.assign(place=found["setting"].map(self.order)).sort_values(["place", "seed", "search_id"])
+        first = ranked[ranked.groupby("setting").cumcount() < MAX_ALPHAS_OF_SETTING].head(MAX_ALPHAS)
+        compared = first[["search_id", "setting", "seed", "chosen_epoch"]]
+        rows = self.architectures(list(compared["search_id"])).dropna(subset=["alphas_normal", "alphas_reduce"])
+        rows = rows.merge(compared, on="search_id")
+        # The chosen epoch, or else the last one.
+        rows = rows[~(rows["epoch"] > rows["chosen_epoch"])].sort_values("epoch")
+        last = rows.drop_duplicates("search_id", keep="last").sort_values("search_id")
+        return last[["search_id", "setting", "seed", "alphas_normal", "alphas_reduce"]]
 
     @cached_property
     def description_text(self) -> str:
@@ -81,3 +129,10 @@ class StudyData:
         return self.store.read(
             EPOCHS, columns=["search_id", "epoch", *sorted(HEAVY)], where=("search_id", list(search_ids))
         )
+
+
+def named_settings(searches: pd.DataFrame) -> pd.DataFrame:
+    """The searches with NAMED_DARTS in the names of settings, except for imported ones, whose settings are unknown."""
+    ours = (searches["method"] == "darts") & searches["python_version"].notna()
+    named = searches["setting"].str.replace(rf"{DARTS}(?=,|$)", NAMED_DARTS, regex=True)
+    return searches.assign(setting=searches["setting"].mask(ours, named))

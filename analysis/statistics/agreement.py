@@ -20,12 +20,13 @@ from pcdarts.genotype import INPUTS, Genotype
 from pcdarts.spaces import SPACES, SpaceName, random_genotype
 
 CellType = Literal["normal", "reduce"]
+CELL_TYPES: tuple[CellType, ...] = ("normal", "reduce")
 Triple = tuple[int, int, str]
 
 NOT_KEPT = "not kept"
 """Category of an edge that a cell does not have."""
-RANDOM_CELLS = 100
-"""Random cells whose agreement is the chance level of a search space."""
+RANDOM_SETS = 200
+"""Sets of random cells whose agreement gives the chance level of a search space."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +95,45 @@ def summarize_agreement(genotypes: Sequence[Genotype]) -> CellAgreement:
     )
 
 
-@functools.cache
-def random_agreement(space: SpaceName) -> CellAgreement:
-    """Agreement between RANDOM_CELLS independent random cells of the space, always the same ones.
+@dataclass(frozen=True, kw_only=True)
+class ChanceAgreement:
+    """Agreement that independent random cells of a search space exceed in 5 % of the sets."""
 
-    It is above 0 by every measure: every node keeps two edges, the first node has only two, and edges with few
+    similarity_normal: float
+    """Mean similarity over all pairs, normal cell."""
+    similarity_reduce: float
+    """Mean similarity over all pairs, reduction cell."""
+    kappa_normal: float
+    """Fleiss' kappa, normal cell."""
+    kappa_reduce: float
+    """Fleiss' kappa, reduction cell."""
+
+
+@functools.cache
+def chance_agreement(space: SpaceName, n: int) -> ChanceAgreement:
+    """95 % quantiles over RANDOM_SETS sets of n >= 2 random cells of the space, always the same ones.
+
+    Random cells agree more than not at all: every node keeps two edges, the first node has only two, and edges with few
     operations often agree by chance.
     """
-    return summarize_agreement([random_genotype(SPACES[space], seed) for seed in range(RANDOM_CELLS)])
+    pool = [random_genotype(SPACES[space], seed) for seed in range(max(100, 5 * n))]
+    generator = np.random.default_rng(0)
+    sets = [generator.choice(len(pool), n, replace=False) for _ in range(RANDOM_SETS)]
+    matrices = {cell: similarity_matrix(pool, cell) for cell in CELL_TYPES}
+
+    def similarity(cell: CellType) -> float:
+        means = [(matrices[cell][np.ix_(each, each)].sum() - n) / (n * (n - 1)) for each in sets]
+        return float(np.quantile(means, 0.95))
+
+    def kappa(cell: CellType) -> float:
+        return float(np.quantile([edge_kappa([pool[i] for i in each], cell) for each in sets], 0.95))
+
+    return ChanceAgreement(
+        similarity_normal=similarity("normal"),
+        similarity_reduce=similarity("reduce"),
+        kappa_normal=kappa("normal"),
+        kappa_reduce=kappa("reduce"),
+    )
 
 
 def triples(genotype: Genotype, cell: CellType) -> frozenset[Triple]:
@@ -151,7 +183,7 @@ def edge_kappa(genotypes: Sequence[Genotype], cell: CellType) -> float:
 
     NOT_KEPT is a category, and so is each pair of operations on one edge.  Chance agreement assumes one distribution
     of categories for all edges, but a cell keeps exactly two edges into each node, so random cells have a kappa above 0
-    (see `random_agreement`).  Kappa is 1 if all cells agree on all edges, even with a single category; NaN for fewer
+    (see `chance_agreement`).  Kappa is 1 if all cells agree on all edges, even with a single category; NaN for fewer
     than two cells.  Raises ValueError for cells of different sizes.
     """
     nodes = _node_count(genotypes, cell)

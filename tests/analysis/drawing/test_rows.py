@@ -11,13 +11,10 @@ from analysis.drawing.rows import (
     MAX_DOTS,
     Row,
     Strip,
-    box_plot,
-    critical_difference_diagram,
     heat_map,
     strip_plot,
 )
 from analysis.drawing.svg import COLORS, color, polyline, shortened, ticks
-from analysis.statistics.comparison import CriticalDifference
 from analysis.statistics.summaries import summarize
 
 TAG = "{http://www.w3.org/2000/svg}"
@@ -80,22 +77,6 @@ def test_a_crowded_strip_is_its_mean_and_deviation():
     assert hover(root) == ["k=4: 30.00 ± 17.75, n = 61"]
 
 
-def test_a_box_spans_the_quartiles():
-    root = parsed(box_plot([strip("k=4", [0.0, 1.0, 2.0, 3.0, 4.0])], "title", "axis"))
-    (box,) = root.iter(f"{TAG}rect")
-    places = {float(t.text): float(t.get("x")) for t in root.findall(f"{TAG}text") if t.get("y") == "60.0"}
-    assert float(box.get("x")) == pytest.approx(places[1.0], abs=0.1)
-    assert float(box.get("width")) == pytest.approx(places[3.0] - places[1.0], abs=0.1)
-    assert hover(root)[0].startswith(
-        "k=4: n = 5, min 0.00, quartiles 1.00 and 3.00, median 2.00, max 4.00, mean 2.00 ["
-    )
-
-
-@pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0], [math.nan]])
-def test_boxes_of_few_values(values):
-    parsed(box_plot([strip("k=4", values)], "title", "axis"))
-
-
 def test_a_chart_draws_lines_bands_and_dots_with_intervals():
     line = Line(label="<l>", points=((0, 1.0), (1, math.nan), (2, 3.0)), series=0, dashed=True)
     band = Band(label="band", points=((0, 1.0, 2.0), (1, math.nan, 3.0), (2, 2.0, 4.0)), series=0)
@@ -147,24 +128,3 @@ def test_a_heat_map_shades_from_low_to_high():
     assert hover(root)[:2] == ["a, x: 0.000", "a, 1: 0.500"]
     assert "0.50" in texts(root) and "-1" in texts(root)
     parsed(heat_map([], [], "t", "axis", low=0.0, high=1.0))
-
-
-def test_critical_differences_join_settings_that_do_not_differ_significantly():
-    found = CriticalDifference(
-        settings=("a", "b", "c"),
-        left_out=(),
-        n=5,
-        mean_ranks=(1.0, 2.0, 3.0),
-        p_value=0.01,
-        difference=1.48,
-        groups=(("a", "b"), ("b", "c")),
-    )
-    root = parsed(critical_difference_diagram(found, "title"))
-    assert hover(root) == [
-        "a: mean rank 1.00",
-        "b: mean rank 2.00",
-        "c: mean rank 3.00",
-        "not significantly different: a, b",
-        "not significantly different: b, c",
-    ]
-    assert {"a", "b", "c", "1", "2", "3", "critical difference 1.48"} <= set(texts(root))

@@ -102,7 +102,7 @@ def test_ids_are_unique():
 def test_the_files_of_a_study(tmp_path):
     store = write_study(str(tmp_path / "demo"))
     assert write_report(store.root, "md") == f"{store.root}/report.md"
-    assert (tmp_path / "demo" / "report.md").read_text().startswith("# demo\n\nBest setting: k=4")
+    assert (tmp_path / "demo" / "report.md").read_text().startswith("# demo\n\nNo setting can be called better")
     (tmp_path / "demo" / "report-csv").mkdir()
     (tmp_path / "demo" / "report-csv" / "old.csv").write_text("stale")
     assert write_report(store.root, "csv") == f"{store.root}/report-csv"
@@ -127,5 +127,5 @@ def test_an_empty_study_and_one_that_failed(tmp_path):
             write_report(str(folder), form)
     assert "\n\nNo search has finished yet.\n" in (empty / "report.md").read_text()
     assert [path.name for path in (empty / "report-csv").iterdir()] == ["practice.csv"]
-    assert "\n\nNo search has a result. The only search failed.\n" in (failed / "report.md").read_text()
+    assert "\n\nNo search has a result. Of 1 search, 1 of k=4 failed.\n" in (failed / "report.md").read_text()
     assert (failed / "report-csv" / "errors.csv").exists()

@@ -1,41 +1,40 @@
-"""Cells in the report: drawings of the best ones, and the agreement between the cells of a setting's seeds."""
+"""Agreement between the cells of a setting's seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from analysis.drawing import cell_svg as cells
+from analysis.drawing import cell_svg
 from analysis.drawing.cell_layout import layout
 from analysis.drawing.rows import Row, heat_map
-from analysis.sections.blocks import Card, Figure, ReportTable
-from analysis.sections.wording import number, parsed, row_dicts
+from analysis.sections.blocks import Block, Card, Figure, Number, ReportTable, Section, Text
+from analysis.sections.cells import LEGEND, TYPES
+from analysis.sections.study_data import StudyData
+from analysis.sections.wording import number, parsed
 from analysis.statistics.agreement import (
-    RANDOM_CELLS,
     CellAgreement,
     CellType,
     Consensus,
+    chance_agreement,
     consensus,
-    random_agreement,
     similarity_matrix,
     summarize_agreement,
 )
-from analysis.statistics.summaries import SettingSummary, final_jobs, rank_searches
+from analysis.statistics.correlation import alpha_rank_correlation
+from analysis.statistics.summaries import rank_searches
 from pcdarts.genotype import Genotype
 from pcdarts.spaces import SPACES, SpaceName
 
-MAX_CARDS = 12
-"""Cells that are drawn; the tables list all."""
 MAX_SETTINGS = 60
-"""Settings whose seeds are compared, best first."""
+"""Settings whose seeds are compared."""
 MAX_CELLS = 100
 """Searches of a setting whose cells are compared, the first by seed; the time is quadratic."""
 MAX_SEEDS_SHOWN = 16
 """Rows of a similarity matrix."""
-TYPES: tuple[tuple[CellType, str], ...] = (("normal", "Normal cell"), ("reduce", "Reduction cell"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,36 +53,41 @@ class SettingCells:
     """Their search space; None if an import does not know it."""
 
 
-def cell_cards(searches: pd.DataFrame, queue: pd.DataFrame) -> list[Card]:
-    """The queued cells by rank or, if nothing is queued, the distinct cells of the searches, best first.
-
-    Of the queue, the cells for full retraining; before there are any, those of the proxy stage.
-    """
-    if len(queue):
-        final = final_jobs(queue)
-        jobs = (final if len(final) else queue).sort_values(["rank", "job_id"])
-        if not len(final):
-            jobs = jobs.drop_duplicates("genotype_digest").assign(rank=lambda cells: range(1, len(cells) + 1))
-        shown = row_dicts(jobs.head(MAX_CARDS))
-        return [_card(f"Rank {job['rank']}", job, list(job["origins"])) for job in shown]
-    found = rank_searches(searches).dropna(subset=["genotype", "genotype_digest"])
-    best = found.drop_duplicates("genotype_digest").head(MAX_CARDS)
-    shown = found[found["genotype_digest"].isin(best["genotype_digest"])]
-    found_by = shown.groupby("genotype_digest")["search_id"].apply(list).to_dict()
-    return [
-        _card(f"Cell {place}", row, found_by[row["genotype_digest"]])
-        for place, row in enumerate(row_dicts(best), start=1)
-    ]
+def section(data: StudyData) -> Section:
+    """The agreement of every setting, and the cells of one of them in detail."""
+    found = setting_cells(data.searches, data.order)
+    blocks: list[Block] = [Text(text="No setting has cells from two seeds, so there is nothing to compare.")]
+    several = [cells_of for cells_of in found if len(cells_of.genotypes) > 1 and cells_of.agreement is not None]
+    if several:
+        blocks = [agreement_table(found, alpha_agreement(data))]
+        shown = next((each for each in several if each.setting == _recommended_setting(data)), several[0])
+        blocks += similarity_figures(shown)
+        card = consensus_card(shown)
+        blocks += [LEGEND, card] if card else []
+    return Section(id="agreement", title="Agreement between seeds", short="Agreement", blocks=tuple(blocks))
 
 
-def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -> list[SettingCells]:
+def alpha_agreement(data: StudyData) -> dict[str, float]:
+    """Kendall's tau of alpha across the seeds of a setting, mean of the cell types, where alphas were recorded."""
+    found = {}
+    for setting, group in data.final_alphas.groupby("setting"):
+        try:
+            values = [
+                alpha_rank_correlation(np.array([[list(edge) for edge in alpha] for alpha in group[name]], dtype=float))
+                for name in ("alphas_normal", "alphas_reduce")
+            ]
+        except ValueError:  # alphas of different shapes have no common order
+            continue
+        found[str(setting)] = float(np.mean(values))
+    return found
+
+
+def setting_cells(searches: pd.DataFrame, settings: Iterable[str]) -> list[SettingCells]:
     """The cells of each setting with a result, at most MAX_SETTINGS, with their agreement."""
     by_setting = dict(list(rank_searches(searches).dropna(subset=["genotype"]).groupby("setting")))
     found = []
-    for summary in summaries[:MAX_SETTINGS]:
-        if summary.setting not in by_setting:
-            continue
-        rows = by_setting[summary.setting].sort_values(["seed", "search_id"]).head(MAX_CELLS)
+    for setting in [name for name in settings if name in by_setting][:MAX_SETTINGS]:
+        rows = by_setting[setting].sort_values(["seed", "search_id"]).head(MAX_CELLS)
         pairs = [(int(seed), parsed(text)) for seed, text in zip(rows["seed"], rows["genotype"], strict=True)]
         read = [(seed, genotype) for seed, genotype in pairs if genotype is not None]
         if not read:
@@ -94,7 +98,7 @@ def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -
         spaces = [space for space in SPACES if set(rows["space"]) == {space}]
         found.append(
             SettingCells(
-                setting=summary.setting,
+                setting=setting,
                 seeds=seeds,
                 genotypes=genotypes,
                 agreement=agreement,
@@ -105,47 +109,40 @@ def setting_cells(searches: pd.DataFrame, summaries: Sequence[SettingSummary]) -
 
 
 def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> ReportTable:
-    """One row for each setting: similarity, Fleiss' kappa, and Kendall's tau of alpha (NaN if unknown).
-
-    The last rows give the same for random cells of each search space.
-    """
+    """One row for each setting with two cells: its agreement next to what random cells exceed in 5 % of cases."""
     rows = [
         (
             cells_of.setting,
             str(cells_of.agreement.n),
-            *_measures(cells_of.agreement, tau.get(cells_of.setting, math.nan)),
+            str(cells_of.agreement.distinct),
+            *_measures(cells_of.agreement, cells_of.space),
+            number(tau.get(cells_of.setting, math.nan)),
         )
         for cells_of in found
-        if cells_of.agreement is not None
-    ]
-    compared = {cells_of.space for cells_of in found if cells_of.agreement is not None and cells_of.agreement.n > 1}
-    rows += [
-        (f"random cells of {space}", number(None), *_measures(random_agreement(space), math.nan))
-        for space in SPACES
-        if space in compared
+        if cells_of.agreement is not None and cells_of.agreement.n > 1
     ]
     return ReportTable(
         id="agreement",
-        caption="Agreement between the cells of a setting's seeds",
+        caption="Agreement between the cells of a setting's seeds, normal / reduction",
         headings=(
             "setting",
             "searches",
             "distinct cells",
-            "similarity, normal",
-            "similarity, reduction",
-            "up to isomorphism, normal",
-            "up to isomorphism, reduction",
-            "kappa, normal",
-            "kappa, reduction",
+            "similarity, normal / reduction",
+            "chance up to, normal / reduction",
+            "kappa, normal / reduction",
+            "chance up to, normal / reduction (kappa)",
+            "similarity up to isomorphism, normal / reduction",
             "tau of alpha",
         ),
         rows=tuple(rows),
+        wide_columns=frozenset({"setting"}),
         note=(
-            "Similarity: share of equal (node, input, operation) triples, mean over all pairs of seeds, 0 to 1. Up to "
-            "isomorphism: with nodes matched as well as possible. Kappa: Fleiss' kappa over the edges; 1 is full "
-            "agreement. The search space alone makes cells similar, so compare with the random cells of the space: "
-            f"{RANDOM_CELLS} independent ones, not results of the study. Tau: Kendall's tau of the order of operations "
-            f"in alpha, mean over edges and pairs of seeds. At most {MAX_CELLS} searches of a setting are compared."
+            "Similarity: share of equal (node, input, operation) triples, mean over all pairs of seeds, 0 to 1. Kappa: "
+            "Fleiss' kappa over the edges; 1 is full agreement. Chance up to: what as many independent random cells of "
+            "the search space exceed in 5 % of cases; agreement below it does not differ from chance. Up to "
+            "isomorphism: with nodes matched as well as possible. Tau: Kendall's tau of the order of operations in "
+            f"alpha, mean over edges and pairs of seeds. At most {MAX_CELLS} searches of a setting are compared."
         ),
     )
 
@@ -188,7 +185,7 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
         kept = found.normal if cell == "normal" else found.reduce
         placed = layout(pairs, concat)
         shares = [(edge.edge_share, edge.operation_share) for edge in kept]
-        svg = cells.draw(placed, f"Consensus of the seeds of {cells_of.setting}, {name.lower()}", shares)
+        svg = cell_svg.draw(placed, f"Consensus of the seeds of {cells_of.setting}, {name.lower()}", shares)
         figures.append(Figure(caption=name, svg=Markup(svg), table=_consensus_table(found, cell, name)))
     return Card(
         title=f"Consensus cell of the {found.n} seeds of {cells_of.setting}",
@@ -202,17 +199,26 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
     )
 
 
-def _measures(agreement: CellAgreement, tau: float) -> tuple[str, ...]:
-    measures = (
-        agreement.similarity_normal,
-        agreement.similarity_reduce,
-        agreement.isomorphic_similarity_normal,
-        agreement.isomorphic_similarity_reduce,
-        agreement.kappa_normal,
-        agreement.kappa_reduce,
-        tau,
+def _recommended_setting(data: StudyData) -> str:
+    """Setting of a search that found the recommended cell; empty without one."""
+    cell = data.conclusions.recommendation
+    found = data.searches[data.searches["genotype_digest"] == (cell.digest if cell else "")]["setting"]
+    return str(found.iloc[0]) if len(found) else ""
+
+
+def _measures(found: CellAgreement, space: SpaceName | None) -> tuple[str, ...]:
+    chance = chance_agreement(space, found.n) if space else None
+    return (
+        _pair(found.similarity_normal, found.similarity_reduce),
+        _pair(chance.similarity_normal, chance.similarity_reduce) if chance else number(None),
+        _pair(found.kappa_normal, found.kappa_reduce),
+        _pair(chance.kappa_normal, chance.kappa_reduce) if chance else number(None),
+        _pair(found.isomorphic_similarity_normal, found.isomorphic_similarity_reduce),
     )
-    return (str(agreement.distinct), *(number(value, 3) for value in measures))
+
+
+def _pair(first: float, second: float) -> Number:
+    return Number(f"{number(first)} / {number(second)}", first, second)
 
 
 def _consensus_table(found: Consensus, cell: CellType, name: str) -> ReportTable:
@@ -230,31 +236,4 @@ def _consensus_table(found: Consensus, cell: CellType, name: str) -> ReportTable
             for edge in (found.normal if cell == "normal" else found.reduce)
         ),
         text_columns=frozenset({"operation"}),
-    )
-
-
-def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> Card:
-    more = f" and {len(origins) - 10:,} others" if len(origins) > 10 else ""
-    facts = [
-        ("found by", ", ".join(origins[:10]) + more),
-        ("one-shot validation accuracy", f"{number(row['valid_accuracy'])} %"),
-        ("parameters", number(row["network_parameters"], 0)),
-        ("multiply-adds", number(row["network_macs"], 0)),
-    ]
-    facts += [("reason for this rank", row["reason"])] if "reason" in row else []
-    figures, problem = [], ""
-    try:
-        genotype = Genotype.parse(row["genotype"])
-    except ValueError as error:
-        problem = str(error)
-    else:
-        for cell, kind in TYPES:
-            placed = layout(getattr(genotype, cell), getattr(genotype, f"{cell}_concat"))
-            figures.append(Figure(caption=kind, svg=Markup(cells.draw(placed, f"{kind} of {row['genotype_digest']}"))))
-    return Card(
-        title=f"{name}: {row['genotype_digest']}",
-        facts=tuple(facts),
-        figures=tuple(figures),
-        problem=problem,
-        code=row["genotype"],
     )

@@ -1,0 +1,151 @@
+"""The first screen of the report: what is known of each setting, and the recommended cell."""
+
+import math
+
+from analysis.conclusions import Conclusions
+from analysis.conclusions.recommendation import Recommendation
+from analysis.conclusions.settings import SettingRow
+from analysis.sections.blocks import Block, Card, Number, ReportTable, Section, Text
+from analysis.sections.wording import MISSING, counted, estimate, interval, number, spread
+
+
+def section(found: Conclusions) -> Section:
+    """One row for each setting, and the recommended cell."""
+    if not found.settings:
+        text = "No search has finished yet."
+        return Section(id="settings", title="Settings", blocks=(Text(text=text),))
+    blocks: list[Block] = [settings_table(found)]
+    if found.recommendation is not None:
+        blocks.append(recommended_card(found.recommendation))
+    blocks.append(Text(text=_explanation(found), style="note"))
+    return Section(id="settings", title="Settings and the recommended cell", short="Settings", blocks=tuple(blocks))
+
+
+def settings_table(found: Conclusions) -> ReportTable:
+    """One row for each setting, in the order of their values: no ranking."""
+    devices = sorted({row.device for row in found.settings if row.device})
+    several = len(devices) > 1
+    headings = [
+        "setting",
+        "searches",
+        "collapsed",
+        "cells retrained",
+        "trainings",
+        "test error mean ± std",
+        "worst cell",
+        "parameters (M)",
+        "multiply-adds (M)",
+        "cost of a search",
+        "fewer errors than random cells [interval]",
+    ]
+    return ReportTable(
+        id="settings",
+        caption="What is known of each setting (test errors in percent, after retraining)",
+        headings=tuple([*headings, "device"] if several else headings),
+        rows=tuple(_row(row, devices) for row in found.settings),
+        text_columns=frozenset({"device"}),
+        wide_columns=frozenset({"setting", "device"}),
+        note=f"Test errors after {found.level.protocol}" if found.level else "",
+    )
+
+
+def recommended_card(cell: Recommendation) -> Card:
+    """The recommended cell with its error, how sure the choice is, and its genotype to copy."""
+    chosen = f"validation accuracy of {number(cell.valid_accuracy)} % after {cell.chosen_at.name}"
+    if cell.candidates > 1:
+        chosen = f"{chosen}, best of {cell.candidates} cells"
+    size = f"{_millions(cell.parameters)} M parameters, {_millions(cell.multiply_adds)} M multiply-adds"
+    facts = [("found by", ", ".join(cell.found_by) or "added by hand"), ("chosen by", chosen)]
+    if cell.candidates > 1:
+        facts.append(("next best", _next(cell)))
+    facts += [("test error", _error(cell)), ("network", size)]
+    name = "tied with " + _listed(cell.tied) if cell.tied else ""
+    return Card(
+        title=f"Recommended cell: {cell.digest}{f', {name}' if name else ''}",
+        facts=tuple(facts),
+        code=cell.genotype,
+        unfolded=True,
+    )
+
+
+def cost(row: SettingRow) -> Number:
+    """Mean cost of a search in GPU-days, or in CPU-hours without a GPU."""
+    if not math.isnan(row.gpu_days):
+        return Number(f"{_amount(row.gpu_days)} GPU-days", row.gpu_days)
+    if not math.isnan(row.cpu_hours):
+        return Number(f"{_amount(row.cpu_hours)} CPU-hours", row.cpu_hours)
+    return number(None)
+
+
+def _row(row: SettingRow, devices: list[str]) -> tuple[str, ...]:
+    cells = (
+        row.setting,
+        Number(f"{row.searches} ({row.failed} failed)" if row.failed else str(row.searches), row.searches),
+        str(row.collapsed) if row.rules_recorded else MISSING,
+        f"{row.retrained} of {row.selected}" if row.selected else MISSING,
+        str(row.trainings),
+        spread(row.test_error, row.test_error_std),
+        number(row.worst),
+        number(row.parameters.value / 1e6),
+        number(row.multiply_adds.value / 1e6, 0 if row.multiply_adds.value >= 1e8 else 1),
+        MISSING if row.method == "random" else cost(row),
+        estimate(row.gain),
+    )
+    return (*cells, row.device) if len(devices) > 1 else cells
+
+
+def _explanation(found: Conclusions) -> str:
+    devices = sorted({row.device for row in found.settings if row.device})
+    notes = []
+    if found.level is not None:
+        notes.append(
+            "Test error: mean ± sample standard deviation over the searches of a setting; a cell counts with the mean "
+            "of its trainings."
+        )
+    if any(row.rules_recorded for row in found.settings):
+        notes.append("Collapsed: stopped or warned by a collapse rule; see Collapse for the rules that could fire.")
+    if any(not math.isnan(row.gain.value) for row in found.settings):
+        notes.append("Fewer errors: percentage points, paired by search seed; the interval is that of Comparisons.")
+    notes.append("Parameters and multiply-adds: mean over the cells that the searches found.")
+    if len(devices) == 1:
+        notes.append(f"Device: {devices[0]}.")
+    return " ".join(notes)
+
+
+def _next(cell: Recommendation) -> str:
+    if math.isnan(cell.beats_next):
+        return f"{cell.next_best}; how sure the order is, is not known"
+    return f"{cell.next_best}; this cell is better with a probability of {_share(cell.beats_next)}"
+
+
+def _error(cell: Recommendation) -> str:
+    trained = counted(cell.trainings, "training")
+    seeds = "" if math.isnan(cell.seed_std) else f" ± {number(cell.seed_std)}"
+    images = interval(cell.sampling.low, cell.sampling.high)
+    parts = [f"{number(cell.test_error_mean)}{seeds} % over {trained}"]
+    if images != MISSING:
+        parts.append(f"{images} for the number of test images alone")
+    if cell.corrected:
+        parts.append(f"{estimate(cell.test_error)} corrected for the choice")
+    elif not cell.fresh:
+        parts.append("too low on average, as these trainings took part in the choice")
+    return "; ".join(parts)
+
+
+def _share(probability: float) -> str:
+    if probability > 0.99:
+        return "more than 99 %"
+    return f"{100 * probability:.0f} %"
+
+
+def _listed(digests: tuple[str, ...]) -> str:
+    return ", ".join(digests) if len(digests) < 4 else f"{len(digests)} other cells"
+
+
+def _millions(count: int | None) -> Number:
+    return number(None if count is None else count / 1e6)
+
+
+def _amount(value: float) -> str:
+    """A cost with three significant digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else "< 0.001"
