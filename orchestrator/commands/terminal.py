@@ -14,12 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analysis.statistics.retrained_cells import completed
-from analysis.statistics.summaries import summarize_settings
+from analysis.conclusions import conclude
+from analysis.conclusions.levels import trainings
 from analysis.storage.study_files import join
 from analysis.store import ResultStore
-from analysis.tables import RETRAINS, SEARCHES
-from pcdarts.genotype import Genotype
+from analysis.tables import QUEUE, RETRAINS, SEARCHES
 
 TABLE_WIDTH, QUEUE_WIDTH = 120, 100
 """Columns of text below which tables grow illegible, however narrow the terminal."""
@@ -28,45 +27,41 @@ UNLIMITED = 100_000
 
 
 def summary(store: ResultStore) -> str:
-    """Settings with mean +- std over seeds, and the retrained cells."""
-    searches, retrains = store.read(SEARCHES), store.read(RETRAINS)
-    settings = Table(title="Searches: validation accuracy of the super-network, percent", box=box.SIMPLE_HEAD)
-    for name, side in (("setting", "left"), ("seeds", "right"), ("failed", "right"), ("mean ± std", "right")):
-        settings.add_column(name, justify=side)  # type: ignore[arg-type]
-    settings.add_column("best", justify="right")
-    settings.add_column("distinct cells", justify="right")
-    settings.add_column("best cell")
-    for row in summarize_settings(searches):
-        accuracy = row.valid_accuracy
-        settings.add_row(
-            row.setting,
-            str(row.ended),
-            str(row.failed),
-            _mean_std(accuracy.mean, accuracy.std),
-            "-" if math.isnan(accuracy.maximum) else f"{accuracy.maximum:.2f}",
-            str(row.distinct_cells),
-            Genotype.parse(row.best_genotype).digest if row.best_genotype else "-",
-        )
-    text = _text(settings)
-    done = completed(retrains).sort_values(
-        ["recipe", "valid_accuracy", "job_id"], ascending=[True, False, True], na_position="last"
-    )
-    if len(done):
-        retrained = Table(title="Retrained cells: accuracy in percent", box=box.SIMPLE_HEAD)
-        for name in ("cell", "recipe", "seed", "validation", "test", "parameters", "multiply-adds", "minutes"):
-            retrained.add_column(name, justify="left" if name in {"cell", "recipe"} else "right")
-        for row in done.to_dict("records"):
-            average = " (EMA)" if row["chosen_weights"] == "ema" else ""
-            retrained.add_row(
-                row["genotype_digest"],
-                row["recipe"],
-                str(row["seed"]),
-                f"{_percent(row['valid_accuracy'])}{average}",
-                f"{_percent(row['test_accuracy'])}{average}",
-                f"{int(row['network_parameters']):,}",
-                f"{int(row['network_macs']):,}",
-                f"{row['seconds'] / 60:.1f}",
-            )
+    """What the study shows, its settings, and its retrainings; those of the race only if there are no others."""
+    searches, queued, retrains = (store.read(table) for table in (SEARCHES, QUEUE, RETRAINS))
+    found = conclude(searches, queued, retrains)
+    text = "".join(f"{sentence}\n" for sentence in (*found.verdict, found.next_step) if sentence) + "\n"
+    title = "Settings" + (f": test error after {found.level.name}, percent" if found.level else "")
+    settings = Table(title=title, box=box.SIMPLE_HEAD)
+    for name in ("setting", "searches", "failed", "distinct cells", "retrained", "test error"):
+        settings.add_column(name, justify="left" if name == "setting" else "right")
+    for row in found.settings:
+        counts = (row.searches, row.failed, row.distinct_cells, row.retrained)
+        settings.add_row(row.setting, *map(str, counts), _mean_std(row.test_error, row.test_error_std))
+    text += _text(settings)
+    done = trainings(retrains)
+    shown = [level for level in found.levels if level.stage != "rung"] or found.levels[-1:]
+    if shown:
+        title = "Retrained cells: accuracy in percent"
+        retrained = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for name in ("cell", "stage", "recipe", "seed", "validation", "test", "parameters", "multiply-adds", "minutes"):
+            retrained.add_column(name, justify="left" if name in {"cell", "stage", "recipe"} else "right")
+        order = ["valid_accuracy", "genotype_digest", "seed"]
+        for level in reversed(shown):
+            rows = done[done["level"] == level.number].sort_values(order, ascending=[False, True, True])
+            for training in rows.to_dict("records"):
+                average = " (EMA)" if training["chosen_weights"] == "ema" else ""
+                retrained.add_row(
+                    training["genotype_digest"],
+                    level.stage,
+                    level.recipe,
+                    str(training["seed"]),
+                    f"{_number(training['valid_accuracy'])}{average}",
+                    f"{_number(training['test_accuracy'])}{average}",
+                    _number(training["network_parameters"], 0),
+                    _number(training["network_macs"], 0),
+                    _number(training["seconds"] / 60, 1),
+                )
         text += "\n" + _text(retrained)
     for failure in [*_errors(searches, "search_id"), *_errors(retrains, "job_id")]:
         text += f"failed: {failure}\n"
@@ -133,8 +128,8 @@ def _why(job: Mapping[str, Any]) -> str:
     return f"{job['error'] or job['reason']}{retry}"
 
 
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+def _number(value: float, digits: int = 2) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:,.{digits}f}"
 
 
 def _mean_std(mean: float, std: float) -> str:

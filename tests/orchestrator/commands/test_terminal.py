@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from analysis.store import ResultStore
-from analysis.tables import RETRAINS
+from analysis.tables import RETRAINS, SEARCHES
 from orchestrator.commands.terminal import program, queue, summary, where_to_look
 from tests.analysis.synthetic import queue_row, retrain_row, search_row
 
@@ -53,7 +53,16 @@ def test_a_wide_queue_is_never_cut():
     assert " 556,670,592 " in line and "line one " * 98 + "line one" in line
 
 
-def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
+def test_the_summary_says_what_is_known_of_the_settings(tmp_path):
+    store = ResultStore(str(tmp_path))
+    store.append(SEARCHES, [search_row(2, 0, 95.0), search_row(4, 0, 80.0)], "a")
+    lines = [" ".join(line.split()) for line in summary(store).splitlines()]
+    assert lines[0] == "No setting can be called better: no cell of k=2 or k=4 was retrained."
+    assert "k=2 1 0 1 0 -" in lines and "k=4 1 0 1 0 -" in lines
+    assert "Best setting" not in summary(store) and "95.00" not in summary(store)
+
+
+def test_retrained_cells_stand_by_level_and_validation_accuracy(tmp_path):
     store = ResultStore(str(tmp_path))
     job = queue_row(search_row(4, 0, 80.0), 1)
     rows = [
@@ -63,11 +72,15 @@ def test_retrained_cells_stand_by_validation_accuracy_and_recipe(tmp_path):
     ]
     rows[2] |= {"chosen_weights": "ema", "ema_valid_accuracy": 75.0, "ema_test_accuracy": 74.0}
     store.append(RETRAINS, rows, "a")
-    lines = [" ".join(line.split()) for line in summary(store).splitlines() if job["genotype_digest"] in line]
+    lines = [
+        " ".join(line.split())
+        for line in summary(store).splitlines()
+        if line.strip().startswith(job["genotype_digest"])
+    ]
     assert [line.split(" ", 1)[1].rsplit(" ", 3)[0] for line in lines] == [
-        "cifar10, 600 epochs 1 96.00 94.00",
-        "cifar10, 600 epochs 0 95.00 99.00",
-        "imagenet, 250 epochs 0 75.00 (EMA) 74.00 (EMA)",
+        "final 600 epochs on cifar10 1 96.00 94.00",
+        "final 600 epochs on cifar10 0 95.00 99.00",
+        "final 250 epochs on imagenet 0 75.00 (EMA) 74.00 (EMA)",
     ]
 
 
@@ -75,4 +88,4 @@ def test_a_retraining_without_validation_is_shown(tmp_path):
     store = ResultStore(str(tmp_path))
     job = queue_row(search_row(4, 0, 80.0), 1)
     store.append(RETRAINS, [retrain_row(job, 99.0, valid_accuracy=None)], "a")
-    assert "cifar10, 600 epochs 0 - 99.00" in " ".join(summary(store).split())
+    assert "600 epochs on cifar10 0 - 99.00" in " ".join(summary(store).split())
