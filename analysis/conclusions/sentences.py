@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from analysis.conclusions.comparisons import SettingComparison
 from analysis.conclusions.levels import Level
 from analysis.conclusions.orders import OrderCheck
@@ -46,6 +48,18 @@ def settings_sentences(
     found = [_comparison_sentence(complete, comparisons, level)]
     found += [f"Not compared: {reasons}."] if left_out else []
     return [*found, *_limits([rows[name] for name in complete], level)]
+
+
+def without_searches(errors: Mapping[str, Sequence[float]], levels: Sequence[Level]) -> str:
+    """The test errors of the cells of a study that only retrains; empty without retrainings."""
+    if not errors:
+        return ""
+    cells = [
+        f"{name} {_spread(float(np.mean(each)), float(np.std(each, ddof=1)) if len(each) > 1 else math.nan)} "
+        f"({_counted(len(each), 'training')})"
+        for name, each in errors.items()
+    ]
+    return f"Test error after {levels[-1].name}: {listed(cells)}."
 
 
 def baseline_sentence(

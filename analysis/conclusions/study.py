@@ -1,6 +1,6 @@
 """What a study may conclude: `conclude` puts the parts of this room together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -22,6 +22,7 @@ from analysis.conclusions.settings import (
 from analysis.conclusions.super_networks import SuperNetworkGroup, super_network_groups, why_separate
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.summaries import setting_order
+from pcdarts.genotype import PUBLISHED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
     ran_here = bool(found["device_name"].notna().any())  # imported logs cannot be continued
     verdict = (
         *sentences.settings_sentences(rows, at.level, at.left_out, comparisons),
+        "" if len(searches) else sentences.without_searches(_errors_by_cell(done, all_levels), all_levels),
         sentences.baseline_sentence(rows, at.level, comparisons),
         *sentences.cell_sentences(recommendation, at.level),
         *sentences.order_sentences(orders),
@@ -100,6 +102,14 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
         verdict=tuple(filter(None, verdict)),
         next_step=sentences.next_step(at.level, comparisons, recommendation, unfinished) if ran_here else "",
     )
+
+
+def _errors_by_cell(done: pd.DataFrame, all_levels: Sequence[Level]) -> dict[str, list[float]]:
+    """Test errors at the longest level, by the published name of a cell or its digest, in the order of the names."""
+    published = {genotype.digest: name for name, genotype in PUBLISHED.items()}
+    rows = done[done["level"] == all_levels[-1].number] if all_levels else done
+    found = {str(digest): group["test_error"].tolist() for digest, group in rows.groupby("genotype_digest")}
+    return dict(sorted((published.get(digest, digest), errors) for digest, errors in found.items()))
 
 
 def _gains(searches: pd.DataFrame, comparisons: tuple[SettingComparison, ...]) -> dict[str, Estimate]:

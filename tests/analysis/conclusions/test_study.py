@@ -6,6 +6,7 @@ import pytest
 
 from analysis.conclusions import conclude
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from pcdarts.genotype import PUBLISHED
 from tests.analysis.conclusions.tables import ALL_IMAGES, SHORT, Tables, digest, settings_with
 
 WORSE, BETTER = [3.3, 3.5, 3.4, 3.6, 3.2, 3.4, 3.5, 3.3, 3.4], [3.0, 3.1, 3.0, 3.2, 2.9, 3.1, 3.0, 3.0, 3.1]
@@ -26,6 +27,20 @@ def test_no_searches():
     assert found.verdict == ("No search has finished yet.",)
     assert found.settings == found.comparisons == found.orders == found.levels == found.published == ()
     assert found.level is found.recommendation is None and found.next_step == ""
+
+
+def test_a_study_that_only_retrains_published_cells():
+    tables = Tables()
+    for name, errors in (("PC_DARTS_cifar", [2.5, 2.6]), ("DARTS_V2", [2.8])):
+        before = len(tables.retrains)
+        tables.train(0, errors, recipe=ALL_IMAGES)
+        cell = {"genotype": str(PUBLISHED[name]), "genotype_digest": PUBLISHED[name].digest}
+        tables.retrains[before:] = [row | cell for row in tables.retrains[before:]]
+    assert verdict(tables) == (
+        "No search has finished yet.",
+        f"Test error after {FULL}: DARTS_V2 2.80 % (1 training) and PC_DARTS_cifar 2.55 ± 0.07 % (2 trainings).",
+        "No cell is recommended: no retraining was validated, and test accuracy must not choose.",
+    )
 
 
 def test_all_searches_failed():
