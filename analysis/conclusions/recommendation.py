@@ -23,7 +23,8 @@ from analysis.statistics.proportions import (
     sampling_variance,
     unpacked,
 )
-from analysis.statistics.shrinkage import pooled_std, shrunk_means
+from analysis.statistics.ranking import rank_cells
+from analysis.statistics.shrinkage import shrunk_means
 
 TIE = 0.05
 """Probability of being better from which a cell is tied with the recommended one."""
@@ -108,7 +109,7 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
     rows = validated[validated["level"] == at.number]
     groups = {str(digest): group for digest, group in rows.groupby("genotype_digest")}
     accuracies = {digest: group["valid_accuracy"].tolist() for digest, group in groups.items()}
-    order = _ranked(accuracies, at.validation_images)
+    order = [each.digest for each in rank_cells(accuracies, at.validation_images)]
     best, others = order[0], order[1:]
     true = shrunk_means([accuracies[each] for each in order], _own_sampling(groups, order, at))
     beaten = [true.beats(0, place) for place in range(1, len(order))] if true else []
@@ -171,16 +172,6 @@ def _predictions(rows: pd.DataFrame) -> NDArray[np.bool_]:
         return np.zeros((0, 0), dtype=bool)
     images = int(rows["test_images"].iloc[0])
     return np.stack([unpacked(each, images) for each in rows["test_correct"]])
-
-
-def _ranked(accuracies: Mapping[str, Sequence[float]], images: int | None) -> list[str]:
-    """Digests by mean accuracy minus its standard error, for seeds (pooled deviation) and validation images."""
-    deviation = np.nan_to_num(pooled_std(list(accuracies.values())))
-    bounds = {}
-    for digest, values in accuracies.items():
-        mean = float(np.mean(values))
-        bounds[digest] = mean - math.sqrt(deviation**2 / len(values) + sampling_variance(mean, images))
-    return sorted(bounds, key=lambda digest: (-bounds[digest], digest))
 
 
 def _seed_interval(errors: Floats, images: Estimate) -> Estimate:

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.conclusions.levels import COMPARED, Level
 from analysis.statistics.bootstrap import Estimate, finite
 from analysis.statistics.proportions import sampling_interval
-from analysis.statistics.shrinkage import pooled_std
+from analysis.statistics.ranking import pooled_deviation
 from analysis.statistics.summaries import WITH_RESULT, setting_order
 
 
@@ -140,6 +140,7 @@ def setting_row(
     ended = searches[searches["status"].isin(WITH_RESULT)]
     errors = errors_by_search(found_cells(searches), done)
     cells = done[done["genotype_digest"].isin(errors["genotype_digest"])]
+    trained = [rows["test_error"].tolist() for _, rows in cells.groupby("genotype_digest")]
     values = errors["test_error"].to_numpy(dtype=float)
     mean = float(values.mean()) if len(values) else math.nan
     method = str(next(iter(searches["method"].dropna()), ""))
@@ -158,7 +159,7 @@ def setting_row(
         trainings=len(cells),
         test_error=mean,
         test_error_std=float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-        seed_std=pooled_std([rows["test_error"].tolist() for _, rows in cells.groupby("genotype_digest")]),
+        seed_std=pooled_deviation(trained) if any(len(each) > 1 for each in trained) else math.nan,
         sampling=sampling_interval(mean, level.test_images if level else None),
         worst=float(values.max()) if len(values) else math.nan,
         test_top5_error=float(errors["test_top5_error"].mean()) if len(errors) else math.nan,

@@ -11,7 +11,6 @@ for the variance in hierarchical models, 1999), which is proper and needs no mor
 integrated out over a fixed grid, so that no random numbers are drawn.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -98,11 +97,3 @@ def shrunk_means(values: Sequence[Sequence[float]], sampling: Sequence[float]) -
         own=noise * (1 - pull),
         common=pull / np.sqrt(total),
     )
-
-
-def pooled_std(groups: Sequence[Sequence[float]]) -> float:
-    """Standard deviation of values about the means of their groups; NaN if no group has two."""
-    arrays = [np.asarray(group, dtype=float) for group in groups if len(group)]
-    freedom = sum(len(each) - 1 for each in arrays)
-    squares = sum(float(((each - each.mean()) ** 2).sum()) for each in arrays)
-    return math.sqrt(squares / freedom) if freedom else math.nan

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.statistics.shrinkage import pooled_std, shrunk_means
+from analysis.statistics.shrinkage import shrunk_means
 
 
 def rng():
@@ -59,8 +59,3 @@ def test_intervals_of_a_chosen_best_cover_its_true_value():
         covered += found.low <= 97 <= found.high
         bias.append(values[best].mean() - 97)
     assert covered >= 93 and np.mean(bias) > 0.07
-
-
-def test_pooled_deviation():
-    assert pooled_std([[1.0, 3.0], [5.0, 5.0, 8.0], [9.0]]) == pytest.approx(math.sqrt((2 + 6) / 3))
-    assert math.isnan(pooled_std([[1.0], []]))
