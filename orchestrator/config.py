@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from analysis.records import Stage
 from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields, scaled_warmups
 from pcdarts.config.fields import at_least, check_types, require
+from pcdarts.genotype import PUBLISHED
 from pcdarts.presets import RECIPES, retrain_cifar10
 
 T = TypeVar("T")
@@ -109,10 +110,17 @@ class FinalConfig:
     the test accuracy of the last epoch."""
     recipes: tuple[str, ...] = ()
     """Names of other recipes that train the same cells, to see whether the order of cells depends on the recipe."""
+    cells: tuple[str, ...] = ()
+    """Names of published cells that are trained in full as well, without running the race."""
 
     def __post_init__(self) -> None:
         check_types(self)
         at_least(self, seeds=1, published=0)
+        for name in self.cells:
+            if name not in PUBLISHED or self.cells.count(name) > 1:
+                raise ValueError(
+                    f"cells is {','.join(self.cells)}, but must name published cells, each once: {', '.join(PUBLISHED)}"
+                )
         for name in self.recipes:
             if name not in RECIPES or self.recipes.count(name) > 1:
                 raise ValueError(
@@ -264,8 +272,7 @@ class StudyConfig:
                 race["recipe"] = make_section(RetrainConfig, "race.recipe", race["recipe"])
             if "rungs" in race:
                 race["rungs"] = tuple(make_section(Rung, "race.rungs", rung) for rung in race["rungs"])
-            if isinstance(final.get("recipes"), list):
-                final["recipes"] = tuple(final["recipes"])
+            final |= {name: tuple(value) for name, value in final.items() if isinstance(value, list)}
             return cls(
                 name=plain["name"],
                 search=make_section(SearchConfig, "search", plain["search"]),
@@ -296,7 +303,8 @@ class StudyConfig:
         settings = {search.search_id: self.setting(search) for search in self.searches()}
         kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
         old, new = before.final, self.final
-        more = new.seeds >= old.seeds and new.published >= old.published and set(new.recipes) >= set(old.recipes)
+        more = new.seeds >= old.seeds and new.published >= old.published
+        more = more and set(new.recipes) >= set(old.recipes) and set(new.cells) >= set(old.cells)
         return changed <= {"sweep", "seeds", "final"} and kept and more
 
     def _check_recipes(self) -> None:

@@ -51,6 +51,7 @@ def stage_costs(study: StudyConfig, cells: int, settings: int) -> list[StageCost
     costs = []
     rungs = study.race.rungs
     for stage in study.stages():
+        cells += len(study.final.cells) if stage.stage == "final" else 0
         limit = study.final.published if stage.stage == "published" else cells
         costs.append(
             StageCost(

@@ -12,6 +12,8 @@ from orchestrator.queue.events import JobState
 from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.promotion import promote
 from orchestrator.queue.selection import select, settings_of_cells
+from pcdarts.complexity import network_complexity
+from pcdarts.genotype import PUBLISHED
 
 Result = Mapping[str, Any]
 """Completed row of a job in the table `retrains`."""
@@ -49,8 +51,27 @@ def planned_jobs(
                 best = promote(cells, results, stage="final", keep=study.final.published)
                 jobs += _jobs(best, stage)
         else:
+            cells = cells if stage.stage == "recipe" else _with_published(cells, study)
             jobs += _jobs(cells, stage)
     return jobs
+
+
+def _with_published(cells: Sequence[Candidate], study: StudyConfig) -> list[Candidate]:
+    """The cells, and the published ones that the study names; a cell that a search found again counts once."""
+    by_digest = {cell.genotype.digest: cell for cell in cells}
+    for name in study.final.cells:
+        genotype = PUBLISHED[name]
+        size = network_complexity(genotype, study.retrain)
+        published = Candidate(
+            genotype=genotype,
+            origins=(),
+            valid_accuracy=None,
+            reason=f"published as {name}",
+            network_parameters=size.parameters,
+            network_macs=size.macs,
+        )
+        by_digest.setdefault(genotype.digest, published)
+    return list(by_digest.values())
 
 
 def _jobs(cells: Iterable[Candidate], stage: TrainingStage) -> list[RetrainJob]:

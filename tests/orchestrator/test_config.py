@@ -202,6 +202,11 @@ def test_bad_studies_are_refused(values, message):
         (lambda: FinalConfig(seeds=0), "seeds is 0"),
         (lambda: FinalConfig(recipes=("nothing",)), "recipes is nothing, but must name recipes, each once: cifar10, "),
         (lambda: FinalConfig(recipes=("smoke", "smoke")), "recipes is smoke,smoke"),
+        (
+            lambda: FinalConfig(cells=("DARTS",)),
+            "cells is DARTS, but must name published cells, each once: PC_DARTS_cifar",
+        ),
+        (lambda: FinalConfig(cells=("DARTS_V2", "DARTS_V2")), "cells is DARTS_V2,DARTS_V2"),
     ],
 )
 def test_bad_races_and_finals_are_refused(make, message):

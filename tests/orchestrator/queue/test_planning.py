@@ -8,7 +8,9 @@ from orchestrator.config import FinalConfig, RaceConfig, Rung, SelectionConfig
 from orchestrator.presets import smoke
 from orchestrator.queue.events import DROPPED_BY_HAND, SUPERSEDED, JobState
 from orchestrator.queue.planning import planned_jobs
+from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig
+from pcdarts.genotype import PUBLISHED
 from tests.orchestrator.queue.test_promotion import result
 from tests.orchestrator.queue.test_selection import CELLS, NAMES, row
 
@@ -27,11 +29,11 @@ def planned(study=STUDY, states=None, accuracies=ACCURACIES, searches=SEARCHES):
         return (states or {}).get(names.get(job_id), DONE)
 
     def accuracy(job_id):
-        return result(accuracies.get(NAMES[job_id.split("-")[0]], 0.0))
+        return result(accuracies.get(NAMES.get(job_id.split("-")[0]), 0.0))
 
     while True:  # the name of a job is known only once it is planned
         jobs = planned_jobs(study, searches, state, accuracy)
-        found = {job.job_id: (stage_of(job), NAMES[job.cell.genotype.digest], job.recipe["seed"]) for job in jobs}
+        found = {job.job_id: (stage_of(job), NAMES.get(job.cell.genotype.digest), job.recipe["seed"]) for job in jobs}
         if found == names:
             return jobs
         names = found
@@ -53,6 +55,21 @@ def test_without_a_race_all_selected_cells_are_trained_in_full():
     study = replace(STUDY, race=RaceConfig(), selection=SelectionConfig(top=2))
     assert shown(study) == [("final", "x", 0), ("final", "y", 0)]
     assert shown(replace(STUDY, selection=SelectionConfig(top=0))) == []
+
+
+def test_published_cells_join_at_the_full_training():
+    names = ("PC_DARTS_cifar", "DARTS_V2")
+    study = replace(STUDY, final=FinalConfig(cells=names, recipes=("digits",)))
+    jobs = planned(study)
+    by_stage = {stage: [job.cell for job in jobs if job.stage == stage] for stage in ("rung", "final", "recipe")}
+    assert not {PUBLISHED[name] for name in names} & {cell.genotype for cell in by_stage["rung"]}
+    assert [cell.genotype for cell in by_stage["final"][1:]] == [PUBLISHED[name] for name in names]
+    assert [cell.genotype for cell in by_stage["recipe"]] == [cell.genotype for cell in by_stage["final"]]
+    published = by_stage["final"][1]
+    assert published.origins == () and published.reason == "published as PC_DARTS_cifar"
+    assert published.network_macs == network_complexity(PUBLISHED["PC_DARTS_cifar"], study.retrain).macs
+    alone = replace(study, selection=SelectionConfig(top=0), race=RaceConfig(), final=FinalConfig(cells=names))
+    assert [job.cell.genotype for job in planned(alone)] == [PUBLISHED[name] for name in names]
 
 
 def test_the_race_ends_with_the_full_training_of_the_best():
