@@ -78,7 +78,7 @@ def test_lists_are_swept_and_single_values_are_not():
 
 
 def test_a_single_value_replaces_the_list_of_a_swept_field():
-    assert [s.k for s in study("cifar10", "search.k=2").searches()] == [2] * 5
+    assert [s.k for s in study("cifar10", "search.k=2").searches()] == [2] * 10
     assert study("cifar10", "search.k=2,4").extends(study("cifar10", "search.k=2"))
 
 
