@@ -20,6 +20,7 @@ from orchestrator.config import Rung, StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.overrides import SECTIONS, accepted, check_names, override_options, override_study, section_fields
 from orchestrator.presets import preset_options, study_preset
+from orchestrator.tiny import Scale, at_scale
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.config.fields import field_docs
 
@@ -28,11 +29,12 @@ WIDTH = 100
 
 
 def load_study(
-    source: str, changes: Mapping[str, Any], *, say: Callable[[str], None] = print
+    source: str, changes: Mapping[str, Any], *, scale: Scale = "full", say: Callable[[str], None] = print
 ) -> tuple[StudyConfig, RunOptions]:
     """The study of a preset or a study file, with some fields changed; raises ValueError if it is not valid.
 
-    `source` is the name of a preset, or the path of a file that ends with .toml.
+    `source` is the name of a preset, or the path of a file that ends with .toml.  The changes apply to the study at the
+    given scale.
     """
     if source.endswith(".toml"):
         try:
@@ -45,6 +47,7 @@ def load_study(
             raise ValueError(f"{source}: {error}") from None
     else:
         study, options = study_preset(source), preset_options(source)
+    study, options = at_scale(study, options, scale)
     return override_study(study, changes, say=say), override_options(options, changes)
 
 

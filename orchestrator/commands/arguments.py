@@ -3,11 +3,12 @@
 import argparse
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator.commands.parser import Parser
 from orchestrator.overrides import FIELDS, parse_assignments
 from orchestrator.presets import STUDIES
+from orchestrator.tiny import Scale
 
 STORAGE = "studies"
 RUN_FLAGS = {
@@ -52,7 +53,18 @@ def add_study_flags(parser: Parser) -> None:
     parser.add_argument(
         "--retrain", action=argparse.BooleanOptionalAction, help="retrain the best cells right after the searches"
     )
+    add_scale(parser)
     add_run_flags(parser, "search.learning_rate=0.05")
+
+
+def add_scale(parser: Parser) -> None:
+    """The scale of a study."""
+    parser.add_argument(
+        "--scale",
+        choices=get_args(Scale),
+        default="full",
+        help="tiny: the same settings, race and stages on synthetic images in minutes; accuracies mean nothing",
+    )
 
 
 def add_run_flags(parser: Parser, example: str) -> None:

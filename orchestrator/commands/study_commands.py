@@ -2,7 +2,7 @@
 
 import argparse
 
-from orchestrator.commands.arguments import add_source, add_study_flags, changes, complete
+from orchestrator.commands.arguments import add_scale, add_source, add_study_flags, changes, complete
 from orchestrator.commands.parser import Parser
 from orchestrator.presets import STUDIES, preset_options, study_preset
 
@@ -29,6 +29,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     actions = presets.add_subparsers(metavar="ACTION", parser_class=Parser)
     show = actions.add_parser("show", help="print a preset as TOML, every field explained")
     complete(show.add_argument("preset", metavar="PRESET", help=f"one of {', '.join(STUDIES)}"), STUDIES)
+    add_scale(show)
     presets.set_defaults(command=_presets, preset=None)
 
 
@@ -37,11 +38,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     wanted = changes(arguments)
     if arguments.help_fields:
-        print(field_reference(*load_study(arguments.source or "cifar10", wanted)), end="")
+        print(field_reference(*load_study(arguments.source or "cifar10", wanted, scale=arguments.scale)), end="")
         return 0
     if arguments.source is None:
         raise ValueError("nothing to run; give a preset or a study file, as in `pcdarts run demo`")
-    study, options = load_study(arguments.source, wanted)
+    study, options = load_study(arguments.source, wanted, scale=arguments.scale)
 
     from analysis.storage.study_files import join
     from orchestrator.commands import terminal
@@ -61,18 +62,20 @@ def _check(arguments: argparse.Namespace) -> int:
     from orchestrator.study_file import load_study
 
     wanted = changes(arguments)
-    studies = [load_study(source, wanted) for source in arguments.source or ["cifar10"]]
+    studies = [load_study(source, wanted, scale=arguments.scale) for source in arguments.source or ["cifar10"]]
     problems = [check(study, arguments.storage, options) for study, options in studies]
     return 1 if any(problems) else 0
 
 
 def _presets(arguments: argparse.Namespace) -> int:
     from orchestrator.study_file import study_toml
+    from orchestrator.tiny import at_scale
 
     if arguments.preset is None:
         width = max(map(len, STUDIES))
         for name, make in STUDIES.items():
             print(f"{name:{width}}  {(make.__doc__ or '').splitlines()[0]}")
     else:
-        print(study_toml(study_preset(arguments.preset), preset_options(arguments.preset)), end="")
+        study, options = study_preset(arguments.preset), preset_options(arguments.preset)
+        print(study_toml(*at_scale(study, options, arguments.scale)), end="")
     return 0

@@ -162,7 +162,7 @@ def test_the_first_screen_of_run_fits(width, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert len(text.splitlines()) <= 60 and max(map(len, text.splitlines())) <= width
     flags = set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", text, re.MULTILINE))
-    daily = "study storage seeds k epochs dataset data-dir retrain retrain-seeds".split()
+    daily = "study storage seeds k epochs dataset data-dir retrain retrain-seeds scale".split()
     daily += "address gpus-per-trial max-concurrent set".split()
     assert flags == {f"--{name}" for name in (*daily, "help", "help-fields")}
 
