@@ -236,9 +236,10 @@ def main() -> None:
     for scenario in SCENARIOS:
         if any(text in scenario.name for text in options.scenario):
             print(f"\n{scenario.name}\n\n{heading}", flush=True)
-            print(*examine(scenario, options.studies).values(), sep="\n", flush=True)
+            print(*sorted(map(str, examine(scenario, options.studies).values())), sep="\n", flush=True)
     print(f"\nstatistics of samples\n\n{heading}", flush=True)
-    print(*statistics(options.studies), sep="\n", flush=True)
+    for tally in statistics(options.studies):
+        print(tally, flush=True)
 
 
 if __name__ == "__main__":
