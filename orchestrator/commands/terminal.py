@@ -106,7 +106,7 @@ def queue(jobs: Sequence[Mapping[str, Any]], broken: Sequence[str] = (), *, wide
         table.add_column(name, justify="left" if name in left else "right", no_wrap=name != "why")
     for job in jobs:
         table.add_row(
-            job["stage"],
+            f"rung {job['rung']}" if job["rung"] else job["stage"],
             str(job["rank"]),
             job["job_id"],
             job["state"],

@@ -77,8 +77,9 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
     }
     recipes = [recipe for group in stages.values() for recipe in group]
     shared = share_data(recipes, all_resources["final"])
-    for note in dict.fromkeys(note for recipe in recipes for note in notes(recipe)):
-        say(note)
+    first_stage = {note: stage.name for stage in reversed(study.stages()) for note in notes(stage.recipe)}
+    for note, name in reversed(first_stage.items()):
+        say(f"{name}: {note}")
 
     def run(jobs: Sequence[RetrainJob]) -> None:
         stage = jobs[0].stage
@@ -115,7 +116,7 @@ def announcement(jobs: Sequence[RetrainJob]) -> str:
     datasets = " and ".join(sorted({job.recipe["dataset"] for job in jobs}))
     what = f"{counted(len(jobs), 'training')} of {cells} on {datasets}"
     names: dict[Stage, str] = {
-        "rung": f"Race, rung {first.rung} ({first.recipe['epochs']} epochs)",
+        "rung": f"Race, rung {first.rung} ({counted(first.recipe['epochs'], 'epoch')})",
         "final": "Full training",
         "published": "Full training on all training images",
         "recipe": "Training by other recipes",

@@ -19,7 +19,7 @@ from analysis.store import ResultStore
 from analysis.tables import QUEUE
 from orchestrator.cli import main
 from orchestrator.commands.terminal import summary
-from orchestrator.config import SeedConfig, SelectionConfig
+from orchestrator.config import RaceConfig, SeedConfig, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue.retrain_queue import RetrainQueue
@@ -204,7 +204,8 @@ def test_a_search_under_ray_is_the_search_alone_to_the_last_bit(finished):
 
 @pytest.mark.slow
 def test_methods_are_compared_and_random_cells_are_retrained_too(ray_session, tmp_path):
-    study = dataclasses.replace(smoke(), sweep={"seed": (0,), "method": ("pcdarts", "darts", "random")})
+    sweep = {"seed": (0,), "method": ("pcdarts", "darts", "random")}
+    study = dataclasses.replace(smoke(), sweep=sweep, race=RaceConfig())
     root = tmp_path / "smoke"
     assert run(study, root)[0] == 0
     searches = pd.read_parquet(root / "searches").set_index("method")
@@ -220,8 +221,8 @@ def test_methods_are_compared_and_random_cells_are_retrained_too(ray_session, tm
     assert set(pd.read_parquet(root / "epochs")["search_id"]) == set(searches["search_id"]) - {random["search_id"]}
     queue = pd.read_parquet(root / "queue").sort_values("rank")
     final = queue[queue["stage"] == "final"]
-    assert set(queue["state"]) == {"done"} and len(final) == 2
-    assert final["reason"].iloc[1].endswith("2 of 2 trainings; random baseline, seed 0")
+    assert set(queue["state"]) == {"done"} and len(final) == searches["genotype_digest"].nunique()
+    assert "method=random: place 1 of 1, random cell of seed 0" in set(final["reason"])
     assert "method=random" in (root / "report.html").read_text() and "method=random" in summary(ResultStore(str(root)))
     assert run(study, root)[1] == ["Study 'smoke' is finished: 3 searches completed. Nothing to do."]
     # A study that goes on knows the best accuracy so far, though random cells have none.
