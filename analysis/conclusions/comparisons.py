@@ -102,7 +102,7 @@ def compare(errors: pd.DataFrame, settings: Sequence[str]) -> tuple[SettingCompa
         means.append(paired_mean(difference[both], names[first][both].tolist(), names[second][both].tolist()))
     wanted = fewest_pairs(len(pairs))
     rates = _error_rates([mean.p_value if mean.pairs >= wanted else math.nan for mean in means])
-    wilcoxon = holm([signed_rank(np.round(each, 9)).p_value for each in differences])
+    wilcoxon = holm([signed_rank(np.round(each, 9)) for each in differences])
     return tuple(
         _comparison(first, second, mean, rate, wilcoxon=p_value, comparisons=len(pairs))
         for (first, second), mean, rate, p_value in zip(pairs, means, rates, wilcoxon, strict=True)

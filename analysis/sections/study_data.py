@@ -73,7 +73,7 @@ class StudyData:
     @cached_property
     def summaries(self) -> list[SettingSummary]:
         """One summary of the searches for each setting, in `order`."""
-        return sorted(summarize_settings(self.searches), key=lambda summary: summary.place)
+        return summarize_settings(self.searches)
 
     @cached_property
     def conclusions(self) -> Conclusions:

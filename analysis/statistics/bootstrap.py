@@ -5,7 +5,7 @@ scipy.stats is imported where it is used because it takes longer to load than ev
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -93,30 +93,3 @@ def mean_interval(numbers: Floats, generator: np.random.Generator) -> MeanInterv
 def t_halfwidth(n: int, std: float, level: float = 0.95) -> float:
     """Half the width of Student's t interval of the mean of n >= 2 values with sample standard deviation `std`."""
     return float(special.stdtrit(n - 1, (1 + level) / 2)) * std / math.sqrt(n)
-
-
-def stratified_bootstrap(groups: Sequence[Iterable[float | None]], generator: np.random.Generator) -> Estimate:
-    """The mean of the values of several settings pooled, with its 95 % percentile interval.
-
-    Every setting is a stratum: it keeps its number of values in every resample.  NaN if no setting has a value; no
-    interval if one has fewer than FEWEST_TO_RESAMPLE, as resamples of few values vary too little.
-    """
-    strata = [numbers for numbers in map(finite, groups) if len(numbers)]
-    if not strata:
-        return Estimate()
-    value = float(np.concatenate(strata).mean())
-    if min(map(len, strata)) < FEWEST_TO_RESAMPLE:
-        return Estimate(value=value)
-    from scipy import stats
-
-    n = sum(map(len, strata))
-    low, high = stats.bootstrap(
-        strata,
-        lambda *drawn, axis=-1: sum(values.sum(axis=axis) for values in drawn) / n,
-        n_resamples=RESAMPLES,
-        batch=max(1, 2_000_000 // n),  # at most 16 MB at a time
-        method="percentile",
-        vectorized=True,
-        random_state=generator,
-    ).confidence_interval
-    return Estimate(value=value, low=float(low), high=float(high))

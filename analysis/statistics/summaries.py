@@ -59,8 +59,6 @@ class SettingSummary:
 
     setting: str
     """Name of the setting, such as k=4."""
-    place: int
-    """Place in `setting_order`."""
     completed: int
     """Searches that trained all epochs."""
     failed: int
@@ -73,9 +71,6 @@ class SettingSummary:
     """Mean wall-clock time of the searches with a result; seconds, NaN if there are none."""
     cells: tuple[str, ...]
     """Digests of the distinct cells, sorted; isomorphic ones count once."""
-    best_genotype: str | None
-    """Cells of the search with the best validation accuracy (ties: the first by name), in the official notation; None
-    without a result."""
     worst_seed: int | None
     """Seed of the search with the worst validation accuracy (ties: the last by name); None without a result."""
 
@@ -130,12 +125,6 @@ def t_interval(summary: Summary, level: float = 0.95) -> tuple[float, float]:
     return summary.mean - half, summary.mean + half
 
 
-def intervals_overlap(first: Summary, second: Summary) -> bool:
-    """Whether the 95 % t intervals of two means overlap; true if one of them is not defined."""
-    (low, high), (other_low, other_high) = t_interval(first), t_interval(second)
-    return not (high < other_low or other_high < low)
-
-
 def needs_more_seeds(
     values: Sequence[float | None], target_halfwidth: float, max_seeds: int, *, corrected: bool = False
 ) -> tuple[bool, str]:
@@ -177,19 +166,17 @@ def stopping_level(max_seeds: int) -> float:
 
 
 def summarize_settings(searches: pd.DataFrame) -> list[SettingSummary]:
-    """One summary for each setting of a searches table, best mean validation accuracy first.
+    """One summary for each setting of a searches table, in `setting_order`: one-shot accuracies do not rank settings.
 
-    Settings without a result come last; ties are in `setting_order`.  The interval of a setting depends on its own
-    values alone.
+    The interval of a setting depends on its own values alone.
     """
     ranked = dict(list(rank_searches(searches).groupby("setting")))
     nothing = searches.iloc[:0]
     statuses = dict(list(searches.groupby("setting")["status"]))
-    summaries = [
-        _summarize_setting(setting, place, statuses[setting], ranked.get(setting, nothing))
-        for setting, place in setting_order(searches).items()
+    return [
+        _summarize_setting(setting, statuses[setting], ranked.get(setting, nothing))
+        for setting in setting_order(searches)
     ]
-    return sorted(summaries, key=_best_first)
 
 
 def setting_order(searches: pd.DataFrame) -> dict[str, int]:
@@ -204,30 +191,17 @@ def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:
     return ended.sort_values(["valid_accuracy", "search_id"], ascending=[False, True], na_position="last")
 
 
-def final_jobs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `queue` or `retrains` that are full trainings by the study's recipe."""
-    return rows[rows["stage"] == "final"]
-
-
-def _summarize_setting(setting: str, place: int, statuses: "pd.Series[str]", ranked: pd.DataFrame) -> SettingSummary:
+def _summarize_setting(setting: str, statuses: "pd.Series[str]", ranked: pd.DataFrame) -> SettingSummary:
     counts = statuses.value_counts()
     scored = ranked[np.isfinite(ranked["valid_accuracy"].astype(float))]
-    best, worst = (scored.iloc[0], scored.iloc[-1]) if len(scored) else (None, None)
     seconds = finite(ranked["seconds"])
     return SettingSummary(
         setting=setting,
-        place=place,
         completed=int(counts.get("completed", 0)),
         failed=int(counts.get("failed", 0)),
         stopped=int(counts.get("stopped", 0)),
         valid_accuracy=summarize(ranked["valid_accuracy"]),
         seconds=float(seconds.mean()) if len(seconds) else math.nan,
         cells=tuple(sorted(ranked["genotype_digest"].dropna().unique())),
-        best_genotype=None if best is None else str(best["genotype"]),
-        worst_seed=None if worst is None else int(worst["seed"]),
+        worst_seed=int(scored["seed"].iloc[-1]) if len(scored) else None,
     )
-
-
-def _best_first(summary: SettingSummary) -> tuple[bool, float, int]:
-    mean = summary.valid_accuracy.mean
-    return math.isnan(mean), 0.0 if math.isnan(mean) else -mean, summary.place

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics.correlation import alpha_rank_correlation, mean_spearman, rank_correlation, spearman
+from analysis.statistics.correlation import alpha_rank_correlation, mean_spearman, spearman
 
 
 def test_alpha_rank_correlation_is_kendalls_tau():
@@ -35,33 +35,6 @@ def test_alphas_without_order_are_left_out():
         )
     with pytest.raises(ValueError, match="shape"):
         alpha_rank_correlation(np.zeros((14, 8)))
-
-
-def test_rank_correlation_is_spearmans():
-    rng = np.random.default_rng(0)
-    search, retrained = rng.normal(size=12).round(1), rng.normal(size=12).round(1)
-    estimate = rank_correlation(search, retrained, np.random.default_rng(0))
-    assert estimate.value == pytest.approx(stats.spearmanr(search, retrained).statistic)
-    assert -1 <= estimate.low < estimate.value < estimate.high <= 1
-    order = rng.permutation(12)
-    assert rank_correlation(search[order], retrained[order], np.random.default_rng(0)) == estimate
-
-
-def test_rank_correlation_of_little():
-    rng = np.random.default_rng(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        few = rank_correlation([1.0, 2.0, None, 3.0], [9.0, 8.0, 1.0, 7.0], rng)
-        assert (few.value, few.low, few.high) == (pytest.approx(-1), -1, 1)
-        perfect = rank_correlation(range(6), range(6), rng)
-        assert perfect.value == pytest.approx(1) and math.isnan(perfect.low) and math.isnan(perfect.high)
-        five = rank_correlation([1.0, 2.0, 3.0, 4.0, 5.0], [2.0, 1.0, 4.0, 3.0, 5.0], rng)
-        assert (five.value, five.low, five.high) == (pytest.approx(0.8), -1, 1)
-        for search, retrained in (([], []), ([1.0, None], [1.0, 2.0]), ([1.0] * 6, range(6))):
-            nothing = rank_correlation(search, retrained, rng)
-            assert all(map(math.isnan, (nothing.value, nothing.low, nothing.high)))
-    with pytest.raises(ValueError, match="2 search and 1 retrained"):
-        rank_correlation([1.0, 2.0], [1.0], rng)
 
 
 def test_the_interval_of_a_rank_correlation_is_that_of_bonett_and_wright():
