@@ -179,12 +179,13 @@ def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingC
         rest = len(comparisons) - len(decided) - len(undecided)
         others = "; no other two settings differ significantly" if rest else ""
         return f"{'; '.join(better)}, {after}{others}{open_ones}."
+    found = [each.detectable for each in comparisons if each.outcome == "none" and not math.isnan(each.detectable)]
+    power = f"; a difference of {max(found):.2f} would have been found with a probability of 80 %" if found else ""
     if len(comparisons) > 1:
-        return f"No significant difference between {listed(complete)} in test error {after}{open_ones}."
+        return f"No significant difference between {listed(complete)} in test error {after}{power}{open_ones}."
     one, size = comparisons[0], _positive(comparisons[0].difference)
     text = f"No significant difference between {one.first} and {one.second}: test errors differ by {size.value:.2f}"
-    power = f"; a difference of {one.detectable:.2f} would have been found with a probability of 80 %"
-    return f"{text} percentage points{_interval(size)} {after}{'' if math.isnan(one.detectable) else power}."
+    return f"{text} percentage points{_interval(size)} {after}{power}."
 
 
 def _lead(each: SettingComparison) -> str:

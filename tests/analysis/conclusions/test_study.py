@@ -120,6 +120,15 @@ def test_equal_settings():
     assert sentence.endswith("would have been found with a probability of 80 %.")
 
 
+def test_several_equal_settings():
+    found = concluded(settings_with({f"k={k}": BETTER[k:] + BETTER[:k] for k in (1, 2, 4)}))
+    largest = max(each.detectable for each in found.comparisons)
+    assert found.verdict[0] == (
+        f"No significant difference between k=1, k=2 and k=4 in test error after {FULL}, over 9 search seeds; a "
+        f"difference of {largest:.2f} would have been found with a probability of 80 %."
+    )
+
+
 def test_too_few_seeds():
     found = concluded(settings_with({"k=2": BETTER[:3], "k=4": WORSE[:3]}))
     assert found.verdict[0] == (
