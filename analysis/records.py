@@ -158,10 +158,11 @@ class Candidate:
     genotype: Genotype
     """Cells to retrain, in the official notation."""
     origins: tuple[str, ...]
-    """The searches that found these cells, the best first, isomorphic cells included; empty for cells added by hand."""
+    """The searches that found these cells, the best first, isomorphic cells included; empty for cells of other
+    origin, published or added by hand."""
     valid_accuracy: float | None
-    """Best accuracy over the origins on the validation half, percent; missing for random cells and those added by hand.
-    Shared weights: not the accuracy of the retrained network."""
+    """Best accuracy over the origins on the validation half, percent; missing for random cells and those of other
+    origin. Shared weights: not the accuracy of the retrained network."""
     reason: str
     """Why the cell is trained in this stage."""
     network_parameters: int

@@ -241,6 +241,12 @@ PUBLISHED = {name: Genotype(**cells) for name, cells in CELLS.items()}
 """Genotypes printed in papers, by name."""
 
 
+@lru_cache
+def published_name(digest: str) -> str:
+    """The name of the published cells with this digest; empty for other cells."""
+    return next((name for name, genotype in PUBLISHED.items() if genotype.digest == digest), "")
+
+
 def read_genotype(source: str) -> Genotype:
     """The genotype of a published name, a text, or a file with a text.
 

@@ -56,7 +56,7 @@ class Recommendation:
     genotype: str
     """The cells in the official notation."""
     found_by: tuple[str, ...]
-    """Searches that found it, as "k=4, seed 2"; empty for a cell added by hand."""
+    """Searches that found it, as "k=4, seed 2"; empty for a cell that no search found."""
     chosen_at: Level
     """Level at which validation accuracy chose it."""
     candidates: int

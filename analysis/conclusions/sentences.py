@@ -11,6 +11,7 @@ from analysis.conclusions.orders import OrderCheck
 from analysis.conclusions.recommendation import Recommendation
 from analysis.conclusions.settings import SettingRow
 from analysis.statistics.bootstrap import Estimate
+from pcdarts.genotype import published_name
 
 MAX_NAMES = 4
 """Settings that a sentence names; of more, it names the first ones and gives the number of the others."""
@@ -100,8 +101,14 @@ def cell_sentences(recommendation: Recommendation | None, level: Level | None) -
     if recommendation is None:
         return ["No cell is recommended: no retraining was validated, and test accuracy must not choose."]
     cell = recommendation
-    origin = f" ({listed(cell.found_by)})" if cell.found_by else " (added by hand)"
-    return [f"Recommended cell: {cell.digest}{origin}; {_certainty(cell)}.", _reported(cell)]
+    origin = listed(cell.found_by) if cell.found_by else other_origin(cell.digest)
+    return [f"Recommended cell: {cell.digest} ({origin}); {_certainty(cell)}.", _reported(cell)]
+
+
+def other_origin(digest: str) -> str:
+    """Where a cell that no search found comes from."""
+    name = published_name(digest)
+    return f"published as {name}" if name else "added by hand"
 
 
 def order_sentences(orders: Sequence[OrderCheck]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from analysis.conclusions.sentences import other_origin
 from analysis.drawing import cell_svg
 from analysis.drawing.cell_layout import KINDS, layout
 from analysis.sections.blocks import Block, Card, Figure, Legend, Section, Text
@@ -64,7 +65,7 @@ def cell_cards(data: StudyData) -> list[Card]:
 def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> Card:
     more = f" and {len(origins) - 10:,} others" if len(origins) > 10 else ""
     facts = [
-        ("found by", ", ".join(origins[:10]) + more or "added by hand"),
+        ("found by", ", ".join(origins[:10]) + more) if origins else ("origin", other_origin(row["genotype_digest"])),
         ("one-shot validation accuracy", f"{number(row['valid_accuracy'])} %"),
         ("parameters", number(row["network_parameters"], 0)),
         ("multiply-adds", number(row["network_macs"], 0)),

@@ -4,6 +4,7 @@ import math
 
 from analysis.conclusions import Conclusions
 from analysis.conclusions.recommendation import Recommendation
+from analysis.conclusions.sentences import other_origin
 from analysis.conclusions.settings import SettingRow
 from analysis.sections.blocks import Block, Card, Number, ReportTable, Section, Text
 from analysis.sections.wording import MISSING, counted, estimate, interval, number, spread
@@ -55,7 +56,8 @@ def recommended_card(cell: Recommendation) -> Card:
     if cell.candidates > 1:
         chosen = f"{chosen}, best of {cell.candidates} cells"
     size = f"{_millions(cell.parameters)} M parameters, {_millions(cell.multiply_adds)} M multiply-adds"
-    facts = [("found by", ", ".join(cell.found_by) or "added by hand"), ("chosen by", chosen)]
+    found_by = ("found by", ", ".join(cell.found_by)) if cell.found_by else ("origin", other_origin(cell.digest))
+    facts = [found_by, ("chosen by", chosen)]
     if cell.candidates > 1:
         facts.append(("next best", _next(cell)))
     facts += [("test error", _error(cell)), ("network", size)]

@@ -11,6 +11,7 @@ from analysis.conclusions.levels import Level
 from analysis.conclusions.orders import USEFUL, OrderCheck
 from analysis.conclusions.published import PublishedRow
 from analysis.conclusions.recommendation import CellComparison
+from analysis.conclusions.sentences import other_origin
 from analysis.drawing.charts import Axis, Dot, chart
 from analysis.sections.blocks import Block, Figure, Number, ReportTable, Section, Text
 from analysis.sections.palette import MAX_SETTINGS
@@ -31,6 +32,7 @@ from analysis.sections.wording import (
 from analysis.statistics.correlation import FEWEST_TO_CORRELATE
 from analysis.statistics.proportions import sampling_interval
 from analysis.statistics.retrained_cells import chosen, is_average, settings_of_cells
+from pcdarts.genotype import published_name
 
 AVERAGE = "(EMA): of the exponential moving average of the weights, which had the better validation accuracy."
 MEASURES = {
@@ -336,6 +338,8 @@ def _place(job: Mapping[Any, Any]) -> tuple[Any, ...]:
 
 
 def _found_by(settings: Mapping[str, Sequence[str]], digest: str) -> str:
+    if digest not in settings and published_name(digest):
+        return other_origin(digest)
     names = settings.get(digest, [])
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more or MISSING

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcdarts.genotype import OPERATIONS, PRIMITIVES, PUBLISHED, Genotype, read_genotype
+from pcdarts.genotype import OPERATIONS, PRIMITIVES, PUBLISHED, Genotype, published_name, read_genotype
 
 CELL = [("sep_conv_3x3", 1), ("skip_connect", 0)]
 
@@ -125,6 +125,11 @@ def test_malformed_text_says_what_and_where(text, message):
 def test_any_text_is_refused_with_a_value_error(text):
     with pytest.raises(ValueError):
         Genotype.parse(text)
+
+
+def test_published_cells_are_known_by_their_digest():
+    assert [published_name(genotype.digest) for genotype in PUBLISHED.values()] == list(PUBLISHED)
+    assert published_name(Genotype(CELL, [2], CELL, [2]).digest) == ""
 
 
 def test_cells_are_read_from_a_name_a_text_or_a_file(tmp_path):

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from analysis.conclusions import conclude
+from analysis.conclusions.sentences import other_origin
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from pcdarts.genotype import PUBLISHED
 from tests.analysis.conclusions.tables import ALL_IMAGES, SHORT, Tables, digest, settings_with
@@ -229,3 +230,8 @@ def test_many_settings_are_not_all_named():
     for number in range(10):
         tables.search(f"setting {number}", 0, number)
     assert verdict(tables)[0].endswith("no cell of setting 0, setting 1, setting 2, setting 3 or 6 more was retrained.")
+
+
+def test_a_cell_that_no_search_found_is_published_or_added_by_hand():
+    assert other_origin(PUBLISHED["DARTS_V2"].digest) == "published as DARTS_V2"
+    assert other_origin("0" * 16) == "added by hand"
