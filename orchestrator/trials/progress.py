@@ -80,7 +80,7 @@ class Progress:
             f"epoch {sum(self.reached.values())} of {sum(self.epochs.values())} in all",
         ]
         if self.best is not None:
-            parts.append(f"best validation accuracy {self.best:.2f} %")
+            parts.append(f"one-shot accuracy up to {self.best:.2f} %")
         left = self._seconds_left()
         if left is not None:
             parts.append(f"{timedelta(seconds=round(left))} left")

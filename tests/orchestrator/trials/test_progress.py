@@ -23,14 +23,14 @@ def make(**values):
 def test_counts_and_time_left():
     progress, clock, _ = make(done=1, best=80.0)
     assert progress.line() == (
-        "searches: 1 done, 0 running, 0 failed of 3 | epoch 0 of 20 in all | best validation accuracy 80.00 %"
+        "searches: 1 done, 0 running, 0 failed of 3 | epoch 0 of 20 in all | one-shot accuracy up to 80.00 %"
     )
     progress.start("a")
     progress.start("b")
     clock.now = 60.0
     progress.advance("a", 5, 90.0)
     assert progress.line() == (
-        "searches: 1 done, 2 running, 0 failed of 3 | epoch 5 of 20 in all | best validation accuracy 90.00 % | "
+        "searches: 1 done, 2 running, 0 failed of 3 | epoch 5 of 20 in all | one-shot accuracy up to 90.00 % | "
         "0:03:00 left"
     )
     progress.finish("a")
