@@ -16,6 +16,7 @@ RUN_FLAGS = {
     "gpus_per_trial": "run.gpus_per_trial",
     "max_concurrent": "run.max_concurrent",
 }
+RETRAIN_FLAGS = {"retrain_seeds": "final.seeds", **RUN_FLAGS}
 STUDY_FLAGS = {
     "study": "name",
     "seeds": "search.seed",
@@ -24,8 +25,7 @@ STUDY_FLAGS = {
     "dataset": "search.dataset",
     "data_dir": "search.data_dir",
     "retrain": "run.retrain",
-    "retrain_seeds": "final.seeds",
-    **RUN_FLAGS,
+    **RETRAIN_FLAGS,
 }
 """The fields that have a flag."""
 
@@ -49,12 +49,17 @@ def add_study_flags(parser: Parser) -> None:
     ):
         parser.add_argument(f"--{flag}", nargs="+", metavar=metavar, help=text)
     parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
-    parser.add_argument("--retrain-seeds", metavar="N", help="full trainings of each chosen cell")
+    add_retrain_seeds(parser)
     parser.add_argument(
         "--retrain", action=argparse.BooleanOptionalAction, help="retrain the best cells right after the searches"
     )
     add_scale(parser)
     add_run_flags(parser, "search.learning_rate=0.05")
+
+
+def add_retrain_seeds(parser: Parser) -> None:
+    """How often a cell is trained in full."""
+    parser.add_argument("--retrain-seeds", metavar="N", help="full trainings of each chosen cell")
 
 
 def add_scale(parser: Parser) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from orchestrator.commands.arguments import RUN_FLAGS, add_run_flags, changes
+from orchestrator.commands.arguments import RETRAIN_FLAGS, add_retrain_seeds, add_run_flags, changes
 from orchestrator.commands.parser import Parser
 from orchestrator.options import RunOptions
 from pcdarts.presets import RECIPES
@@ -35,6 +35,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     retrain.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
     retrain.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
+    add_retrain_seeds(retrain)
     add_run_flags(retrain, "retrain.epochs=100 or run.workers=4")
     retrain.set_defaults(command=_retrain)
 
@@ -84,11 +85,13 @@ def _retrain(arguments: argparse.Namespace) -> int:
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, object]:
-    """The changes to the recipe, the data folder and the options, the only ones possible here."""
-    given = changes(arguments, RUN_FLAGS)
+    """The changes to the full training, the data folder and the options, the only ones possible here."""
+    given = changes(arguments, RETRAIN_FLAGS)
     for name in given:
-        if name.partition(".")[0] not in ("retrain", "run"):
-            raise ValueError(f"{name} belongs to the study: set it with `pcdarts run`; here, set retrain.* and run.*")
+        if name.partition(".")[0] not in ("retrain", "final", "run"):
+            raise ValueError(
+                f"{name} belongs to the study: set it with `pcdarts run`; here, set retrain.*, final.* and run.*"
+            )
     named: dict[str, object] = {"retrain.preset": arguments.recipe} if arguments.recipe else {}
     if arguments.data_dir:
         named |= dict.fromkeys(("retrain.data_dir", "race.recipe.data_dir"), arguments.data_dir)

@@ -248,7 +248,7 @@ def test_the_stages_survive_a_lost_view_and_are_shown(tmp_path, capsys):
     assert main(["queue", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines if " done " in line] == ["rung"] * 6 + ["final"] * 2
-    assert max(map(len, lines)) <= 100 and sum(line.startswith("rung 1 ") for line in lines) == 6
+    assert max(map(len, lines)) <= 100 and sum(line.startswith(" rung 1 ") for line in lines) == 6
 
 
 def test_a_poisoned_job_fails_before_it_runs_and_stops_nothing(tmp_path):
@@ -350,6 +350,8 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
     assert added["rank"] == 1 and added["state"] == "queued"
     assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
     assert capsys.readouterr().out.count(" queued ") == 4
+    assert main(["retrain", str(tmp_path), "--dry-run", "--retrain-seeds", "3"]) == 0
+    assert "6 more would be queued: " in capsys.readouterr().out
     for argv, message in (
         (("add", "AmoebaNet"), "already, which is queued"),
         (("add", "nonsense"), "genotype"),

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +10,16 @@ import pytest
 
 from analysis.storage.study_files import StudyFiles
 from orchestrator.cli import main
+from orchestrator.config import FinalConfig, SelectionConfig
+from orchestrator.presets import smoke
 from orchestrator.queue.events import EventLog
+from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.queue.selection import select
 from orchestrator.trials import retrain_trials as retraining
 from orchestrator.trials.tune_trials import TrialSpec
 from tests.orchestrator.queue.killing import RESULT, make_study, study_with_searches
+from tests.orchestrator.queue.test_selection import row
 
 
 def trial_of(retrain):
@@ -44,6 +50,23 @@ def queue(tmp_path):
 def events(root, job_id, kind):
     found = [json.loads(path.read_text()) for path in sorted((root / "queue-events").glob(f"{job_id}.*.json"))]
     return [event for event in found if event["kind"] == kind]
+
+
+def test_every_round_says_what_it_trains():
+    study = replace(smoke(), final=FinalConfig(published=1, recipes=("digits",)))
+    cells = select([row("a", 90.0, "x"), row("b", 80.0, "y")], SelectionConfig(top=2))
+    said = [
+        retraining.announcement(
+            [RetrainJob.of(cell, recipe, stage.stage, rung=stage.rung) for cell in cells for recipe in stage.recipes()]
+        )
+        for stage in study.stages()
+    ]
+    assert said == [
+        "Race, rung 1 (1 epoch): 4 trainings of 2 cells on synthetic",
+        "Full training: 2 trainings of 2 cells on synthetic",
+        "Full training on all training images: 2 trainings of 2 cells on synthetic",
+        "Training by other recipes: 2 trainings of 2 cells on digits",
+    ]
 
 
 def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path, monkeypatch, queue):
