@@ -243,7 +243,7 @@ class SimulatedStudy:
             peak_memory_bytes=10 * 2**30,
             device_name="NVIDIA GeForce GTX 1080 Ti",
             chosen_epoch=config.epochs - 1,
-            warnings="epoch 40: 7 skip connections in the normal cell" if collapsed else "",
+            warnings="skip rule: the normal cell has 7 skip connections, more than 4" if collapsed else "",
             gpu_days=0.1,
         )
         size = DerivedNetwork(

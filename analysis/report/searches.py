@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.sections.blocks import Number, ReportTable, Section, Text
 from analysis.sections.study_data import StudyData
-from analysis.sections.wording import MISSING, number, plain, row_dicts, shortened
+from analysis.sections.wording import MISSING, millions, number, plain, row_dicts, shortened
 from analysis.statistics.summaries import WITH_RESULT, rank_searches
 
 
@@ -74,8 +74,8 @@ def details_table(data: StudyData) -> ReportTable:
                 number(row["last_genotype_change"], 0),
                 _counts(row["skip_connections_normal"], row["skip_connections_reduce"]),
                 number(row["dominant_eigenvalue"], 3),
-                number(_millions(row["network_parameters"])),
-                number(_millions(row["network_macs"]), 1),
+                millions(row["network_parameters"]),
+                millions(row["network_macs"]),
                 shortened(plain(row["stop_reason"]) or plain(row["warnings"])),
             )
             for row in _listed(data)
@@ -131,7 +131,3 @@ def _incomplete(searches: pd.DataFrame) -> pd.DataFrame:
 def _counts(first: Any, second: Any) -> Number:
     a, b = number(first, 0), number(second, 0)
     return Number(f"{a} / {b}", *a.values, *b.values)
-
-
-def _millions(count: Any) -> Any:
-    return None if count is None or pd.isna(count) else count / 1e6

@@ -77,8 +77,8 @@ def section(data: StudyData) -> Section:
     if not len(data.epochs):
         text = "No epoch has been recorded."
         return Section(id="epochs", title="Training curves", short="Epochs", blocks=(Text(text=text),))
-    ended = [summary.setting for summary in data.summaries if summary.ended]
-    palette = Palette.of(ended, data.order)
+    drawn = data.searches[data.searches["search_id"].isin(data.epochs["search_id"])]
+    palette = Palette.of(drawn["setting"].unique(), data.order)
     epochs = with_differences(data.epochs)
     blocks: list[Block] = [palette.legend()] if palette.settings else []
     blocks += epoch_figures(data.searches, epochs, palette, data.conclusions.groups)

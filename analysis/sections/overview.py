@@ -7,7 +7,7 @@ from analysis.conclusions.recommendation import Recommendation
 from analysis.conclusions.sentences import other_origin
 from analysis.conclusions.settings import SettingRow
 from analysis.sections.blocks import Block, Card, Number, ReportTable, Section, Text
-from analysis.sections.wording import MISSING, counted, estimate, interval, number, spread
+from analysis.sections.wording import MISSING, counted, estimate, interval, millions, number, spread
 
 
 def section(found: Conclusions) -> Section:
@@ -55,7 +55,7 @@ def recommended_card(cell: Recommendation) -> Card:
     chosen = f"validation accuracy of {number(cell.valid_accuracy)} % after {cell.chosen_at.name}"
     if cell.candidates > 1:
         chosen = f"{chosen}, best of {cell.candidates} cells"
-    size = f"{_millions(cell.parameters)} M parameters, {_millions(cell.multiply_adds)} M multiply-adds"
+    size = f"{millions(cell.parameters)} M parameters, {millions(cell.multiply_adds)} M multiply-adds"
     found_by = ("found by", ", ".join(cell.found_by)) if cell.found_by else ("origin", other_origin(cell.digest))
     facts = [found_by, ("chosen by", chosen)]
     if cell.candidates > 1:
@@ -88,8 +88,8 @@ def _row(row: SettingRow, devices: list[str]) -> tuple[str, ...]:
         str(row.trainings),
         spread(row.test_error, row.test_error_std),
         number(row.worst),
-        number(row.parameters.value / 1e6),
-        number(row.multiply_adds.value / 1e6, 0 if row.multiply_adds.value >= 1e8 else 1),
+        millions(row.parameters.value),
+        millions(row.multiply_adds.value),
         MISSING if row.method == "random" else cost(row),
         estimate(row.gain),
     )
@@ -142,10 +142,6 @@ def _share(probability: float) -> str:
 
 def _listed(digests: tuple[str, ...]) -> str:
     return ", ".join(digests) if len(digests) < 4 else f"{len(digests)} other cells"
-
-
-def _millions(count: int | None) -> Number:
-    return number(None if count is None else count / 1e6)
 
 
 def _amount(value: float) -> str:

@@ -22,6 +22,7 @@ from analysis.sections.wording import (
     duration,
     estimate,
     interval,
+    millions,
     number,
     p_text,
     plain,
@@ -31,6 +32,7 @@ from analysis.sections.wording import (
 )
 from analysis.statistics.correlation import FEWEST_TO_CORRELATE
 from analysis.statistics.proportions import sampling_interval
+from analysis.statistics.ranking import rank_cells
 from analysis.statistics.retrained_cells import chosen, is_average, settings_of_cells
 from pcdarts.genotype import published_name
 
@@ -51,7 +53,14 @@ def section(data: StudyData) -> Section:
     if not found.levels:
         blocks.append(Text(text="No retraining has finished yet, so this study has no test accuracy."))
     else:
-        blocks += [levels_table(found.levels), cells_table(data)]
+        late = [level for level in found.levels if level.stage != "rung"]
+        rungs = [level for level in found.levels if level.stage == "rung"]
+        blocks.append(levels_table(found.levels))
+        if late:
+            blocks.append(cells_table(data, late, id="retrained-cells", caption="Retrained cells (percent)"))
+        if rungs:
+            caption = "Cells in the rungs of the race (percent)"
+            blocks.append(cells_table(data, rungs, id="race-cells", caption=caption, folded=bool(late)))
     if found.recommendation is not None and found.recommendation.against_next is not None:
         blocks.append(Text(text=pair_text(found.recommendation.against_next)))
     race = race_table(data)
@@ -94,12 +103,14 @@ def levels_table(levels: Sequence[Level]) -> ReportTable:
     )
 
 
-def cells_table(data: StudyData) -> ReportTable:
+def cells_table(
+    data: StudyData, levels: Sequence[Level], *, id: str, caption: str, folded: bool = False
+) -> ReportTable:
     """One row for each training level and cell: the longest training first, best validation first."""
     settings = settings_of_cells(data.searches) if len(data.searches) else {}
     top5 = bool(data.trainings["test_top5_error"].notna().any())
     rows = []
-    for level in reversed(data.conclusions.levels):
+    for level in reversed(levels):
         done = data.trainings[data.trainings["level"] == level.number]
         groups = [(str(digest), group) for digest, group in done.groupby("genotype_digest")]
         validation = {digest: float(group["valid_accuracy"].astype(float).mean()) for digest, group in groups}
@@ -109,8 +120,9 @@ def cells_table(data: StudyData) -> ReportTable:
     columns += ["test images alone [95 %]", *(["top-5 error"] if top5 else []), "parameters (M)", "multiply-adds (M)"]
     average = bool(is_average(data.trainings).any())
     return ReportTable(
-        id="retrained-cells",
-        caption="Retrained cells (percent)",
+        id=id,
+        caption=caption,
+        folded=folded,
         headings=tuple(columns),
         rows=tuple(rows),
         text_columns=frozenset({"training", "found by"}),
@@ -145,24 +157,41 @@ def race_table(data: StudyData) -> ReportTable:
         following = data.queue[data.queue["stage"] == "final"] if last else rungs[rungs["rung"] == numbers[place + 1]]
         reasons = dict(zip(following["genotype_digest"], following["reason"], strict=True))
         done = data.trainings[(data.trainings["stage"] == "rung") & (data.trainings["rung"] == rung)]
-        entries = []
-        for digest, own in jobs.groupby("genotype_digest"):
-            values = done.loc[done["genotype_digest"] == digest, "valid_accuracy"].astype(float).dropna()
-            entries.append((str(digest), values, own))
-        entries.sort(key=lambda each: (not len(each[1]), -float(each[1].mean()) if len(each[1]) else 0.0, each[0]))
-        for digest, values, own in entries:
+        planned = jobs.sort_values("rank").groupby("genotype_digest", sort=False).size()
+        valid = done.dropna(subset=["valid_accuracy"]).groupby("genotype_digest")["valid_accuracy"]
+        accuracies = {str(digest): values.astype(float).tolist() for digest, values in valid}
+        images = done["validation_images"].dropna()
+        ranked = {each.digest: each for each in rank_cells(accuracies, int(images.iloc[0]) if len(images) else None)}
+        for digest in [*ranked, *(str(name) for name in planned.index if name not in ranked)]:
             went_on = "yes" if digest in reasons else "no" if len(reasons) else "not decided"
-            row = (f"{rung}", digest, _found_by(settings, digest), f"{len(values)} of {len(own)}")
-            mean = spread(float(values.mean()), float(values.std())) if len(values) else number(None)
-            rows.append((*row, mean, went_on, shortened(plain(reasons.get(digest)))))
+            cell = ranked.get(digest)
+            values = (
+                (number(cell.mean), number(cell.standard_error), number(cell.value)) if cell else [number(None)] * 3
+            )
+            count = f"{cell.trainings if cell else 0} of {planned.get(digest, 0)}"
+            row = (str(rung), digest, _found_by(settings, digest), count, *values, went_on)
+            rows.append((*row, shortened(plain(reasons.get(digest)))))
     return ReportTable(
         id="race",
         caption="The race: which cells went on to the next rung (validation accuracy in percent)",
-        headings=("rung", "cell", "found by", "trainings", "validation mean ± std", "went on", "reason"),
+        headings=(
+            "rung",
+            "cell",
+            "found by",
+            "trainings",
+            "validation mean",
+            "standard error",
+            "mean - error",
+            "went on",
+            "reason",
+        ),
         rows=tuple(rows),
         text_columns=frozenset({"cell", "found by", "went on", "reason"}),
         wide_columns=frozenset({"found by", "reason"}),
-        note="Validation accuracy decides, never test accuracy. A rung's accuracies are those of its short training.",
+        note=(
+            "Cells are ranked by mean minus standard error, which contains the deviation between trainings and the "
+            "sampling error of the validation images. Every setting keeps at least one cell up to the last rung."
+        ),
     )
 
 
@@ -237,11 +266,21 @@ def one_shot_figures(data: StudyData) -> list[Figure]:
 
 
 def published_table(rows: Sequence[PublishedRow]) -> ReportTable:
-    """Published results on the same data set, and where their protocol differs from this study's."""
+    """Published results on the same data set, and where this study's trainings differ."""
+    differs = rows[0].differs
+    same = "agree with the official recipe of PC-DARTS in all compared fields; that of DARTS has another drop path."
     return ReportTable(
         id="published",
         caption=f"Published results on {rows[0].dataset}, for orientation (percent)",
-        headings=("method", "test error", "top-5", "parameters (M)", "GPU-days of search", "source", "protocol"),
+        headings=(
+            "method",
+            "test error",
+            "top-5 error",
+            "parameters (M)",
+            "GPU-days of search",
+            "source",
+            "protocol of this study",
+        ),
         rows=tuple(
             (
                 row.method,
@@ -250,15 +289,16 @@ def published_table(rows: Sequence[PublishedRow]) -> ReportTable:
                 number(row.parameters, 1),
                 number(row.gpu_days),
                 row.source,
-                f"differs: {row.differs}" if row.differs else "as here, as far as recorded",
+                "differs" if row.differs else "official recipe",
             )
             for row in rows
         ),
-        text_columns=frozenset({"source", "protocol"}),
-        wide_columns=frozenset({"method", "source", "protocol"}),
+        text_columns=frozenset({"source", "protocol of this study"}),
+        wide_columns=frozenset({"method", "source"}),
         note=(
             "Not results of this study. Papers report the chosen cell of several searches, which is better than that "
-            "of an average search."
+            "of an average search. The trainings of this study "
+            + (f"differ from the official recipe of PC-DARTS: {differs}." if differs else same)
         ),
     )
 
@@ -305,7 +345,6 @@ def _cell(rows: pd.DataFrame, level: Level, validation: float, found_by: str, to
     errors = rows["test_error"].astype(float)
     first, averages = rows.iloc[0], int(is_average(rows).sum())
     images = sampling_interval(float(errors.mean()), level.test_images)
-    macs = first["network_macs"] / 1e6
     return (
         str(first["genotype_digest"]),
         level.name,
@@ -315,8 +354,8 @@ def _cell(rows: pd.DataFrame, level: Level, validation: float, found_by: str, to
         _marked(spread(float(errors.mean()), float(errors.std())), averages, len(rows)),
         interval(images.low, images.high),
         *([number(rows["test_top5_error"].astype(float).mean())] if top5 else []),
-        number(first["network_parameters"] / 1e6),
-        number(macs, 0 if macs >= 100 else 1),
+        millions(first["network_parameters"]),
+        millions(first["network_macs"]),
     )
 
 

@@ -23,6 +23,13 @@ def number(value: Any, digits: int = 2) -> Number:
     return Number(text.removeprefix("-") if float(text.replace(",", "")) == 0 else text, value)
 
 
+def millions(count: float | None) -> Number:
+    """A count in millions with three digits or more; a dash if it is missing or NaN."""
+    if count is None or pd.isna(count):
+        return number(None)
+    return number(count / 1e6, 0 if count >= 1e8 else 1 if count >= 1e7 else 2)
+
+
 def spread(mean: float, std: float) -> Number:
     """Mean ± standard deviation; the mean alone if the deviation is NaN."""
     text = number(mean) if math.isnan(std) else f"{number(mean)} ± {number(std)}"

@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis.report.build import write_report
@@ -15,6 +16,7 @@ from analysis.store import ResultStore
 from analysis.tables import EPOCHS, QUEUE, SEARCHES
 from tests.analysis.browser import Browser, missing
 from tests.analysis.synthetic import epoch_rows, queue_row, search_row, write_study
+from tests.simulated import PUBLISHED, Setting, SimulatedStudy
 
 SCRIPT = "<script>alert(1)</script>"
 COLUMN = """const table = document.getElementById(arguments[0]).closest("table");
@@ -216,3 +218,34 @@ def test_without_script_all_content_is_there(browser, study):
 
 def test_an_empty_study_opens(browser, tmp_path):
     opened(browser, ResultStore(str(tmp_path / "empty")))
+
+
+HIDDEN = """for (const d of document.querySelectorAll("details")) d.open = true;
+return Array.from(document.querySelectorAll(".scroll")).filter(e => e.scrollWidth > e.clientWidth)
+  .map(e => e.getAttribute("aria-labelledby") || e.getAttribute("aria-label"));"""
+
+
+@pytest.fixture(scope="module")
+def race(tmp_path_factory):
+    """A race between four settings whose chosen cells were trained as in the papers."""
+    settings = (Setting(k=2), Setting(k=4, collapsed=(1,)), Setting(method="darts"), Setting(method="random"))
+    found = SimulatedStudy(settings=settings, generator=np.random.default_rng(0))
+    found.retrain(found.race([(25, 1, 6)]), seeds=2)
+    found.retrain(found.best(found.cells(), rung=None, keep=1, each_setting=False), PUBLISHED, stage="published")
+    return found.write(str(tmp_path_factory.mktemp("studies") / "race"))
+
+
+def test_nothing_hides_behind_a_scroll_bar(browser, study, race):
+    for store in (study, race):
+        opened(browser, store, width=1280)
+        assert browser.run(HIDDEN) == []
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_first_screen_has_the_settings_and_the_recommended_cell(browser, race):
+    opened(browser, race, width=1280)
+    top, bottom = browser.run(
+        """const box = s => document.querySelector(s).getBoundingClientRect();
+        return [box("#table-settings").top, box("article pre.copy").bottom];"""
+    )
+    assert top < 500 and bottom <= 900

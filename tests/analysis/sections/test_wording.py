@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from analysis.sections.wording import duration, interval_text, number
+from analysis.sections.wording import duration, interval_text, millions, number
 from analysis.statistics.summaries import summarize
 
 
@@ -12,6 +12,13 @@ def test_numbers_as_text():
     assert (number(-0.0001), number(None), number(math.nan, 3)) == ("0.00", "–", "–")
     assert interval_text(summarize([1.0, 3.0])) == "2.00 [-10.71, 14.71]"
     assert interval_text(summarize([1.0])) == "1.00" and interval_text(summarize([])) == "–"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(556_670_592, "557"), (24_300_000, "24.3"), (3_634_678, "3.63"), (None, "–"), (math.nan, "–")]
+)
+def test_millions_have_three_digits_or_more(count, text):
+    assert millions(count) == text
 
 
 @pytest.mark.parametrize(
