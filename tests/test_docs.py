@@ -48,6 +48,7 @@ def test_the_snippets_on_tables_run_on_a_study_where_nothing_failed(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     names = run_snippets("tables.md", without="s3://")
     assert names["by_seed"].shape == (3, 3) and names["alphas"].shape == (10, 14, 8)
+    assert names["found"].verdict
 
 
 def test_the_snippet_on_official_checkpoints_runs(tmp_path, monkeypatch):
