@@ -10,9 +10,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
+from analysis.conclusions.levels import levels, trainings
 from analysis.sections.blocks import ReportTable, Section, Text
 from analysis.sections.wording import counted, duration
-from analysis.statistics.retrained_cells import RECIPE_COLUMNS, with_recipe
+from analysis.statistics.retrained_cells import RECIPE_COLUMNS
 from analysis.statistics.summaries import WITH_RESULT
 from pcdarts.config import NOT_PROTOCOL, SearchConfig
 
@@ -40,7 +41,7 @@ def good_practice(
     """The 14 points in the paper's order; `described` says whether the study has a study.json with its command."""
     ended = searches[searches["status"].isin(WITH_RESULT)]
     retrained = retrains[retrains["status"] == "completed"]
-    settings = _settings_by_recipe(ended, retrained)
+    settings = _settings_by_recipe(ended, retrains)
     both = pd.concat([searches, retrains], ignore_index=True) if len(retrains) else searches
     answers = (
         ("Release the code of the training pipeline", _released(retrained, "retraining")),
@@ -156,11 +157,12 @@ def _varied(settings: pd.DataFrame, fields: Sequence[str]) -> list[str]:
     return [name for name in fields if settings[name].astype(str).nunique() > 1]
 
 
-def _settings_by_recipe(ended: pd.DataFrame, retrained: pd.DataFrame) -> dict[str, set[str]]:
+def _settings_by_recipe(ended: pd.DataFrame, retrains: pd.DataFrame) -> dict[str, set[str]]:
     """Name of each recipe to the settings with a cell that it retrained."""
-    rows = with_recipe(retrained) if len(retrained) else retrained.assign(recipe="")
-    joined = ended[["setting", "genotype_digest"]].dropna().merge(rows[["genotype_digest", "recipe"]])
-    return {str(recipe): set(group["setting"]) for recipe, group in joined.groupby("recipe")}
+    done = trainings(retrains)
+    names = {level.number: level.recipe for level in levels(done)}
+    joined = ended[["setting", "genotype_digest"]].dropna().merge(done[["genotype_digest", "level"]])
+    return {str(name): set(group["setting"]) for name, group in joined.groupby(joined["level"].map(names))}
 
 
 def _same_protocol(ended: pd.DataFrame, settings: dict[str, set[str]]) -> _Answered:

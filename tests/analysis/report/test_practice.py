@@ -81,7 +81,7 @@ def test_ablations_differ_in_one_field_and_are_retrained():
 
 
 def test_one_protocol_needs_two_settings_retrained_by_one_recipe():
-    recipe = "cifar10, 600 epochs"
+    recipe = "600 epochs on cifar10"
     assert points(FOUND, retrains=RETRAINED)[6] == (
         "met",
         f"All 2 settings have cells retrained by one recipe ({recipe}).",

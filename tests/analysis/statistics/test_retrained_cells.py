@@ -1,10 +1,6 @@
 """Retrained cells: the accuracies that count, and their recipes."""
 
-from analysis.statistics.retrained_cells import (
-    chosen,
-    settings_of_cells,
-    with_recipe,
-)
+from analysis.statistics.retrained_cells import chosen, settings_of_cells
 from analysis.tables import RETRAINS, SEARCHES
 from tests.analysis.synthetic import queue_row, retrain_row, search_row
 
@@ -21,19 +17,6 @@ def test_accuracies_are_those_of_the_chosen_weights():
     rows = chosen(frame(raw, ema, retrain_row(JOB, 95.0) | {"chosen_weights": None}))
     assert list(rows["valid_accuracy"]) == [97.0, 98.0, 97.0]
     assert list(rows["test_accuracy"]) == [95.0, 96.5, 95.0]
-
-
-def test_recipes_are_named_by_what_tells_them_apart():
-    row = retrain_row(JOB, 95.0)
-    seed = {"seed": 1, "device": "cuda", "threads": 8}
-    rows = with_recipe(frame(row, row | seed, row | {"cutout": 8}, row | {"epochs": 100}, row | {"dataset": "digits"}))
-    assert list(rows["recipe"]) == [
-        "cifar10, 600 epochs, cutout 16",
-        "cifar10, 600 epochs, cutout 16",
-        "cifar10, 600 epochs, cutout 8",
-        "cifar10, 100 epochs",
-        "digits, 600 epochs",
-    ]
 
 
 def test_cells_have_the_settings_of_the_searches_that_found_them():
