@@ -250,7 +250,8 @@ def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
     found = []
     if level.stage == "rung":
         found.append(
-            f"{_capital(level.name)} are the longest training of all selected cells; the final one may differ."
+            f"The longest training of all selected cells is {level.name}; after the final training settings may differ "
+            "otherwise."
         )
     partly = [row for row in rows if row.retrained < row.distinct_cells]
     if partly:

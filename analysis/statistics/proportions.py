@@ -38,15 +38,16 @@ def sampling_variance(percent: float, images: int | None) -> float:
 
 
 def combined_interval(first: Estimate, second: Estimate) -> Estimate:
-    """The first estimate, with an interval that also covers the independent error that the second one's interval shows.
+    """The first percentage, with an interval that also covers the independent error that the second one's shows.
 
-    The squared distances to the ends add up (Zou and Donner, 2008).  The first interval alone if the second has none.
+    The squared distances to the ends add up (Zou and Donner, 2008), within 0 and 100 %.  The first interval alone if
+    the second has none.
     """
-    if math.isnan(second.low):
-        return first
-    low = math.hypot(first.value - first.low, second.value - second.low)
-    high = math.hypot(first.high - first.value, second.high - second.value)
-    return Estimate(value=first.value, low=first.value - low, high=first.value + high)
+    low, high = first.value - first.low, first.high - first.value
+    if not math.isnan(second.low):
+        low = math.hypot(low, second.value - second.low)
+        high = math.hypot(high, second.high - second.value)
+    return Estimate(value=first.value, low=max(0.0, first.value - low), high=min(100.0, first.value + high))
 
 
 def image_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> ImageDifference:

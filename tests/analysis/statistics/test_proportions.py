@@ -1,5 +1,6 @@
 """Tests of analysis.statistics.proportions."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -42,7 +43,9 @@ def test_independent_errors_add_up_in_squares():
     found = combined_interval(Estimate(value=2.0, low=1.7, high=2.3), Estimate(value=2.5, low=2.1, high=2.9))
     assert (found.value, found.low, found.high) == pytest.approx((2.0, 1.5, 2.5))
     alone = Estimate(value=2.0, low=1.7, high=2.3)
-    assert combined_interval(alone, Estimate(value=2.0)) is alone
+    assert dataclasses.astuple(combined_interval(alone, Estimate(value=2.0))) == pytest.approx((2.0, 1.7, 2.3))
+    wide = combined_interval(Estimate(value=5.0, low=-3.0, high=13.0), Estimate(value=96.0, low=0.0, high=200.0))
+    assert (wide.low, wide.high) == (0.0, 100.0)
 
 
 def test_two_networks_are_compared_by_mcnemars_exact_test():
