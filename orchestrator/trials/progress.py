@@ -80,7 +80,8 @@ class Progress:
             f"epoch {sum(self.reached.values())} of {sum(self.epochs.values())} in all",
         ]
         if self.best is not None:
-            parts.append(f"one-shot accuracy up to {self.best:.2f} %")
+            kind = "one-shot" if self.what == "searches" else "validation"
+            parts.append(f"{kind} accuracy up to {self.best:.2f} %")
         left = self._seconds_left()
         if left is not None:
             parts.append(f"{timedelta(seconds=round(left))} left")

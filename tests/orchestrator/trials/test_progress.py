@@ -54,3 +54,8 @@ def test_a_missing_accuracy_keeps_the_best():
     progress.advance("a", 2, 50.0)
     progress.advance("a", 3, 40.0)
     assert "50.00" in progress.line()
+
+
+def test_the_accuracy_of_a_retraining_is_not_one_shot():
+    progress = Progress("retraining", {"a": 10}, best=80.0)
+    assert progress.line().endswith("| validation accuracy up to 80.00 %")
