@@ -191,7 +191,8 @@ def chosen_best(studies: int, *, cells: int, seeds: int, between: float, seed: i
         found = shrunk_means(trainings.tolist(), [0.0] * cells)
         if found is not None:
             value.add(Check(value.name, contains(found.estimate(int(first)), float(true[first]))))
-            beats.add(Check(beats.name, bool(true[first] > true[second]), found.beats(int(first), int(second))))
+            better = bool(true[first] > true[second]) if between else None  # equal cells: neither is better
+            beats.add(Check(beats.name, better, found.beats(int(first), int(second))))
     return value, beats
 
 
