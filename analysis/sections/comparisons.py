@@ -26,7 +26,7 @@ def section(data: StudyData) -> Section:
     if found.level is None:
         blocks.append(Text(text="No cell was retrained, so no two settings can be compared."))
     else:
-        blocks.append(Text(text=f"Test errors after {found.level.protocol}"))
+        blocks.append(Text(text=f"Test errors: {found.level.protocol}"))
     if found.comparisons:
         blocks += [Text(text=DECISION_RULE), comparisons_table(found.comparisons)]
     elif found.level is not None:

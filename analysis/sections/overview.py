@@ -46,7 +46,7 @@ def settings_table(found: Conclusions) -> ReportTable:
         rows=tuple(_row(row, devices) for row in found.settings),
         text_columns=frozenset({"device"}),
         wide_columns=frozenset({"setting", "device"}),
-        note=f"Test errors after {found.level.protocol}" if found.level else "",
+        note=f"Test errors: {found.level.protocol}" if found.level else "",
     )
 
 
