@@ -50,7 +50,7 @@ class SettingComparison:
     wilcoxon: float
     """Footnote: p-value of Wilcoxon's signed-rank test after Holm's correction."""
     detectable: float
-    """Difference that this many pairs find with 80 % power, at the deviation found; percentage points."""
+    """Difference that this many pairs find with 80 % power, at the deviation found; percentage points, NaN over 100."""
     pairs_needed: int | None
     """Pairs that find a difference of DIFFERENCE with 80 % power, at the deviation found; None if unknown."""
 
@@ -74,11 +74,11 @@ class PairedMean:
         return 2 * float(special.stdtr(self.pairs - 1, -abs(self.mean) / self.error))
 
     def interval(self, level: float) -> Estimate:
-        """Student's t interval of the mean."""
+        """Student's t interval of the mean, within -100 and 100 percentage points."""
         if math.isnan(self.error):
             return Estimate(value=self.mean)
         half = float(special.stdtrit(self.pairs - 1, (1 + level) / 2)) * self.error
-        return Estimate(value=self.mean, low=self.mean - half, high=self.mean + half)
+        return Estimate(value=self.mean, low=max(-100.0, self.mean - half), high=min(100.0, self.mean + half))
 
 
 def compare(errors: pd.DataFrame, settings: Sequence[str]) -> tuple[SettingComparison, ...]:
@@ -165,6 +165,7 @@ def _comparison(
     if mean.pairs >= wanted:
         outcome = "first" if difference.low > 0 else "second" if difference.high < 0 else "none"
     deviation = mean.error * math.sqrt(mean.pairs)
+    detectable = detectable_difference(deviation, mean.pairs, comparisons) if deviation > 0 else math.nan
     return SettingComparison(
         first=first,
         second=second,
@@ -174,6 +175,6 @@ def _comparison(
         outcome=outcome,
         pairs_wanted=wanted,
         wilcoxon=wilcoxon,
-        detectable=detectable_difference(deviation, mean.pairs, comparisons) if deviation > 0 else math.nan,
+        detectable=detectable if detectable <= 100 else math.nan,
         pairs_needed=seeds_needed(deviation, DIFFERENCE, comparisons) if deviation > 0 else None,
     )

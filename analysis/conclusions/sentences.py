@@ -160,8 +160,12 @@ def next_step(
 def listed(names: Sequence[str], last: str = "and") -> str:
     """Names in a sentence: the first ones and the number of the others if there are many."""
     if len(names) > MAX_NAMES + 1:
-        return f"{', '.join(names[:MAX_NAMES])} {last} {len(names) - MAX_NAMES} more"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+        names = [*names[:MAX_NAMES], f"{len(names) - MAX_NAMES} more"]
+    if len(names) == 1:
+        return names[0]
+    if any(", " in name for name in names):  # such as method=pcdarts, k=4
+        return f"{'; '.join(names[:-1])}; {last} {names[-1]}"
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingComparison], level: Level) -> str:

@@ -107,5 +107,10 @@ def test_a_detectable_difference_is_found_with_80_percent_power():
     assert found.pairs_needed == 220  # of an effect of 0.2 / sqrt(10 / 9)
 
 
+def test_differences_of_percentages_are_within_100_points():
+    (found,) = compared(settings_with({"k=2": [10.0, 90.0], "k=4": [50.0, 20.0]}), ["k=2", "k=4"])
+    assert (found.difference.low, found.difference.high) == (-100, 100) and math.isnan(found.detectable)
+
+
 def test_a_single_setting_has_no_comparisons():
     assert compared(settings_with({"k=2": [3.0]}), ["k=2"]) == ()

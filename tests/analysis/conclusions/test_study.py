@@ -225,6 +225,13 @@ def test_a_study_that_was_not_validated_recommends_no_cell():
     assert "No cell is recommended: no retraining was validated, and test accuracy must not choose." in verdict(tables)
 
 
+def test_names_with_commas_are_told_apart():
+    tables = settings_with({"k=4, order=1": [], "k=4, order=2": []})
+    tables.search("k=4, order=1", 0, 0)
+    tables.search("k=4, order=2", 0, 1, order=2)
+    assert verdict(tables)[0].endswith("no cell of k=4, order=1; or k=4, order=2 was retrained.")
+
+
 def test_many_settings_are_not_all_named():
     tables = Tables()
     for number in range(10):
