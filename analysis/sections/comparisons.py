@@ -30,16 +30,20 @@ def section(data: StudyData) -> Section:
     if found.comparisons:
         blocks += [Text(text=DECISION_RULE), comparisons_table(found.comparisons)]
     elif found.level is not None:
-        blocks.append(Text(text="Fewer than two settings have all of their selected cells trained."))
+        few = (
+            "The study has one setting"
+            if len(data.order) == 1
+            else "At most one setting has all selected cells trained"
+        )
+        blocks.append(Text(text=f"{few}, so there is nothing to compare."))
     if found.level is not None and found.left_out:
         blocks.append(left_out_table(found.left_out))
     if len(data.errors):
         palette = Palette.of(data.errors["setting"].unique(), data.order)
         blocks.append(errors_figure(data.errors, palette))
-        profile, cost = profile_figure(data.errors, palette), cost_figure(data.errors, data.searches, palette)
         if len(palette.settings) > 1:
-            blocks.append(palette.legend())
-        blocks += [figure for figure in (profile, cost) if figure]
+            profile, cost = profile_figure(data.errors, palette), cost_figure(data.errors, data.searches, palette)
+            blocks += [block for block in (palette.legend(), profile, cost) if block]
         if palette.cut:
             blocks.append(Text(text=palette.cut, style="note"))
     return Section(id="comparisons", title="Comparisons between settings", short="Comparisons", blocks=tuple(blocks))

@@ -19,7 +19,8 @@ def section(found: Conclusions) -> Section:
     if found.recommendation is not None:
         blocks.append(recommended_card(found.recommendation))
     blocks.append(Text(text=_explanation(found), style="note"))
-    return Section(id="settings", title="Settings and the recommended cell", short="Settings", blocks=tuple(blocks))
+    title = "Settings" if found.recommendation is None else "Settings and the recommended cell"
+    return Section(id="settings", title=title, short="Settings", blocks=tuple(blocks))
 
 
 def settings_table(found: Conclusions) -> ReportTable:

@@ -57,9 +57,9 @@ def section(data: StudyData) -> Section:
         rungs = [level for level in found.levels if level.stage == "rung"]
         blocks.append(levels_table(found.levels))
         if late:
-            blocks.append(cells_table(data, late, id="retrained-cells", caption="Retrained cells (percent)"))
+            blocks.append(cells_table(data, late, id="retrained-cells", caption="Retrained cells"))
         if rungs:
-            caption = "Cells in the rungs of the race (percent)"
+            caption = "Cells in the rungs of the race"
             blocks.append(cells_table(data, rungs, id="race-cells", caption=caption, folded=bool(late)))
     if found.recommendation is not None and found.recommendation.against_next is not None:
         blocks.append(Text(text=pair_text(found.recommendation.against_next)))
@@ -108,20 +108,26 @@ def cells_table(
 ) -> ReportTable:
     """One row for each training level and cell: the longest training first, best validation first."""
     settings = settings_of_cells(data.searches) if len(data.searches) else {}
-    top5 = bool(data.trainings["test_top5_error"].notna().any())
+    several, top5 = len(levels) > 1, bool(data.trainings["test_top5_error"].notna().any())
     rows = []
     for level in reversed(levels):
         done = data.trainings[data.trainings["level"] == level.number]
         groups = [(str(digest), group) for digest, group in done.groupby("genotype_digest")]
         validation = {digest: float(group["valid_accuracy"].astype(float).mean()) for digest, group in groups}
         groups.sort(key=lambda item: (math.isnan(validation[item[0]]), -validation[item[0]], item[0]))
-        rows += [_cell(group, level, validation[digest], _found_by(settings, digest), top5) for digest, group in groups]
-    columns = ["cell", "training", "found by", "trainings", "validation accuracy", "test error mean ± std"]
-    columns += ["test images alone [95 %]", *(["top-5 error"] if top5 else []), "parameters (M)", "multiply-adds (M)"]
+        for digest, group in groups:
+            named = (level.name,) if several else ()
+            top = (number(group["test_top5_error"].astype(float).mean()),) if top5 else ()
+            values = _errors(group, level, validation[digest])
+            sizes = [millions(_size(data, digest, name)) for name in ("network_parameters", "network_macs")]
+            rows.append((digest, *named, _found_by(settings, digest), str(len(group)), *values, *top, *sizes))
+    columns = ["cell", *(["training"] if several else []), "found by", "trainings", "validation accuracy"]
+    columns += ["test error mean ± std", "test images alone [95 %]", *(["top-5 error"] if top5 else [])]
+    columns += ["parameters (M)", "multiply-adds (M)"]
     average = bool(is_average(data.trainings).any())
     return ReportTable(
         id=id,
-        caption=caption,
+        caption=f"{caption} (percent)" if several else f"{caption}: {levels[0].name} (percent)",
         folded=folded,
         headings=tuple(columns),
         rows=tuple(rows),
@@ -268,7 +274,7 @@ def one_shot_figures(data: StudyData) -> list[Figure]:
 def published_table(rows: Sequence[PublishedRow]) -> ReportTable:
     """Published results on the same data set, and where this study's trainings differ."""
     differs = rows[0].differs
-    same = "agree with the official recipe of PC-DARTS in all compared fields; that of DARTS has another drop path."
+    same = "agree with the official recipe of PC-DARTS in all compared fields; that of DARTS differs slightly."
     return ReportTable(
         id="published",
         caption=f"Published results on {rows[0].dataset}, for orientation (percent)",
@@ -341,22 +347,24 @@ def trainings_table(data: StudyData) -> ReportTable:
     )
 
 
-def _cell(rows: pd.DataFrame, level: Level, validation: float, found_by: str, top5: bool) -> tuple[str, ...]:
-    errors = rows["test_error"].astype(float)
-    first, averages = rows.iloc[0], int(is_average(rows).sum())
+def _errors(rows: pd.DataFrame, level: Level, validation: float) -> tuple[Number, ...]:
+    """Validation accuracy, test error over trainings, and its interval for the number of test images."""
+    errors, averages = rows["test_error"].astype(float), int(is_average(rows).sum())
     images = sampling_interval(float(errors.mean()), level.test_images)
     return (
-        str(first["genotype_digest"]),
-        level.name,
-        found_by,
-        str(len(rows)),
         _marked(number(validation), averages, len(rows)),
         _marked(spread(float(errors.mean()), float(errors.std())), averages, len(rows)),
         interval(images.low, images.high),
-        *([number(rows["test_top5_error"].astype(float).mean())] if top5 else []),
-        millions(first["network_parameters"]),
-        millions(first["network_macs"]),
     )
+
+
+def _size(data: StudyData, digest: str, name: str) -> float | None:
+    """Parameters or multiply-adds of a retrained cell's network, or else of its job or search."""
+    for table in (data.trainings, data.queue, data.searches):
+        known = table.loc[table["genotype_digest"] == digest, name].dropna()
+        if len(known):
+            return float(known.iloc[0])
+    return None
 
 
 def _picked(level: Level) -> str:

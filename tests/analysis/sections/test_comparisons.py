@@ -47,11 +47,17 @@ def test_every_error_is_drawn_and_listed(tmp_path):
 
 
 def test_costs_are_those_of_the_searches(tmp_path):
-    tables = settings_with({"k=2": [3.0, 3.1]})
+    tables = settings_with({"k=2": [3.0, 3.1], "k=4": [3.0, 3.1]})
     for row in tables.searches:
         row |= {"gpu_days": 0.5}
     *_, cost = figures(comparisons.section(made_up(tmp_path, tables)))
     assert rows_of(cost.table)[0]["GPU-days"] == "0.5000"
+
+
+def test_one_setting_has_its_errors_and_nothing_to_compare(tmp_path):
+    section = comparisons.section(made_up(tmp_path, settings_with({"k=2": [3.0, 3.1]})))
+    assert texts(section)[-1] == "The study has one setting, so there is nothing to compare."
+    assert len(figures(section)) == 1
 
 
 def test_many_settings_are_cut_in_figures_and_listed_in_tables(tmp_path):

@@ -100,6 +100,15 @@ def test_published_results_say_where_their_protocol_differs(tmp_path, tables):
     assert "differ from the official recipe of PC-DARTS: 10 % of the training images only pick" in table.note
 
 
+def test_sizes_come_from_the_job_where_a_training_has_none(tmp_path):
+    tables = settings_with({"k=4": [3.0]})
+    tables.retrains[0] |= dict.fromkeys(("network_parameters", "network_macs"))
+    write_imported(tmp_path, RETRAINS, tables.retrains)
+    data = study(tmp_path, searches=tables.searches, queue=tables.queue)
+    (row,) = rows_of(table_of(retrained.section(data), "retrained-cells"))
+    assert (row["parameters (M)"], row["multiply-adds (M)"]) == ("3.00", "500") and "training" not in row
+
+
 def test_every_training_is_listed_with_its_state(tmp_path):
     search = search_row(4, 0, 80.0)
     job = queue_row(search, 1, "done")
