@@ -180,7 +180,7 @@ def cost_figure(errors: pd.DataFrame, searches: pd.DataFrame, palette: Palette) 
         rows.append((str(name), str(cost.n), number(cost.mean, digits), number(error.mean), *ends))
     table = ReportTable(
         id="cost",
-        caption=f"Mean {unit} of a search, and mean test error (percent) with its 95 % interval",
+        caption=f"Mean {unit} of a search, and mean test error (percent) with its 95 % interval over searches",
         headings=("setting", "n", unit, "test error", "low", "high"),
         rows=tuple(rows),
     )
@@ -188,7 +188,8 @@ def cost_figure(errors: pd.DataFrame, searches: pd.DataFrame, palette: Palette) 
         chart("Test error against the cost of a search", Axis(name=f"{unit} of a search"), TEST_ERROR, dots=dots)
     )
     caption = (
-        "Test error against the cost of a search: mean of each setting with its 95 % interval. Lower left is better."
+        "Test error against the cost of a search: mean of each setting with its 95 % interval over searches, on these "
+        "test images. Lower left is better."
     )
     return Figure(caption=caption, svg=svg, table=table, half=True)
 

@@ -58,7 +58,7 @@ def section(data: StudyData) -> Section:
     """Table and figures, if only k differs between some of the searches."""
     found = rate_summaries(data.searches, data.epochs)
     blocks: list[Block] = [
-        Text(text="All measured searches have the same sampling rate, so there is nothing to compare.")
+        Text(text="No two searches with these measures differ in k alone, so they do not compare sampling rates.")
     ]
     if found:
         sampling = set(data.searches["channel_sampling"].dropna().unique())

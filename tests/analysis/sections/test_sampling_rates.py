@@ -64,4 +64,4 @@ def test_the_default_sampling_has_no_penalty(tmp_path):
 
 def test_one_sampling_rate_has_nothing_to_compare(tmp_path):
     (text,) = texts(sampling_rates.section(study(tmp_path, searches=[search_row(4, 0, 80.0)])))
-    assert text == "All measured searches have the same sampling rate, so there is nothing to compare."
+    assert text == "No two searches with these measures differ in k alone, so they do not compare sampling rates."
