@@ -1,12 +1,16 @@
-"""What simulated studies of known truth may conclude."""
+"""What simulated studies of known truth may conclude, in the tables of `conclude` and in the text of the report."""
 
 import math
+import re
 from functools import cache
 
 import numpy as np
 import pytest
 
 from analysis.conclusions import conclude
+from analysis.report.build import build
+from analysis.report.formats import markdown
+from analysis.sections.study_data import StudyData
 from tests.simulated import PUBLISHED, Setting, SimulatedStudy
 
 
@@ -200,3 +204,19 @@ def test_a_setting_without_results_is_listed_and_not_compared():
     assert (failed.searches, failed.failed, failed.retrained) == (0, 5, 0)
     assert [each.setting for each in concluded("failures").settings] == ["k=2", "k=4", "k=8"]
     assert "6 failed" in verdict("failures")
+
+
+def slow_unless(*names):
+    """All studies as parameters; a report takes a second or two."""
+    return [pytest.param(name, marks=[] if name in names else pytest.mark.slow) for name in STUDIES]
+
+
+@pytest.mark.parametrize("name", slow_unless("better_by_one_shot_only", "not_retrained"))
+def test_the_report_opens_with_the_verdict_and_ranks_no_setting_by_one_shot_accuracy(name, tmp_path):
+    store = STUDIES[name]().write(str(tmp_path / name), epochs=10 * (name == "race"))
+    text = markdown(build(StudyData(store=store))).replace("\\", "")
+    assert concluded(name).verdict[0] in text[:2000]
+    assert "best setting" not in text.lower()
+    for sentence in re.split(r"(?<=[.:;|])\s", text):
+        if re.search("one-shot", sentence, re.IGNORECASE):
+            assert not re.search(r"k=\d+ (is|are) (better|best)|significantly|outperforms", sentence), sentence
