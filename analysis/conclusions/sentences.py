@@ -267,7 +267,8 @@ def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
 def _reasons(rows: Sequence[SettingRow]) -> str:
     """Why settings are left out of a comparison."""
     untrained = [row.setting for row in rows if not row.retrained]
-    parts = [f"no cell of {listed(untrained, 'or')} was retrained"] if untrained else []
+    of = listed(untrained, "or") if len(untrained) <= MAX_NAMES + 1 else f"{len(untrained)} settings"
+    parts = [f"no cell of {of} was retrained"] if untrained else []
     parts += [
         f"{row.retrained} of {row.selected} selected cells of {row.setting} are trained"
         for row in rows
