@@ -2,10 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
 from typing import Any
-
-import pandas as pd
 
 from analysis.records import DerivedNetwork, EpochIdentity, Provenance, RetrainIdentity, SearchIdentity, SearchSetting
 from analysis.store import ResultStore
@@ -102,14 +99,13 @@ def epoch_rows(search: dict[str, Any], epochs: int = 10) -> list[dict[str, Any]]
     return rows
 
 
-def queue_row(search: dict[str, Any], rank: int, state: str = "queued", proxy: int | None = None) -> dict[str, Any]:
-    """A retraining job for the cell of a search, or its proxy job of that seed."""
+def queue_row(search: dict[str, Any], rank: int, state: str = "queued") -> dict[str, Any]:
+    """A full retraining of the cell of a search."""
     names = ("study", "genotype", "genotype_digest", "valid_accuracy", "network_parameters", "network_macs")
     return QUEUE.row(
         {name: search[name] for name in names},
-        job_id=f"retrain-{search['genotype_digest'][:8]}" + ("" if proxy is None else f"-proxy{proxy}"),
-        stage="final" if proxy is None else "rung",
-        rung=None if proxy is None else 1,
+        job_id=f"retrain-{search['genotype_digest'][:8]}",
+        stage="final",
         rank=rank,
         state=state,
         origins=(search["search_id"],),
@@ -147,37 +143,6 @@ def retrain_row(
         device_name="cpu (x86_64)",
     )
     return RETRAINS.row(identity, RetrainConfig(), PROVENANCE, *([] if failed else [result]))
-
-
-def staged_rows(
-    cells: int = 6, finals: int = 3, failed: Sequence[int] = ()
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Searches, queue and retrains: cell i has 80 + i in its search and a mean of 90 - i in two proxies.
-
-    The first `finals` cells are retrained in full; the proxies of the cells in `failed` failed.
-    """
-    searches = [search_row(4, seed, 80.0 + seed, cell=name) for seed, name in enumerate(list(PUBLISHED)[:cells])]
-    queue: list[dict[str, Any]] = []
-    retrains: list[dict[str, Any]] = []
-    for i, search in enumerate(searches):
-        for seed in range(2):
-            job = queue_row(search, 2 * i + seed + 1, "failed" if i in failed else "done", proxy=seed)
-            queue.append(job)
-            retrains.append(retrain_row(job, None if i in failed else 99.0 - i, valid_accuracy=89.5 - i + seed))
-    for i, search in enumerate(searches[:finals]):
-        queue.append(queue_row(search, i + 1, "done"))
-        retrains.append(retrain_row(queue[-1], 95.0 - i, valid_accuracy=96.0 - i))
-    return searches, queue, retrains
-
-
-def job_frames(queue: list[dict[str, Any]], retrains: list[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of `queue` and `retrains` as frames."""
-    return QUEUE.to_arrow(queue).to_pandas(), RETRAINS.to_arrow(retrains).to_pandas()
-
-
-def staged_frames(cells: int = 6, finals: int = 3, failed: Sequence[int] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Queue and retrains of `staged_rows` as frames."""
-    return job_frames(*staged_rows(cells, finals, failed)[1:])
 
 
 def write_study(root: str, study: str = "demo") -> ResultStore:
