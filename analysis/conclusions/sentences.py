@@ -267,8 +267,10 @@ def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
 def _reasons(rows: Sequence[SettingRow]) -> str:
     """Why settings are left out of a comparison."""
     untrained = [row.setting for row in rows if not row.retrained]
-    of = listed(untrained, "or") if len(untrained) <= MAX_NAMES + 1 else f"{len(untrained)} settings"
-    parts = [f"no cell of {of} was retrained"] if untrained else []
+    parts = []
+    if untrained:
+        names = listed(untrained, "or") if len(untrained) <= MAX_NAMES + 1 else f"{len(untrained)} settings"
+        parts = [f"no cell of {names} was retrained"]
     parts += [
         f"{row.retrained} of {row.selected} selected cells of {row.setting} are trained"
         for row in rows
