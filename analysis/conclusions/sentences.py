@@ -245,7 +245,8 @@ def _reported(cell: Recommendation) -> str:
     else:
         source = f"from the {trained} that took part in the choice, and not corrected for it: too low on average"
     interval = _interval(cell.test_error)
-    known = interval or f" (for the number of test images alone{_interval(cell.sampling)})"
+    images = _interval(cell.sampling)
+    known = interval or (f" (for the number of test images alone{images})" if images else "")
     return f"Its test error is {cell.test_error.value:.2f} %{known}, {source}."
 
 

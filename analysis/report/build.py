@@ -121,7 +121,7 @@ def _sort_key(cell: str) -> str | None:
 
 def _practice(data: StudyData) -> Section:
     described = bool(data.description.get("command"))
-    return practice.section(practice.good_practice(data.searches, data.epochs, data.retrains, described=described))
+    return practice.section(practice.good_practice(data.searches, data.retrains, described=described))
 
 
 def _study_name(data: StudyData) -> str:

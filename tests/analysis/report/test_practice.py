@@ -3,8 +3,8 @@
 import pytest
 
 from analysis.report.practice import good_practice, section
-from analysis.tables import EPOCHS, RETRAINS, SEARCHES
-from tests.analysis.synthetic import epoch_rows, queue_row, retrain_row, search_row
+from analysis.tables import RETRAINS, SEARCHES
+from tests.analysis.synthetic import queue_row, retrain_row, search_row
 
 GRID = [search_row(k, seed, 80.0 + seed) for k in (2, 4) for seed in range(3)]
 CELLS = ("DARTS_V1", "DARTS_V2")
@@ -15,11 +15,9 @@ FOUND = [search_row(k, 0, 80.0, cell=cell) for k, cell in zip((2, 4), CELLS, str
 OPEN = "not decided by the tables"
 
 
-def points(searches=(), epochs=(), retrains=(), described=True, **columns):
+def points(searches=(), retrains=(), described=True, **columns):
     """Number of every point to its answer and reason; `columns` become columns of searches."""
-    frames = [
-        t.to_arrow(rows).to_pandas() for t, rows in ((SEARCHES, searches), (EPOCHS, epochs), (RETRAINS, retrains))
-    ]
+    frames = [t.to_arrow(rows).to_pandas() for t, rows in ((SEARCHES, searches), (RETRAINS, retrains))]
     found = good_practice(frames[0].assign(**columns), *frames[1:], described=described)
     return {number: (point.answer, point.why) for number, point in enumerate(found, 1)}
 
@@ -30,7 +28,7 @@ def changed(rows, **values):
 
 def test_a_study_with_all_of_it():
     grid = [search_row(k, seed, 80.0, cell=cell) for k, cell in zip((2, 4), CELLS, strict=True) for seed in range(3)]
-    found = points(grid, epoch_rows(grid[0]), RETRAINED)
+    found = points(grid, RETRAINED)
     assert {number for number, (answer, _) in found.items() if answer == "met"} == {3, 4, 5, 6, 7, 9, 13, 14}
     assert {number for number, (answer, _) in found.items() if answer == OPEN} == {1, 2, 10, 12}
     assert found[5][1] == "2 settings were retrained by one recipe; some differ in k alone."
@@ -103,6 +101,7 @@ def test_one_protocol_needs_two_settings_retrained_by_one_recipe():
 
 def test_compute_is_seconds():
     assert points(GRID)[7][0] == "partly"
+    assert points(FOUND, retrains=RETRAINED)[7][0] == "met"
     assert points(GRID, seconds=None)[7][0] == "not met"
 
 
@@ -148,7 +147,7 @@ def test_the_set_up_is_whole_or_what_is_missing_is_named():
 
 
 def test_the_section_counts_the_answers():
-    frames = [table.to_arrow([]).to_pandas() for table in (SEARCHES, EPOCHS, RETRAINS)]
+    frames = [table.to_arrow([]).to_pandas() for table in (SEARCHES, RETRAINS)]
     text, table = section(good_practice(*frames, described=False)).blocks
     assert text.text == "Of 14 points: 0 met, 0 partly met, 10 not met, 4 not decided by the tables."
     assert [row[0].split(".")[0] for row in table.rows] == [str(number) for number in range(1, 15)]
