@@ -28,6 +28,7 @@ def demo() -> StudyConfig:
         sweep={"seed": (0, 1, 2), "k": (2, 4)},
         retrain=presets.retrain_digits(),
         race=RaceConfig(rungs=(Rung(epochs=3, seeds=2, keep=2),), recipe=DIGITS_RACE),
+        final=FinalConfig(seeds=2),
     )
 
 

@@ -53,7 +53,8 @@ class Conclusions:
     unfinished: int
     """Queued and running trainings: conclusions can change with them."""
     verdict: tuple[str, ...]
-    """The conclusions in sentences, for the first screen: settings, the cell, orders, searches."""
+    """The conclusions, for the first screen: which setting, which cell and how sure, what restricts a comparison, random
+    cells, orders, searches."""
     next_step: str
     """What to run to learn more, with commands in backticks; empty if nothing is open, or if searches were imported."""
 
@@ -78,11 +79,13 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
     groups = super_network_groups(searches)
     unfinished = int(queue["state"].isin(["queued", "running"]).sum())
     ran_here = bool(found["device_name"].notna().any())  # imported logs cannot be continued
+    outcome, *limits = sentences.settings_sentences(rows, at.level, at.left_out, comparisons)
     verdict = (
-        *sentences.settings_sentences(rows, at.level, at.left_out, comparisons),
+        outcome,
         "" if len(searches) else sentences.without_searches(_errors_by_cell(done, all_levels), all_levels),
+        " ".join(sentences.cell_sentences(recommendation, at.level)),
+        " ".join(limits),
         sentences.baseline_sentence(rows, at.level, comparisons),
-        *sentences.cell_sentences(recommendation, at.level),
         *sentences.order_sentences(orders),
         sentences.searches_sentence(rows),
         sentences.unfinished_sentence(unfinished),

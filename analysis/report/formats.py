@@ -19,7 +19,8 @@ def markdown(report: Report) -> str:
 
     Long tables are shortened as in HTML.
     """
-    lines = [f"# {_escaped(report.title)}", "", _escaped(" ".join(report.verdict))]
+    lines = [f"# {_escaped(report.title)}", "", *map(_escaped, report.verdict[:1])]
+    lines += ["", *(f"- {_escaped(text)}" for text in report.verdict[1:])] if len(report.verdict) > 1 else []
     lines += [line for note in report.notes for line in ("", _prose(note))]
     lines += ["", "These files could not be read and are left out:", ""] if report.broken else []
     lines += [f"- {_escaped(part)}" for part in report.broken]

@@ -91,7 +91,7 @@ def test_trainings_that_are_missing_are_counted():
     tables.train(90, [3.0])
     tables.wait(91)
     found = concluded(tables)
-    assert found.verdict[1] == "Not compared: 1 of 2 selected cells of k=8 are trained."
+    assert found.verdict[2] == "Not compared: 1 of 2 selected cells of k=8 are trained."
     assert found.verdict[-1] == "1 training is queued or running: the conclusions can change."
     assert found.next_step.startswith("Run `pcdarts retrain STUDY`")
 
@@ -156,10 +156,9 @@ def test_what_restricts_a_comparison_is_said():
     tables.train(0, [3.0])
     found = verdict(tables)
     assert "after 25 epochs on cifar10 (rung 1 of the race), over 7 search seeds" in found[0]
-    assert found[1:3] == (
+    assert found[2] == (
         "The longest training of all selected cells is 25 epochs on cifar10 (rung 1 of the race); after the final "
-        "training settings may differ otherwise.",
-        "The comparison is between the cells that were retrained: 7 of 8 cells of k=2 and 7 of 8 cells of k=4.",
+        "training settings may differ otherwise. The comparison is between the cells that were retrained: 7 of 8 cells of k=2 and 7 of 8 cells of k=4."
     )
 
 
@@ -169,22 +168,22 @@ def test_random_cells_are_the_baseline():
     gains = {row.setting: row.gain.value for row in found.settings}
     assert gains["k=2"] == pytest.approx(0.37, abs=0.01) and gains["k=4"] == pytest.approx(0.01, abs=0.001)
     assert math.isnan(gains["random"])
-    assert found.verdict[1].startswith("Better than random cells: k=2 (by 0.37 percentage points [")
-    assert found.verdict[1].endswith("; not known for k=4.")
+    assert found.verdict[2].startswith("Better than random cells: k=2 (by 0.37 percentage points [")
+    assert found.verdict[2].endswith("; not known for k=4.")
     without = settings_with({"k=2": BETTER})
-    assert verdict(without)[1] == (
+    assert verdict(without)[2] == (
         "No random cell was retrained, so whether a search finds better cells than chance is not known."
     )
 
 
 def test_random_cells_that_are_better():
     found = verdict(settings_with({"k=2": WORSE, "k=4": WORSE[::-1], "random": BETTER}))
-    assert found[1].startswith("Worse than random cells: k=2 (by 0.36") and " and k=4 (by 0.36" in found[1]
+    assert found[2].startswith("Worse than random cells: k=2 (by 0.36") and " and k=4 (by 0.36" in found[2]
 
 
 def test_no_setting_is_known_to_beat_random_cells():
     found = verdict(settings_with({"k=2": WORSE, "k=4": WORSE[::-1], "random": WORSE[1:] + WORSE[:1]}))
-    assert found[1] == ("No setting is known to find better cells than chance: k=2 and k=4 against random cells.")
+    assert found[2] == ("No setting is known to find better cells than chance: k=2 and k=4 against random cells.")
 
 
 def test_collapsed_and_failed_searches_are_counted_by_setting():
@@ -202,7 +201,7 @@ def test_the_cell_its_error_and_how_sure():
         tables.train(cell, [error - 0.05, error + 0.05], validated=[error - 0.05, error + 0.05])
     tables.train(0, [2.7, 2.8], stage="published", recipe=ALL_IMAGES)
     found = concluded(tables)
-    cell, error = found.verdict[2:4]
+    cell, error = found.verdict[1].split(". ", 1)
     assert cell.startswith(
         f"Recommended cell: {digest(0)} (k=4, seed 0); the best of 2 cells by validation accuracy after {FULL}"
     )
@@ -212,8 +211,8 @@ def test_the_cell_its_error_and_how_sure():
 
 def test_sentences_of_a_cell_without_repeats():
     found = verdict(settings_with({"k=4": [3.0, 3.2]}))
-    assert found[2].endswith("how sure that is, is not known, as no cell was trained twice.")
-    assert found[3].endswith(
+    assert "; how sure that is, is not known, as no cell was trained twice. Its test error" in found[1]
+    assert found[1].endswith(
         "from the 1 training that took part in the choice, and not corrected for it: too low on average."
     )
 

@@ -48,7 +48,7 @@ def test_markdown_of_all_blocks():
             broken=("a.parquet: bad",),
         )
     )
-    assert text.startswith("# \\<script\\>alert(1)\\</script\\>\n\nOne. Two.\n\nNote.\n\nThese files could not")
+    assert text.startswith("# \\<script\\>alert(1)\\</script\\>\n\nOne.\n\n- Two.\n\nNote.\n\nThese files could not")
     assert "<svg" not in text and "| x | 1 |" in text and "- a.parquet: bad" in text
     assert "### Cell 1\n\n- found by: k_4\n\nNo drawing.\n\n```\nGenotype()\n```" in text
     assert "Run:\n\n````sh\necho ```\n````" in text and "line \\# not a heading" in text
@@ -127,5 +127,5 @@ def test_an_empty_study_and_one_that_failed(tmp_path):
             write_report(str(folder), form)
     assert "\n\nNo search has finished yet.\n" in (empty / "report.md").read_text()
     assert [path.name for path in (empty / "report-csv").iterdir()] == ["practice.csv"]
-    assert "\n\nNo search has a result. Of 1 search, 1 of k=4 failed.\n" in (failed / "report.md").read_text()
+    assert "\n\nNo search has a result.\n\n- Of 1 search, 1 of k=4 failed.\n" in (failed / "report.md").read_text()
     assert (failed / "report-csv" / "errors.csv").exists()
