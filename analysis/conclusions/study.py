@@ -53,8 +53,8 @@ class Conclusions:
     unfinished: int
     """Queued and running trainings: conclusions can change with them."""
     verdict: tuple[str, ...]
-    """The conclusions, for the first screen: which setting, which cell and how sure, what restricts a comparison, random
-    cells, orders, searches."""
+    """The conclusions, for the first screen: which setting, which cell and how sure, what restricts a comparison,
+    random cells, orders, searches."""
     next_step: str
     """What to run to learn more, with commands in backticks; empty if nothing is open, or if searches were imported."""
 

@@ -158,7 +158,8 @@ def test_what_restricts_a_comparison_is_said():
     assert "after 25 epochs on cifar10 (rung 1 of the race), over 7 search seeds" in found[0]
     assert found[2] == (
         "The longest training of all selected cells is 25 epochs on cifar10 (rung 1 of the race); after the final "
-        "training settings may differ otherwise. The comparison is between the cells that were retrained: 7 of 8 cells of k=2 and 7 of 8 cells of k=4."
+        "training settings may differ otherwise. The comparison "
+        "is between the cells that were retrained: 7 of 8 cells of k=2 and 7 of 8 cells of k=4."
     )
 
 
