@@ -165,18 +165,19 @@ def cost_figure(errors: pd.DataFrame, searches: pd.DataFrame, palette: Palette) 
     dots, rows = [], []
     for name, group in sorted(known.groupby("setting"), key=lambda item: palette.places[str(item[0])]):
         cost, error = summarize(group["cost"]), summarize(group["test_error"])
+        low, high = np.clip((error.low, error.high), 0, 100).tolist()  # NaN stays NaN
         label = f"{name}, {cost.n} searches: {cost.mean:,.{digits}f} {unit}, test error {error.mean:.2f} %"
         dots.append(
             Dot(
                 label=label,
                 x=cost.mean,
                 y=error.mean,
-                low=error.low,
-                high=error.high,
+                low=low,
+                high=high,
                 series=palette.series[str(name)],
             )
         )
-        ends = (number(error.low), number(error.high))
+        ends = (number(low), number(high))
         rows.append((str(name), str(cost.n), number(cost.mean, digits), number(error.mean), *ends))
     table = ReportTable(
         id="cost",

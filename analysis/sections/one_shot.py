@@ -56,7 +56,8 @@ def panel(group: SuperNetworkGroup, data: StudyData) -> Figure:
         summary = summaries[name].valid_accuracy
         strips.append(Strip(name=name, points=points, summary=summary, series=palette.series[name]))
     names = " and ".join(palette.settings) if len(palette.settings) < 3 else f"{len(palette.settings)} settings"
-    what = f" ({', '.join(group.values)})" if group.values else ""
+    values_text = ", ".join(group.values)
+    what = f" ({values_text})" if group.values and values_text.replace(" ", "") != names.replace(" ", "") else ""
     svg = strip_plot(strips, f"One-shot accuracy of every seed of {names}", AXIS, width=520)
     return Figure(caption=f"{names}{what}.", svg=Markup(svg), half=True)
 

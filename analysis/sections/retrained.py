@@ -119,7 +119,7 @@ def cells_table(
             named = (level.name,) if several else ()
             top = (number(group["test_top5_error"].astype(float).mean()),) if top5 else ()
             values = _errors(group, level, validation[digest])
-            sizes = [millions(_size(data, digest, name)) for name in ("network_parameters", "network_macs")]
+            sizes = [millions(_size(data, group, name)) for name in ("network_parameters", "network_macs")]
             rows.append((digest, *named, _found_by(settings, digest), str(len(group)), *values, *top, *sizes))
     columns = ["cell", *(["training"] if several else []), "found by", "trainings", "validation accuracy"]
     columns += ["test error mean ± std", "test images alone [95 %]", *(["top-5 error"] if top5 else [])]
@@ -358,10 +358,12 @@ def _errors(rows: pd.DataFrame, level: Level, validation: float) -> tuple[Number
     )
 
 
-def _size(data: StudyData, digest: str, name: str) -> float | None:
-    """Parameters or multiply-adds of a retrained cell's network, or else of its job or search."""
-    for table in (data.trainings, data.queue, data.searches):
-        known = table.loc[table["genotype_digest"] == digest, name].dropna()
+def _size(data: StudyData, trainings: pd.DataFrame, name: str) -> float | None:
+    """Parameters or multiply-adds of the network in trainings of a cell, or else of its job or search."""
+    digest = trainings["genotype_digest"].iloc[0]
+    others = (table.loc[table["genotype_digest"] == digest, name] for table in (data.queue, data.searches))
+    for sizes in (trainings[name], *others):
+        known = sizes.dropna()
         if len(known):
             return float(known.iloc[0])
     return None

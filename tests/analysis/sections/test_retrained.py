@@ -109,6 +109,13 @@ def test_sizes_come_from_the_job_where_a_training_has_none(tmp_path):
     assert (row["parameters (M)"], row["multiply-adds (M)"]) == ("3.00", "500") and "training" not in row
 
 
+def test_sizes_are_those_of_the_training(tmp_path, tables):
+    for row in tables.retrains:
+        row["network_parameters"] = 1_000_000 if row["stage"] == "rung" else 4_000_000
+    shown = rows_of(table_of(retrained.section(made_up(tmp_path, tables)), "retrained-cells"))
+    assert {row["parameters (M)"] for row in shown} == {"4.00"}
+
+
 def test_every_training_is_listed_with_its_state(tmp_path):
     search = search_row(4, 0, 80.0)
     job = queue_row(search, 1, "done")
