@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.conclusions.sentences import listed
 from analysis.sections.blocks import Block, Number, ReportTable, Section, Text
 from analysis.sections.study_data import StudyData
 from analysis.sections.wording import MISSING, interval_text, number
@@ -31,7 +32,7 @@ def section(data: StudyData) -> Section:
     if discretized.rows:
         text = (
             "The found cell in the super-network, without the other operations, against random cells in the same "
-            "super-network: the batch norms of both are estimated anew on training images."
+            "super-network: the batch norms of both are re-estimated on training images."
         )
         blocks += [Text(text=text), discretized]
     if decided.rows:
@@ -119,7 +120,7 @@ def near_maximum(data: StudyData) -> str:
             near.append(setting)
     if not near:
         return ""
-    names = ", ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
+    names = listed(near)
     return (
         f"The entropy of alpha is above {100 * NEAR_MAXIMUM:.0f} % of its maximum in {names}: softmax(alpha) hardly "
         "prefers any operation, so small differences choose the cell."
