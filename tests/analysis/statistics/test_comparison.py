@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.statistics.comparison import holm, signed_rank
 
@@ -14,6 +16,13 @@ def test_signed_rank_of_known_differences():
 
 def test_signed_rank_is_exact_with_ties():
     assert signed_rank([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]) == 2 / 2**6
+    assert signed_rank([1.0, -1.0, 2.0]) == 6 / 8  # rank sums 4.5, 4.5 and 6 of 8 are as large
+
+
+@pytest.mark.parametrize("n", [5, 14, 60])
+def test_signed_rank_is_that_of_scipy(n):
+    differences = np.random.default_rng(n).normal(0.3, 1, n)
+    assert signed_rank(differences) == pytest.approx(stats.wilcoxon(differences, method="exact").pvalue, rel=1e-9)
 
 
 def test_signed_rank_of_nothing():
