@@ -113,9 +113,10 @@ def _within_settings(found: pd.DataFrame, done: pd.DataFrame, level: Level | Non
     tested = _accuracies(done, level)
     measures: tuple[tuple[Kind, str], ...] = (("one-shot", "valid_accuracy"), ("size", "network_macs"))
     for kind, column in measures:
+        means = found.groupby(["setting", "genotype_digest"])[column].mean().astype(float)
         checks, pairs = [], []
         for name in setting_order(found) if len(found) else ():
-            values = found[found["setting"] == name].groupby("genotype_digest")[column].mean().astype(float)
+            values = means.loc[name]
             if not values.notna().any():
                 continue
             both = _paired(values, tested)

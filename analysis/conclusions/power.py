@@ -1,6 +1,7 @@
 """How many search seeds a comparison between settings needs."""
 
 import math
+from functools import lru_cache
 
 from scipy import special
 
@@ -44,12 +45,17 @@ def detectable_difference(deviation: float, pairs: int, comparisons: int = 1, po
     """Mean difference that this many search seeds find with this probability, in the same test; at least 2 seeds."""
     if pairs < 2:
         raise ValueError(f"pairs is {pairs}, but must be at least 2, to know a deviation")
-    low, high = 0.0, deviation
-    while _power(pairs, deviation, high, comparisons) < power:
+    return deviation * _detectable_in_deviations(pairs, comparisons, power)
+
+
+@lru_cache(maxsize=1024)
+def _detectable_in_deviations(pairs: int, comparisons: int, power: float) -> float:
+    low, high = 0.0, 1.0
+    while _power(pairs, 1.0, high, comparisons) < power:
         low, high = high, 2 * high
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (low, middle) if _power(pairs, deviation, middle, comparisons) >= power else (middle, high)
+        low, high = (low, middle) if _power(pairs, 1.0, middle, comparisons) >= power else (middle, high)
     return high
 
 

@@ -139,8 +139,8 @@ def setting_row(
     """The row of a setting; `searches` holds its searches, `done` the trainings of the level."""
     ended = searches[searches["status"].isin(WITH_RESULT)]
     errors = errors_by_search(found_cells(searches), done)
-    cells = done[done["genotype_digest"].isin(errors["genotype_digest"])]
-    trained = [rows["test_error"].tolist() for _, rows in cells.groupby("genotype_digest")]
+    cells = done.loc[done["genotype_digest"].isin(errors["genotype_digest"]), ["genotype_digest", "test_error"]]
+    trained = [each.tolist() for _, each in cells.groupby("genotype_digest")["test_error"]]
     values = errors["test_error"].to_numpy(dtype=float)
     mean = float(values.mean()) if len(values) else math.nan
     method = str(next(iter(searches["method"].dropna()), ""))

@@ -36,6 +36,11 @@ def test_the_detectable_difference_is_found_with_the_given_power(pairs, comparis
     assert detectable_difference(0.2 * 2**0.5, pairs, comparisons) == pytest.approx(difference, abs=0.005)
 
 
+def test_the_detectable_difference_grows_with_the_deviation():
+    assert detectable_difference(0.6, 8, 3) == 3 * detectable_difference(0.2, 8, 3)
+    assert detectable_difference(0.0, 8, 3) == 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
