@@ -22,8 +22,8 @@ methods on CIFAR-10."""
 DECISION_RULE = (
     "Decision rule, fixed before the data: settings are compared by the test error of their retrained cells, paired by "
     "search seed. One is called better only if the interval of the mean difference (Student's t, at Holm's level for "
-    "all comparisons together) excludes 0, and if there are enough pairs for a test without assumptions on the "
-    "distribution to confirm it."
+    "all comparisons together) excludes 0, and if there are so many pairs that a test without assumptions on the "
+    "distribution could reach significance."
 )
 """The rule behind every comparison, as the report prints it."""
 
@@ -37,7 +37,9 @@ class SettingComparison:
     second: str
     """Name of the second setting."""
     pairs: int
-    """Search seeds with a retrained cell in both settings; pairs that share a cell count once."""
+    """Independent pairs: search seeds with a retrained cell in both settings; those that share a cell count once."""
+    seeds: int
+    """Search seeds with a retrained cell in both settings."""
     difference: Estimate
     """Mean test error of the second minus that of the first, with its interval at `level`; percentage points, positive
     if the first is better."""
@@ -104,8 +106,8 @@ def compare(errors: pd.DataFrame, settings: Sequence[str]) -> tuple[SettingCompa
     rates = _error_rates([mean.p_value if mean.pairs >= wanted else math.nan for mean in means])
     wilcoxon = holm([signed_rank(np.round(each, 9)) for each in differences])
     return tuple(
-        _comparison(first, second, mean, rate, wilcoxon=p_value, comparisons=len(pairs))
-        for (first, second), mean, rate, p_value in zip(pairs, means, rates, wilcoxon, strict=True)
+        _comparison(pair, len(each), mean, rate, wilcoxon=p_value, comparisons=len(pairs))
+        for pair, each, mean, rate, p_value in zip(pairs, differences, means, rates, wilcoxon, strict=True)
     )
 
 
@@ -157,7 +159,7 @@ def _error_rates(p_values: Sequence[float]) -> list[float]:
 
 
 def _comparison(
-    first: str, second: str, mean: PairedMean, rate: float, *, wilcoxon: float, comparisons: int
+    settings: tuple[str, str], seeds: int, mean: PairedMean, rate: float, *, wilcoxon: float, comparisons: int
 ) -> SettingComparison:
     wanted = fewest_pairs(comparisons)
     difference = mean.interval(1 - rate)
@@ -167,9 +169,10 @@ def _comparison(
     deviation = mean.error * math.sqrt(mean.pairs)
     detectable = detectable_difference(deviation, mean.pairs, comparisons) if deviation > 0 else math.nan
     return SettingComparison(
-        first=first,
-        second=second,
+        first=settings[0],
+        second=settings[1],
         pairs=mean.pairs,
+        seeds=seeds,
         difference=difference,
         level=1 - rate,
         outcome=outcome,

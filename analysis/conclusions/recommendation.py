@@ -68,7 +68,8 @@ class Recommendation:
     beats_next: float
     """Probability that its true accuracy is above that of the next cell; NaN if unknown."""
     tied: tuple[str, ...]
-    """Digests of the other cells that are better with a probability of 5 % or more, best first."""
+    """Digests of the other cells that are better with a probability of 5 % or more, best first; if that is unknown, of
+    those that the rule ranks as high."""
     reported_at: Level
     """Level of the reported test error: trainings by the published protocol, made after the choice, or `chosen_at`."""
     fresh: bool
@@ -109,10 +110,16 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
     rows = validated[validated["level"] == at.number]
     groups = {str(digest): group for digest, group in rows.groupby("genotype_digest")}
     accuracies = {digest: group["valid_accuracy"].tolist() for digest, group in groups.items()}
-    order = [each.digest for each in rank_cells(accuracies, at.validation_images)]
+    ranked = rank_cells(accuracies, at.validation_images)
+    order = [each.digest for each in ranked]
     best, others = order[0], order[1:]
     true = shrunk_means([accuracies[each] for each in order], _own_sampling(groups, order, at))
     beaten = [true.beats(0, place) for place in range(1, len(order))] if true else []
+    tied = (
+        [digest for digest, probability in zip(others, beaten, strict=True) if probability <= 1 - TIE]
+        if true
+        else [each.digest for each in ranked[1:] if math.isclose(each.value, ranked[0].value, abs_tol=1e-9)]
+    )
     fresh = done[(done["stage"] == "published") & (done["genotype_digest"] == best)]
     reported = fresh[fresh["level"] == fresh["level"].max()] if len(fresh) else groups[best]
     reported_at = next(each for each in levels if each.number == reported["level"].iloc[0])
@@ -137,7 +144,7 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
         valid_accuracy=float(np.mean(accuracies[best])),
         next_best=others[0] if others else "",
         beats_next=beaten[0] if beaten else math.nan,
-        tied=tuple(digest for digest, probability in zip(others, beaten, strict=False) if probability <= 1 - TIE),
+        tied=tuple(tied),
         reported_at=reported_at,
         fresh=not chosen_on_them,
         test_error=combined_interval(corrected.estimate(0), images) if corrected else _seed_interval(errors, images),

@@ -1,6 +1,7 @@
 """The conclusions in sentences: what the first screen of the report says."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,7 +26,7 @@ def settings_sentences(
 ) -> list[str]:
     """Which setting is better, or why nothing can be said."""
     if not settings:
-        return ["No search has finished yet."]
+        return ["No search has finished yet." if level is None else "The study trained given cells, without a search."]
     rows = {row.setting: row for row in settings if row.searches}
     if not rows:
         return ["No search has a result."]
@@ -76,7 +77,12 @@ def baseline_sentence(
     if not random:
         return "No random cell was retrained, so whether a search finds better cells than chance is not known."
     names = {row.setting for row in random}
-    against = [each for each in comparisons if (each.first in names) != (each.second in names)]
+    spaces = {row.setting: row.space for row in settings}
+    against = [
+        each
+        for each in comparisons
+        if (each.first in names) != (each.second in names) and spaces[each.first] == spaces[each.second]
+    ]
     if len(comparisons) < 2 or not against:
         return ""
     better = [each for each in against if _winner(each) and _winner(each) not in names]
@@ -88,7 +94,8 @@ def baseline_sentence(
         parts.append("worse than random cells: " + listed([_gain(each, names) for each in worse]))
     open_ones = [_other(each, names) for each in against if not _winner(each)]
     if open_ones and not parts:
-        return f"No setting is known to find better cells than chance: {listed(open_ones)} against random cells."
+        find = "finds" if len(open_ones) == 1 else "find"
+        return f"Whether {listed(open_ones)} {find} better cells than chance is not known."
     if open_ones:
         parts.append(f"not known for {listed(open_ones)}")
     return f"{_capital('; '.join(parts))}."
@@ -137,20 +144,24 @@ def unfinished_sentence(unfinished: int) -> str:
 
 
 def next_step(
+    settings: Sequence[SettingRow],
     level: Level | None,
     comparisons: Sequence[SettingComparison],
     recommendation: Recommendation | None,
     unfinished: int,
 ) -> str:
     """What to run to learn more; empty if nothing is open."""
-    if level is None or unfinished:
+    if level is None:
         return "Run `pcdarts retrain STUDY` to retrain the selected cells of every setting."
+    if unfinished:
+        return "Run `pcdarts retrain STUDY` to finish the queued trainings."
     too_few = [each.pairs_wanted for each in comparisons if each.outcome == "too few"]
     if too_few:
-        wanted = max(too_few)
+        wanted, most = max(too_few), max(row.distinct_cells for row in settings)
+        shared = " that found different cells" if any(each.pairs < each.seeds for each in comparisons) else ""
         return (
-            f"To decide between settings, run the study with at least {wanted} seeds (`--seeds`) and select as many "
-            f"cells of each setting (`--set selection.top={wanted}`)."
+            f"To decide between settings, retrain the cells of at least {wanted} common search seeds{shared}: add "
+            f"seeds (`--seeds`), and select all cells of each setting (`--set selection.top={max(wanted, most)}`)."
         )
     if recommendation is not None and recommendation.candidates > 1 and math.isnan(recommendation.beats_next):
         return "To know how sure the choice of the cell is, train each cell several times (`--retrain-seeds 3`)."
@@ -163,24 +174,22 @@ def listed(names: Sequence[str], last: str = "and") -> str:
         names = [*names[:MAX_NAMES], f"{len(names) - MAX_NAMES} more"]
     if len(names) == 1:
         return names[0]
-    if any(", " in name for name in names):  # such as method=pcdarts, k=4
+    if any(", " in re.sub(r"\(.*?\)", "", name) for name in names):  # such as method=pcdarts, k=4
         return f"{'; '.join(names[:-1])}; {last} {names[-1]}"
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingComparison], level: Level) -> str:
-    seeds = sorted({each.pairs for each in comparisons})
-    count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    paired = f"{count} search seed{'' if seeds == [1] else 's'}"
-    if all(each.outcome == "too few" for each in comparisons):
+    undecided = [each for each in comparisons if each.outcome == "too few"]
+    if len(undecided) == len(comparisons):
         return (
-            f"No setting can be called better: {paired} with a retrained cell in both settings cannot decide between "
-            f"{listed(complete)}; at least {comparisons[0].pairs_wanted} are needed."
+            f"No setting can be called better: {_seeds(comparisons, ' with a retrained cell in both settings')} cannot "
+            f"decide between {listed(complete)}; at least {comparisons[0].pairs_wanted} are needed."
         )
-    after = f"after {level.name}, over {paired}"
-    undecided = [f"{each.first} and {each.second}" for each in comparisons if each.outcome == "too few"]
-    open_ones = f"; too few seeds to decide between {listed(undecided)}" if undecided else ""
+    pairs = listed([f"{each.first} with {each.second}" for each in undecided]) if undecided else ""
+    open_ones = f"; too few seeds to compare {pairs}" if undecided else ""
     decided = [each for each in comparisons if _winner(each)]
+    after = f"after {level.name}, over {_seeds(decided or [each for each in comparisons if each not in undecided])}"
     if decided:
         better = [
             f"{name} is better than {listed([_lead(each) for each in decided if _winner(each) == name])}"
@@ -191,12 +200,25 @@ def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingC
         others = "; no other two settings differ significantly" if rest else ""
         return f"{'; '.join(better)}, {after}{others}{open_ones}."
     found = [each.detectable for each in comparisons if each.outcome == "none" and not math.isnan(each.detectable)]
-    power = f"; a difference of {max(found):.2f} would have been found with a probability of 80 %" if found else ""
+    size = f"a difference of {max(found):.2f} percentage points" if found else ""
+    power = f"; {size} would have been found with a probability of 80 %" if found else ""
     if len(comparisons) > 1:
         return f"No significant difference between {listed(complete)} in test error {after}{power}{open_ones}."
-    one, size = comparisons[0], _positive(comparisons[0].difference)
-    text = f"No significant difference between {one.first} and {one.second}: test errors differ by {size.value:.2f}"
-    return f"{text} percentage points{_interval(size)} {after}{power}."
+    one, lead = comparisons[0], _positive(comparisons[0].difference)
+    text = f"No significant difference between {one.first} and {one.second}: test errors differ by {lead.value:.2f}"
+    return f"{text} percentage points{_interval(lead)} {after}{power}."
+
+
+def _seeds(comparisons: Sequence[SettingComparison], having: str = "") -> str:
+    """The search seeds behind comparisons, and how many of them are independent if cells are shared."""
+    seeds, pairs = ([getattr(each, name) for each in comparisons] for name in ("seeds", "pairs"))
+    found = f"{_span(seeds)} search seed{'' if max(seeds) == 1 else 's'}{having}"
+    return found if seeds == pairs else f"{found} ({_span(pairs)} independent, as searches found the same cell)"
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _lead(each: SettingComparison) -> str:
@@ -226,27 +248,32 @@ def _certainty(cell: Recommendation) -> str:
         return f"the only cell with a result {after}"
     best = f"the best of {cell.candidates} cells by validation accuracy {after}"
     if math.isnan(cell.beats_next):
-        return f"{best}; how sure that is, is not known, as no cell was trained twice"
+        tie = f", tied with {_tied(cell)}" if cell.tied else ""
+        return f"{best}{tie}; how sure that is, is not known, as the deviation between trainings of a cell is unknown"
     surely = f"better than the next one, {cell.next_best}, with a probability of {_share(cell.beats_next)}"
     if not cell.tied:
         return f"{best}, and {surely}"
-    tied = cell.tied[0] if len(cell.tied) == 1 else f"{len(cell.tied)} other cells"
-    return f"{best}, tied with {tied}: {surely}"
+    return f"{best}, tied with {_tied(cell)}: {surely}"
+
+
+def _tied(cell: Recommendation) -> str:
+    return cell.tied[0] if len(cell.tied) == 1 else f"{len(cell.tied)} other cells"
 
 
 def _reported(cell: Recommendation) -> str:
     trained = _counted(cell.trainings, "training")
     if cell.fresh and cell.reported_at is not cell.chosen_at:
-        source = f"from {trained} made after the choice, {cell.reported_at.name}"
+        source = f"from {trained} made after the choice: {cell.reported_at.name}"
     elif cell.corrected:
-        source = f"from {trained}, corrected for the choice (their plain mean is {cell.test_error_mean:.2f} %)"
+        source = f"from {trained}, corrected for the choice (uncorrected: {cell.test_error_mean:.2f} %)"
     elif cell.fresh:
         source = f"from {trained}"
     else:
+        trained = "training" if cell.trainings == 1 else trained
         source = f"from the {trained} that took part in the choice, and not corrected for it: too low on average"
     interval = _interval(cell.test_error)
     images = _interval(cell.sampling)
-    known = interval or (f" (for the number of test images alone{images})" if images else "")
+    known = interval or (f" ({images[1:]} for the number of test images alone)" if images else "")
     return f"Its test error is {cell.test_error.value:.2f} %{known}, {source}."
 
 

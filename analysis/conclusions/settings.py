@@ -25,6 +25,8 @@ class SettingRow:
     """Name of the setting, such as k=4."""
     method: str
     """Search method, such as pcdarts; empty if not recorded."""
+    space: str
+    """Search space; empty if not recorded."""
     searches: int
     """Searches with a result, including those stopped by a collapse rule."""
     failed: int
@@ -148,6 +150,7 @@ def setting_row(
     return SettingRow(
         setting=str(searches["setting"].iloc[0]),
         method=method,
+        space=str(next(iter(searches["space"].dropna()), "")),
         searches=len(ended),
         failed=int((searches["status"] == "failed").sum()),
         collapsed=int(((ended["status"] == "stopped") | (ended["warnings"].fillna("") != "")).sum()),

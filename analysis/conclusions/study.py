@@ -103,7 +103,7 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
         published=published_rows(recommendation.reported_at if recommendation else at.level, done),
         unfinished=unfinished,
         verdict=tuple(filter(None, verdict)),
-        next_step=sentences.next_step(at.level, comparisons, recommendation, unfinished) if ran_here else "",
+        next_step=sentences.next_step(rows, at.level, comparisons, recommendation, unfinished) if ran_here else "",
     )
 
 

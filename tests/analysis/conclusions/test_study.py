@@ -38,7 +38,7 @@ def test_a_study_that_only_retrains_published_cells():
         cell = {"genotype": str(PUBLISHED[name]), "genotype_digest": PUBLISHED[name].digest}
         tables.retrains[before:] = [row | cell for row in tables.retrains[before:]]
     assert verdict(tables) == (
-        "No search has finished yet.",
+        "The study trained given cells, without a search.",
         f"Test error after {FULL}: DARTS_V2 2.80 % (1 training) and PC_DARTS_cifar 2.55 ± 0.07 % (2 trainings).",
         "No cell is recommended: no retraining was validated, and test accuracy must not choose.",
     )
@@ -93,7 +93,7 @@ def test_trainings_that_are_missing_are_counted():
     found = concluded(tables)
     assert found.verdict[2] == "Not compared: 1 of 2 selected cells of k=8 are trained."
     assert found.verdict[-1] == "1 training is queued or running: the conclusions can change."
-    assert found.next_step.startswith("Run `pcdarts retrain STUDY`")
+    assert found.next_step == "Run `pcdarts retrain STUDY` to finish the queued trainings."
 
 
 def test_one_setting_better_after_retraining():
@@ -126,7 +126,7 @@ def test_several_equal_settings():
     largest = max(each.detectable for each in found.comparisons)
     assert found.verdict[0] == (
         f"No significant difference between k=1, k=2 and k=4 in test error after {FULL}, over 9 search seeds; a "
-        f"difference of {largest:.2f} would have been found with a probability of 80 %."
+        f"difference of {largest:.2f} percentage points would have been found with a probability of 80 %."
     )
 
 
@@ -139,10 +139,29 @@ def test_too_few_seeds():
     assert "`--seeds`" in found.next_step and "selection.top=6" in found.next_step
 
 
+def test_seeds_that_found_the_same_cell_are_not_independent():
+    tables = settings_with({"k=4": BETTER[:6]})
+    for seed in range(6):
+        tables.search("k=2", seed, 90)
+    tables.train(90, [3.5])
+    found = concluded(tables)
+    assert found.verdict[0] == (
+        "No setting can be called better: 6 search seeds with a retrained cell in both settings (1 independent, as "
+        "searches found the same cell) cannot decide between k=2 and k=4; at least 6 are needed."
+    )
+    assert "6 common search seeds that found different cells: add seeds (`--seeds`)" in found.next_step
+
+
+def test_a_better_setting_comes_with_the_seeds_of_its_comparison():
+    found = concluded(settings_with({"k=2": BETTER, "k=4": BETTER[:4], "k=8": WORSE}))
+    assert found.verdict[0].startswith("k=2 is better than k=8 (")
+    assert found.verdict[0].endswith("over 9 search seeds; too few seeds to compare k=2 with k=4 and k=4 with k=8.")
+
+
 def test_several_settings_are_named_with_what_they_beat():
     found = concluded(settings_with({"k=2": BETTER, "k=4": WORSE, "k=8": [e + 0.02 for e in WORSE[::-1]]}))
     assert found.verdict[0].startswith("k=2 is better than k=4 (test error 0.36 percentage points lower")
-    assert " and k=8 (test error 0.38 " in found.verdict[0]
+    assert "]) and k=8 (test error 0.38 " in found.verdict[0]
     assert found.verdict[0].endswith("over 9 search seeds; no other two settings differ significantly.")
 
 
@@ -184,7 +203,15 @@ def test_random_cells_that_are_better():
 
 def test_no_setting_is_known_to_beat_random_cells():
     found = verdict(settings_with({"k=2": WORSE, "k=4": WORSE[::-1], "random": WORSE[1:] + WORSE[:1]}))
-    assert found[2] == ("No setting is known to find better cells than chance: k=2 and k=4 against random cells.")
+    assert found[2] == "Whether k=2 and k=4 find better cells than chance is not known."
+
+
+def test_random_cells_of_another_space_are_no_baseline():
+    tables = settings_with({"k=2": WORSE, "k=4": WORSE[::-1], "random": BETTER})
+    tables.searches = [row | {"space": "s1" if row["method"] == "random" else "darts"} for row in tables.searches]
+    found = concluded(tables)
+    assert not any("orse than random" in sentence for sentence in found.verdict)
+    assert all(math.isnan(row.gain.value) for row in found.settings)
 
 
 def test_collapsed_and_failed_searches_are_counted_by_setting():
@@ -212,10 +239,17 @@ def test_the_cell_its_error_and_how_sure():
 
 def test_sentences_of_a_cell_without_repeats():
     found = verdict(settings_with({"k=4": [3.0, 3.2]}))
-    assert "; how sure that is, is not known, as no cell was trained twice. Its test error" in found[1]
+    assert "; how sure that is, is not known, as the deviation between trainings of a cell is unknown. Its" in found[1]
+    assert " % ([2.68, 3.35] for the number of test images alone), from" in found[1]
     assert found[1].endswith(
-        "from the 1 training that took part in the choice, and not corrected for it: too low on average."
+        "from the training that took part in the choice, and not corrected for it: too low on average."
     )
+
+
+def test_cells_with_equal_accuracies_are_tied():
+    found = concluded(settings_with({"k=4": [3.0, 3.2, 3.0, 3.0]}))
+    assert len(found.recommendation.tied) == 2 and digest(1) not in found.recommendation.tied
+    assert ", tied with 2 other cells; how sure that is, is not known" in found.verdict[1]
 
 
 def test_a_study_that_was_not_validated_recommends_no_cell():
