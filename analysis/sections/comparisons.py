@@ -31,9 +31,9 @@ def section(data: StudyData) -> Section:
         blocks += [Text(text=DECISION_RULE), comparisons_table(found.comparisons)]
     elif found.level is not None:
         few = (
-            "The study has one setting"
-            if len(data.order) == 1
-            else "At most one setting has all selected cells trained"
+            "At most one setting has all selected cells trained"
+            if len(data.order) > 1
+            else f"The study has {'one' if data.order else 'no'} setting"
         )
         blocks.append(Text(text=f"{few}, so there is nothing to compare."))
     if found.level is not None and found.left_out:
@@ -81,9 +81,9 @@ def comparisons_table(comparisons: Sequence[SettingComparison]) -> ReportTable:
         text_columns=frozenset({"second", "conclusion"}),
         wide_columns=frozenset({"first", "second", "conclusion"}),
         note=(
-            "Positive: the first setting has fewer errors. Common seeds that share a cell count once. Detectable: "
-            "difference that this many seeds would find with a probability of 80 %, at the deviation found. Footnote: "
-            "p is that of a two-sided Wilcoxon signed-rank test; it decides nothing here."
+            "Positive: the first setting has fewer errors. Common seeds: those that share a cell count once. "
+            "Detectable: difference that this many seeds would find with a probability of 80 %, at the deviation "
+            "found. Footnote: p is that of a two-sided Wilcoxon signed-rank test; it decides nothing here."
         ),
     )
 

@@ -12,13 +12,11 @@ from analysis.sections.wording import MISSING, counted, estimate, interval, mill
 
 def section(found: Conclusions) -> Section:
     """One row for each setting, and the recommended cell."""
-    if not found.settings:
-        text = "No search has finished yet."
-        return Section(id="settings", title="Settings", blocks=(Text(text=text),))
-    blocks: list[Block] = [settings_table(found)]
+    blocks: list[Block] = [settings_table(found) if found.settings else Text(text=found.verdict[0])]
     if found.recommendation is not None:
         blocks.append(recommended_card(found.recommendation))
-    blocks.append(Text(text=_explanation(found), style="note"))
+    if found.settings:
+        blocks.append(Text(text=_explanation(found), style="note"))
     title = "Settings" if found.recommendation is None else "Settings and the recommended cell"
     return Section(id="settings", title=title, short="Settings", blocks=tuple(blocks))
 

@@ -60,6 +60,13 @@ def test_one_setting_has_its_errors_and_nothing_to_compare(tmp_path):
     assert len(figures(section)) == 1
 
 
+def test_a_study_without_searches_has_nothing_to_compare(tmp_path):
+    tables = settings_with({"k=2": [3.0]})
+    tables.searches = []
+    section = comparisons.section(made_up(tmp_path, tables))
+    assert texts(section)[1] == "The study has no setting, so there is nothing to compare."
+
+
 def test_many_settings_are_cut_in_figures_and_listed_in_tables(tmp_path):
     tables = settings_with({f"k={k}, epochs={e}": [3.0] for k in (1, 2, 4, 8) for e in (10, 20, 30, 40)})
     section = comparisons.section(made_up(tmp_path, tables))

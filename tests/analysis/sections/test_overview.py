@@ -7,7 +7,7 @@ from analysis.sections.blocks import Card
 from analysis.sections.wording import MISSING
 from tests.analysis.conclusions.tables import Tables, digest, settings_with
 from tests.analysis.sections.studies import made_up, rows_of, study, table_of, texts
-from tests.analysis.synthetic import search_row
+from tests.analysis.synthetic import queue_row, retrain_row, search_row
 
 
 def test_a_setting_has_one_row_with_the_errors_of_its_retrained_cells(tmp_path):
@@ -62,6 +62,15 @@ def test_several_devices_have_a_column(tmp_path):
     rows = [search_row(2, 0, 80.0) | {"device_name": "A"}, search_row(4, 0, 80.0) | {"device_name": "B"}]
     section = overview.section(study(tmp_path, searches=rows).conclusions)
     assert [row["device"] for row in rows_of(table_of(section, "settings"))] == ["A", "B"]
+
+
+def test_a_study_without_searches_shows_the_recommended_cell(tmp_path):
+    job = queue_row(search_row(4, 0, 80.0), 1, "done")
+    section = overview.section(study(tmp_path, queue=[job], retrains=[retrain_row(job, 97.0)]).conclusions)
+    assert texts(section) == ["The study trained given cells, without a search."]
+    assert [block.title for block in section.blocks if isinstance(block, Card)] == [
+        f"Recommended cell: {job['genotype_digest']}"
+    ]
 
 
 def test_an_empty_study(tmp_path):
