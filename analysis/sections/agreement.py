@@ -140,7 +140,7 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
         note=(
             "Similarity: share of equal (node, input, operation) triples, mean over all pairs of seeds, 0 to 1. Kappa: "
             "Fleiss' kappa over the edges; 1 is full agreement. Chance up to: what as many independent random cells of "
-            "the search space exceed in 5 % of cases; agreement below it does not differ from chance. Up to "
+            "the search space exceed in 5 % of cases; agreement below it can be chance. Up to "
             "isomorphism: with nodes matched as well as possible. Tau: Kendall's tau of the order of operations in "
             f"alpha, mean over edges and pairs of seeds. At most {MAX_CELLS} searches of a setting are compared."
         ),

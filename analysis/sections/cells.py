@@ -10,7 +10,7 @@ from analysis.drawing import cell_svg
 from analysis.drawing.cell_layout import KINDS, layout
 from analysis.sections.blocks import Block, Card, Figure, Legend, Section, Text
 from analysis.sections.study_data import StudyData
-from analysis.sections.wording import number, plain, row_dicts
+from analysis.sections.wording import MISSING, number, plain, row_dicts
 from analysis.statistics.agreement import CellType
 from analysis.statistics.summaries import rank_searches
 from pcdarts.genotype import Genotype
@@ -64,9 +64,10 @@ def cell_cards(data: StudyData) -> list[Card]:
 
 def _card(name: str, row: Mapping[Any, Any], origins: Sequence[str]) -> Card:
     more = f" and {len(origins) - 10:,} others" if len(origins) > 10 else ""
+    one_shot = number(row["valid_accuracy"])
     facts = [
         ("found by", ", ".join(origins[:10]) + more) if origins else ("origin", other_origin(row["genotype_digest"])),
-        ("one-shot validation accuracy", f"{number(row['valid_accuracy'])} %"),
+        ("one-shot validation accuracy", one_shot if one_shot == MISSING else f"{one_shot} %"),
         ("parameters", number(row["network_parameters"], 0)),
         ("multiply-adds", number(row["network_macs"], 0)),
     ]

@@ -31,6 +31,11 @@ def test_without_a_queue_settings_take_turns(tmp_path):
     assert titles(study(tmp_path, searches=rows)) == [f"Cell {found[i]}" for i in (0, 2, 1)]
 
 
+def test_a_random_cell_has_no_one_shot_accuracy(tmp_path):
+    card = cells.cell_cards(study(tmp_path, searches=[search_row(4, 0, 80.0) | {"valid_accuracy": None}]))[0]
+    assert ("one-shot validation accuracy", "–") in card.facts
+
+
 def test_a_cell_that_cannot_be_read_has_a_reason_instead_of_a_drawing(tmp_path):
     data = study(tmp_path, searches=[search_row(4, 0, 80.0) | {"genotype": "Genotype(normal=["}])
     (card,) = cells.cell_cards(data)
