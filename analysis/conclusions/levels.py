@@ -15,6 +15,8 @@ from analysis.statistics.retrained_cells import RECIPE_COLUMNS, chosen, is_avera
 
 COMPARED: tuple[Stage, ...] = ("rung", "final")
 """Stages that compare settings and choose cells; the others only train cells of the final stage once more."""
+MAX_FIELDS = 4
+"""Fields of a recipe that its name holds; of more, the number of the others follows."""
 ORDER: tuple[Stage, ...] = ("rung", "recipe", "final", "published")
 """Stages in the order of `levels`."""
 
@@ -108,12 +110,20 @@ def _level(rows: pd.DataFrame, recipe: str) -> Level:
 
 
 def _names(row: Mapping[Any, Any], rows: Sequence[Mapping[Any, Any]]) -> str:
-    """Data set and epochs of a recipe, and the fields in which such recipes of the same stage differ."""
+    """Data set and epochs of a recipe, and the fields in which such recipes of the same stage differ.
+
+    Another recipe is also named by the fields in which it differs from that of the final training.
+    """
     same = ("stage", "rung", "dataset", "epochs")
     alike = [other for other in rows if all(_text(other[name]) == _text(row[name]) for name in same)]
-    varied = [name for name in RECIPE_COLUMNS if len({_text(other[name]) for other in alike}) > 1]
+    if row["stage"] == "recipe":
+        alike += [other for other in rows if other["stage"] == "final"]
+    varied = [name for name in RECIPE_COLUMNS if len({_text(other[name]) for other in alike}) > 1 and name not in same]
     epochs = "an unrecorded number of" if pd.isna(row["epochs"]) else f"{row['epochs']:,.0f}"
-    details = "".join(f", {name} {_text(row[name])}" for name in varied)
+    details = "".join(f", {name} {_text(row[name])}" for name in varied[:MAX_FIELDS])
+    if len(varied) > MAX_FIELDS:
+        more = len(varied) - MAX_FIELDS
+        details += f" and {more} other field{'' if more == 1 else 's'}"
     return f"{epochs} epoch{'' if epochs == '1' else 's'} on {row['dataset']}{details}"
 
 
