@@ -100,15 +100,16 @@ class Recommendation:
 def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) -> Recommendation | None:
     """The best cell by validation accuracy at the longest level that has one; None without validation accuracies.
 
-    Cells are ranked by the mean of their trainings minus its standard error, as in the race.
+    Cells are ranked by the mean of their trainings minus its standard error, as in the race; ties go to fewer
+    multiply-adds.
     """
     validated = done[np.isfinite(done["valid_accuracy"].astype(float))]
     numbers = set(validated["level"])
     at = next((each for each in reversed(levels) if each.stage in COMPARED and each.number in numbers), None)
     if at is None:
         return None
-    rows = validated[validated["level"] == at.number]
-    groups = {str(digest): group for digest, group in rows.groupby("genotype_digest")}
+    rows = validated[validated["level"] == at.number].sort_values(["network_macs", "genotype_digest"], kind="stable")
+    groups = {str(digest): group for digest, group in rows.groupby("genotype_digest", sort=False)}
     accuracies = {digest: group["valid_accuracy"].tolist() for digest, group in groups.items()}
     ranked = rank_cells(accuracies, at.validation_images)
     order = [each.digest for each in ranked]

@@ -42,6 +42,16 @@ def test_validation_accuracy_chooses_not_test_accuracy():
     assert found.seed_std == pytest.approx(0.05) and found.trainings == 3
 
 
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_of_equal_cells_the_one_with_fewer_multiply_adds_is_recommended(fewer):
+    tables = Tables()
+    for cell in range(2):
+        tables.search("k=4", cell, cell)
+        tables.train(cell, [3.0], validated=[3.0])
+    tables.retrains[fewer] |= {"network_macs": 400_000_000}
+    assert recommended(tables).digest == digest(fewer)
+
+
 def test_without_predictions_the_validation_images_make_a_lead_uncertain():
     """5,000 images: a standard error of 0.24 points for each cell; a lead of 0.5 is 1.5 errors, before shrinkage."""
     found = recommended(three_cells())
