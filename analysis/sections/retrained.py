@@ -114,12 +114,15 @@ def cells_table(
         done = data.trainings[data.trainings["level"] == level.number]
         groups = [(str(digest), group) for digest, group in done.groupby("genotype_digest")]
         validation = {digest: float(group["valid_accuracy"].astype(float).mean()) for digest, group in groups}
-        groups.sort(key=lambda item: (math.isnan(validation[item[0]]), -validation[item[0]], item[0]))
+        macs = {digest: _size(data, group, "network_macs") for digest, group in groups}
+        groups.sort(
+            key=lambda item: (math.isnan(validation[item[0]]), -validation[item[0]], macs[item[0]] or 0.0, item[0])
+        )
         for digest, group in groups:
             named = (level.name,) if several else ()
             top = (number(group["test_top5_error"].astype(float).mean()),) if top5 else ()
             values = _errors(group, level, validation[digest])
-            sizes = [millions(_size(data, group, name)) for name in ("network_parameters", "network_macs")]
+            sizes = [millions(_size(data, group, "network_parameters")), millions(macs[digest])]
             rows.append((digest, *named, _found_by(settings, digest), str(len(group)), *values, *top, *sizes))
     columns = ["cell", *(["training"] if several else []), "found by", "trainings", "validation accuracy"]
     columns += ["test error mean ± std", "test images alone [95 %]", *(["top-5 error"] if top5 else [])]
@@ -164,7 +167,8 @@ def race_table(data: StudyData) -> ReportTable:
         reasons = dict(zip(following["genotype_digest"], following["reason"], strict=True))
         done = data.trainings[(data.trainings["stage"] == "rung") & (data.trainings["rung"] == rung)]
         planned = jobs.sort_values("rank").groupby("genotype_digest", sort=False).size()
-        valid = done.dropna(subset=["valid_accuracy"]).groupby("genotype_digest")["valid_accuracy"]
+        validated = done.dropna(subset=["valid_accuracy"]).sort_values("network_macs", kind="stable")
+        valid = validated.groupby("genotype_digest", sort=False)["valid_accuracy"]
         accuracies = {str(digest): values.astype(float).tolist() for digest, values in valid}
         images = done["validation_images"].dropna()
         ranked = {each.digest: each for each in rank_cells(accuracies, int(images.iloc[0]) if len(images) else None)}

@@ -116,6 +116,19 @@ def test_sizes_are_those_of_the_training(tmp_path, tables):
     assert {row["parameters (M)"] for row in shown} == {"4.00"}
 
 
+def test_equal_cells_come_in_the_order_of_the_race(tmp_path):
+    tables = Tables()
+    for cell in range(2):
+        tables.search("k=4", cell, cell)
+        tables.train(cell, [3.0], validated=[3.0])
+        tables.train(cell, [5.0], validated=[5.0], stage="rung", rung=1, recipe=SHORT)
+    smaller = max(digest(0), digest(1))  # the later one by name
+    for row in tables.retrains:
+        row["network_macs"] = 400_000_000 if row["genotype_digest"] == smaller else 500_000_000
+    section = retrained.section(made_up(tmp_path, tables))
+    assert [column(table_of(section, name), "cell")[0] for name in ("retrained-cells", "race")] == [smaller, smaller]
+
+
 def test_every_training_is_listed_with_its_state(tmp_path):
     search = search_row(4, 0, 80.0)
     job = queue_row(search, 1, "done")
