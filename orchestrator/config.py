@@ -57,8 +57,8 @@ class Rung:
         """Read `EPOCHSxSEEDS:KEEP`; raises ValueError for anything else."""
         if not (match := re.fullmatch(r"(\d+)x(\d+):(\d+)", text)):
             raise ValueError(
-                f"rung is {text!r}, but must be EPOCHSxSEEDS:KEEP, as in 25x1:4: train every cell for 25 epochs with "
-                "one seed, then keep the best 4"
+                f"race.rungs has {text!r}, but each rung must be EPOCHSxSEEDS:KEEP, as in 25x1:4: train every cell for "
+                "25 epochs with one seed, then keep the best 4"
             )
         epochs, seeds, keep = map(int, match.groups())
         return cls(epochs=epochs, seeds=seeds, keep=keep)

@@ -78,8 +78,9 @@ def rules_table(groups: Sequence[tuple[str, list[dict[Any, Any]]]], lacking: Sho
         wide_columns=frozenset({"setting", *RULES.values()}),
         note=(
             "A rule that could not fire says nothing about a search. Not finite: loss, alpha or beta is not finite. "
-            "Eigenvalue: the dominant eigenvalue grew by more than 1.3 times. Skip connections: the normal cell has "
-            "more than `max_skip_connections`. Frozen cell: the cell did not change for `frozen_epochs`."
+            "Eigenvalue: the dominant eigenvalue grew to more than 1.3 times its earlier average. Skip connections: "
+            "the normal cell has more than `max_skip_connections`. Frozen cell: the cell did not change for "
+            "`frozen_epochs`."
         ),
     )
 

@@ -27,7 +27,7 @@ class Measure(NamedTuple):
 
 
 MEASURES = (
-    Measure("weight_norm_growth", "norm of the weights minus that of the first epoch", 1),
+    Measure("weight_norm_growth", "growth of the weight norm", 1),
     Measure("alpha_norm", "norm of alpha", 3),
     Measure("alpha_entropy_normal", "alpha entropy (nats), normal cell", 4),
     Measure("alpha_entropy_reduce", "alpha entropy (nats), reduction cell", 4),
@@ -117,9 +117,9 @@ def rate_table(found: list[RateSummary]) -> ReportTable:
         rows=tuple(rows),
         text_columns=frozenset({"sampling rate"}),
         note=(
-            "The norm of the weights after the first epoch comes mostly from the initialization and the size of the "
-            "network, so it is subtracted. Intervals: Student's t, or a BCa bootstrap for 20 to 500 seeds; none if all "
-            "seeds have the same value."
+            "Growth of the weight norm: since the end of the first epoch, because the norm at that point comes mostly "
+            "from the initialization and the size of the network. Intervals: Student's t, or a BCa bootstrap for 20 "
+            "to 500 seeds; none if all seeds have the same value."
         ),
     )
 

@@ -159,13 +159,13 @@ def _seeds(study: StudyConfig) -> str:
     pairs, wanted = min(cells.values()), fewest_pairs(comparisons)
     what = f"{counted(comparisons, 'comparison')} between {len(cells)} settings"
     if not pairs:
-        return f"no cell is retrained, so that no setting can be called better (selection.top={study.selection.top})"
+        return f"no cell is retrained (selection.top={study.selection.top}), so no setting can be called better"
     if pairs < wanted:
         return (
-            f"at most {counted(pairs, 'retrained cell')} a setting, but {what} can be decided from {wanted} on: give "
-            f"{wanted} seeds and --set selection.top={wanted}, or read the result as a trial"
+            f"at most {counted(pairs, 'retrained cell')} per setting, but to decide {what} takes at least {wanted}: "
+            f"use {wanted} seeds and --set selection.top={wanted}, or treat the result as a trial"
         )
-    return f"up to {pairs} retrained cells a setting, enough to decide {what} (at least {wanted})"
+    return f"up to {pairs} retrained cells per setting, enough to decide {what} (at least {wanted})"
 
 
 def _trainings(study: StudyConfig) -> list[str]:

@@ -42,7 +42,7 @@ def test_values_are_read_by_the_type_of_their_field():
         ("search.learnig_rate=1", "search.learnig_rate is not a field; did you mean search.learning_rate?"),
         ("serch.k=1", "serch.k is not a field; did you mean search.k?"),
         ("race.epochs=1", "race.epochs is not a field; did you mean race.recipe.epochs?"),
-        ("race.rungs=25", "rung is '25', but must be EPOCHSxSEEDS:KEEP, as in 25x1:4: "),
+        ("race.rungs=25", "race.rungs has '25', but each rung must be EPOCHSxSEEDS:KEEP, as in 25x1:4: "),
         ("race.rungs=0x1:2", "epochs is 0, but must be at least 1"),
         ("max_macs=1", "max_macs is not a field; did you mean selection.max_macs?"),
         (

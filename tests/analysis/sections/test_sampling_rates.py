@@ -41,7 +41,7 @@ def test_the_norm_after_the_first_epoch_is_subtracted():
     epochs = [epoch | {"weight_norm": norms[epoch["search_id"]] + epoch["epoch"]} for epoch in epochs]
     shown = found(searches, epochs)
     assert [s.measures["weight_norm_growth"].mean for s in shown] == pytest.approx([2.5, 2.5])
-    assert "norm of the weights minus that of the first epoch" in sampling_rates.rate_table(shown).headings
+    assert "growth of the weight norm" in sampling_rates.rate_table(shown).headings
 
 
 def test_without_epochs_the_growth_is_not_known():

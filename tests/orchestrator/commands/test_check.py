@@ -110,10 +110,10 @@ def test_the_trainings_that_follow_are_listed_by_stage():
 @pytest.mark.parametrize(
     ("seeds", "top", "message"),
     [
-        (6, 6, "up to 6 retrained cells a setting, enough to decide 1 comparison between 2 settings (at least 6)"),
-        (6, 3, "at most 3 retrained cells a setting, but 1 comparison between 2 settings can be decided from 6 on"),
-        (3, 6, "at most 3 retrained cells a setting, but 1 comparison between 2 settings can be decided from 6 on"),
-        (6, 0, "no cell is retrained, so that no setting can be called better"),
+        (6, 6, "up to 6 retrained cells per setting, enough to decide 1 comparison between 2 settings (at least 6)"),
+        (6, 3, "at most 3 retrained cells per setting, but to decide 1 comparison between 2 settings takes at least 6"),
+        (3, 6, "at most 3 retrained cells per setting, but to decide 1 comparison between 2 settings takes at least 6"),
+        (6, 0, "no cell is retrained (selection.top=0), so no setting can be called better"),
     ],
 )
 def test_check_says_whether_the_seeds_can_decide(seeds, top, message):
