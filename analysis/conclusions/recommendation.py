@@ -65,6 +65,8 @@ class Recommendation:
     """Mean validation accuracy at this level; percent."""
     next_best: str
     """Digest of the next cell by the same rule; empty if there is one candidate."""
+    equals_next: bool
+    """Whether the next cell is as good by this rule, so that fewer multiply-adds decided."""
     beats_next: float
     """Probability that its true accuracy is above that of the next cell; NaN if unknown."""
     tied: tuple[str, ...]
@@ -144,6 +146,7 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
         candidates=len(order),
         valid_accuracy=float(np.mean(accuracies[best])),
         next_best=others[0] if others else "",
+        equals_next=bool(others) and math.isclose(ranked[0].value, ranked[1].value),
         beats_next=beaten[0] if beaten else math.nan,
         tied=tuple(tied),
         reported_at=reported_at,

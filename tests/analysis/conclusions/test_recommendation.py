@@ -49,7 +49,9 @@ def test_of_equal_cells_the_one_with_fewer_multiply_adds_is_recommended(fewer):
         tables.search("k=4", cell, cell)
         tables.train(cell, [3.0], validated=[3.0])
     tables.retrains[fewer] |= {"network_macs": 400_000_000}
-    assert recommended(tables).digest == digest(fewer)
+    found = recommended(tables)
+    assert found.digest == digest(fewer) and found.equals_next
+    assert not recommended(three_cells()).equals_next
 
 
 def test_without_predictions_the_validation_images_make_a_lead_uncertain():
