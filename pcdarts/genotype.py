@@ -166,7 +166,8 @@ def _fields_from_repr(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"genotype cannot be read: {error}") from None
     if not isinstance(call, ast.Call) or getattr(call.func, "id", None) != "Genotype" or call.args:
-        raise ValueError(f"genotype is {text[:40]!r}..., but must look like Genotype(normal=[...], ...) or be JSON")
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise ValueError(f"genotype is {shown!r}, but must look like Genotype(normal=[...], ...) or be JSON")
     return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
 
 

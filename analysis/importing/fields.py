@@ -122,7 +122,7 @@ def _full_names(texts: Mapping[str, Any]) -> dict[str, Any]:
         if found not in FIELDS and found not in ERRORS:
             close = difflib.get_close_matches(name, [*FIELDS, *ERRORS], n=1)
             hint = f"did you mean {close[0]}?" if close else "`pcdarts columns` explains them"
-            raise ValueError(f"{name} is not a field of `searches` or `retrain.` and a field of `retrains`; {hint}")
+            raise ValueError(f"{name} is no column of `searches`, nor `retrain.` and a column of `retrains`; {hint}")
         full[found] = text
     return full
 

@@ -44,9 +44,9 @@ def test_accuracies_become_percent_and_errors_become_accuracies(unit):
 @pytest.mark.parametrize(
     ("columns", "row", "unit", "message"),
     [
-        ({"acuracy": "a"}, {}, None, "acuracy is not a field of `searches` or `retrain.` and a field of `retrains`"),
+        ({"acuracy": "a"}, {}, None, "acuracy is no column of `searches`, nor `retrain.` and a column of `retrains`"),
         ({"valid_acuracy": "a"}, {}, None, "did you mean valid_accuracy?"),
-        ({"alphas_normal": "a"}, {}, None, "alphas_normal is not a field"),
+        ({"alphas_normal": "a"}, {}, None, "alphas_normal is no column"),
         ({"k": "K"}, {"a": 1, "b": 2}, None, "old.csv has no column 'K' for k; its columns are a, b"),
         ({"k": "K"}, {"K": "four"}, None, "old.csv, row 1: column K is 'four', but must be an integer; correct it"),
         ({"k": "K"}, {"K": 4.5}, None, "column K is '4.5', but must be an integer"),

@@ -85,7 +85,7 @@ def test_a_recipe_gives_the_fields_of_retrainings_and_sizes():
 @pytest.mark.parametrize(
     ("rows", "change", "message"),
     [
-        ([row(cell=0), {**row(), "cell": "sep_conv"}], {}, "old.csv, row 2: genotype is 'sep_conv'..., but must look"),
+        ([row(cell=0), {**row(), "cell": "sep_conv"}], {}, "old.csv, row 2: genotype is 'sep_conv', but must look"),
         ([{**row(), "cell": None}], {}, "old.csv, row 1: genotype is missing, but every row needs it"),
         ([row(run=None)], {}, "row 1: seed is missing"),
         ([row(K=None)], {}, "row 1: k is missing, but a search by pcdarts needs it; give --k"),
