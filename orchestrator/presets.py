@@ -33,7 +33,7 @@ def demo() -> StudyConfig:
 
 
 def baselines() -> StudyConfig:
-    """Digits: PC-DARTS, DARTS and random cells, 13 seeds; retrains three."""
+    """Digits: PC-DARTS, DARTS and random cells, 13 seeds; a race of all cells, three in full."""
     return StudyConfig(
         name="baselines",
         search=presets.digits(),
@@ -46,7 +46,7 @@ def baselines() -> StudyConfig:
 
 
 def fashion() -> StudyConfig:
-    """Fashion-MNIST with a small super-network: K = 4, 3 seeds; queues two cells."""
+    """Fashion-MNIST with a small super-network: K = 4, 3 seeds; two cells in full."""
     return StudyConfig(
         name="fashion",
         search=presets.fashion(),
@@ -57,7 +57,7 @@ def fashion() -> StudyConfig:
 
 
 def cifar10() -> StudyConfig:
-    """The official CIFAR-10 search: K = 4 and 8, 10 seeds; queues three for ImageNet."""
+    """The official CIFAR-10 search: K = 4 and 8, 10 seeds; a race, three cells on ImageNet."""
     return StudyConfig(
         name="cifar10",
         search=presets.cifar10(),
@@ -69,7 +69,7 @@ def cifar10() -> StudyConfig:
 
 
 def imagenet() -> StudyConfig:
-    """The official ImageNet search: K = 2, 3 seeds; queues three for ImageNet."""
+    """The official ImageNet search: K = 2, 3 seeds; three cells on ImageNet."""
     return StudyConfig(
         name="imagenet",
         search=presets.imagenet(),
@@ -80,12 +80,12 @@ def imagenet() -> StudyConfig:
 
 
 def pc_darts_iclr() -> StudyConfig:
-    """The ICLR paper's method on CIFAR-10: K = 4, 5 seeds; queues two for CIFAR-10."""
+    """The ICLR paper's method on CIFAR-10: K = 4, 5 seeds; a race, two cells in full."""
     return _best_of("pc-darts-iclr", presets.cifar10())
 
 
 def journal_reading() -> StudyConfig:
-    """Our reading of the journal version: K = 8, 5 seeds; queues two for CIFAR-10."""
+    """Our reading of the journal version: K = 8, 5 seeds; a race, two cells in full."""
     return _best_of("journal-reading", presets.journal_reading())
 
 
