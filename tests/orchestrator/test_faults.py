@@ -58,11 +58,10 @@ def undisturbed(make_study, tmp_path_factory):
 
 def contents(root):
     """Rows of both tables, without what differs from run to run; numbers to the last bit."""
-    varying = {*VARYING, "git_revision"}  # that of a checkout where somebody works
     found = []
     for table in (SEARCHES, EPOCHS):
         rows = ResultStore(root).rows(table)
-        found += [{name: value for name, value in row.items() if name not in varying} for row in rows]
+        found += [{name: value for name, value in row.items() if name not in VARYING} for row in rows]
     return sorted(json.dumps(row) for row in found)
 
 

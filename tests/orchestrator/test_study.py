@@ -35,7 +35,7 @@ from tests.orchestrator.queue.killing import study_with_searches
 LOCAL = RunOptions(address="local")
 TIMES = ("eigenvalue_seconds", *(f"seconds_{part}" for part in ("data", "weights", "alpha", "validation", "metrics")))
 VARYING = ("seconds", *TIMES, "images_per_second", "peak_memory_bytes", "started_at", "finished_at", "submitted_at")
-VARYING += ("data_dir",)
+VARYING += ("data_dir", "git_revision")  # that of a checkout where somebody works
 
 
 def run(study, root, options=LOCAL, retrain=True):
