@@ -263,6 +263,8 @@ class StudyConfig:
     def from_dict(cls, plain: Mapping[str, Any]) -> "StudyConfig":
         """Read the result of `to_dict`; raises ValueError for anything else."""
         try:
+            if plain.get("proxy", {}).get("top"):
+                raise ValueError("its proxy stage is of an earlier version of this program; a race has replaced it")
             sweep = plain.get("sweep", {"seed": [0]})
             for name, values in sweep.items():
                 if not isinstance(values, (list, tuple)):

@@ -105,6 +105,14 @@ def test_a_study_that_was_stored_before_there_was_a_race_has_none():
     assert old.differences(smoke())[0] == 'race.rungs: "" -> "1x2:1"'
 
 
+def test_a_study_with_the_proxy_stage_of_an_earlier_version_is_refused():
+    plain = smoke().to_dict()
+    del plain["race"]
+    assert StudyConfig.from_dict(plain | {"proxy": {"top": 0}}).race == RaceConfig()
+    with pytest.raises(ValueError, match="proxy stage is of an earlier version"):
+        StudyConfig.from_dict(plain | {"proxy": {"top": 8}})
+
+
 def test_the_stages_have_their_recipes_with_seeds_that_follow():
     race = RaceConfig(rungs=(Rung(epochs=3, keep=4), Rung(epochs=9, seeds=2, keep=2)), recipe=RECIPES["imagenet"]())
     final = FinalConfig(seeds=3, published=1, recipes=("digits",))
