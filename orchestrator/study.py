@@ -59,6 +59,8 @@ def run_study(
         write_report(store.root)
         if not searched and not retrained:
             say(f"Study {study.name!r} is finished: {_counts(store)}. Nothing to do.")
+        if problem := queue.race_problem():
+            say(problem)
         failures.flush()
         return count_failed(queue)
 

@@ -55,6 +55,8 @@ def _queue(arguments: argparse.Namespace) -> int:
         change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
         print(f"{arguments.action}: {change(arguments.target)}")
     print(terminal.queue(queue.rows()[: arguments.top], queue.events.broken, wide=arguments.wide))
+    if problem := queue.race_problem():
+        print(problem)
     return 0
 
 
@@ -75,12 +77,14 @@ def _retrain(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         jobs = [row for row in queue.rows() if row["state"] in ("queued", "running")]
         print(terminal.queue(jobs, queue.events.broken) if jobs else "No job is queued.")
-        if unsubmitted := queue.unsubmitted():
-            print(f"{len(unsubmitted)} more would be queued: {', '.join(unsubmitted)}")
+        if unqueued := queue.unqueued():
+            print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
         return 0
     work_queue(queue, options=options)
     write_report(arguments.study_dir)
     print(terminal.queue(queue.rows(), queue.events.broken))
+    if problem := queue.race_problem():
+        print(problem)
     return 1 if count_failed(queue) else 0
 
 

@@ -21,6 +21,7 @@ from analysis.records import Candidate, Stage, State
 from analysis.storage.storage_retry import first_line
 from analysis.store import ResultStore
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
+from cluster.wording import counted
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.queue.events import DROPPED_BY_HAND, SUPERSEDED, EventKind, EventLog, JobState, backoff, state_of
@@ -90,17 +91,35 @@ class RetrainQueue:
         found = (self._result(job.job_id) for job in self._planned())
         return [result for result in found if result is not None]
 
+    def race_problem(self) -> str:
+        """Why the race cannot go on: no training of its present rung has a result; empty if it can.  Writes nothing."""
+        self.events.read()
+        trainings = [job for job in self._planned() if job.stage == "rung"]
+        rung = max((job.rung or 0 for job in trainings), default=0)
+        states = [self.state(job.job_id, look=False) for job in trainings if job.rung == rung]
+        if not states or any(state.pending or state.superseded or state.state == "done" for state in states):
+            return ""
+        failed = sum(state.state == "failed" for state in states)
+        ends = {"failed": failed, "dropped by hand": len(states) - failed}
+        text = " and ".join(f"{number} {end}" for end, number in ends.items() if number)
+        return (
+            f"The race ended at rung {rung} without a result: of {counted(len(states), 'training')} {text}. No cell of "
+            "the searches is trained in full. See why with `pcdarts queue`; after mending the cause, `pcdarts queue "
+            "STUDY retry JOB` queues a job again, and --set run.retry_failed=true all that failed"
+        )
+
     def has_work(self, retry_failed: bool) -> bool:
         """Whether jobs are pending or would be queued.  Writes nothing."""
-        if self.unsubmitted():
+        if self.unqueued():
             return True
         current = [queued.state for queued in self.jobs() if self._is_current(queued.job)]
         return any(state.pending or (retry_failed and state.state == "failed") for state in current)
 
-    def unsubmitted(self) -> list[str]:
-        """Names of the jobs that `update` would queue for the first time.  Writes nothing."""
+    def unqueued(self) -> list[str]:
+        """Names of the jobs that `update` would queue, for the first time or again.  Writes nothing."""
         requests, _ = self.requests.read(), self.events.read()
-        return [job.job_id for job in self._planned() if job.job_id not in requests]
+        names = [job.job_id for job in self._planned()]
+        return [name for name in names if name not in requests or self.state(name, look=False).superseded]
 
     def pending(self) -> list[QueuedJob]:
         """The jobs to run, by this configuration's recipes or added by hand, after an `update`.

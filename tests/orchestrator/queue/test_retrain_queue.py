@@ -24,6 +24,7 @@ from orchestrator.queue.dispatch import dispatch
 from orchestrator.queue.events import SUPERSEDED
 from orchestrator.queue.retrain_queue import RetrainQueue, find_job
 from orchestrator.storage.lease import LeaseHeldError, open_lease
+from orchestrator.study import count_failed
 from pcdarts.config import digest
 from tests.orchestrator.queue import killing
 from tests.orchestrator.queue.killing import OPTIONS, executor, make_study, study_with_searches
@@ -187,11 +188,40 @@ def test_no_final_job_before_the_last_of_the_rung_has_ended_and_failed_ones_coun
     assert [row["genotype_digest"] for row in done] == [digests[1]]
 
 
-def test_a_race_in_which_all_fail_has_no_winner(tmp_path):
+def test_a_race_in_which_all_fail_has_no_winner_and_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("analysis.report.build.write_report", lambda root: None)  # takes seconds
     clock = Clock()
-    queue, _, _ = staged(tmp_path, clock)
-    work(queue, clock, broken=set(job_ids(queue)))
-    assert states(queue) == ["failed"] * 6
+    queue, _, accuracies = staged(tmp_path, clock)
+    jobs = job_ids(queue)
+    queue.drop(jobs[0])
+    assert queue.race_problem() == ""
+    work(queue, clock, broken=set(jobs))
+    assert sorted(states(queue)) == ["dropped"] + ["failed"] * 5
+    problem = "The race ended at rung 1 without a result: of 6 trainings 5 failed and 1 dropped by hand."
+    assert queue.race_problem().startswith(problem) and count_failed(queue) == 5
+    capsys.readouterr()
+    assert main(["queue", str(tmp_path)]) == 0 and problem in capsys.readouterr().out
+    assert main(["retrain", str(tmp_path)]) == 1 and problem in capsys.readouterr().out
+    queue.retry(jobs[0])
+    assert queue.race_problem() == ""
+    work(queue, clock, accuracies=accuracies)
+    assert queue.race_problem() == ""
+    assert [row["state"] for row in queue.rows() if row["stage"] == "final"] == ["done"]
+
+
+def test_jobs_that_have_to_be_queued_again_are_work(tmp_path):
+    """A training of the race is retried after the race went on, and then dropped."""
+    queue, _, accuracies = staged(tmp_path)
+    failed = job_ids(queue)[0]
+    queue.drop(failed)
+    with open_lease(str(tmp_path), OPTIONS) as lease:
+        executor(queue, lease, accuracies=accuracies)(pending(queue))
+    (final,) = pending(queue)
+    queue.retry(failed)
+    assert [job.job_id for job in pending(queue)] == [failed]
+    queue.drop(failed)
+    assert queue.unqueued() == [final.job_id] and queue.has_work(retry_failed=False)
+    assert [job.job_id for job in pending(queue)] == [final.job_id]
 
 
 def test_the_best_cell_is_trained_as_published_and_by_other_recipes(tmp_path):
