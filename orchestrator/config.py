@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from analysis.records import Stage
 from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields, scaled_warmups
-from pcdarts.config.fields import at_least, check_types, require
+from pcdarts.config.fields import at_least, check_types
 from pcdarts.genotype import PUBLISHED
 from pcdarts.presets import RECIPES, retrain_cifar10
 
@@ -85,12 +85,10 @@ class RaceConfig:
                     f"rungs is {rungs_text(self.rungs)}, but every rung must train longer and keep fewer cells than "
                     f"the one before; change {longer}"
                 )
-        require(
-            self.recipe.validation_portion > 0,
-            self.recipe,
-            "validation_portion",
-            "above 0, because validation accuracy ranks the cells of the race",
-        )
+        if not self.recipe.validation_portion:
+            raise ValueError(
+                "recipe.validation_portion is 0, but must be above 0, because validation accuracy ranks the cells"
+            )
 
     def recipe_of(self, rung: Rung) -> RetrainConfig:
         """The recipe of a rung."""
@@ -302,12 +300,13 @@ class StudyConfig:
     def extends(self, before: "StudyConfig") -> bool:
         """Whether this study only adds searches or trainings to an earlier one, so that all its results stay valid."""
         changed = {text.partition(".")[0] for text in before.differences(self)}
+        # Whatever changed of the common part, a search is the same if its id is.
         settings = {search.search_id: self.setting(search) for search in self.searches()}
         kept = all(settings.get(search.search_id) == before.setting(search) for search in before.searches())
         old, new = before.final, self.final
         more = new.seeds >= old.seeds and new.published >= old.published
         more = more and set(new.recipes) >= set(old.recipes) and set(new.cells) >= set(old.cells)
-        return changed <= {"sweep", "seeds", "final"} and kept and more
+        return changed <= {"search", "sweep", "seeds", "final"} and kept and more
 
     def _check_recipes(self) -> None:
         """Raise ValueError if two stages would train the same jobs."""

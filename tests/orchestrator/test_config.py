@@ -223,9 +223,7 @@ def test_bad_races_and_finals_are_refused(make, message):
 
 
 def test_a_race_needs_validation():
-    with pytest.raises(
-        ValueError, match=r"validation_portion is 0.0, but must be above 0, because validation accuracy ranks"
-    ):
+    with pytest.raises(ValueError, match="recipe.validation_portion is 0, but must be above 0, because validation"):
         RaceConfig(recipe=dataclasses.replace(smoke().retrain, validation_portion=0.0))
 
 
@@ -245,3 +243,11 @@ def test_names_of_settings_must_stay_when_searches_are_added():
     two = dataclasses.replace(one, sweep={"seed": (0,), "order": (1, 2)})
     assert not two.extends(one) and dataclasses.replace(one, sweep={"seed": (0, 1), "order": (1,)}).extends(one)
     assert not dataclasses.replace(one, selection=SelectionConfig(top=9)).extends(one)
+
+
+def test_a_study_that_sweeps_epochs_can_get_fewer_ones():
+    """`differences` then names search.epochs, of which the new warm-ups are a share; the old searches stay."""
+    study = study_preset("stability")
+    fewer = dataclasses.replace(study, sweep={**study.sweep, "epochs": (25, *study.sweep["epochs"])})
+    assert fewer.extends(study) and not study.extends(fewer)
+    assert not dataclasses.replace(fewer, search=dataclasses.replace(study.search, batch_size=64)).extends(study)
