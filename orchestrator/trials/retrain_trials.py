@@ -82,7 +82,8 @@ def _prepare(queue: RetrainQueue, lease: Lease, options: RunOptions, say: Callab
         say(f"{name}: {note}")
 
     def run(jobs: Sequence[RetrainJob]) -> None:
-        stage = jobs[0].stage
+        # A job may have been queued for a stage that the present configuration lacks: its recipe is then another's.
+        stage = jobs[0].stage if jobs[0].stage in stages else "final"
         resources, team = all_resources[stage], teams[stage]
         say(announcement(jobs))
         specs = [

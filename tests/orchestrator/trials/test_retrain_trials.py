@@ -11,14 +11,16 @@ import pytest
 from analysis.storage.study_files import StudyFiles
 from orchestrator.cli import main
 from orchestrator.config import FinalConfig, SelectionConfig
+from orchestrator.overrides import override_study
 from orchestrator.presets import smoke
 from orchestrator.queue.events import EventLog
 from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.queue.selection import select
+from orchestrator.storage.lease import open_lease
 from orchestrator.trials import retrain_trials as retraining
 from orchestrator.trials.tune_trials import TrialSpec
-from tests.orchestrator.queue.killing import RESULT, make_study, study_with_searches
+from tests.orchestrator.queue.killing import OPTIONS, RESULT, make_study, study_with_searches
 from tests.orchestrator.queue.test_selection import row
 
 
@@ -67,6 +69,24 @@ def test_every_round_says_what_it_trains():
         "Full training on all training images: 2 trainings of 2 cells on synthetic",
         "Training by other recipes: 2 trainings of 2 cells on digits",
     ]
+
+
+def test_jobs_that_were_queued_for_another_stage_run_as_full_trainings(tmp_path, monkeypatch):
+    """The study trains by another recipe too; now that is the recipe of the full training."""
+    study, store = study_with_searches(str(tmp_path), replace(make_study(), final=FinalConfig(recipes=("digits",))))
+    RetrainQueue(study, store).update()
+    queue = RetrainQueue(override_study(study, {"retrain.preset": "digits", "final.recipes": ()}), store)
+    pending = [queued.job for queued in queue.pending()]
+    assert [job.stage for job in pending] == ["recipe"] * 3
+    for name in ("prepare_trials", "require_shared", "make_team", "share_data"):
+        monkeypatch.setattr(retraining, name, lambda *args: None)
+    ran = []
+    monkeypatch.setattr(retraining, "memory_fraction", lambda resources: 1.0)
+    monkeypatch.setattr(retraining.tune, "with_parameters", lambda trial, **shared: trial)
+    monkeypatch.setattr(retraining, "run_trials", lambda trial, specs, **others: ran.extend(specs))
+    with open_lease(str(tmp_path), OPTIONS) as lease:
+        retraining._prepare(queue, lease, OPTIONS, lambda line: None)(pending)
+    assert [spec.key for spec in ran] == [job.job_id for job in pending]
 
 
 def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path, monkeypatch, queue):
