@@ -60,7 +60,8 @@ def test_another_recipe_is_named_by_what_differs_from_the_final_training():
     many = {"cutout": 0, "drop_path": 0.1, "batch_size": 64, "weight_decay": 0.0, "layers": 8, "channels": 16}
     tables.train(0, [3.2], stage="recipe", recipe=replace(RECIPE, epochs=100, **many))
     assert [each.name for each in levels(done(tables))] == [
-        "100 epochs on cifar10, batch_size 64, channels 16, layers 8, weight_decay 0 and 2 other fields (another recipe)",
+        "100 epochs on cifar10, batch_size 64, channels 16, layers 8, weight_decay 0 and 2 other fields "
+        "(another recipe)",
         "600 epochs on cifar10, cutout 0 (another recipe)",
         "600 epochs on cifar10 (final training)",
     ]
