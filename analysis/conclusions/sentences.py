@@ -52,8 +52,8 @@ def settings_sentences(
     return [*found, *_limits([rows[name] for name in complete], level)]
 
 
-def without_searches(errors: Mapping[str, Sequence[float]], levels: Sequence[Level]) -> str:
-    """The test errors of the cells of a study that only retrains; empty without retrainings."""
+def given_cells(errors: Mapping[str, Sequence[float]], levels: Sequence[Level]) -> str:
+    """The test errors of retrained cells that no search found; empty without such cells."""
     if not errors:
         return ""
     cells = [
@@ -61,7 +61,7 @@ def without_searches(errors: Mapping[str, Sequence[float]], levels: Sequence[Lev
         f"({_counted(len(each), 'training')})"
         for name, each in errors.items()
     ]
-    return f"Test error after {levels[-1].name}: {listed(cells)}."
+    return f"Test error of cells that no search found, after {levels[-1].name}: {listed(cells)}."
 
 
 def baseline_sentence(

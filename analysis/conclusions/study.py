@@ -82,7 +82,7 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
     outcome, *limits = sentences.settings_sentences(rows, at.level, at.left_out, comparisons)
     verdict = (
         outcome,
-        "" if len(searches) else sentences.without_searches(_errors_by_cell(done, all_levels), all_levels),
+        sentences.given_cells(_errors_of_given_cells(found, done, all_levels), all_levels),
         " ".join(sentences.cell_sentences(recommendation, at.level)),
         " ".join(limits),
         sentences.baseline_sentence(rows, at.level, comparisons),
@@ -107,12 +107,15 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
     )
 
 
-def _errors_by_cell(done: pd.DataFrame, all_levels: Sequence[Level]) -> dict[str, list[float]]:
-    """Test errors at the longest level, by the published name of a cell or its digest, in the order of the names."""
+def _errors_of_given_cells(
+    found: pd.DataFrame, done: pd.DataFrame, all_levels: Sequence[Level]
+) -> dict[str, list[float]]:
+    """Test errors at the longest level of cells that no search found, by their published names or else digests."""
     published = {genotype.digest: name for name, genotype in PUBLISHED.items()}
     rows = done[done["level"] == all_levels[-1].number] if all_levels else done
-    found = {str(digest): group["test_error"].tolist() for digest, group in rows.groupby("genotype_digest")}
-    return dict(sorted((published.get(digest, digest), errors) for digest, errors in found.items()))
+    rows = rows[~rows["genotype_digest"].isin(found["genotype_digest"])]
+    errors = {str(digest): each.tolist() for digest, each in rows.groupby("genotype_digest")["test_error"]}
+    return dict(sorted((published.get(digest, digest), each) for digest, each in errors.items()))
 
 
 def _gains(searches: pd.DataFrame, comparisons: tuple[SettingComparison, ...]) -> dict[str, Estimate]:

@@ -39,8 +39,17 @@ def test_a_study_that_only_retrains_published_cells():
         tables.retrains[before:] = [row | cell for row in tables.retrains[before:]]
     assert verdict(tables) == (
         "The study trained given cells, without a search.",
-        f"Test error after {FULL}: DARTS_V2 2.80 % (1 training) and PC_DARTS_cifar 2.55 ± 0.07 % (2 trainings).",
+        f"Test error of cells that no search found, after {FULL}: DARTS_V2 2.80 % (1 training) and "
+        "PC_DARTS_cifar 2.55 ± 0.07 % (2 trainings).",
         "No cell is recommended: no retraining was validated, and test accuracy must not choose.",
+    )
+
+
+def test_cells_that_no_search_found_are_named_next_to_those_of_searches():
+    tables = settings_with({"random": [3.2, 3.3]})
+    tables.train(90, [2.5])
+    assert verdict(tables)[1] == (
+        f"Test error of cells that no search found, after {FULL}: {digest(90)} 2.50 % (1 training)."
     )
 
 
