@@ -143,6 +143,11 @@ def unfinished_sentence(unfinished: int) -> str:
     return f"{unfinished:,} {are} queued or running: the conclusions can change."
 
 
+def failed_sentence(failed: int) -> str:
+    """That trainings of cells failed; empty if none did."""
+    return f"{_counted(failed, 'training')} of cells failed." if failed else ""
+
+
 def next_step(
     settings: Sequence[SettingRow],
     level: Level | None,
@@ -284,8 +289,8 @@ def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
     found = []
     if level.stage == "rung":
         found.append(
-            f"The longest training of all selected cells is {level.name}; after the final training settings may differ "
-            "otherwise."
+            f"The longest training of all selected cells is {level.name}; after the final training, settings may "
+            "compare differently."
         )
     partly = [row for row in rows if row.retrained < row.distinct_cells]
     if partly:

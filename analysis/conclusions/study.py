@@ -54,7 +54,7 @@ class Conclusions:
     """Queued and running trainings: conclusions can change with them."""
     verdict: tuple[str, ...]
     """The conclusions, for the first screen: which setting, which cell and how sure, what restricts a comparison,
-    random cells, orders, searches."""
+    random cells, orders, searches and trainings."""
     next_step: str
     """What to run to learn more, with commands in backticks; empty if nothing is open, or if searches were imported."""
 
@@ -88,6 +88,7 @@ def conclude(searches: pd.DataFrame, queue: pd.DataFrame, retrains: pd.DataFrame
         sentences.baseline_sentence(rows, at.level, comparisons),
         *sentences.order_sentences(orders),
         sentences.searches_sentence(rows),
+        sentences.failed_sentence(int((queue["state"] == "failed").sum())),
         sentences.unfinished_sentence(unfinished),
     )
     return Conclusions(

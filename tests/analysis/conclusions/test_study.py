@@ -186,7 +186,7 @@ def test_what_restricts_a_comparison_is_said():
     assert "after 25 epochs on cifar10 (rung 1 of the race), over 7 search seeds" in found[0]
     assert found[2] == (
         "The longest training of all selected cells is 25 epochs on cifar10 (rung 1 of the race); after the final "
-        "training settings may differ otherwise. The comparison "
+        "training, settings may compare differently. The comparison "
         "is between the cells that were retrained: 7 of 8 cells of k=2 and 7 of 8 cells of k=4."
     )
 
@@ -221,6 +221,13 @@ def test_random_cells_of_another_space_are_no_baseline():
     found = concluded(tables)
     assert not any("orse than random" in sentence for sentence in found.verdict)
     assert all(math.isnan(row.gain.value) for row in found.settings)
+
+
+def test_failed_trainings_are_counted():
+    tables = settings_with({"k=4": [3.0, 3.1]})
+    tables.search("k=4", 2, 90)
+    tables.train(90, [None, None])
+    assert verdict(tables)[-1] == "2 trainings of cells failed."
 
 
 def test_collapsed_and_failed_searches_are_counted_by_setting():
