@@ -130,6 +130,8 @@ def _error(cell: Recommendation) -> str:
         parts.append(f"{estimate(cell.test_error)} corrected for the choice")
     elif not cell.fresh:
         parts.append("too low on average, as these trainings took part in the choice")
+    if not math.isnan(cell.test_top5_error):
+        parts.append(f"top-5 error {number(cell.test_top5_error)} %")
     return "; ".join(parts)
 
 

@@ -64,6 +64,15 @@ def test_several_devices_have_a_column(tmp_path):
     assert [row["device"] for row in rows_of(table_of(section, "settings"))] == ["A", "B"]
 
 
+def test_the_recommended_card_has_the_top_5_error(tmp_path):
+    tables = settings_with({"k=4": [24.0]})
+    tables.retrains = [row | {"test_top5": 92.5} for row in tables.retrains]
+    (card,) = [
+        each for each in overview.section(made_up(tmp_path, tables).conclusions).blocks if isinstance(each, Card)
+    ]
+    assert dict(card.facts)["test error"].endswith("; top-5 error 7.50 %")
+
+
 def test_a_study_without_searches_shows_the_recommended_cell(tmp_path):
     job = queue_row(search_row(4, 0, 80.0), 1, "done")
     section = overview.section(study(tmp_path, queue=[job], retrains=[retrain_row(job, 97.0)]).conclusions)
