@@ -71,7 +71,8 @@ def section(data: StudyData) -> Section:
         blocks.append(orders_table(found.orders))
     blocks += one_shot_figures(data)
     if found.published:
-        blocks.append(published_table(found.published))
+        level = found.recommendation.reported_at if found.recommendation else found.level
+        blocks.append(published_table(found.published, level.name if level else ""))
     trainings = trainings_table(data)
     blocks += [trainings] if trainings.rows else []
     return Section(id="retrained", title="Retrained networks", short="Retrained", blocks=tuple(blocks))
@@ -275,8 +276,8 @@ def one_shot_figures(data: StudyData) -> list[Figure]:
     return figures
 
 
-def published_table(rows: Sequence[PublishedRow]) -> ReportTable:
-    """Published results on the same data set, and where this study's trainings differ."""
+def published_table(rows: Sequence[PublishedRow], level: str) -> ReportTable:
+    """Published results on the same data set, and where this study's trainings of a level differ."""
     differs = rows[0].differs
     same = "agree with the official recipe of PC-DARTS in all compared fields; that of DARTS differs slightly."
     return ReportTable(
@@ -307,7 +308,7 @@ def published_table(rows: Sequence[PublishedRow]) -> ReportTable:
         wide_columns=frozenset({"method", "source"}),
         note=(
             "Not results of this study. Papers report the chosen cell of several searches, which is better than that "
-            "of an average search. The trainings of this study "
+            f"of an average search. The trainings of this study, {level}, "
             + (f"differ from the official recipe of PC-DARTS: {differs}." if differs else same)
         ),
     )
