@@ -146,7 +146,7 @@ def recommend(found: pd.DataFrame, done: pd.DataFrame, levels: Sequence[Level]) 
         candidates=len(order),
         valid_accuracy=float(np.mean(accuracies[best])),
         next_best=others[0] if others else "",
-        equals_next=bool(others) and math.isclose(ranked[0].value, ranked[1].value),
+        equals_next=bool(others) and math.isclose(ranked[0].value, ranked[1].value, abs_tol=1e-9),
         beats_next=beaten[0] if beaten else math.nan,
         tied=tuple(tied),
         reported_at=reported_at,

@@ -252,11 +252,11 @@ def _certainty(cell: Recommendation) -> str:
     if cell.candidates == 1:
         return f"the only cell with a result {after}"
     best = f"the best of {cell.candidates} cells by validation accuracy {after}"
+    unknown = math.isnan(cell.beats_next)
     if cell.equals_next:
-        best += f" (equal to {cell.next_best}; ties go to fewer multiply-adds)"
-    if math.isnan(cell.beats_next):
-        tie = f", tied with {_tied(cell)}" if cell.tied else ""
-        return f"{best}{tie}; how sure that is, is not known, as the deviation between trainings of a cell is unknown"
+        best += f" (equal to {_tied(cell) if unknown else cell.next_best}; ties go to fewer multiply-adds)"
+    if unknown:
+        return f"{best}; how sure that is, is not known, as the deviation between trainings of a cell is unknown"
     surely = f"better than the next one, {cell.next_best}, with a probability of {_share(cell.beats_next)}"
     if not cell.tied:
         return f"{best}, and {surely}"

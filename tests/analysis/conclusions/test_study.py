@@ -265,7 +265,7 @@ def test_sentences_of_a_cell_without_repeats():
 def test_cells_with_equal_accuracies_are_tied():
     found = concluded(settings_with({"k=4": [3.0, 3.2, 3.0, 3.0]}))
     assert len(found.recommendation.tied) == 2 and digest(1) not in found.recommendation.tied
-    assert ", tied with 2 other cells; how sure that is, is not known" in found.verdict[1]
+    assert " (equal to 2 other cells; ties go to fewer multiply-adds); how sure that is, is" in found.verdict[1]
 
 
 def test_a_study_that_was_not_validated_recommends_no_cell():
