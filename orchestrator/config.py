@@ -55,10 +55,10 @@ class Rung:
     @classmethod
     def parse(cls, text: str) -> "Rung":
         """Read `EPOCHSxSEEDS:KEEP`; raises ValueError for anything else."""
-        if not (match := re.fullmatch(r"(\d+)x(\d+):(\d+)", text)):
+        if not (match := re.fullmatch(r"([1-9]\d*)x([1-9]\d*):([1-9]\d*)", text)):
             raise ValueError(
-                f"race.rungs has {text!r}, but each rung must be EPOCHSxSEEDS:KEEP, as in 25x1:4: train every cell for "
-                "25 epochs with one seed, then keep the best 4"
+                f"race.rungs has {text!r}, but each rung must be EPOCHSxSEEDS:KEEP, each at least 1, as in 25x1:4: "
+                "train every cell for 25 epochs with one seed, then keep the best 4"
             )
         epochs, seeds, keep = map(int, match.groups())
         return cls(epochs=epochs, seeds=seeds, keep=keep)
@@ -271,7 +271,10 @@ class StudyConfig:
             if "recipe" in race:
                 race["recipe"] = make_section(RetrainConfig, "race.recipe", race["recipe"])
             if "rungs" in race:
-                race["rungs"] = tuple(make_section(Rung, "race.rungs", rung) for rung in race["rungs"])
+                race["rungs"] = tuple(
+                    make_section(Rung, "race.rungs", rung) if isinstance(rung, Mapping) else Rung.parse(str(rung))
+                    for rung in race["rungs"]
+                )
             final |= {name: tuple(value) for name, value in final.items() if isinstance(value, list)}
             return cls(
                 name=plain["name"],

@@ -42,8 +42,8 @@ def test_values_are_read_by_the_type_of_their_field():
         ("search.learnig_rate=1", "search.learnig_rate is not a field; did you mean search.learning_rate?"),
         ("serch.k=1", "serch.k is not a field; did you mean search.k?"),
         ("race.epochs=1", "race.epochs is not a field; did you mean race.recipe.epochs?"),
-        ("race.rungs=25", "race.rungs has '25', but each rung must be EPOCHSxSEEDS:KEEP, as in 25x1:4: "),
-        ("race.rungs=0x1:2", "epochs is 0, but must be at least 1"),
+        ("race.rungs=25", "race.rungs has '25', but each rung must be EPOCHSxSEEDS:KEEP, each at least 1, as in 25"),
+        ("race.rungs=0x1:2", "race.rungs has '0x1:2', but each rung must be EPOCHSxSEEDS:KEEP"),
         ("max_macs=1", "max_macs is not a field; did you mean selection.max_macs?"),
         (
             "learning_rate=1",
@@ -205,6 +205,7 @@ def test_a_recipe_replaces_the_section_and_single_fields_are_changed_after_it():
         ({"race.recipe.epochs": 0}, r"race\.recipe\.epochs is 0, but must be at least 1"),
         ({"final.seeds": 0}, r"final\.seeds is 0"),
         ({"race.rungs": [{"epochs": 0, "keep": 1}]}, r"race\.rungs\.epochs is 0"),
+        ({"race.rungs": ["25"]}, r"race\.rungs has '25', but each rung must be EPOCHSxSEEDS:KEEP"),
         ({"retrain.preset": []}, r"retrain\.preset is \[\], but must be one of"),
         ({"name": "../x"}, r"study name is '\.\./x'"),
         ({"search": 3}, "search is not a field"),
