@@ -6,6 +6,7 @@ from typing import Literal
 
 from orchestrator.config import RaceConfig, Rung, StudyConfig
 from orchestrator.options import RunOptions
+from pcdarts.config import WARMUPS
 from pcdarts.presets import retrain_smoke, smoke
 
 Scale = Literal["full", "tiny"]
@@ -19,9 +20,11 @@ def tiny(study: StudyConfig) -> StudyConfig:
     """The study on synthetic images with few seeds, short trainings and small networks; its accuracies mean nothing."""
     seeds = study.sweep.get("seed", (study.search.seed,))[:SEEDS]
     sweep = {**study.sweep, "seed": seeds}
-    if "epochs" in sweep:
-        sweep["epochs"] = tuple(range(2, 2 + len(sweep["epochs"])))
     small, search, retrain = smoke(), study.search, replace(retrain_smoke(), epochs=3)
+    epochs = max(small.epochs, *(len(sweep.get(name, ())) for name in WARMUPS))
+    sweep |= {name: tuple(range(len(sweep[name]))) for name in WARMUPS if name in sweep}
+    if "epochs" in sweep:
+        sweep["epochs"] = tuple(range(epochs, epochs + len(sweep["epochs"])))
     return replace(
         study,
         name=f"{study.name}-tiny",
@@ -31,7 +34,7 @@ def tiny(study: StudyConfig) -> StudyConfig:
             split_file="",
             max_images=IMAGES,
             batch_size=IMAGES // 4,
-            epochs=small.epochs,
+            epochs=epochs,
             warmup_epochs=min(search.warmup_epochs, small.warmup_epochs),
             learning_rate_warmup_epochs=0,
             channels=math.lcm(small.channels, search.k, *sweep.get("k", ())),

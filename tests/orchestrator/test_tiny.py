@@ -38,6 +38,15 @@ def test_rungs_keep_fewer_and_fewer_cells():
         assert list(map(str, tiny(study).race.rungs)) == expected
 
 
+def test_swept_warm_ups_are_shorter_than_the_searches():
+    sweep = {"warmup_epochs": (5, 10, 15), "learning_rate_warmup_epochs": (0, 5), "epochs": (50, 100)}
+    full = replace(STUDIES["cifar10"](), sweep=sweep)
+    small = tiny(full)
+    assert len(small.searches()) == len(full.searches()) == 12
+    assert {search.warmup_epochs for search in small.searches()} == {0, 1, 2}
+    assert {search.epochs for search in small.searches()} == {3, 4}
+
+
 def test_a_tiny_study_is_retrained_at_once():
     study, options = STUDIES["imagenet"](), preset_options("imagenet")
     assert at_scale(study, options, "full") == (study, RunOptions(retrain=False))
