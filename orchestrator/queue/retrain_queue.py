@@ -169,6 +169,8 @@ class RetrainQueue:
             if not dropped:
                 raise ValueError(f"these cells are job {name} already, which is {self.state(name).state}")
             for each in dropped:
+                self._refuse_superseded(each)
+            for each in dropped:
                 self.record(each, "queued")
             return name
         try:
@@ -237,11 +239,20 @@ class RetrainQueue:
 
     def _by_hand(self, name: str, kind: EventKind, allowed: tuple[State, ...], **content: Any) -> str:
         name = find_job(name, self.requests.read())
+        self._refuse_superseded(name)
         state = self.state(name).state
         if state not in allowed:
             raise ValueError(f"job {name} is {state}, but must be {' or '.join(allowed)} for this")
         self.record(name, kind, **content)
         return name
+
+    def _refuse_superseded(self, name: str) -> None:
+        """Raise ValueError for a job that the study itself has dropped: queued by hand, it would be dropped again."""
+        if self.state(name).superseded:
+            raise ValueError(
+                f"job {name} was dropped because its cell is {SUPERSEDED}; it is queued again by itself once it is. To "
+                "train more cells, give another study a higher selection.top or race.rungs that keep more"
+            )
 
     def _show(self) -> list[QueuedJob]:
         jobs = self.jobs()

@@ -219,6 +219,9 @@ def test_jobs_that_have_to_be_queued_again_are_work(tmp_path):
     (final,) = pending(queue)
     queue.retry(failed)
     assert [job.job_id for job in pending(queue)] == [failed]
+    for change, text in ((queue.retry, final.job_id), (queue.add, str(final.cell.genotype))):
+        with pytest.raises(ValueError, match="was dropped because its cell is no longer among the best cells"):
+            change(text)
     queue.drop(failed)
     assert queue.unqueued() == [final.job_id] and queue.has_work(retry_failed=False)
     assert [job.job_id for job in pending(queue)] == [final.job_id]
