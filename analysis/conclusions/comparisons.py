@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.conclusions.power import ERROR_RATE, detectable_difference, fewest_pairs, seeds_needed
+from analysis.conclusions.power import ERROR_RATE, detectable_difference, fewest_pairs
 from analysis.statistics.bootstrap import Estimate, Floats
 from analysis.statistics.comparison import holm, signed_rank
 
 Outcome = Literal["first", "second", "none", "too few"]
 """first, second: this setting is better; none: no significant difference; too few: too few pairs to decide."""
-DIFFERENCE = 0.2
-"""Difference of test errors for which the needed seeds are named; percentage points, about what separates published
-methods on CIFAR-10."""
 DECISION_RULE = (
     "Decision rule, fixed before the data: settings are compared by the test error of their retrained cells, paired by "
     "search seed. One is called better only if the interval of the mean difference (Student's t, at Holm's level for "
@@ -53,8 +50,6 @@ class SettingComparison:
     """Footnote: p-value of Wilcoxon's signed-rank test after Holm's correction."""
     detectable: float
     """Difference that this many pairs find with 80 % power, at the deviation found; percentage points, NaN over 100."""
-    pairs_needed: int | None
-    """Pairs that find a difference of DIFFERENCE with 80 % power, at the deviation found; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,5 +174,4 @@ def _comparison(
         pairs_wanted=wanted,
         wilcoxon=wilcoxon,
         detectable=detectable if detectable <= 100 else math.nan,
-        pairs_needed=seeds_needed(deviation, DIFFERENCE, comparisons) if deviation > 0 else None,
     )

@@ -41,7 +41,7 @@ def settings_sentences(
     if len(complete) == 1:
         row = rows[complete[0]]
         value = (
-            f"{_counted(row.retrained, 'retrained cell')} of {row.setting} {'has' if row.retrained == 1 else 'have'} a "
+            f"{counted(row.retrained, 'retrained cell')} of {row.setting} {'has' if row.retrained == 1 else 'have'} a "
             f"mean test error of {_spread(row.test_error, row.test_error_std)} after {level.name}"
         )
         if len(rows) == 1:
@@ -58,7 +58,7 @@ def given_cells(errors: Mapping[str, Sequence[float]], levels: Sequence[Level]) 
         return ""
     cells = [
         f"{name} {_spread(float(np.mean(each)), float(np.std(each, ddof=1)) if len(each) > 1 else math.nan)} "
-        f"({_counted(len(each), 'training')})"
+        f"({counted(len(each), 'training')})"
         for name, each in errors.items()
     ]
     return f"Test error of cells that no search found, after {levels[-1].name}: {listed(cells)}."
@@ -131,7 +131,7 @@ def searches_sentence(settings: Sequence[SettingRow]) -> str:
         return ""
     failed = [(row.setting, row.failed) for row in settings if row.failed]
     collapsed = [(row.setting, row.collapsed) for row in settings if row.collapsed]
-    text = f"Of {_counted(total, 'search', 'searches')}, {_by_setting(failed)} failed"
+    text = f"Of {counted(total, 'search', 'searches')}, {_by_setting(failed)} failed"
     return f"{text}; a collapse rule fired in {_by_setting(collapsed)}." if collapsed else f"{text}."
 
 
@@ -145,7 +145,7 @@ def unfinished_sentence(unfinished: int) -> str:
 
 def failed_sentence(failed: int) -> str:
     """That trainings of cells failed; empty if none did."""
-    return f"{_counted(failed, 'training')} of cells failed." if failed else ""
+    return f"{counted(failed, 'training')} of cells failed." if failed else ""
 
 
 def next_step(
@@ -182,6 +182,11 @@ def listed(names: Sequence[str], last: str = "and") -> str:
     if any(", " in re.sub(r"\(.*?\)", "", name) for name in names):  # such as method=pcdarts, k=4
         return f"{'; '.join(names[:-1])}; {last} {names[-1]}"
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def counted(n: int, singular: str, plural: str = "") -> str:
+    """A number with its noun, such as 1 search or 2 searches."""
+    return f"{n:,} {singular}" if n == 1 else f"{n:,} {plural or singular + 's'}"
 
 
 def _comparison_sentence(complete: Sequence[str], comparisons: Sequence[SettingComparison], level: Level) -> str:
@@ -268,7 +273,7 @@ def _tied(cell: Recommendation) -> str:
 
 
 def _reported(cell: Recommendation) -> str:
-    trained = _counted(cell.trainings, "training")
+    trained = counted(cell.trainings, "training")
     if cell.fresh and cell.reported_at is not cell.chosen_at:
         source = f"from {trained} made after the choice: {cell.reported_at.name}"
     elif cell.corrected:
@@ -339,10 +344,6 @@ def _spread(mean: float, std: float) -> str:
 
 def _share(probability: float) -> str:
     return "more than 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
-
-
-def _counted(n: int, singular: str, plural: str = "") -> str:
-    return f"{n:,} {singular}" if n == 1 else f"{n:,} {plural or singular + 's'}"
 
 
 def _capital(text: str) -> str:

@@ -8,6 +8,7 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup, escape
 
+from analysis.conclusions.sentences import counted
 from analysis.report import practice, reproduce, searches
 from analysis.report.formats import FORMATS, Format, csv_files, markdown
 from analysis.sections import (
@@ -24,7 +25,6 @@ from analysis.sections import (
 )
 from analysis.sections.blocks import Number, Report, Section
 from analysis.sections.study_data import StudyData
-from analysis.sections.wording import counted
 from analysis.store import ResultStore
 
 CSV_FOLDER = "report-csv"

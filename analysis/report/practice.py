@@ -11,8 +11,9 @@ from typing import Literal, get_args
 import pandas as pd
 
 from analysis.conclusions.levels import levels, trainings
+from analysis.conclusions.sentences import counted
 from analysis.sections.blocks import ReportTable, Section, Text
-from analysis.sections.wording import counted, duration
+from analysis.sections.wording import duration
 from analysis.statistics.retrained_cells import RECIPE_COLUMNS
 from analysis.statistics.summaries import WITH_RESULT
 from pcdarts.config import NOT_PROTOCOL, SearchConfig

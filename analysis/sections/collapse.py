@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.conclusions.sentences import counted
 from analysis.sections.blocks import Block, ReportTable, Section, Text
 from analysis.sections.study_data import StudyData
-from analysis.sections.wording import counted, row_dicts
+from analysis.sections.wording import row_dicts
 from analysis.statistics.summaries import WITH_RESULT
 from pcdarts.config import SearchConfig
 from pcdarts.diagnostics.collapse import shortages

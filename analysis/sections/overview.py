@@ -4,10 +4,10 @@ import math
 
 from analysis.conclusions import Conclusions
 from analysis.conclusions.recommendation import Recommendation
-from analysis.conclusions.sentences import other_origin
+from analysis.conclusions.sentences import counted, other_origin
 from analysis.conclusions.settings import SettingRow
 from analysis.sections.blocks import Block, Card, Number, ReportTable, Section, Text
-from analysis.sections.wording import MISSING, counted, estimate, interval, millions, number, spread
+from analysis.sections.wording import MISSING, estimate, interval, millions, number, spread
 
 
 def section(found: Conclusions) -> Section:

@@ -11,14 +11,13 @@ from analysis.conclusions.levels import Level
 from analysis.conclusions.orders import USEFUL, OrderCheck
 from analysis.conclusions.published import PublishedRow
 from analysis.conclusions.recommendation import CellComparison
-from analysis.conclusions.sentences import other_origin
+from analysis.conclusions.sentences import counted, other_origin
 from analysis.drawing.charts import Axis, Dot, chart
 from analysis.sections.blocks import Block, Figure, Number, ReportTable, Section, Text
 from analysis.sections.palette import MAX_SETTINGS
 from analysis.sections.study_data import StudyData
 from analysis.sections.wording import (
     MISSING,
-    counted,
     duration,
     estimate,
     interval,

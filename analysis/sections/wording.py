@@ -81,11 +81,6 @@ def shortened(error: str) -> str:
     return textwrap.shorten(error, 400, placeholder=" …")
 
 
-def counted(n: int, singular: str, plural: str = "") -> str:
-    """A number with its noun, such as 1 search or 2 searches."""
-    return f"{n:,} {singular}" if n == 1 else f"{n:,} {plural or singular + 's'}"
-
-
 def row_dicts(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """The rows of a frame as dictionaries."""
     return list(frame.to_dict("records"))
