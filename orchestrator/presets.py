@@ -33,7 +33,7 @@ def demo() -> StudyConfig:
 
 
 def baselines() -> StudyConfig:
-    """Digits: PC-DARTS, DARTS and random cells, 13 seeds; a race of all cells, three in full."""
+    """Digits: PC-DARTS, DARTS, random cells, 13 seeds; a race, three in full."""
     return StudyConfig(
         name="baselines",
         search=presets.digits(),
@@ -57,7 +57,7 @@ def fashion() -> StudyConfig:
 
 
 def cifar10() -> StudyConfig:
-    """The official CIFAR-10 search: K = 4 and 8, 10 seeds; a race, three cells on ImageNet."""
+    """Official CIFAR-10 search: K = 4 and 8, 10 seeds; a race, three on ImageNet."""
     return StudyConfig(
         name="cifar10",
         search=presets.cifar10(),
@@ -80,12 +80,12 @@ def imagenet() -> StudyConfig:
 
 
 def pc_darts_iclr() -> StudyConfig:
-    """The ICLR paper's method on CIFAR-10: K = 4, 5 seeds; a race, two cells in full."""
+    """The ICLR paper's method on CIFAR-10: K = 4, 5 seeds; a race, two in full."""
     return _best_of("pc-darts-iclr", presets.cifar10())
 
 
 def journal_reading() -> StudyConfig:
-    """Our reading of the journal version: K = 8, 5 seeds; a race, two cells in full."""
+    """Our reading of the journal version: K = 8, 5 seeds; a race, two in full."""
     return _best_of("journal-reading", presets.journal_reading())
 
 
