@@ -134,7 +134,7 @@ class SimulatedStudy:
         return self.true_accuracy(digest, recipe) + self.noise.trainings * float(self.generator.standard_normal())
 
     def measured(self, true: float, images: int) -> tuple[float, bytes | None]:
-        """A network's accuracy on the study's set of so many images, and which it classifies correctly, packed."""
+        """A network's accuracy on the study's set of that many images, and which it classifies correctly, packed."""
         if not images:
             return true, None
         noise = self.generator.standard_normal(images, dtype=np.float32)
@@ -199,7 +199,7 @@ class SimulatedStudy:
         return searches, queue, retrains
 
     def write(self, root: str, *, epochs: int = 0) -> ResultStore:
-        """The study as a folder, with so many epochs of every search."""
+        """The study as a folder, with that number of epochs of every search."""
         store = ResultStore(root)
         trained = [row for row in self.searches if row["status"] != "failed" and row["method"] != "random"]
         epochs = [epoch for search in trained for epoch in epoch_rows(search)]

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 LIGHT = (
     "pcdarts.genotype",
     "pcdarts.config",
+    "pcdarts.presets",
     "pcdarts.results",
     "pcdarts.spaces",
     "pcdarts.diagnostics.collapse",

@@ -19,8 +19,8 @@ Outcome = Literal["first", "second", "none", "too few"]
 DECISION_RULE = (
     "Decision rule, fixed before the data: settings are compared by the test error of their retrained cells, paired by "
     "search seed. One is called better only if the interval of the mean difference (Student's t, at Holm's level for "
-    "all comparisons together) excludes 0, and if there are so many pairs that a test without assumptions on the "
-    "distribution could reach significance."
+    "all comparisons together) excludes 0, and if there are enough pairs for a test without assumptions on the "
+    "distribution to reach significance."
 )
 """The rule behind every comparison, as the report prints it."""
 

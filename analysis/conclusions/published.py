@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.conclusions.levels import Level
+from pcdarts import presets
 from pcdarts.config import RetrainConfig
 
 
@@ -36,23 +37,8 @@ class PublishedRow:
 
 
 OFFICIAL = {
-    "cifar10": RetrainConfig(validation_portion=0.0),
-    "imagenet": RetrainConfig(
-        dataset="imagenet",
-        validation_portion=0.0,
-        batch_size=1024,
-        epochs=250,
-        channels=48,
-        layers=14,
-        stem="imagenet",
-        learning_rate=0.5,
-        schedule="linear",
-        learning_rate_warmup_epochs=5,
-        weight_decay=3e-5,
-        drop_path=0.0,
-        label_smoothing=0.1,
-        cutout=0,
-    ),
+    "cifar10": replace(presets.retrain_cifar10(), validation_portion=0.0),
+    "imagenet": replace(presets.retrain_imagenet(), validation_portion=0.0),
 }
 """Retraining in the official code of PC-DARTS: all training images, the last epoch.  That of DARTS has a drop path of
 0.2 on CIFAR-10, and 0.1 as learning rate for batches of 128 on ImageNet."""

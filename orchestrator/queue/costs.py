@@ -47,7 +47,7 @@ class StageCost:
 
 
 def stage_costs(study: StudyConfig, cells: int, settings: int) -> list[StageCost]:
-    """The stages of a study that retrains a number of cells of a number of settings, with at most so many trainings."""
+    """The stages of a study that retrains `cells` cells of `settings` settings; trainings are upper limits."""
     costs = []
     rungs = study.race.rungs
     for stage in study.stages():

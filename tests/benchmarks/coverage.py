@@ -76,7 +76,7 @@ class Scenario:
 
 
 def in_full(seeds: int) -> Callable[[SimulatedStudy], None]:
-    """Every cell is trained in full with so many seeds."""
+    """Every cell is trained in full with this number of seeds."""
     return lambda study: study.retrain(study.cells(), seeds=seeds)
 
 

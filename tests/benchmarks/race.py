@@ -40,7 +40,7 @@ class Outcome:
 
 
 def plan(*, rungs: str = "", cells: int = CELLS, seeds: int) -> StudyConfig:
-    """A study that retrains so many cells: in a race, or without rungs all of them in full."""
+    """A study that retrains this number of cells: in a race, or without rungs all of them in full."""
     parsed = tuple(Rung.parse(text) for text in rungs.split(",") if text)
     return StudyConfig(
         name="race",
