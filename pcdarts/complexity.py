@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data.datasets import DATASETS
+from pcdarts.data.datasets import dataset_info
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork
 from pcdarts.operations import reduction_layers
@@ -33,8 +33,10 @@ class PartCost:
 
     name: str
     """Name of the part."""
-    resolution: int
-    """Height and width of its output, pixels; 1 for the classifier."""
+    height: int
+    """Height of its output, pixels; 1 for the classifier."""
+    width: int
+    """Width of its output, pixels; 1 for the classifier."""
     channels: int
     """Channels of its output."""
     parameters: int
@@ -57,7 +59,7 @@ def part_costs(
     layers: int,
     classes: int,
     stem: Literal["cifar", "imagenet"],
-    image_size: int,
+    image_size: tuple[int, int],
     image_channels: int = 3,
 ) -> list[PartCost]:
     """Costs of the parts of a network without its auxiliary head, from the stem to the classifier."""
@@ -79,17 +81,19 @@ def part_costs(
         values[name] += output[0].numel() if isinstance(layer, PARTS_OF_ACTIVATIONS) else 0
         shapes[name] = output.shape  # the last one is the output of the cell itself
 
-    _run(network, (image_channels, image_size, image_size), add)
+    _run(network, (image_channels, *image_size), add)
     return [
         PartCost(
             name=name,
-            resolution=shapes[name][2] if len(shapes[name]) == 4 else 1,
+            height=height,
+            width=width,
             channels=shapes[name][1],
             parameters=count_parameters(part),
             macs=macs[name],
             activation_bytes=4 * values[name],
         )
         for name, part in parts.items()
+        for height, width in [shapes[name][2:] or (1, 1)]
     ]
 
 
@@ -134,7 +138,7 @@ def _identity(x: Tensor) -> Tensor:
 @lru_cache(maxsize=4096)
 def network_complexity(genotype: Genotype, config: RetrainConfig) -> Complexity:
     """Cost of the network that `config` trains from these cells, at the image size of its data set."""
-    info = DATASETS[config.dataset]
+    info = dataset_info(config)
     parts = part_costs(
         genotype,
         channels=config.channels,
@@ -149,9 +153,9 @@ def network_complexity(genotype: Genotype, config: RetrainConfig) -> Complexity:
 
 def supernet_complexity(config: SearchConfig) -> Complexity:
     """Cost of the super-network of a search, without alpha and beta, at the image size of its data set."""
-    info = DATASETS[config.dataset]
+    info = dataset_info(config)
     supernet = Supernet(config, info.classes, info.image_channels, generator=torch.Generator())
     return Complexity(
         parameters=sum(weight.numel() for weight in supernet.weights().values()),
-        macs=count_macs(supernet, (info.image_channels, info.image_size, info.image_size)),
+        macs=count_macs(supernet, (info.image_channels, *info.image_size)),
     )

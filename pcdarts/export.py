@@ -88,7 +88,7 @@ def load_exported(folder: str | Path) -> CellNetwork:
         raise ValueError(f"{path} is no exported network ({error}); `pcdarts export` writes one") from None
 
 
-def export_onnx(folder: str | Path, network: CellNetwork, image_size: int) -> Path:
+def export_onnx(folder: str | Path, network: CellNetwork, image_size: tuple[int, int]) -> Path:
     """Write the network in evaluation mode as ONNX, for any number of images, and check it against PyTorch.
 
     Raises ValueError if the extra `onnx` is not installed, or if the logits differ by more than `ONNX_TOLERANCE`.
@@ -100,7 +100,7 @@ def export_onnx(folder: str | Path, network: CellNetwork, image_size: int) -> Pa
 
     path = Path(folder, ONNX)
     first = next(network.stem.parameters())
-    images = torch.randn(3, first.shape[1], image_size, image_size, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(3, first.shape[1], *image_size, generator=torch.Generator().manual_seed(0))
     network = network.eval()
     torch.onnx.export(
         network,

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, identity
 from pcdarts.data.batches import ImageBatches, retrain_batches
-from pcdarts.data.datasets import Parts
+from pcdarts.data.datasets import ImageSet
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork, leaves_inputs_unused
 from pcdarts.results import RetrainEpoch, RetrainResult
@@ -38,7 +38,7 @@ def retrain(
     config: RetrainConfig,
     *,
     checkpoint: CheckpointFile | None = None,
-    data: Parts | None = None,
+    data: ImageSet | None = None,
     on_epoch: Callable[[RetrainEpoch], None] = lambda record: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> RetrainResult:
@@ -75,7 +75,7 @@ class RetrainState:
     """Everything a training resumes from: network, optimizer, random generators, data, history and the best weights."""
 
     def __init__(
-        self, genotype: Genotype, config: RetrainConfig, workers: Workers = ALONE, data: Parts | None = None
+        self, genotype: Genotype, config: RetrainConfig, workers: Workers = ALONE, data: ImageSet | None = None
     ) -> None:
         self.genotype, self.config, self.workers = genotype, config, workers
         self.identity = identity(config) | {"genotype": str(genotype)}

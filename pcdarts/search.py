@@ -20,7 +20,7 @@ from pcdarts.architect import Architect
 from pcdarts.complexity import count_parameters
 from pcdarts.config import SearchConfig, identity, learning_rate_advice
 from pcdarts.data.batches import search_batches, spread
-from pcdarts.data.datasets import Parts
+from pcdarts.data.datasets import ImageSet
 from pcdarts.diagnostics.collapse import Verdict, early_stop_of, stopping, verdicts
 from pcdarts.diagnostics.discretization import discretization_columns
 from pcdarts.diagnostics.eigenvalue import drawing_from, eigenvalue_columns
@@ -44,7 +44,7 @@ def search(
     config: SearchConfig,
     *,
     checkpoint: CheckpointFile | None = None,
-    data: Parts | None = None,
+    data: ImageSet | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> SearchResult:
@@ -82,7 +82,7 @@ def search(
 class SearchState:
     """Everything a search resumes from: super-network, optimizers, random generators, data and history."""
 
-    def __init__(self, config: SearchConfig, data: Parts | None = None) -> None:
+    def __init__(self, config: SearchConfig, data: ImageSet | None = None) -> None:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
         if config.cuda_graphs and self.device.type != "cuda":

@@ -39,7 +39,7 @@ def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[
     search, searches = study.search, study.searches()
     say(f"{study.name}: {counted(len(searches), 'search')} of {counted(search.epochs, 'epoch')} on {search.dataset}")
     checks: dict[str, Callable[[], str]] = {
-        **{what: partial(check_dataset, *where) for what, where in _data(study).items()},
+        **{what: partial(check_dataset, config) for what, config in _data(study).items()},
         "storage": lambda: _storage(join(storage, study.name)),
         "memory": lambda: _memory(searches),
         "cluster": lambda: _cluster(searches, options),
@@ -68,16 +68,14 @@ def _storage(root: str) -> str:
     return f"{root} can be written to"
 
 
-def _data(study: StudyConfig) -> dict[str, tuple[str, str]]:
-    """Data sets, and where they lie, of all that a study trains; each once."""
+def _data(study: StudyConfig) -> dict[str, SearchConfig | RetrainConfig]:
+    """Configurations of all that a study trains, with different data sets; by what uses each."""
     users: list[tuple[str, SearchConfig | RetrainConfig]] = [("data", study.search)]
     users += [(f"data of {stage.name}", stage.recipe) for stage in study.stages()]
-    wanted: dict[str, tuple[str, str]] = {}
+    wanted: dict[tuple[str, str, int], tuple[str, SearchConfig | RetrainConfig]] = {}
     for what, config in users:
-        where = (config.dataset, config.data_dir)
-        if where not in wanted.values():
-            wanted[what] = where
-    return wanted
+        wanted.setdefault((config.dataset, config.data_dir, config.image_size), (what, config))
+    return dict(wanted.values())
 
 
 def _memory(searches: list[SearchConfig]) -> str:

@@ -9,7 +9,7 @@ from analysis.tables import RETRAINS, SEARCHES
 from orchestrator.queue.retrain_queue import find_job
 from orchestrator.storage.study_folder import checkpoint, open_study
 from pcdarts.config import RetrainConfig, outcome_fields
-from pcdarts.data.datasets import DATASETS
+from pcdarts.data.datasets import dataset_info
 from pcdarts.export import export_network, export_onnx, model_card, network_from_weights
 from pcdarts.genotype import Genotype
 from pcdarts.results import RetrainResult
@@ -52,7 +52,7 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
     )
     files = export_network(folder, network, genotype, card)
     if onnx:
-        files.append(export_onnx(folder, network, DATASETS[config.dataset].image_size))
+        files.append(export_onnx(folder, network, dataset_info(config).image_size))
     return files
 
 

@@ -31,13 +31,13 @@ def complexity_text(genotype: Genotype, recipe: str, sizes: Mapping[str, Any]) -
     config = RECIPES[recipe]()
     info = DATASETS[config.dataset]
     defaults = {name: getattr(config, name) for name in ("channels", "layers", "stem")}
-    values = {**defaults, "classes": info.classes, "input": info.image_size, **sizes}
+    values = {**defaults, "classes": info.classes, "input": info.image_size[0], **sizes}
     for name, least in (("channels", 2), ("layers", 3), ("classes", 1), ("input", 1)):
         if values[name] < least or (name == "channels" and values[name] % 2):
             rule = f"at least {least}" + (" and even" if name == "channels" else "")
             raise ValueError(f"{name} is {values[name]}, but must be {rule}")
     image_size = values.pop("input")
-    parts = part_costs(genotype, **values, image_size=image_size)
+    parts = part_costs(genotype, **values, image_size=(image_size, image_size))
     macs = sum(part.macs for part in parts)
     limit = f"at most {MOBILE_MACS // 10**6}M multiply-adds"
     verdict = f"holds, {MOBILE_MACS - macs:,} below" if macs <= MOBILE_MACS else f"fails, {macs - MOBILE_MACS:,} above"
@@ -57,7 +57,7 @@ def _table(heading: str, parts: list[PartCost]) -> str:
         table.add_column(name, f"{sum(getattr(part, attribute) for part in parts):,}", justify="right")
     table.add_column("activations, MB", _megabytes(sum(part.activation_bytes for part in parts)), justify="right")
     for part in parts:
-        output = f"{part.channels} x {part.resolution} x {part.resolution}"
+        output = f"{part.channels} x {part.height} x {part.width}"
         costs = (f"{part.parameters:,}", f"{part.macs:,}", _megabytes(part.activation_bytes))
         table.add_row(part.name, output, *costs)
     console = Console(width=120)

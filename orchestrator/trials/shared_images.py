@@ -20,15 +20,15 @@ from cluster.resources import TrialResources
 from cluster.tasks import keep_on_worker, other_nodes, run_on_nodes
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import retrain_batches, search_batches
-from pcdarts.data.datasets import Images, Parts
+from pcdarts.data.datasets import Images, ImageSet
 from pcdarts.data.sources import load
 
 Config = SearchConfig | RetrainConfig
 """What a trial runs."""
 Look = Callable[[Callable[[str], bool], str, Iterable[str]], dict[str, bool]]
 """Calls a function with a path on some nodes, as `run_on_nodes` does."""
-SharedData = dict[tuple[str, str], Any]
-"""References to arrays in the object store, by data set and data folder."""
+SharedData = dict[tuple[Any, ...], Any]
+"""References to data sets in the object store, by `_key`."""
 PATIENCE = 60.0
 """Seconds to wait for the images on a node; a node that was lost may never send them."""
 _kept: dict[tuple[str, str], SharedData] = {}
@@ -43,7 +43,7 @@ def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedDa
 
     Raises ValueError for what every trial would refuse, such as a missing file.
     """
-    groups: dict[tuple[str, str], list[Config]] = {}
+    groups: dict[tuple[Any, ...], list[Config]] = {}
     for config in configs:
         if _reads(config):
             groups.setdefault(_key(config), []).append(config)
@@ -60,7 +60,7 @@ def share_data(configs: Sequence[Config], resources: TrialResources) -> SharedDa
     return {key: kept[key] for key in groups}
 
 
-def images_of(config: Config, shared: SharedData) -> Parts | None:
+def images_of(config: Config, shared: SharedData) -> ImageSet | None:
     """The shared images of a trial, read-only and not copied; None if it must read files itself."""
     reference = shared.get(_key(config)) if _reads(config) else None
     if reference is None:
@@ -72,8 +72,9 @@ def images_of(config: Config, shared: SharedData) -> Parts | None:
     return None if arrays is None else _tensors(arrays)
 
 
-def _key(config: Config) -> tuple[str, str]:
-    return config.dataset, config.data_dir
+def _key(config: Config) -> tuple[Any, ...]:
+    """What decides which images are in memory, and how they are augmented."""
+    return config.dataset, config.data_dir, config.image_size, config.flip, config.data_fingerprint
 
 
 def _reads(config: Config) -> bool:
@@ -81,11 +82,15 @@ def _reads(config: Config) -> bool:
 
 
 def _arrays(configs: Sequence[Config]) -> list[Any] | None:
-    """Images and labels of both parts as NumPy arrays, which Ray hands out as views; None for ImageNet."""
-    dataset, data_dir = _key(configs[0])
-    data = None if dataset == "imagenet" else load(dataset, data_dir)
+    """What the data set is, and images and labels of both parts as NumPy arrays, which Ray hands out as views.
+
+    None for ImageNet.
+    """
+    data = None if configs[0].dataset == "imagenet" else load(configs[0])
     _check(configs, data)
-    return data and [tuple(tensor.contiguous().numpy() for tensor in part) for part in data]
+    if data is None:
+        return None
+    return [data.info, *(tuple(tensor.contiguous().numpy() for tensor in part) for part in (data.train, data.test))]
 
 
 def _check_kept(given: tuple[Sequence[Config], list[Any]]) -> None:
@@ -95,7 +100,7 @@ def _check_kept(given: tuple[Sequence[Config], list[Any]]) -> None:
     _check(configs, None if arrays is None else _tensors(arrays))
 
 
-def _check(configs: Sequence[Config], data: Parts | None) -> None:
+def _check(configs: Sequence[Config], data: ImageSet | None) -> None:
     """Raise ValueError for what the trials would refuse."""
     cpu = torch.device("cpu")
     for config in configs if data else configs[:1]:  # listing a tree of files takes long
@@ -105,11 +110,12 @@ def _check(configs: Sequence[Config], data: Parts | None) -> None:
             retrain_batches(config, cpu, data=data)
 
 
-def _tensors(arrays: list[Any]) -> Parts:
+def _tensors(arrays: list[Any]) -> ImageSet:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are read-only, and nobody writes to them
-        train, test = (Images(*map(torch.from_numpy, part)) for part in arrays)
-    return train, test
+        info, *parts = arrays
+        train, test = (Images(*map(torch.from_numpy, part)) for part in parts)
+    return ImageSet(info, train, test)
 
 
 def require_shared(root: str, wanted: TrialResources, look: Look = run_on_nodes) -> None:

@@ -1,6 +1,6 @@
 """Configuration of a search and of a retraining: frozen dataclasses that check their values."""
 
-from pcdarts.config.choices import Dataset, Rule
+from pcdarts.config.choices import OWN_IMAGES, Dataset, Flip, Rule
 from pcdarts.config.identity import NOT_IDENTITY, NOT_PROTOCOL, digest, identity, outcome_fields
 from pcdarts.config.retrain_config import RetrainConfig
 from pcdarts.config.search_config import METHOD_FIELDS, SearchConfig, learning_rate_advice
@@ -10,8 +10,10 @@ __all__ = [
     "METHOD_FIELDS",
     "NOT_IDENTITY",
     "NOT_PROTOCOL",
+    "OWN_IMAGES",
     "WARMUPS",
     "Dataset",
+    "Flip",
     "RetrainConfig",
     "Rule",
     "SearchConfig",

@@ -2,7 +2,26 @@
 
 from typing import Literal
 
-Dataset = Literal["digits", "fashion-mnist", "cifar10", "cifar100", "imagenet", "synthetic"]
+Dataset = Literal[
+    "digits",
+    "fashion-mnist",
+    "mnist",
+    "kmnist",
+    "svhn",
+    "cifar10",
+    "cifar100",
+    "imagenet",
+    "folder",
+    "arrays",
+    "synthetic",
+]
+"""Data sets by name; folder and arrays are the user's own images."""
+
+OWN_IMAGES: tuple[Dataset, ...] = ("folder", "arrays")
+"""Data sets whose name says nothing about the images."""
+
+Flip = Literal["auto", "on", "off"]
+"""Whether training images are flipped horizontally at random."""
 
 Rule = Literal["off", "warn", "stop"]
 """What a collapse rule does when its condition holds; see `pcdarts.diagnostics.collapse`."""

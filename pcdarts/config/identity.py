@@ -9,6 +9,8 @@ import hashlib
 import json
 from typing import Any
 
+from pcdarts.config.choices import OWN_IMAGES
+
 NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
 """Fields that never change a result: where data sets are stored, how often a run is saved."""
 NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"}
@@ -16,8 +18,13 @@ NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"}
 
 
 def outcome_fields(config: Any) -> dict[str, Any]:
-    """The fields of a configuration that decide its outcome, with their values."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_IDENTITY}
+    """The fields of a configuration that decide its outcome, with their values.
+
+    The name of a built-in data set stands for its images; own images are identified by their fingerprint.
+    """
+    fields = dataclasses.asdict(config)
+    known = {"data_fingerprint"} if fields.get("dataset") not in OWN_IMAGES else set()
+    return {name: value for name, value in fields.items() if name not in NOT_IDENTITY | known}
 
 
 def identity(config: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from pcdarts.config.choices import Dataset
+from pcdarts.config.choices import Dataset, Flip
 from pcdarts.config.fields import at_least, check_types, require
 
 
@@ -12,12 +12,25 @@ class RetrainConfig:
     """Recipe to train a discrete network from scratch.  Raises ValueError for settings that cannot work."""
 
     dataset: Dataset = "cifar10"
-    """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    """Data set: digits, fashion-mnist, mnist, kmnist, svhn, cifar10, cifar100, imagenet, synthetic, or own images:
+    folder, a tree of image files, train/<class>/ and test/<class>/; arrays, a file NAME.npz."""
     data_dir: str = "data"
-    """Folder of the data sets; digits and synthetic do not use it."""
+    """Folder of the data sets; for arrays the file. digits and synthetic do not use it."""
+    image_size: int = 0
+    """Side of the square that images are resized and cropped to, pixels. 0: their own size; imagenet: 224."""
+    flip: Flip = "auto"
+    """Flip training images horizontally at random: on, off, or auto, on except for digits, mnist, kmnist and svhn."""
+    data_shape: tuple[int, ...] = ()
+    """Own images: number of classes, channels, height and width of the network's input. Filled in from the images."""
+    data_fingerprint: str = ""
+    """Number, shape and digest of the training and test images, where they are read from files. Filled in from the
+    images; for own images it is part of the identity."""
     validation_portion: float = 0.1
     """Share of the training images that selects the best epoch; the test set is evaluated once, at the end. 0: as in
     the official code, all images are trained on, nothing is validated, and the last epoch is tested."""
+    max_images: int = 0
+    """Training images to use, the first in stored order, for quick trials; validation_portion is a share of them. 0:
+    all. No effect on imagenet."""
     batch_size: int = 96
     """Images per step."""
     epochs: int = 600
@@ -75,7 +88,7 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         check_types(self)
         at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1)
-        at_least(self, weight_decay=0, auxiliary_weight=0, cutout=0, learning_rate_batch=0)
+        at_least(self, weight_decay=0, auxiliary_weight=0, cutout=0, learning_rate_batch=0, max_images=0, image_size=0)
         require(self.layers >= 3, self, "layers", "at least 3, for a normal cell and two reduction cells")
         require(self.channels % 2 == 0, self, "channels", "even, as reductions halve them")
         require(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pcdarts.config.choices import Dataset, Rule
+from pcdarts.config.choices import Dataset, Flip, Rule
 from pcdarts.config.fields import at_least, check_types, require
 from pcdarts.config.identity import digest
 from pcdarts.spaces import SpaceName
@@ -36,9 +36,19 @@ class SearchConfig:
     """Settings of a search.  Raises ValueError for settings that cannot work."""
 
     dataset: Dataset = "cifar10"
-    """Data set: digits, fashion-mnist, cifar10, cifar100, imagenet or synthetic."""
+    """Data set: digits, fashion-mnist, mnist, kmnist, svhn, cifar10, cifar100, imagenet, synthetic, or own images:
+    folder, a tree of image files, train/<class>/ and test/<class>/; arrays, a file NAME.npz."""
     data_dir: str = "data"
-    """Folder of the data sets; digits and synthetic do not use it."""
+    """Folder of the data sets; for arrays the file. digits and synthetic do not use it."""
+    image_size: int = 0
+    """Side of the square that images are resized and cropped to, pixels. 0: their own size; imagenet: 224."""
+    flip: Flip = "auto"
+    """Flip training images horizontally at random: on, off, or auto, on except for digits, mnist, kmnist and svhn."""
+    data_shape: tuple[int, ...] = ()
+    """Own images: number of classes, channels, height and width of the network's input. Filled in from the images."""
+    data_fingerprint: str = ""
+    """Number, shape and digest of the training and test images, where they are read from files. Filled in from the
+    images; for own images it is part of the identity."""
     split_file: str = ""
     """ImageNet only: file that lists the images for weights and for alpha; empty: the built-in lists of 10 % and
     2.5 %."""
@@ -155,6 +165,7 @@ class SearchConfig:
             object.__setattr__(self, name, value)
         at_least(self, batch_size=1, epochs=1, channels=1, threads=1, checkpoint_every=1, validate_every=1)
         at_least(self, eigenvalue_batch=1, eigenvalue_batches=1, frozen_epochs=1, cutout=0, max_images=0)
+        at_least(self, image_size=0)
         at_least(self, learning_rate_min=0, weight_decay=0, alpha_weight_decay=0, alpha_gradient_clip=0)
         require(
             0 <= self.warmup_epochs < self.epochs,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.augment import cutout, moved, normalize, random_crop, random_flip
-from pcdarts.data.datasets import DATASETS, DatasetInfo, Parts
+from pcdarts.data.datasets import DatasetInfo, Images, ImageSet, batch_sizes, dataset_info
 from pcdarts.data.sources import describe_files, load, stratified_order
 from pcdarts.training.distributed import ALONE, Workers
 
@@ -21,12 +21,13 @@ from pcdarts.training.distributed import ALONE, Workers
 class ImageBatches(Protocol):
     """Images with labels, in batches on the device: normalized float32 (B, C, H, W) and int64 labels (B,).
 
-    The last batch of a pass may be smaller.  Generators are on the CPU; equal ones give equal batches.
+    The last batch of a pass may be smaller, but an augmented one never has a single image: that joins the batch before.
+    Generators are on the CPU; equal ones give equal batches.
     """
 
     classes: int
     image_channels: int
-    image_size: int
+    image_size: tuple[int, int]
 
     def __len__(self) -> int:
         """Number of images."""
@@ -76,7 +77,7 @@ class TensorBatches:
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over all images, augmented, in an order drawn from the generator."""
         order = moved(self._chosen[torch.randperm(len(self), generator=generator)], self._images.device)
-        for chosen in order.split(batch_size):
+        for chosen in order.split(batch_sizes(len(self), batch_size)):
             rows = self._workers.rows(len(chosen))
             # Augment the whole batch, so that all workers draw the same; that is cheap compared with the network.
             yield self._augmented(self._images[chosen], generator)[rows], self._labels[chosen][rows]
@@ -103,7 +104,7 @@ class TensorBatches:
 
 
 def search_batches(
-    config: SearchConfig, device: torch.device, *, data: Parts | None = None
+    config: SearchConfig, device: torch.device, *, data: ImageSet | None = None
 ) -> tuple[ImageBatches, ImageBatches]:
     """The training images for the weights, and those for alpha and beta.
 
@@ -117,10 +118,8 @@ def search_batches(
         from pcdarts.data import imagenet  # imports torchvision, which takes a second
 
         return imagenet.search_batches(config, device)
-    info = DATASETS[config.dataset]
-    (images, labels), _ = data or load(config.dataset, config.data_dir)
-    if config.max_images:
-        images, labels = images[: config.max_images], labels[: config.max_images]
+    info, train, _ = data or load(config)
+    images, labels = _first(train, config.max_images)
     count = _part("train_portion", config.train_portion, len(labels))
     return (
         TensorBatches(images[:count], labels[:count], info, device=device, cutout=config.cutout),
@@ -133,7 +132,7 @@ def retrain_batches(
     device: torch.device,
     *,
     workers: Workers = ALONE,
-    data: Parts | None = None,
+    data: ImageSet | None = None,
 ) -> tuple[ImageBatches, ImageBatches | None, ImageBatches]:
     """Training, validation and test images: of every batch, the rows of this worker.
 
@@ -146,8 +145,8 @@ def retrain_batches(
         from pcdarts.data import imagenet  # imports torchvision, which takes a second
 
         return imagenet.retrain_batches(config, device, workers)
-    info = DATASETS[config.dataset]
-    (images, labels), test = data or load(config.dataset, config.data_dir)
+    info, all_train, test = data or load(config)
+    images, labels = _first(all_train, config.max_images)
     portion = config.validation_portion
     count = _part("validation_portion", portion, len(labels)) if portion else 0
     order = stratified_order(labels)
@@ -166,20 +165,24 @@ def spread(total: int, most: int) -> Tensor:
     return torch.arange(count) * total // count
 
 
-def check_dataset(name: str, data_dir: str) -> str:
+def check_dataset(config: SearchConfig | RetrainConfig) -> str:
     """Check the files of a data set and describe it in one line; nothing is downloaded.
 
     Raises ValueError that names the files, the folders searched and the remedy.
     """
-    if name not in DATASETS:
-        raise ValueError(f"dataset is {name!r}, but must be one of {', '.join(DATASETS)}")
-    if name == "imagenet":
+    if config.dataset == "imagenet":
         from pcdarts.data import imagenet  # imports torchvision, which takes a second
 
-        return imagenet.check_folders(data_dir)
-    info = DATASETS[name]
-    shape = f"{info.classes} classes, {info.image_channels} x {info.image_size} x {info.image_size} pixels"
-    return f"{name}: {shape}, {describe_files(name, data_dir)}"
+        return imagenet.check_folders(config.data_dir)
+    info = dataset_info(config)
+    height, width = info.image_size
+    shape = f"{info.classes} classes, {info.image_channels} x {height} x {width} pixels"
+    return f"{config.dataset}: {shape}, {describe_files(config)}"
+
+
+def _first(part: Images, most: int) -> Images:
+    """The first images in stored order; all of them if `most` is 0."""
+    return Images(part.images[:most], part.labels[:most]) if most else part
 
 
 def _part(name: str, share: float, total: int) -> int:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from pcdarts.data.augment import cutout, normalize
-from pcdarts.data.datasets import DatasetInfo
+from pcdarts.data.datasets import DatasetInfo, batch_sizes
 from pcdarts.training.distributed import ALONE, Workers
 
 _Item = tuple[str, int, int | None]
@@ -46,7 +46,7 @@ class FolderBatches:
         self.image_size = info.image_size
         self._info, self._images, self._device, self._cutout = info, images, device, cutout
         self._workers, self._part = workers, part
-        self._decoder = Decoder(folder, info.image_size, jitter)
+        self._decoder = Decoder(folder, info.image_size[0], jitter)
         self._loader: tuple[_PassSampler, DataLoader[Any]] | None = None
         self._busy = False
 
@@ -55,7 +55,7 @@ class FolderBatches:
 
     def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """One pass over all images, augmented, in an order drawn from the generator."""
-        yield from self._augmented(self._shuffled(batch_size, generator), self._sizes(batch_size), generator)
+        yield from self._augmented(self._shuffled(batch_size, generator), batch_sizes(len(self), batch_size), generator)
 
     def stream(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless passes, each in a new order."""
@@ -63,7 +63,7 @@ class FolderBatches:
         # does not depend on how far they are: a resumed search then draws the same as an uninterrupted one.
         orders = torch.Generator().manual_seed(int(_seeds(1, generator)))
         passes = (self._shuffled(batch_size, orders) for _ in itertools.count())
-        sizes = itertools.cycle(self._sizes(batch_size))
+        sizes = itertools.cycle(batch_sizes(len(self), batch_size))
         yield from self._augmented(itertools.chain.from_iterable(passes), sizes, generator)
 
     def in_order(self, batch_size: int, indices: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
@@ -74,15 +74,11 @@ class FolderBatches:
 
     def _shuffled(self, batch_size: int, generator: torch.Generator) -> Iterator[list[_Item]]:
         order = torch.randperm(len(self), generator=generator)
-        seeds = _seeds(len(self), generator)
+        seeds, sizes = _seeds(len(self), generator), batch_sizes(len(self), batch_size)
         return (
             [(*self._images[i], seed) for i, seed in zip(indices.tolist(), some.tolist(), strict=True)]
-            for indices, some in zip(order.split(batch_size), seeds.split(batch_size), strict=True)
+            for indices, some in zip(order.split(sizes), seeds.split(sizes), strict=True)
         )
-
-    def _sizes(self, batch_size: int) -> list[int]:
-        """Sizes of the whole batches of a pass."""
-        return [min(batch_size, len(self) - start) for start in range(0, len(self), batch_size)]
 
     def _augmented(
         self, batches: Iterator[list[_Item]], sizes: Iterable[int], generator: torch.Generator
@@ -119,7 +115,7 @@ class FolderBatches:
             num_workers=self._workers,
             persistent_workers=persistent,
             pin_memory=self._device.type == "cuda",
-            collate_fn=partial(_collate, self._info.image_size),
+            collate_fn=partial(_collate, self._info.image_size[0]),
             generator=torch.Generator(),  # otherwise it draws from the global generator
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data.datasets import DATASETS
+from pcdarts.data.datasets import DatasetInfo, dataset_info
 from pcdarts.data.folder_batches import Decoder, FolderBatches
 from pcdarts.data.imagenet_split import (
     PARTS,
@@ -49,6 +49,7 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
             folder,
             [image for part, image in split if part == wanted],
             classes,
+            info=dataset_info(config),
             device=device,
             threads=config.threads,
             cutout=config.cutout,
@@ -82,7 +83,9 @@ def retrain_batches(
         train += order[: len(order) - count]
         valid += order[len(order) - count :]
     test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
-    batches = partial(_batches, classes=list(names), device=device, threads=config.threads, part=workers)
+    batches = partial(
+        _batches, classes=list(names), info=dataset_info(config), device=device, threads=config.threads, part=workers
+    )
     return (
         batches(tree / "train", train, cutout=config.cutout, jitter=True),
         batches(tree / "train", valid) if portion else None,
@@ -124,6 +127,7 @@ def _batches(
     paths: list[str],
     classes: list[str],
     *,
+    info: DatasetInfo,
     device: torch.device,
     threads: int,
     cutout: int = 0,
@@ -134,7 +138,7 @@ def _batches(
     return FolderBatches(
         folder,
         [(path, labels[path.split("/")[0]]) for path in paths],
-        dataclasses.replace(DATASETS["imagenet"], classes=len(classes)),
+        dataclasses.replace(info, classes=len(classes)),
         device=device,
         cutout=cutout,
         jitter=jitter,

@@ -19,7 +19,7 @@ def read_images(paths: list[Path], info: DatasetInfo) -> Images:
     Raises ValueError for files that are damaged or of another data set.
     """
     images, labels = _read_idx_pair(paths) if info.name == "fashion-mnist" else _read_cifar(paths)
-    size = (info.image_channels, info.image_size, info.image_size)
+    size = (info.image_channels, *info.image_size)
     if images.shape != (len(labels), *size) or not ((labels >= 0) & (labels < info.classes)).all():
         raise ValueError(
             f"{paths[0]} does not hold {info.name}: images of {size}, {info.classes} classes; download it again"

@@ -4,38 +4,84 @@ Digits come with scikit-learn, synthetic images are drawn; Fashion-MNIST and CIF
 ImageNet is read in batches instead, see `pcdarts.data.imagenet`.
 """
 
+import dataclasses
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.dataset_files import FILES, find_files
-from pcdarts.data.datasets import DATASETS, Images, Parts
+from pcdarts.data.datasets import DATASETS, Images, ImageSet, dataset_info, fingerprint
 from pcdarts.data.readers import read_images
 
+Config = TypeVar("Config", SearchConfig, RetrainConfig)
 
-def load(name: str, data_dir: str, *, download: bool = True) -> Parts:
-    """Training and test images of a data set other than ImageNet.
 
-    Missing files are downloaded if `download` allows it.  Raises ValueError for files that are missing or damaged.
+def load(config: SearchConfig | RetrainConfig, *, download: bool = True) -> ImageSet:
+    """The images of a data set other than ImageNet, resized if the configuration says so.
+
+    Missing files are downloaded if `download` allows it.  Raises ValueError for files that are missing or damaged, and
+    for images other than those of the configuration's fingerprint.
     """
+    train, test = _parts(config, download)
+    if config.dataset in FILES and config.data_fingerprint not in ("", found := fingerprint(train, test)):
+        raise ValueError(
+            f"{config.dataset} in {config.data_dir} holds {found}, but the study began with "
+            f"{config.data_fingerprint}; restore the images, or give --study another name"
+        )
+    if config.image_size:
+        train, test = (Images(resize(part.images, config.image_size), part.labels) for part in (train, test))
+    return ImageSet(dataset_info(config), train, test)
+
+
+def described(config: Config, *, download: bool = True) -> Config:
+    """The configuration with the fingerprint of its images filled in, if they are read from files.
+
+    Raises ValueError for files that are missing or damaged.
+    """
+    if config.dataset not in FILES:
+        return config
+    return dataclasses.replace(config, data_fingerprint=fingerprint(*_parts(config, download)))
+
+
+def _parts(config: SearchConfig | RetrainConfig, download: bool) -> tuple[Images, Images]:
+    """Training and test images at their own size."""
+    name = config.dataset
     if name == "digits":
         return _load_digits()
     if name == "synthetic":
         return make_synthetic(320, seed=0), make_synthetic(80, seed=1)
-    paths = find_files(name, data_dir, download=download)
+    paths = find_files(name, config.data_dir, download=download)
     tests = FILES[name].test_files
     return read_images(paths[:-tests], DATASETS[name]), read_images(paths[-tests:], DATASETS[name])
 
 
-def describe_files(name: str, data_dir: str) -> str:
+def resize(images: Tensor, side: int) -> Tensor:
+    """uint8 images (N, C, H, W) as (N, C, side, side): the shorter side is resized, then the center is cropped."""
+    height, width = images.shape[2:]
+    scale = side / min(height, width)
+    size = max(side, round(height * scale)), max(side, round(width * scale))
+    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    return torch.cat(
+        [
+            functional.interpolate(part.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+            for part in images.split(1024)  # floats take four times the memory
+        ]
+    )[:, :, top : top + side, left : left + side].contiguous()
+
+
+def describe_files(config: SearchConfig | RetrainConfig) -> str:
     """Describe the files of a data set: number of test images and folder.  Reads the test files; never downloads.
 
     Raises ValueError for files that are missing or damaged.
     """
+    name = config.dataset
     if name not in FILES:
         return "built in"
-    paths = find_files(name, data_dir)
+    paths = find_files(name, config.data_dir)
     _, labels = read_images(paths[-FILES[name].test_files :], DATASETS[name])
     return f"{len(labels)} test images, in {paths[0].parent}"
 

@@ -6,6 +6,7 @@ Workspaces inside kernels and fragmentation of the allocator are not counted: le
 these numbers.
 """
 
+import math
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
-from pcdarts.data.datasets import DATASETS, DatasetInfo
+from pcdarts.data.datasets import DatasetInfo, dataset_info
 from pcdarts.diagnostics.eigenvalue import alpha_gradient, alphas_of
 from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.supernet import Supernet
@@ -161,7 +162,7 @@ class _Watch(TorchDispatchMode):
 
 
 def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
-    info = DATASETS[config.dataset]
+    info = dataset_info(config)
     supernet = make_supernet(config, info.classes, info.image_channels, generator=torch.Generator().manual_seed(0))
     if config.channels_last:
         supernet.to(memory_format=torch.channels_last)
@@ -198,7 +199,7 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
 def _data_bytes(config: SearchConfig, info: DatasetInfo) -> int:
     """Bytes of the images (uint8) and labels (int64) of a data set in memory."""
     images = min(info.train_images, config.max_images or info.train_images)
-    return images * (info.image_channels * info.image_size**2 + 8)
+    return images * (info.image_channels * math.prod(info.image_size) + 8)
 
 
 @contextmanager
@@ -244,7 +245,7 @@ def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, _StepOfSearch]
 def _noise(images: int, info: DatasetInfo) -> Batch:
     """A batch of noise (N, C, H, W) with labels (N,)."""
     generator = torch.Generator().manual_seed(0)
-    shape = (images, info.image_channels, info.image_size, info.image_size)
+    shape = (images, info.image_channels, *info.image_size)
     return torch.randn(shape, generator=generator), torch.randint(info.classes, (images,), generator=generator)
 
 

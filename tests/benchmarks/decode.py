@@ -29,8 +29,9 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from pcdarts.config import SearchConfig
 from pcdarts.data.augment import normalize
-from pcdarts.data.batches import DATASETS
+from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import FolderBatches
 from pcdarts.data.imagenet_split import image_names
 from pcdarts.data.sources import load
@@ -42,7 +43,7 @@ SIZE = (500, 375)
 
 def write_tree(folder: Path, images: int, data_dir: str) -> None:
     """So many images of Fashion-MNIST as folder/<class>/<number>.JPEG, in colour."""
-    source, _ = load("fashion-mnist", data_dir, download=False)
+    source = load(SearchConfig(dataset="fashion-mnist", data_dir=data_dir), download=False).train
     for number, (image, label) in enumerate(zip(source.images[:images], source.labels[:images], strict=True)):
         path = folder / f"n{int(label):02}" / f"{number}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def baseline(folder: Path, batch: int, workers: int) -> Callable[[], Iterable[An
     info = DATASETS["imagenet"]
     transform = transforms.Compose(
         [
-            transforms.RandomResizedCrop(info.image_size),
+            transforms.RandomResizedCrop(info.image_size[0]),
             transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
             transforms.ToTensor(),

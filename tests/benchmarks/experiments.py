@@ -37,13 +37,13 @@ FORWARD = 1 / 3
 """Cost of a forward pass, in units of a forward and a backward pass."""
 
 
-def bytes_per_image(network: nn.Module, size: int) -> float:
+def bytes_per_image(network: nn.Module, size: tuple[int, int]) -> float:
     """Bytes that the kernels of a training step read and write for one more image."""
     network.to("meta").train()
 
     def step(images: int) -> int:
         with KernelCounter() as counter:
-            output = network(torch.zeros(images, 3, size, size, device="meta"))
+            output = network(torch.zeros(images, 3, *size, device="meta"))
             (output if isinstance(output, Tensor) else output[0]).sum().backward()
         return counter.bytes
 

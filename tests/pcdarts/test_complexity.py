@@ -23,8 +23,8 @@ from pcdarts.presets import retrain_cifar10, retrain_cifar10_short, retrain_digi
 from pcdarts.supernet import Supernet
 from tests.benchmarks.side_operations import table
 
-CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar", "image_size": 32}
-IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet", "image_size": 224}
+CIFAR = {"channels": 36, "layers": 20, "classes": 10, "stem": "cifar", "image_size": (32, 32)}
+IMAGENET = {"channels": 48, "layers": 14, "classes": 1000, "stem": "imagenet", "image_size": (224, 224)}
 
 
 @pytest.mark.parametrize(
@@ -135,15 +135,19 @@ def test_parts_add_up_to_the_official_networks(genotype, sizes, parameters, macs
 
 def test_parts_counted_by_hand():
     cells = Genotype([("max_pool_3x3", 0), ("skip_connect", 1)], [2], [("avg_pool_3x3", 0), ("max_pool_3x3", 1)], [2])
-    parts = part_costs(cells, channels=4, layers=3, classes=5, stem="cifar", image_size=8)
+    parts = part_costs(cells, channels=4, layers=3, classes=5, stem="cifar", image_size=(8, 8))
     normal, reduction = parts[1], parts[2]
     # stem: 12 channels, 8 x 8; a normal cell: two 1x1 convolutions of 12 to 4 channels, their batch norms, a pool
     assert parts[0].activation_bytes == 4 * 2 * 12 * 64 and parts[0].macs == 12 * 27 * 64
-    assert (normal.resolution, normal.channels, normal.parameters) == (8, 4, 2 * (12 * 4 + 2 * 4))
+    assert (normal.height, normal.width, normal.channels, normal.parameters) == (8, 8, 4, 2 * (12 * 4 + 2 * 4))
     assert normal.macs == 2 * 64 * 12 * 4 and normal.activation_bytes == 4 * (2 * 2 + 1) * 4 * 64
     # the first reduction: convolutions of 12 and of 4 to 8 channels at 8 x 8, two pools to 4 x 4
-    assert (reduction.resolution, reduction.channels) == (4, 8) and reduction.name == "cell 1, reduction"
+    assert (reduction.height, reduction.width, reduction.channels) == (
+        4,
+        4,
+        8,
+    ) and reduction.name == "cell 1, reduction"
     assert reduction.macs == 64 * 8 * (12 + 4) and reduction.activation_bytes == 4 * (4 * 8 * 64 + 2 * 8 * 16)
     assert parts[-1] == PartCost(
-        name="classifier", resolution=1, channels=5, parameters=16 * 5 + 5, macs=16 * 5, activation_bytes=4 * 5
+        name="classifier", height=1, width=1, channels=5, parameters=16 * 5 + 5, macs=16 * 5, activation_bytes=4 * 5
     )

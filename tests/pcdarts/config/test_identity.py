@@ -1,14 +1,19 @@
 """Identity of configurations: digests rest on what differs from the defaults, which are pinned here."""
 
 import dataclasses
+import json
 
 import pytest
 
-from pcdarts.config import NOT_IDENTITY, RetrainConfig, SearchConfig, digest, identity, outcome_fields
+from pcdarts.config import NOT_IDENTITY, OWN_IMAGES, RetrainConfig, SearchConfig, digest, identity, outcome_fields
 
 SEARCH_DEFAULTS = {
     "dataset": "cifar10",
     "data_dir": "data",
+    "image_size": 0,
+    "flip": "auto",
+    "data_shape": (),
+    "data_fingerprint": "",
     "split_file": "",
     "train_portion": 0.5,
     "max_images": 0,
@@ -62,7 +67,12 @@ SEARCH_DEFAULTS = {
 RETRAIN_DEFAULTS = {
     "dataset": "cifar10",
     "data_dir": "data",
+    "image_size": 0,
+    "flip": "auto",
+    "data_shape": (),
+    "data_fingerprint": "",
     "validation_portion": 0.1,
+    "max_images": 0,
     "batch_size": 96,
     "epochs": 600,
     "channels": 36,
@@ -128,7 +138,20 @@ def test_identity_holds_what_differs_from_the_defaults():
 
 
 def test_outcome_fields_are_all_but_those_that_change_no_result():
-    assert outcome_fields(RetrainConfig()).keys() == RETRAIN_DEFAULTS.keys() - NOT_IDENTITY
+    assert outcome_fields(RetrainConfig()).keys() == RETRAIN_DEFAULTS.keys() - NOT_IDENTITY - {"data_fingerprint"}
+
+
+def test_the_fingerprint_identifies_own_images_and_no_built_in_set():
+    found = {"data_fingerprint": "20+5 images, 1x28x20, 0a1b2c3d"}
+    assert SearchConfig(**found).search_id == SearchConfig().search_id
+    for name in OWN_IMAGES:
+        assert SearchConfig(dataset=name, **found).search_id != SearchConfig(dataset=name).search_id
+        assert digest(RetrainConfig(dataset=name, **found)) != digest(RetrainConfig(dataset=name))
+
+
+def test_lists_of_json_become_tuples():
+    config = RetrainConfig(dataset="folder", data_shape=[7, 3, 64, 64])
+    assert config.data_shape == (7, 3, 64, 64) and config == RetrainConfig(**json.loads(json.dumps(vars(config))))
 
 
 def test_a_digest_covers_all_parts():

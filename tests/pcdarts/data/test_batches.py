@@ -7,8 +7,8 @@ import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import TensorBatches, check_dataset, retrain_batches, search_batches, spread
-from pcdarts.data.datasets import DATASETS, DatasetInfo
-from pcdarts.data.sources import load
+from pcdarts.data.datasets import DATASETS, DatasetInfo, batch_sizes, dataset_info
+from pcdarts.data.sources import load, resize
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def generator(seed=0):
 
 def plain(count=10, **changes):
     """Batches of 1 x 4 x 4 images that are not augmented; image i shows the grey value i and has label i."""
-    settings = dict(name="plain", classes=count, image_channels=1, image_size=4, mean=(0.0,), std=(1 / 255,))
+    settings = dict(name="plain", classes=count, image_channels=1, image_size=(4, 4), mean=(0.0,), std=(1 / 255,))
     info = DatasetInfo(**{**settings, "crop_padding": 0, "flip": False, **changes})
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
     return TensorBatches(images, torch.arange(count), info, device=CPU)
@@ -107,7 +107,7 @@ def test_the_halves_of_a_search_are_disjoint_and_leave_the_test_images_alone(nam
             info.image_channels,
             info.image_size,
         )
-        assert pixels(part).shape[1:] == (info.image_channels, info.image_size, info.image_size)
+        assert pixels(part).shape[1:] == (info.image_channels, *info.image_size)
 
 
 def test_digits_are_stratified_and_normalized():
@@ -132,16 +132,16 @@ def test_the_seed_changes_no_split():
 
 
 def test_given_images_are_neither_read_nor_copied():
-    data = load("digits", "")
+    data = load(SearchConfig(dataset="digits"))
     parts = search_batches(SearchConfig(data_dir="/none"), CPU, data=data)
     parts += retrain_batches(RetrainConfig(data_dir="/none"), CPU, data=data)
     memory = [part._images.untyped_storage().data_ptr() for part in parts]
-    train, test = (part.images.untyped_storage().data_ptr() for part in data)
+    train, test = (part.images.untyped_storage().data_ptr() for part in (data.train, data.test))
     assert memory == [train] * 4 + [test]
 
 
 def test_chosen_images_are_those_images_alone():
-    images, labels = load("synthetic", "")[0]
+    images, labels = load(SearchConfig(dataset="synthetic")).train
     chosen = torch.tensor([5, 3, 300, 4, 8])
     some = TensorBatches(images, labels, DATASETS["synthetic"], device=CPU, chosen=chosen)
     copied = TensorBatches(images[chosen], labels[chosen], DATASETS["synthetic"], device=CPU)
@@ -159,11 +159,9 @@ def test_a_portion_without_images_is_refused():
         search_batches(SearchConfig(dataset="synthetic", train_portion=1e-5), CPU)
 
 
-def test_check_dataset_of_built_in_and_unknown_sets():
-    assert check_dataset("digits", "") == "digits: 10 classes, 1 x 8 x 8 pixels, built in"
-    assert check_dataset("synthetic", "") == "synthetic: 4 classes, 3 x 16 x 16 pixels, built in"
-    with pytest.raises(ValueError, match="dataset is 'mnist', but must be one of digits, fashion-mnist"):
-        check_dataset("mnist", "")
+def test_check_dataset_of_built_in_sets():
+    assert check_dataset(SearchConfig(dataset="digits")) == "digits: 10 classes, 1 x 8 x 8 pixels, built in"
+    assert check_dataset(SearchConfig(dataset="synthetic")) == "synthetic: 4 classes, 3 x 16 x 16 pixels, built in"
 
 
 def test_the_first_images_alone_where_a_search_asks_for_so_many():
@@ -172,3 +170,38 @@ def test_the_first_images_alone_where_a_search_asks_for_so_many():
     assert len(weights) > 100 < len(alpha) and (len(few), len(others)) == (50, 50)
     for images, expected in zip(next(few.in_order(50)), next(weights.in_order(50)), strict=True):
         assert torch.equal(images, expected)
+
+
+def test_a_pass_never_ends_with_a_single_image():
+    assert batch_sizes(9, 4) == [4, 5] and batch_sizes(10, 4) == [4, 4, 2] and batch_sizes(8, 4) == [4, 4]
+    assert batch_sizes(1, 4) == [1] and batch_sizes(3, 1) == [1, 1, 1] and batch_sizes(0, 4) == []
+    batches, _ = search_batches(SearchConfig(dataset="synthetic"), CPU)
+    assert [len(labels) for _, labels in batches.epoch(53, generator())] == [53, 53, 54]
+
+
+def test_a_retraining_on_the_first_images():
+    train, valid, test = retrain_batches(RetrainConfig(dataset="digits", max_images=100), CPU)
+    assert (len(train), len(valid), len(test)) == (90, 10, 360)
+
+
+def test_resized_images_keep_plain_areas_and_are_cropped_in_the_center():
+    images = torch.full((2, 1, 4, 16), 7, dtype=torch.uint8)
+    images[..., 12:] = 255
+    small = resize(images, 2)
+    assert small.shape == (2, 1, 2, 2) and small.unique().tolist() == [7]
+    train, valid = search_batches(SearchConfig(dataset="synthetic", image_size=8), CPU)
+    assert train.image_size == (8, 8) and next(train.in_order(2))[0].shape == (2, 3, 8, 8)
+
+
+def test_flips_follow_the_configuration():
+    for flip, expected in (("auto", True), ("on", True), ("off", False)):
+        assert dataset_info(SearchConfig(flip=flip)).flip is expected
+    assert not dataset_info(SearchConfig(dataset="digits")).flip
+    assert dataset_info(SearchConfig(dataset="digits", flip="on")).flip
+
+
+def test_own_images_have_the_shape_that_was_found():
+    info = dataset_info(SearchConfig(dataset="arrays", data_shape=(7, 5, 28, 20)))
+    assert (info.classes, info.image_channels, info.image_size, info.crop_padding) == (7, 5, (28, 20), 2)
+    with pytest.raises(ValueError, match=r"data_shape is \(\), but must be the classes"):
+        dataset_info(SearchConfig(dataset="folder"))

@@ -1,6 +1,7 @@
 """Files of data sets: what is said when they are missing, and downloads."""
 
 import multiprocessing
+import pickle
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data import dataset_files
 from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
-from pcdarts.data.sources import load
+from pcdarts.data.sources import described, load
 from tests.pcdarts.data.official_files import write_cifar
 
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 )
 def test_missing_files_are_named_with_what_to_do(tmp_path, name, file, folder, page):
     with pytest.raises(ValueError) as caught:
-        check_dataset(name, str(tmp_path))
+        check_dataset(SearchConfig(dataset=name, data_dir=str(tmp_path)))
     message = str(caught.value)
     assert all(part in message for part in (file, str(tmp_path / folder), page)) and message.count("\n") == 1
     assert "download failed" not in message and not any(tmp_path.iterdir())
@@ -42,7 +43,9 @@ def test_a_folder_that_cannot_be_made_is_reported_too(tmp_path):
 
 def test_download_is_not_tried_when_it_is_not_allowed(tmp_path):
     with pytest.raises(ValueError, match=r"cifar10 not found.*[^;]*\n"):
-        search_batches(SearchConfig(data_dir=str(tmp_path)), CPU, data=load("cifar10", str(tmp_path), download=False))
+        search_batches(
+            SearchConfig(data_dir=str(tmp_path)), CPU, data=load(SearchConfig(data_dir=str(tmp_path)), download=False)
+        )
     assert not any(tmp_path.iterdir())
 
 
@@ -67,3 +70,17 @@ def test_searches_that_start_at_once_download_once(tmp_path):
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert (tmp_path / "log").read_text() == "CIFAR10\n"
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".download.lock", "cifar-10-batches-py"]
+
+
+def test_files_of_a_name_with_other_images_are_refused(tmp_path):
+    write_cifar(tmp_path / "cifar-10-batches-py", 10)
+    config = described(SearchConfig(data_dir=str(tmp_path)))
+    assert config.data_fingerprint.startswith("50+10 images, 3x32x32, ")
+    assert load(config).info.name == "cifar10"
+    changed = tmp_path / "cifar-10-batches-py/test_batch"
+    content = pickle.loads(changed.read_bytes())
+    content["labels"] = content["labels"][::-1]
+    changed.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(ValueError, match="cifar10 in .* holds 50.10 images, 3x32x32, .* but the study began with"):
+        load(config)
+    assert described(SearchConfig(dataset="digits")) == SearchConfig(dataset="digits")

@@ -11,7 +11,7 @@ from pcdarts.data.folder_batches import FolderBatches
 from pcdarts.data.imagenet_split import image_names
 
 CPU = torch.device("cpu")
-TINY = replace(DATASETS["imagenet"], classes=2, image_size=8)
+TINY = replace(DATASETS["imagenet"], classes=2, image_size=(8, 8))
 
 
 def generator(seed=0):

@@ -14,7 +14,13 @@ CPU = torch.device("cpu")
 
 def test_search_batches_follow_the_built_in_split(tree):
     weights, alpha = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree)), CPU)
-    assert (len(weights), len(alpha), weights.classes, weights.image_channels, weights.image_size) == (3, 3, 3, 3, 224)
+    assert (len(weights), len(alpha), weights.classes, weights.image_channels, weights.image_size) == (
+        3,
+        3,
+        3,
+        3,
+        (224, 224),
+    )
     images, labels = next(weights.epoch(8, torch.Generator().manual_seed(0)))
     assert images.shape == (3, 3, 224, 224) and sorted(labels.tolist()) == [0, 1, 2]
 
@@ -53,26 +59,26 @@ def test_colors_are_jittered_only_in_a_retraining(tree):
 
 def test_check_dataset(tree):
     expected = f"imagenet: 3 classes, 3 x 224 x 224 pixels, in {tree}"
-    assert check_dataset("imagenet", str(tree)) == expected
+    assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))) == expected
     (tree.parent / "outer").mkdir()
     (tree.parent / "outer/imagenet").symlink_to(tree)
-    assert check_dataset("imagenet", str(tree.parent / "outer")) == f"{expected[: -len(str(tree))]}" + str(
-        tree.parent / "outer/imagenet"
-    )
+    assert check_dataset(
+        SearchConfig(dataset="imagenet", data_dir=str(tree.parent / "outer"))
+    ) == f"{expected[: -len(str(tree))]}" + str(tree.parent / "outer/imagenet")
 
 
 def test_trees_that_cannot_be_used(tmp_path):
     with pytest.raises(ValueError, match="imagenet not found: looked for train/<class>/<image> in .*\n.*image-net.org"):
-        check_dataset("imagenet", str(tmp_path))
+        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
     (tmp_path / "train/a").mkdir(parents=True)
     with pytest.raises(ValueError, match="val holds no class folders"):
-        check_dataset("imagenet", str(tmp_path))
+        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
     (tmp_path / "val/b").mkdir(parents=True)
     with pytest.raises(ValueError, match="must hold the same class folders, but a, b .2 in all"):
-        check_dataset("imagenet", str(tmp_path))
+        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
     (tmp_path / "val/b").rename(tmp_path / "val/a")
     with pytest.raises(ValueError, match="train/a holds no images"):
-        check_dataset("imagenet", str(tmp_path))
+        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
     (tmp_path / "train/a/x.png").touch()
     with pytest.raises(ValueError, match="x.png cannot be read"):
-        check_dataset("imagenet", str(tmp_path))
+        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
