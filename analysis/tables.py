@@ -78,8 +78,6 @@ class Table:
     imported search do not contain."""
     required: tuple[str, ...] = ()
     """Columns of optional records that every row needs nevertheless, in addition to the key."""
-    imported: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    """Additional values of Literal columns that only imported rows have."""
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -93,8 +91,6 @@ class Table:
                         f"table {self.name}: {field.name} is a field of two records, but must be a field of one"
                     )
                 annotation, nullable = _without_none(hints[field.name])
-                if field.name in self.imported:
-                    annotation = Literal[(*typing.get_args(annotation), *self.imported[field.name])]
                 columns[field.name] = Column(
                     name=field.name,
                     annotation=annotation,
@@ -214,7 +210,6 @@ SEARCHES = Table(
     records=(SearchIdentity, SearchSetting, SearchConfig, SearchResult, SearchMemory, DerivedNetwork, Provenance),
     optional=(SearchConfig, SearchResult),
     required=("k", "seed"),
-    imported={"dataset": ("svhn",)},
 )
 EPOCHS = Table(
     name="epochs",

@@ -10,10 +10,7 @@ from typing import Any, get_args, get_origin
 
 
 def check_types(config: Any) -> None:
-    """Raise ValueError if a field of a dataclass has a value of another type, or one that is not in its Literal.
-
-    Integers become floats and lists become tuples where the field is one: JSON and TOML have no others.
-    """
+    """Raise ValueError if a field of a dataclass has a value of another type, or one that is not in its Literal."""
     for field in dataclasses.fields(config):
         value, kind = getattr(config, field.name), field.type
         if kind is float:
@@ -22,9 +19,6 @@ def check_types(config: Any) -> None:
             object.__setattr__(config, field.name, float(value))
         elif get_origin(kind) is tuple:
             item = get_args(kind)[0]
-            if type(value) is list:
-                value = tuple(value)
-                object.__setattr__(config, field.name, value)
             fits = type(value) is tuple and all(type(each) is item for each in value)
             require(fits, config, field.name, kind_text(kind))
         elif choices := get_args(kind):

@@ -44,11 +44,17 @@ class SearchConfig:
     """Side of the square that images are resized and cropped to, pixels. 0: their own size; imagenet: 224."""
     flip: Flip = "auto"
     """Flip training images horizontally at random: on, off, or auto, on except for digits, mnist, kmnist and svhn."""
-    data_shape: tuple[int, ...] = ()
-    """Own images: number of classes, channels, height and width of the network's input. Filled in from the images."""
+    classes: int = 0
+    """Own images: number of classes. Filled in from the images, as the next four fields are; 0 for other data sets."""
+    image_channels: int = 0
+    """Own images: channels."""
+    image_height: int = 0
+    """Own images: height of the network's input, pixels."""
+    image_width: int = 0
+    """Own images: width of the network's input, pixels."""
     data_fingerprint: str = ""
-    """Number, shape and digest of the training and test images, where they are read from files. Filled in from the
-    images; for own images it is part of the identity."""
+    """Number, shape and digest of the training and test images, where they are read from files; for own images it is
+    part of the identity."""
     split_file: str = ""
     """ImageNet only: file that lists the images for weights and for alpha; empty: the built-in lists of 10 % and
     2.5 %."""

@@ -167,13 +167,13 @@ def dataset_info(config: SearchConfig | RetrainConfig) -> DatasetInfo:
     if config.dataset in DATASETS:
         info = DATASETS[config.dataset]
         return with_flip(resized(info, config.image_size), config) if config.image_size else with_flip(info, config)
-    if len(config.data_shape) != 4:
+    if not config.classes:
         raise ValueError(
-            f"data_shape is {config.data_shape}, but must be the classes, channels, height and width of the images; "
+            f"classes is 0, but must be that of the images in {config.data_dir}; "
             "fill it in with pcdarts.data.sources.described"
         )
-    classes, channels, height, width = config.data_shape
-    return own_info(config, classes=classes, channels=channels, size=(height, width))
+    size = config.image_height, config.image_width
+    return own_info(config, classes=config.classes, channels=config.image_channels, size=size)
 
 
 def own_info(

@@ -85,7 +85,7 @@ needs_onnx = pytest.mark.skipif(
 def test_onnx_gives_the_logits_of_pytorch(genotype, values, size, tmp_path):
     network = make(genotype, **values)
     network(images(size=size))
-    path = export_onnx(tmp_path, network, size)
+    path = export_onnx(tmp_path, network, (size, size))
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -101,14 +101,14 @@ def test_onnx_gives_the_logits_of_pytorch(genotype, values, size, tmp_path):
 def test_an_onnx_file_that_computes_something_else_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "ONNX_TOLERANCE", -1.0)
     with pytest.raises(ValueError, match="ONNX logits differ"):
-        export_onnx(tmp_path, make(), 8)
+        export_onnx(tmp_path, make(), (8, 8))
     assert not list(tmp_path.iterdir())
 
 
 def test_onnx_without_the_extra_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs onnx, onnxruntime, onnxscript; pip install"):
-        export_onnx(tmp_path, make(), 8)
+        export_onnx(tmp_path, make(), (8, 8))
 
 
 def test_the_cells_are_plain_json(tmp_path):

@@ -201,7 +201,8 @@ def test_flips_follow_the_configuration():
 
 
 def test_own_images_have_the_shape_that_was_found():
-    info = dataset_info(SearchConfig(dataset="arrays", data_shape=(7, 5, 28, 20)))
+    shape = {"classes": 7, "image_channels": 5, "image_height": 28, "image_width": 20}
+    info = dataset_info(SearchConfig(dataset="arrays", **shape))
     assert (info.classes, info.image_channels, info.image_size, info.crop_padding) == (7, 5, (28, 20), 2)
-    with pytest.raises(ValueError, match=r"data_shape is \(\), but must be the classes"):
+    with pytest.raises(ValueError, match="classes is 0, but must be that of the images in data"):
         dataset_info(SearchConfig(dataset="folder"))
