@@ -5,7 +5,7 @@
 
 from dataclasses import replace
 
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig
 
 
 def cifar10() -> SearchConfig:
@@ -37,7 +37,7 @@ def journal_reading() -> SearchConfig:
 
     Its side operation, down-sampling factor and rates are not published in code; this follows its abstract.
     """
-    return replace(cifar10(), k=8, side_operation="conv_1x1", spatial_stride=2)
+    return replace(cifar10(), **METHOD_FIELDS["journal-reading"])
 
 
 def fashion() -> SearchConfig:

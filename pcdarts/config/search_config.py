@@ -10,6 +10,7 @@ from pcdarts.config.identity import digest
 from pcdarts.spaces import SpaceName
 
 METHOD_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "journal-reading": {"k": 8, "side_operation": "conv_1x1", "spatial_stride": 2},
     "darts": {"k": 1, "edge_normalization": False},
     "darts-official": {
         "k": 1,
@@ -26,7 +27,8 @@ METHOD_FIELDS: Mapping[str, Mapping[str, Any]] = {
         "alpha_gradient_clip": 0.0,
     },
 }
-"""Fields that a method sets, whatever values are given.  Those of darts-official are the defaults of the search script
+"""Fields that a method sets, whatever values are given.  The side operation, down-sampling and rate of the journal
+version are not published in code; ours follow its abstract.  Those of darts-official are the defaults of the search script
 that Liu et al. published with "DARTS: Differentiable Architecture Search" (ICLR 2019), cnn/train_search.py in
 github.com/quark0/darts."""
 
@@ -75,10 +77,11 @@ class SearchConfig:
     """Cells of the super-network; the reduction cells are at layers // 3 and 2 * layers // 3."""
     stem: Literal["cifar", "imagenet"] = "cifar"
     """First layers: cifar keeps the resolution, imagenet reduces it by a factor of eight."""
-    method: Literal["pcdarts", "darts", "darts-official", "random"] = "pcdarts"
-    """pcdarts: as the other fields say; darts: the same with k = 1 and edge_normalization off, so DARTS's mixture with
-    the optimizer settings of PC-DARTS; darts-official: also DARTS's own batch size, learning rates and warm-up; random:
-    a random cell of the space, drawn from the seed, without training."""
+    method: Literal["pcdarts", "journal-reading", "darts", "darts-official", "random"] = "pcdarts"
+    """pcdarts: as the other fields say; journal-reading: our reading of the journal version; darts: pcdarts with k = 1
+    and edge_normalization off, so DARTS's mixture with the optimizer settings of PC-DARTS; darts-official: also DARTS's
+    own batch size, learning rates and warm-up; random: a random cell of the space, drawn from the seed, without
+    training."""
     space: SpaceName = "darts"
     """Search space: darts, with eight operations on every edge, or s1 to s4 of RobustDARTS."""
     k: int = 4

@@ -92,6 +92,15 @@ def test_darts_is_k_1_without_edge_normalization_whatever_is_given_for_them():
     assert darts.search_id.startswith("darts-seed0-")
 
 
+def test_the_reading_of_the_journal_is_a_method_to_compare_with_others():
+    journal = SearchConfig(method="journal-reading", k=2)
+    assert (journal.k, journal.side_operation, journal.spatial_stride) == (8, "conv_1x1", 2)
+    assert journal.search_id.startswith("journal-reading-seed0-") and journal.sampling_rate == 1 / 8
+    assert dataclasses.replace(presets.journal_reading(), method="journal-reading", data_dir="x").search_id == (
+        dataclasses.replace(journal, data_dir="y").search_id
+    )
+
+
 def test_official_darts_has_its_own_settings_whatever_is_given_for_them():
     official = SearchConfig(method="darts-official")
     for given in (presets.cifar10(), presets.imagenet(), presets.journal_reading(), presets.digits()):
