@@ -28,8 +28,8 @@ METHOD_FIELDS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Fields that a method sets, whatever values are given.  The side operation, down-sampling and rate of the journal
-version are not published in code; ours follow its abstract.  Those of darts-official are the defaults of the search script
-that Liu et al. published with "DARTS: Differentiable Architecture Search" (ICLR 2019), cnn/train_search.py in
+version are not published in code; ours follow its abstract.  Those of darts-official are the defaults of the search
+script that Liu et al. published with "DARTS: Differentiable Architecture Search" (ICLR 2019), cnn/train_search.py in
 github.com/quark0/darts."""
 
 
