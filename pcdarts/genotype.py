@@ -5,9 +5,12 @@ operations, each applied to an earlier node.  The cell's output is the concatena
 """
 
 import ast
+import codecs
 import hashlib
 import itertools
 import json
+import operator
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +38,9 @@ INPUTS = 2
 """Input nodes of a cell: the outputs of the two cells before it."""
 
 Cell = tuple[tuple[str, int], ...]
-MAX_TEXT = 100_000
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
+FORM = "must look like Genotype(normal=[...], ...) or be JSON"
+MAX_TEXT = 100_000  # characters of one genotype
 MAX_NODES = 7  # the digest tries every order of the intermediate nodes: 7! = 5040
 
 
@@ -44,8 +49,9 @@ class Genotype:
     """A normal and a reduction cell.
 
     `normal` and `reduce` hold (operation, input node) pairs, two for each intermediate node; `normal_concat` and
-    `reduce_concat` hold the nodes whose outputs are concatenated.  Any sequences are accepted, tuples are stored.
-    Raises ValueError for cells that cannot be built.
+    `reduce_concat` hold the nodes whose outputs are concatenated.  Any sequences and NumPy arrays are accepted, also
+    with the pairs grouped by node; tuples of plain texts and integers are stored.  Raises ValueError for cells that
+    cannot be built.
     """
 
     normal: Sequence[tuple[str, int]]
@@ -62,21 +68,24 @@ class Genotype:
 
     @classmethod
     def parse(cls, text: str) -> "Genotype":
-        """Read the official repr (concat as `range(2, 6)` or as a list) or the JSON of `to_json`; nothing is executed.
+        """Read the official repr or the JSON of `to_json`; nothing is executed.
 
-        Text around the repr, such as a log line or `NAME = Genotype(...)`, numbers as NumPy prints them
-        (`np.int64(1)`), and pairs grouped by node (`[[('op', 0), ('op', 1)], ...]`) are accepted.  Raises ValueError
-        that names the problem and its place.
+        The repr may be anywhere in the text, as in a log line or after `NAME =`, and in it lists, tuples and ranges,
+        numbers as NumPy prints them (`np.int64(1)`), and pairs grouped by node (`[[('op', 0), ('op', 1)], ...]`).
+        Raises ValueError that names the problem, also for a text with different genotypes.
         """
-        if len(text) > MAX_TEXT:
-            raise ValueError(f"genotype text has {len(text)} characters, but at most {MAX_TEXT} are read")
         text = text.strip("\ufeff \t\r\n")
-        fields = _fields_from_json(text) if text.startswith("{") else _fields_from_repr(text)
-        expected = ("normal", "normal_concat", "reduce", "reduce_concat")
-        missing, unknown = [f for f in expected if f not in fields], [f for f in fields if f not in expected]
-        if missing or unknown:
-            raise ValueError(f"genotype has fields {list(fields)}, but needs exactly {list(expected)}")
-        return cls(**fields | {name: _without_nodes(fields[name]) for name in ("normal", "reduce")})
+        if text.startswith("{"):
+            return cls(**_fields_from_json(text))
+        found = {cls(**_fields_from_call(call)) for call in dict.fromkeys(_calls(text))}
+        if not found:
+            raise ValueError(f"genotype is {_shown(text)}, but {FORM}")
+        if len(found) > 1:
+            raise ValueError(
+                f"the text holds {len(found)} different genotypes, but must hold one; give the line of the one you "
+                "mean, such as the last of a log"
+            )
+        return found.pop()
 
     def __str__(self) -> str:
         """The official repr, so that published scripts can read it."""
@@ -111,32 +120,70 @@ class Genotype:
         return normal, reduce
 
 
-def _checked_cell(name: str, pairs: object) -> Cell:
-    if not isinstance(pairs, Sequence) or isinstance(pairs, str):
-        raise ValueError(f"genotype: {name} is {pairs!r}, but must be a list of (operation, input node) pairs")
+def _checked_cell(name: str, cell: object) -> Cell:
+    items = _items(cell)
+    if items is None:
+        raise ValueError(f"genotype: {name} is {_shown(cell)}, but must be a list of (operation, input node) pairs")
+    pairs = _without_nodes(name, list(itertools.islice(items, 2 * MAX_NODES + 1)))
+    if len(pairs) > 2 * MAX_NODES:
+        raise ValueError(f"genotype: {name} has more than {MAX_NODES} nodes, but at most {MAX_NODES} are supported")
     if not pairs or len(pairs) % 2:
         raise ValueError(f"genotype: {name} has {len(pairs)} operations, but needs two for each node")
-    if len(pairs) > 2 * MAX_NODES:
-        raise ValueError(f"genotype: {name} has {len(pairs) // 2} nodes, but at most {MAX_NODES} are supported")
-    for position, pair in enumerate(pairs):
-        where, node = f"genotype: {name}[{position}]", position // 2 + INPUTS
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise ValueError(f"{where} is {pair!r}, but must be an (operation, input node) pair")
-        operation, source = pair
-        if operation not in OPERATIONS:
-            raise ValueError(f"{where} names the operation {operation!r}, but must be one of {', '.join(OPERATIONS)}")
-        if not isinstance(source, int) or isinstance(source, bool) or not 0 <= source < node:
-            raise ValueError(f"{where} reads node {source!r}, but node {node} can read nodes 0 to {node - 1} only")
-    return tuple((operation, source) for operation, source in pairs)
+    return tuple(_checked_pair(f"genotype: {name}[{i}]", pair, i // 2 + INPUTS) for i, pair in enumerate(pairs))
 
 
-def _checked_concat(name: str, nodes: object, intermediate: int) -> tuple[int, ...]:
+def _without_nodes(name: str, items: list[Any]) -> list[Any]:
+    """The pairs of a cell in one list, if they are grouped by node: `[[(op, 0), (op, 1)], ...]`."""
+    nodes = [_items(item) or () for item in items]
+    if not all(node and all(_items(pair) for pair in node) for node in nodes):
+        return items
+    for position, node in enumerate(nodes):
+        if len(node) != 2:
+            raise ValueError(f"genotype: {name}[{position}] is {_shown(node)}, but a node needs two operations")
+    return list(itertools.chain(*nodes))
+
+
+def _checked_pair(where: str, pair: object, node: int) -> tuple[str, int]:
+    items = _items(pair)
+    if items is None or len(items) != 2:
+        raise ValueError(f"{where} is {_shown(pair)}, but must be an (operation, input node) pair")
+    operation, source = items[0], _integer(items[1])
+    if not isinstance(operation, str) or operation not in OPERATIONS:
+        raise ValueError(f"{where} names the operation {_shown(operation)}, but must be one of {', '.join(OPERATIONS)}")
+    if source is None or not 0 <= source < node:
+        raise ValueError(f"{where} reads node {_shown(items[1])}, but node {node} can read nodes 0 to {node - 1} only")
+    return str.__str__(operation), source  # of a subclass such as np.str_, the plain text
+
+
+def _checked_concat(name: str, concat: object, intermediate: int) -> tuple[int, ...]:
     allowed = range(INPUTS, INPUTS + intermediate)
-    if not isinstance(nodes, Sequence) or isinstance(nodes, str) or not nodes:
-        raise ValueError(f"genotype: {name} is {nodes!r}, but must be a list of nodes")
-    if len(set(map(repr, nodes))) != len(nodes) or not all(type(n) is int and n in allowed for n in nodes):
-        raise ValueError(f"genotype: {name} is {list(nodes)}, but must name different nodes of {list(allowed)}")
-    return tuple(nodes)
+    items = _items(concat)
+    if not items:
+        raise ValueError(f"genotype: {name} is {_shown(concat)}, but must be a list of nodes")
+    nodes = [_integer(item) for item in itertools.islice(items, intermediate + 1)]
+    if len(set(nodes)) != len(nodes) or not all(node in allowed for node in nodes):
+        raise ValueError(f"genotype: {name} is {_shown(concat)}, but must name different nodes of {list(allowed)}")
+    return tuple(node for node in nodes if node is not None)
+
+
+def _items(value: Any) -> Sequence[Any] | None:
+    """A sequence, or the list of a NumPy array; None for anything else, also for a text."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else None
+
+
+def _integer(value: Any) -> int | None:
+    """An integer of any type, such as np.int64, as a plain one; None for anything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
+def _shown(value: object) -> str:
+    """A value in an error message: on one line, and not too long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _concat_text(nodes: Sequence[int]) -> str:
@@ -145,74 +192,78 @@ def _concat_text(nodes: Sequence[int]) -> str:
 
 
 def _fields_from_json(text: str) -> dict[str, Any]:
+    _check_length(text)
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"genotype is not valid JSON: {error}") from None
-    return fields  # a text that starts with "{" can only hold an object
+    _check_fields(fields)  # a text that starts with "{" can only hold an object
+    return dict(fields)
 
 
-def _fields_from_repr(text: str) -> dict[str, Any]:
-    if (calls := text.count("Genotype(")) > 1:
-        raise ValueError(f"the text holds {calls} genotypes, but must hold one; give the last one of a log")
-    if calls:
-        text = _call(text[text.index("Genotype(") :])
-    try:
-        call = ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        raise ValueError(
-            f"genotype cannot be read at line {error.lineno}, column {error.offset}: {error.msg}"
-        ) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"genotype cannot be read: {error}") from None
-    if not isinstance(call, ast.Call) or getattr(call.func, "id", None) != "Genotype" or call.args:
-        shown = text if len(text) <= 40 else f"{text[:40]}..."
-        raise ValueError(f"genotype is {shown!r}, but must look like Genotype(normal=[...], ...) or be JSON")
-    return {str(keyword.arg): _literal(str(keyword.arg), keyword.value) for keyword in call.keywords}
+def _calls(text: str) -> list[str]:
+    """The texts from each `Genotype(` to its closing parenthesis, or to the next one if it is not closed."""
+    return [_call(f"Genotype({rest}") for rest in text.split("Genotype(")[1:]]
 
 
 def _call(text: str) -> str:
-    """The call at the start of a text, up to its closing parenthesis; the whole text if it is not closed."""
     depth = 0
-    for position, letter in enumerate(text):
-        depth += (letter == "(") - (letter == ")")
-        if letter == ")" and depth == 0:
-            return text[: position + 1]
+    for token in re.finditer(r"""[()]|'[^'\n]*'|"[^"\n]*"|#.*""", text):  # parentheses, texts and comments
+        depth += {"(": 1, ")": -1}.get(token[0], 0)
+        if depth == 0:
+            return text[: token.end()]
     return text
 
 
-def _without_nodes(cell: object) -> object:
-    """The pairs of a cell in one list, if they are grouped by node: `[[(op, 0), (op, 1)], ...]`."""
-    if not isinstance(cell, list) or not cell:
-        return cell
-    grouped = all(
-        isinstance(node, Sequence) and node and all(isinstance(pair, (list, tuple)) for pair in node) for node in cell
-    )
-    return list(itertools.chain(*cell)) if grouped else cell
+def _fields_from_call(text: str) -> dict[str, Any]:
+    _check_length(text)
+    try:
+        call = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        place = (error.text or "")[max((error.offset or 0) - 1, 0) :].strip()
+        raise ValueError(f"genotype cannot be read at {_shown(place)}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"genotype cannot be read: {error}") from None
+    if not isinstance(call, ast.Call) or call.args:
+        raise ValueError(f"genotype is {_shown(text)}, but {FORM}")
+    names = [str(keyword.arg) for keyword in call.keywords]
+    _check_fields(names)
+    return {name: _literal(name, keyword.value, text) for name, keyword in zip(names, call.keywords, strict=True)}
 
 
-class _PlainNumbers(ast.NodeTransformer):
+def _check_length(text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"genotype text has {len(text)} characters, but at most {MAX_TEXT} are read")
+
+
+def _check_fields(names: Iterable[str]) -> None:
+    if sorted(names) != sorted(FIELDS):
+        raise ValueError(f"genotype has fields {_shown(list(names))}, but needs exactly {list(FIELDS)}")
+
+
+class _PlainValues(ast.NodeTransformer):
     """Replaces NumPy's scalars, as in `np.int64(1)` or `np.str_('skip_connect')`, by their values."""
 
     def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802 (the name that ast requires)
         self.generic_visit(node)
-        module = node.func.value if isinstance(node.func, ast.Attribute) else None
-        if isinstance(module, ast.Name) and module.id in ("np", "numpy") and len(node.args) == 1 and not node.keywords:
-            return node.args[0]
-        return node
+        scalar = re.fullmatch(r"(?:np|numpy)\.(?:u?int(?:\d+|_|p|c)?|u?longlong|str_)", ast.unparse(node.func))
+        return node.args[0] if scalar and len(node.args) == 1 and not node.keywords else node
 
 
-def _literal(name: str, node: ast.expr) -> object:
+def _literal(name: str, node: ast.expr, text: str) -> object:
     try:
-        node = _PlainNumbers().visit(node)
+        node = _PlainValues().visit(node)
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range" and not node.keywords:
-            bounds = [ast.literal_eval(argument) for argument in node.args]
-            nodes = range(*bounds)
-            return list(nodes) if len(nodes) < MAX_TEXT else [str(nodes)]
+            return range(*map(ast.literal_eval, node.args))
         return ast.literal_eval(node)
-    except (ValueError, TypeError, RecursionError, MemoryError, OverflowError):
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        plain = (ast.List, ast.Tuple, ast.Constant, ast.UnaryOp)
+        other = next(
+            (part for part in ast.walk(node) if isinstance(part, ast.expr) and not isinstance(part, plain)), node
+        )
         raise ValueError(
-            f"genotype: {name} at column {node.col_offset + 1} is neither a list nor a range of numbers"
+            f"genotype: {name} holds {_shown(ast.get_source_segment(text, other))}, but must be a list, a tuple or a "
+            "range of plain texts and numbers"
         ) from None
 
 
@@ -255,14 +306,18 @@ def read_genotype(source: str) -> Genotype:
     """
     if source in PUBLISHED:
         return PUBLISHED[source]
-    if source.lstrip().startswith("{") or "Genotype(" in source:
+    if source.lstrip("\ufeff \t\r\n").startswith("{") or "Genotype(" in source:
         return Genotype.parse(source)
     try:
-        text = Path(source).read_text()
+        data = Path(source).read_bytes()
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8")
     except (OSError, ValueError) as error:  # ValueError: an impossible file name, or a file that is not text
         reason = getattr(error, "strerror", None) or str(error)
         raise ValueError(
             f"genotype is {source!r}, but must be one of {', '.join(PUBLISHED)}, a text such as Genotype(normal=...), "
             f"or a file that holds one ({reason})"
         ) from None
-    return Genotype.parse(text)
+    try:
+        return Genotype.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
