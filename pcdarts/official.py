@@ -44,20 +44,27 @@ SECOND_STAGE = re.compile(r"(cells\.\d+\.)(?:edges\.(\d+)\.)?operations\.(\d+)\.
 """The second half of a separable convolution: the official code numbers its layers from 4."""
 OFFICIAL_KEY = re.compile(r"(stem|stem0|stem1|cells|auxiliary_head|classifier)\.")
 """Start of the keys of an official state dict."""
+WRAPPERS = ("module", "_orig_mod")
+"""Parts of keys that DataParallel and `torch.compile` add."""
+COUNTS = ("total_ops", "total_params")
+"""Buffers that thop adds to every module while it counts multiply-adds."""
 LISTED = 6
 """Number of keys of one kind that an error message lists; the others are counted."""
 
 Stem = Literal["cifar", "imagenet"]
 
 
-def network_from_official(state_dict: Mapping[str, Tensor], genotype: Genotype) -> CellNetwork:
+def network_from_official(state_dict: Mapping[str, Any], genotype: Genotype) -> CellNetwork:
     """The discrete network of an official state dict, of `NetworkCIFAR` or `NetworkImageNet`.
 
     Channels, layers, classes, stem and auxiliary head follow from keys and shapes, the data type from the first weight.
-    Keys may start with `module.`, as written by `DataParallel`, and all counters `num_batches_tracked` may be missing,
-    as before PyTorch 0.4.1.  The network has no generator: set `network.generator` before training with drop-path.
+    A whole checkpoint is accepted if only one of its entries holds official weights.  Keys may contain the `module.` of
+    DataParallel and the `_orig_mod.` of `torch.compile`; the buffers of thop are left out, and all counters
+    `num_batches_tracked` may be missing, as before PyTorch 0.4.1.  The network has no generator: set
+    `network.generator` before training with drop-path.
 
-    Raises ValueError, with the missing, unexpected or misshapen keys, if this is no official state dict of these cells.
+    Raises ValueError, with the missing, unexpected or misshapen keys, if this is no official state dict of these cells,
+    and with the names of the entries if a checkpoint has several state dicts.
     """
     state = _plain(state_dict)
     stem, first = _stem(state)
@@ -93,10 +100,11 @@ def network_to_official(network: CellNetwork) -> dict[str, Tensor]:
     return {_network_name(name): value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def supernet_from_official(state_dict: Mapping[str, Tensor], arch: Mapping[str, Tensor]) -> Supernet:
+def supernet_from_official(state_dict: Mapping[str, Any], arch: Mapping[str, Tensor]) -> Supernet:
     """The super-network of an official state dict, with `arch` as alphas_normal, alphas_reduce and two betas.
 
-    Channels, layers, k, classes and stem follow from the shapes.
+    Channels, layers, k, classes and stem follow from the shapes.  `state_dict` may be what `network_from_official`
+    accepts.
 
     Raises ValueError, with the missing, unexpected or misshapen keys, if the state dict or `arch` is not official.
     """
@@ -153,16 +161,40 @@ def to_official(network: CellNetwork | Supernet) -> Any:
     return network_to_official(network) if isinstance(network, CellNetwork) else supernet_to_official(network)
 
 
-def _plain(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict without the `module.` of DataParallel; raises ValueError if it holds more than tensors."""
-    if isinstance(state_dict.get("state_dict"), Mapping):
-        raise ValueError("This is a whole checkpoint, not a state dict: give its entry 'state_dict'")
-    others = [str(key) for key, value in state_dict.items() if not isinstance(value, Tensor)]
+def _plain(saved: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a state dict or checkpoint, without the traces of DataParallel, `torch.compile` and thop."""
+    state: dict[str, Tensor] = {}
+    for key, value in _state_dict(saved).items():
+        name = _unwrapped(key)
+        if name in state:
+            raise ValueError(f"This state dict holds {name} twice, also as {key}; remove the keys of one network")
+        if name.rpartition(".")[2] not in COUNTS:
+            state[name] = value
+    return state
+
+
+def _state_dict(saved: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """A state dict as it is, or the only one in a whole checkpoint.  Raises ValueError if there is none or several."""
+    if not isinstance(saved, Mapping):
+        raise ValueError(f"This is a {type(saved).__name__}, but must be a state dict; pass its state_dict()")
+    found = [str(key) for key, value in saved.items() if isinstance(value, Mapping) and _holds_official_keys(value)]
+    if len(found) > 1:
+        raise ValueError(f"This checkpoint has several state dicts, {_listed(found)}; pass one of these entries")
+    state: Mapping[str, Any] = saved[found[0]] if found else saved
+    others = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if others:
-        raise ValueError(f"This is not an official state dict: {_listed(others)} are no tensors")
-    if state_dict and all(key.startswith("module.") for key in state_dict):
-        return {key.removeprefix("module."): value for key, value in state_dict.items()}
-    return dict(state_dict)
+        raise ValueError(
+            f"This is not an official state dict: {_listed(others)} are neither tensors nor state dicts of its layout"
+        )
+    return state
+
+
+def _holds_official_keys(state: Mapping[Any, object]) -> bool:
+    return any(OFFICIAL_KEY.match(_unwrapped(str(key))) for key in state)
+
+
+def _unwrapped(key: str) -> str:
+    return ".".join(part for part in key.split(".") if part not in WRAPPERS)
 
 
 def _stem(state: Mapping[str, Tensor]) -> tuple[Stem, str]:

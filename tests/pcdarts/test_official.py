@@ -1,6 +1,7 @@
 """The official state-dict layout: a round trip, errors, and the official code itself where a checkout is given."""
 
 import importlib
+import io
 import sys
 
 import pytest
@@ -180,11 +181,77 @@ def test_the_layout_of_a_network_is_the_official_one():
     } < set(keys)
 
 
-def test_state_dicts_of_dataparallel_and_of_the_first_pytorch_are_read():
-    ours = network("cifar")
-    old = {f"module.{key}": v for key, v in network_to_official(ours).items() if not key.endswith("batches_tracked")}
-    again = network_from_official(old, PUBLISHED["PC_DARTS_cifar"])
-    assert torch.equal(again.eval()(closed_form((2, 3, 8, 8), 0)), ours.eval()(closed_form((2, 3, 8, 8), 0)))
+def wrapped(state, prefix):
+    return {f"{prefix}{key}": value for key, value in state.items()}
+
+
+def compiled_cells(state):
+    return {key.replace("cells.0.", "cells.0._orig_mod."): value for key, value in state.items()}
+
+
+def counted(state):
+    """The state dict after thop has counted: buffers in every module."""
+    modules = {""} | {f"{key.rpartition('.')[0]}." for key in state}
+    return state | {f"{module}{name}": torch.zeros(1) for module in modules for name in ("total_ops", "total_params")}
+
+
+def saved(content, **options):
+    file = io.BytesIO()
+    torch.save(content, file, **options)
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+
+
+def whole(key):
+    """A checkpoint of a whole training, as the official ImageNet scripts write it."""
+    optimizer = {"state": {0: {"momentum_buffer": torch.zeros(1)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
+    alphas = {"alphas_normal": torch.zeros(14, 8)}
+    return lambda state: {"epoch": 3, key: state, "best_acc_top1": 0.9, "optimizer": optimizer, "arch": alphas}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        *(whole(key) for key in ("state_dict", "model", "net", "model_state_dict")),
+        lambda state: wrapped(state, "module."),
+        lambda state: wrapped(state, "_orig_mod."),
+        lambda state: wrapped(state, "module._orig_mod."),
+        lambda state: wrapped(state, "_orig_mod.module."),
+        compiled_cells,
+        counted,
+        lambda state: whole("state_dict")(wrapped(counted(state), "_orig_mod.module.")),
+        lambda state: {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")},
+    ],
+)
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+def test_checkpoints_are_read_as_people_have_them(stem, form):
+    ours, genotype = network(stem), PUBLISHED[CELLS[stem]]
+    again = network_from_official(saved(form(network_to_official(ours))), genotype).state_dict()
+    assert again.keys() == ours.state_dict().keys()
+    assert all(torch.equal(again[name], value) for name, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}])
+def test_half_precision_and_the_old_file_format_are_kept(options):
+    state = network_to_official(network("cifar").half())
+    again = network_from_official(saved(state, **options), PUBLISHED["PC_DARTS_cifar"])
+    assert {weight.dtype for weight in again.parameters()} == {torch.float16}
+    assert all(torch.equal(value, state[name]) for name, value in network_to_official(again).items())
+
+
+def test_a_whole_checkpoint_of_a_super_network_is_read():
+    supernet = make()
+    state, arch = supernet_to_official(supernet)
+    checkpoint = whole("state_dict")(wrapped(counted(state), "module."))
+    again = supernet_from_official(saved(checkpoint), arch).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in supernet.state_dict().items())
+
+
+def test_checkpoints_that_can_be_read_in_two_ways_are_refused():
+    state, genotype = network_to_official(network("cifar")), PUBLISHED["PC_DARTS_cifar"]
+    with pytest.raises(ValueError, match="several state dicts, state_dict, ema; pass one of these entries"):
+        network_from_official({"state_dict": state, "epoch": 3, "ema": wrapped(state, "module.")}, genotype)
+    with pytest.raises(ValueError, match=r"holds classifier\.bias twice, also as module\.classifier\.bias; remove"):
+        network_from_official({**state, "module.classifier.bias": torch.zeros(5)}, genotype)
 
 
 def test_what_is_wrong_with_the_state_dict_of_a_network_is_listed():
@@ -209,8 +276,11 @@ def test_what_is_wrong_with_the_state_dict_of_a_network_is_listed():
     [
         ({}, "missing: stem.0.weight, cells.0.preprocess1.op.1.weight, classifier.weight"),
         ({"conv1.weight": torch.zeros(1)}, "unexpected: conv1.weight"),
-        ({"epoch": 3, "state_dict": {}}, "give its entry 'state_dict'"),
-        ({"stem.0.weight": 3}, "stem.0.weight are no tensors"),
+        ({"epoch": 3, "state_dict": {}}, "epoch, state_dict are neither tensors nor"),
+        ({"epoch": 3, "state_dict": {"conv1.weight": torch.zeros(1)}}, "epoch, state_dict are neither tensors nor"),
+        ({"state_dict": {"stem.0.weight": 3}}, "stem.0.weight are neither tensors nor"),
+        (torch.nn.Linear(1, 1), r"This is a Linear, but must be a state dict; pass its state_dict\(\)"),
+        ({"stem.0.weight": 3}, "stem.0.weight are neither tensors nor"),
         ({"classifier.weight": torch.zeros(3)}, r"misshapen: classifier.weight \(3,\) instead of 2 dimensions"),
     ],
 )
