@@ -82,7 +82,7 @@ class Genotype:
             raise ValueError(f"genotype is {_shown(text)}, but {FORM}")
         if len(found) > 1:
             raise ValueError(
-                f"the text holds {len(found)} different genotypes, but must hold one; give the line of the one you "
+                f"the text holds {len(found)} different genotypes, but must hold one; give only the one you "
                 "mean, such as the last of a log"
             )
         return found.pop()
@@ -300,7 +300,7 @@ def published_name(digest: str) -> str:
 
 
 def read_genotype(source: str) -> Genotype:
-    """The genotype of a published name, a text, or a file with a text.
+    """The genotype of a published name, a text, or a file with a text; `-` is standard input.
 
     Raises ValueError for anything else.
     """
@@ -309,7 +309,7 @@ def read_genotype(source: str) -> Genotype:
     if source.lstrip("\ufeff \t\r\n").startswith("{") or "Genotype(" in source:
         return Genotype.parse(source)
     try:
-        data = Path(source).read_bytes()
+        data = Path("/dev/stdin" if source == "-" else source).read_bytes()
         text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8")
     except (OSError, ValueError) as error:  # ValueError: an impossible file name, or a file that is not text
         reason = getattr(error, "strerror", None) or str(error)

@@ -1,6 +1,7 @@
 """Fields that an import can fill, and the conversion of a file's values to their types."""
 
 import difflib
+import json
 import math
 import typing
 from collections.abc import Mapping, Sequence
@@ -139,7 +140,7 @@ def _converted(name: str, value: Any, where: str) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     column = FIELDS[ERRORS.get(name, name)]
-    kind, text = column.annotation, str(value).strip()
+    kind, text = column.annotation, (json.dumps(value) if isinstance(value, dict) else str(value)).strip()
     if text.lower() in {"", "nan", "na", "none", "null"} and "none" not in column.choices:
         return None
     for choice in column.choices or ((True, False) if kind is bool else ()):

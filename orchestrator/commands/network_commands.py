@@ -8,7 +8,9 @@ from orchestrator.commands.parser import Parser
 def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add the two commands."""
     counting = commands.add_parser("complexity", help="count weights, multiply-adds and activations of a network")
-    counting.add_argument("genotype", metavar="GENOTYPE", help="a published name, a genotype's text, or a file of it")
+    counting.add_argument(
+        "genotype", metavar="GENOTYPE", help="a published name, a genotype's text, or its file (-: stdin)"
+    )
     counting.add_argument("--recipe", choices=("cifar10", "imagenet"), default="imagenet", help="sizes (imagenet)")
     counting.add_argument("--input", type=int, metavar="PIXELS", help="height and width of images (the recipe's)")
     for name, text in (("channels", "channels of the first cell"), ("layers", "cells"), ("classes", "classes")):

@@ -18,7 +18,9 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     queue.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
     queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="how to change it")
     queue.add_argument(
-        "target", nargs="?", help="add: a genotype or a published name; drop, retry: a job or a prefix of it"
+        "target",
+        nargs="?",
+        help="add: a published name, a genotype, or its file (-: stdin); drop, retry: a job or a prefix of it",
     )
     queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
     queue.add_argument("--wide", action="store_true", help="print all columns in full, however wide")

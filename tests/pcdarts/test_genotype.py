@@ -3,6 +3,7 @@
 import enum
 import itertools
 import json
+import os
 
 import numpy as np
 import pytest
@@ -97,9 +98,7 @@ def test_genotypes_are_read_as_people_paste_them(pasted):
 
 def test_a_text_with_different_genotypes_is_refused():
     log = "\n".join(f"genotype = {PUBLISHED[name]}" for name in ("DARTS_V1", "DARTS_V2", "DARTS_V1"))
-    with pytest.raises(
-        ValueError, match="holds 2 different genotypes, but must hold one; give the line of the one you"
-    ):
+    with pytest.raises(ValueError, match="holds 2 different genotypes, but must hold one; give only the one you"):
         Genotype.parse(log)
 
 
@@ -259,3 +258,16 @@ def test_cells_are_read_from_a_name_a_text_or_a_file(tmp_path):
     file.write_text("nothing")
     with pytest.raises(ValueError, match=r"cells.json: genotype is 'nothing', but must look like"):
         read_genotype(str(file))
+
+
+def test_cells_are_read_from_standard_input(tmp_path):
+    file = tmp_path / "log.txt"
+    file.write_text(f"genotype = {CELLS}\n")
+    before = os.dup(0)
+    try:
+        with file.open() as opened:
+            os.dup2(opened.fileno(), 0)
+            assert read_genotype("-") == CELLS
+    finally:
+        os.dup2(before, 0)
+        os.close(before)

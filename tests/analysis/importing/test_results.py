@@ -1,5 +1,7 @@
 """Rows of the tables made of rows of a file."""
 
+import json
+
 import pytest
 
 from analysis.importing.fields import Sources
@@ -80,6 +82,11 @@ def test_a_recipe_gives_the_fields_of_retrainings_and_sizes():
     assert retrain["epochs"] == 600 and retrain["validation_portion"] == 0 and retrain["device"] is None
     sizes = [(search["network_parameters"], search["network_macs"]) for search in results.searches]
     assert sizes == [(5, 6), (5, 7)] == [(job["network_parameters"], job["network_macs"]) for job in results.queue]
+
+
+def test_a_genotype_may_be_an_object_of_a_json_file():
+    found = json.loads(PUBLISHED["DARTS_V2"].to_json())
+    assert str(read([row() | {"cell": found}]).searches[0]["genotype"]) == CELLS[2]
 
 
 @pytest.mark.parametrize(
