@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from pcdarts.data.augment import cutout, normalize
 from pcdarts.data.datasets import DatasetInfo, batch_sizes
+from pcdarts.data.pixels import open_image
 from pcdarts.training.distributed import ALONE, Workers
 
 _Item = tuple[str, int, int | None]
@@ -46,7 +46,7 @@ class FolderBatches:
         self.image_size = info.image_size
         self._info, self._images, self._device, self._cutout = info, images, device, cutout
         self._workers, self._part = workers, part
-        self._decoder = Decoder(folder, info.image_size[0], jitter)
+        self._decoder = Decoder(folder, info, jitter)
         self._loader: tuple[_PassSampler, DataLoader[Any]] | None = None
         self._busy = False
 
@@ -115,7 +115,7 @@ class FolderBatches:
             num_workers=self._workers,
             persistent_workers=persistent,
             pin_memory=self._device.type == "cuda",
-            collate_fn=partial(_collate, self._info.image_size[0]),
+            collate_fn=partial(_collate, (self._info.image_channels, *self._info.image_size)),
             generator=torch.Generator(),  # otherwise it draws from the global generator
         )
 
@@ -135,10 +135,10 @@ class _PassSampler:
         return self.batches
 
 
-def _collate(size: int, items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, size, size) and labels (N,); N may be 0."""
+def _collate(shape: tuple[int, ...], items: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
+    """Images (N, C, H, W) and labels (N,); N may be 0."""
     if not items:
-        return torch.zeros(0, 3, size, size, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(0, *shape, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
     images, labels = zip(*items, strict=True)
     return torch.stack(images), torch.tensor(labels)
 
@@ -153,21 +153,18 @@ class Decoder(Dataset[tuple[Tensor, int]]):
     It is indexed by whole items, so that workers need no copy of a million paths.
     """
 
-    def __init__(self, folder: Path, size: int, jitter: bool = False) -> None:
+    def __init__(self, folder: Path, info: DatasetInfo, jitter: bool = False) -> None:
         self.folder = folder
+        self.mode = "L" if info.image_channels == 1 else "RGB"
+        flips = [v2.RandomHorizontalFlip()] if info.flip else []
         colors = [v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)] if jitter else []
-        self.train_transform = v2.Compose(
-            [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), *colors, v2.PILToTensor()]
-        )
-        self.test_transform = v2.Compose([v2.Resize(round(size * 256 / 224)), v2.CenterCrop(size), v2.PILToTensor()])
+        self.train_transform = v2.Compose([v2.RandomResizedCrop(info.image_size), *flips, *colors, v2.PILToTensor()])
+        shorter_side = round(max(info.image_size) * 256 / 224)
+        self.test_transform = v2.Compose([v2.Resize(shorter_side), v2.CenterCrop(info.image_size), v2.PILToTensor()])
 
     def __getitem__(self, item: _Item) -> tuple[Tensor, int]:
         path, label, seed = item
-        try:
-            with Image.open(self.folder / path) as file:
-                image = file.convert("RGB")
-        except (OSError, SyntaxError) as error:  # Pillow raises either for damaged files
-            raise ValueError(f"{self.folder / path} cannot be read ({error}); replace or remove it") from error
+        image = open_image(self.folder / path).convert(self.mode)
         if seed is None:
             return self.test_transform(image), label
         with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator

@@ -12,7 +12,7 @@ import torch
 
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.datasets import DatasetInfo, dataset_info
-from pcdarts.data.folder_batches import Decoder, FolderBatches
+from pcdarts.data.folder_batches import FolderBatches
 from pcdarts.data.imagenet_split import (
     PARTS,
     class_folders,
@@ -22,6 +22,7 @@ from pcdarts.data.imagenet_split import (
     read_split,
     search_split,
 )
+from pcdarts.data.pixels import open_image
 from pcdarts.training.distributed import ALONE, Workers
 
 
@@ -98,7 +99,7 @@ def check_folders(data_dir: str) -> str:
     tree = _tree(data_dir)
     train, test = class_folders(tree / "train"), class_folders(tree / "val")
     _check_same_classes(tree, (path.name for path in train), (path.name for path in test))
-    Decoder(train[0], 8)[images_of(train[0])[0], 0, None]
+    open_image(train[0] / images_of(train[0])[0])
     return f"imagenet: {len(train)} classes, 3 x 224 x 224 pixels, in {tree}"
 
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import FolderBatches
@@ -109,3 +111,19 @@ def test_an_image_that_cannot_be_read_is_named(tree):
     (tree / "train/n01/3.png").write_bytes(b"none")
     with pytest.raises(ValueError, match="n01/3.png cannot be read"):
         list(folder_batches(tree).in_order(10))
+
+
+def test_images_take_the_channels_and_the_shape_of_the_data_set(tree):
+    Image.fromarray(np.full((21, 30), 40000, np.uint16)).save(tree / "train/n00/16 bits.png")
+    Image.new("RGB", (30, 21), (255, 0, 0)).save(tree / "train/n00/red.png")
+    info = replace(TINY, image_channels=1, image_size=(6, 4), mean=(0.0,), std=(1.0,), flip=False)
+    images = [("n00/16 bits.png", 0), ("n00/red.png", 1)]
+    batches = FolderBatches(tree / "train", images, info, device=CPU)
+    ((shown, _),) = batches.in_order(2)
+    assert shown.shape == next(batches.epoch(2, generator()))[0].shape == (2, 1, 6, 4)
+    torch.testing.assert_close(shown[0], torch.full((1, 6, 4), 156 / 255))  # 40000 of 65535
+    torch.testing.assert_close(shown[1], torch.full((1, 6, 4), 76 / 255))  # 0.299 of red
+    assert [type(step).__name__ for step in batches._decoder.train_transform.transforms] == [
+        "RandomResizedCrop",
+        "PILToTensor",
+    ]
