@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +12,9 @@ import torch
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.datasets import DatasetInfo, dataset_info
 from pcdarts.data.folder_batches import FolderBatches
-from pcdarts.data.imagenet_split import (
-    PARTS,
-    class_folders,
-    hash_order,
-    image_names,
-    images_of,
-    read_split,
-    search_split,
-)
-from pcdarts.data.pixels import open_image
+from pcdarts.data.image_files import class_of, list_images, normal, require_images, require_same_classes
+from pcdarts.data.imagenet_split import PARTS, hash_order, read_split, search_split
+from pcdarts.data.pixels import open_image, shown
 from pcdarts.training.distributed import ALONE, Workers
 
 
@@ -37,14 +29,17 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
     folder = _tree(config.data_dir) / "train"
     split = read_split(config.split_file) if config.split_file else search_split(folder)
     if config.split_file:
-        present = {f"{name}/{image}" for name, images in image_names(folder).items() for image in images}
-        missing = sorted({image for _, image in split} - present)
+        paths = [path for paths in list_images(folder).images.values() for path in paths]
+        present = {normal(path): path for path in paths} | {path: path for path in paths}
+        missing = sorted(image for _, image in split if image not in present and normal(image) not in present)
         if missing:
             raise ValueError(
-                f"{len(missing)} images of {config.split_file} are missing in {folder}: {', '.join(missing[:3])}"
-                f"{', ...' if len(missing) > 3 else ''}; correct data_dir or split_file"
+                f"{len(missing)} images of {config.split_file} are missing in {folder}: "
+                f"{', '.join(shown(image) for image in missing[:3])}{', ...' if len(missing) > 3 else ''}; "
+                "correct data_dir or split_file"
             )
-    classes = sorted({image.split("/")[0] for _, image in split})
+        split = [(part, present.get(image) or present[normal(image)]) for part, image in split]
+    classes = sorted({class_of(image) for _, image in split})
     weights, alpha = (
         _batches(
             folder,
@@ -71,21 +66,27 @@ def retrain_batches(
     Raises ValueError for a tree that cannot be read, and for classes with too few images.
     """
     tree = _tree(config.data_dir)
-    names, test_names = image_names(tree / "train"), image_names(tree / "val")
-    _check_same_classes(tree, names, test_names)
+    train_tree, test_tree = list_images(tree / "train"), list_images(tree / "val")
+    require_same_classes(train_tree, test_tree)
     train: list[str] = []
     valid: list[str] = []
     portion = config.validation_portion
-    for name, images in names.items():
-        count = max(1, round(portion * len(images))) if portion else 0
-        if count >= len(images):
-            raise ValueError(f"class {name} has {len(images)} images, but {count} are for validation; add images to it")
-        order = hash_order(name, images)  # the built-in search split takes images from the front
+    require_images(train_tree, 2 if portion else 1)
+    for name, paths in train_tree.images.items():
+        count = max(1, round(portion * len(paths))) if portion else 0
+        if count >= len(paths):
+            raise ValueError(f"class {shown(name)} has {len(paths)} images, but {count} are for validation; add images")
+        order = hash_order(paths)  # the built-in search split takes images from the front
         train += order[: len(order) - count]
         valid += order[len(order) - count :]
-    test = [f"{name}/{image}" for name, images in test_names.items() for image in images]
+    test = [path for paths in test_tree.images.values() for path in paths]
     batches = partial(
-        _batches, classes=list(names), info=dataset_info(config), device=device, threads=config.threads, part=workers
+        _batches,
+        classes=list(train_tree.images),
+        info=dataset_info(config),
+        device=device,
+        threads=config.threads,
+        part=workers,
     )
     return (
         batches(tree / "train", train, cutout=config.cutout, jitter=True),
@@ -97,10 +98,12 @@ def retrain_batches(
 def check_folders(data_dir: str) -> str:
     """Check the folders and decode one image; describes the tree in one line.  Raises ValueError."""
     tree = _tree(data_dir)
-    train, test = class_folders(tree / "train"), class_folders(tree / "val")
-    _check_same_classes(tree, (path.name for path in train), (path.name for path in test))
-    open_image(train[0] / images_of(train[0])[0])
-    return f"imagenet: {len(train)} classes, 3 x 224 x 224 pixels, in {tree}"
+    train, test = list_images(tree / "train"), list_images(tree / "val")
+    require_same_classes(train, test)
+    require_images(train, 2)
+    open_image(train.folder / next(iter(train.images.values()))[0])
+    left_out = "".join(f"; {part.folder.name}: {part.left_out_text}" for part in (train, test) if part.left_out)
+    return f"imagenet: {len(train.images)} classes, 3 x 224 x 224 pixels, in {tree}{left_out}"
 
 
 def _tree(data_dir: str) -> Path:
@@ -112,15 +115,6 @@ def _tree(data_dir: str) -> Path:
         f"imagenet not found: looked for train/<class>/<image> in {Path(data_dir, 'imagenet')} and {Path(data_dir)}\n"
         f"Get it from https://image-net.org, sort val into class folders as well, and set data_dir"
     )
-
-
-def _check_same_classes(tree: Path, train: Iterable[str], test: Iterable[str]) -> None:
-    different = sorted(set(train) ^ set(test))
-    if different:
-        raise ValueError(
-            f"{tree}/train and {tree}/val must hold the same class folders, but {', '.join(different[:3])} "
-            f"({len(different)} in all) are only in one of them; sort the official val images into class folders"
-        )
 
 
 def _batches(
@@ -138,7 +132,7 @@ def _batches(
     labels = {name: label for label, name in enumerate(classes)}
     return FolderBatches(
         folder,
-        [(path, labels[path.split("/")[0]]) for path in paths],
+        [(path, labels[class_of(path)]) for path in paths],
         dataclasses.replace(info, classes=len(classes)),
         device=device,
         cutout=cutout,

@@ -33,7 +33,7 @@ from pcdarts.config import SearchConfig
 from pcdarts.data.augment import normalize
 from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import FolderBatches
-from pcdarts.data.imagenet_split import image_names
+from pcdarts.data.image_files import list_images
 from pcdarts.data.sources import load
 from tests.benchmarks.supernet import processor
 
@@ -53,9 +53,9 @@ def write_tree(folder: Path, images: int, data_dir: str) -> None:
 
 def our_loader(folder: Path, batch: int, workers: int) -> Callable[[], Iterable[Any]]:
     """A pass over all images, augmented for training."""
-    names = image_names(folder)
-    images = [(f"{name}/{image}", label) for label, name in enumerate(names) for image in names[name]]
-    info = replace(DATASETS["imagenet"], classes=len(names))
+    classes = list_images(folder).images.values()
+    images = [(path, label) for label, paths in enumerate(classes) for path in paths]
+    info = replace(DATASETS["imagenet"], classes=len(classes))
     batches = FolderBatches(folder, images, info, device=torch.device("cpu"), jitter=True, workers=workers)
     generator = torch.Generator().manual_seed(0)
     return lambda: batches.epoch(batch, generator)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import FolderBatches
-from pcdarts.data.imagenet_split import image_names
+from pcdarts.data.image_files import list_images
 
 CPU = torch.device("cpu")
 TINY = replace(DATASETS["imagenet"], classes=2, image_size=(8, 8))
@@ -21,8 +21,8 @@ def generator(seed=0):
 
 
 def folder_batches(tree, **changes):
-    images = [(f"{name}/{image}", i) for i, (name, images) in enumerate(image_names(tree / "train").items())
-              for image in images]  # fmt: skip
+    classes = list_images(tree / "train").images.values()
+    images = [(path, label) for label, paths in enumerate(classes) for path in paths]
     return FolderBatches(tree / "train", images, TINY, device=CPU, **changes)
 
 
@@ -46,10 +46,10 @@ def test_in_order_shows_the_centre_normalized(tree):
     ((few, labels_of_few),) = folder_batches(tree).in_order(3, torch.tensor([20, 0, 11]))
     assert torch.equal(few, images[[20, 0, 11]]) and labels_of_few.tolist() == [2, 0, 1]
     grey = {i: 20 * i + 1 for i in range(1, 9, 2)}  # the PNG files of the second class, which lose nothing
-    names = image_names(tree / "train")["n01"]
+    paths = list_images(tree / "train").images["n01"]
     for i, value in grey.items():
         expected = (value / 255 - torch.tensor(TINY.mean)) / torch.tensor(TINY.std)
-        torch.testing.assert_close(images[10 + names.index(f"{i}.png")].mean(dim=(1, 2)), expected)
+        torch.testing.assert_close(images[10 + paths.index(f"n01/{i}.png")].mean(dim=(1, 2)), expected)
 
 
 @pytest.mark.parametrize("method", ["epoch", "stream"])

@@ -58,6 +58,7 @@ def test_colors_are_jittered_only_in_a_retraining(tree):
 
 
 def test_check_dataset(tree):
+    (tree / "train/n00/readme.txt").unlink()
     expected = f"imagenet: 3 classes, 3 x 224 x 224 pixels, in {tree}"
     assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))) == expected
     (tree.parent / "outer").mkdir()
@@ -68,17 +69,54 @@ def test_check_dataset(tree):
 
 
 def test_trees_that_cannot_be_used(tmp_path):
+    def add(path):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+
     with pytest.raises(ValueError, match="imagenet not found: looked for train/<class>/<image> in .*\n.*image-net.org"):
         check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
-    (tmp_path / "train/a").mkdir(parents=True)
-    with pytest.raises(ValueError, match="val holds no class folders"):
-        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
-    (tmp_path / "val/b").mkdir(parents=True)
-    with pytest.raises(ValueError, match="must hold the same class folders, but a, b .2 in all"):
-        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
-    (tmp_path / "val/b").rename(tmp_path / "val/a")
-    with pytest.raises(ValueError, match="train/a holds no images"):
-        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
-    (tmp_path / "train/a/x.png").touch()
-    with pytest.raises(ValueError, match="x.png cannot be read"):
-        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
+    for steps, text in (
+        ([lambda: (tmp_path / "train").mkdir()], "train holds no class folders; set data_dir"),
+        (
+            [lambda: add("train/b/0.png"), lambda: (tmp_path / "train/a").mkdir()],
+            r"train holds 1 class \(a\) without im",
+        ),
+        ([lambda: add("train/a/0.png")], "val holds no class folders; set data_dir"),
+        ([lambda: add("val/c/0.png")], r"train holds 2 classes \(a, b\) that .*val lacks; both must hold the same"),
+        ([lambda: add("val/a/0.png"), lambda: add("val/b/0.png")], r"val holds 1 class \(c\) that .*train lacks"),
+        ([lambda: add("train/c/0.png")], r"train holds 3 classes \(a, b, c\) with fewer than 2 images, one for each"),
+        ([lambda: [add(f"train/{name}/1.png") for name in "abc"]], r"train/a/0.png cannot be read \(not an image"),
+    ):
+        for step in steps:
+            step()
+        with pytest.raises(ValueError, match=text) as caught:
+            check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tmp_path)))
+        assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_left_out_are_counted(tree):
+    (tree / "train/n00/readme.txt").unlink()
+    for name in ("a.HEIC", "b.heic", "notes", "Thumbs.db", ".DS_Store"):
+        (tree / "val/n01" / name).touch()
+    (tree / "val/n01/more").mkdir()
+    (tree / "val/__MACOSX").mkdir()
+    assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))) == (
+        f"imagenet: 3 classes, 3 x 224 x 224 pixels, in {tree}; "
+        "val: 4 left out: .heic 2, folders in class folders 1, without extension 1"
+    )
+
+
+def test_names_in_composed_and_in_decomposed_form_are_one_class(tree):
+    """Archives of macOS hold decomposed names: é as e and an accent."""
+    (tree / "train/n01").rename(tree / "train/caf\xe9")
+    (tree / "val/n01").rename(tree / "val/cafe\u0301")
+    split = tree / "split.txt"
+    split.write_text("weights n02/0.JPEG\nalpha cafe\u0301/0.JPEG\n")
+    train, _, test = retrain_batches(RetrainConfig(dataset="imagenet", data_dir=str(tree)), CPU)
+    assert {label: path.split("/")[0] for path, label in test._images} == {0: "cafe\u0301", 1: "n00", 2: "n02"}
+    assert {label: path.split("/")[0] for path, label in train._images} == {0: "caf\xe9", 1: "n00", 2: "n02"}
+    _, alpha = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree), split_file=str(split)), CPU)
+    assert alpha._images == [("caf\xe9/0.JPEG", 0)] and len(next(alpha.in_order(1))[1]) == 1
+    (tree / "val/n00").rename(tree / "val/caf\xe9")
+    with pytest.raises(ValueError, match=r"val holds 'cafe.u0301' and 'caf.xe9', names that look the same; merge"):
+        check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree)))

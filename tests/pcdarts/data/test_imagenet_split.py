@@ -1,5 +1,7 @@
 """The split of ImageNet and its file."""
 
+import os
+
 import pytest
 
 from pcdarts.data.imagenet_split import read_split, search_split, write_split
@@ -52,7 +54,7 @@ def test_impossible_shares(tmp_path, shares):
 
 def test_a_class_that_is_too_small(tmp_path):
     touch_tree(tmp_path, {"a": 40, "b": 1})
-    with pytest.raises(ValueError, match="class b has 1 images, but needs 2"):
+    with pytest.raises(ValueError, match=r"holds 1 class \(b\) with fewer than 2 images, one for each part"):
         search_split(tmp_path)
 
 
@@ -62,6 +64,28 @@ def test_a_split_file_reads_as_it_was_written(tmp_path):
     lines = (tmp_path / "split.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("#") and lines[1:] == [f"{part} {image}" for part, image in split] == sorted(lines[1:])
     assert read_split(tmp_path / "split.txt") == split
+
+
+def test_names_in_composed_and_in_decomposed_form_are_split_alike(tmp_path):
+    touch_tree(tmp_path / "one", {"caf\xe9": 40})
+    touch_tree(tmp_path / "two", {"cafe\u0301": 40})
+    one, two = search_split(tmp_path / "one"), search_split(tmp_path / "two")
+    assert {(part, image.replace("\xe9", "e\u0301")) for part, image in one} == set(two) and len(two) == 5
+
+
+def test_a_split_file_holds_names_that_are_not_utf8_and_names_of_several_words(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    touch_tree(tmp_path / "tree", {name: 8, "b c\u2028d": 8})
+    split = search_split(tmp_path / "tree")
+    write_split(tmp_path / "split.txt", split)
+    assert read_split(tmp_path / "split.txt") == split and ("weights", split[-1][1]) in split
+    assert b"caf\xe9/caf\xe9_" in (tmp_path / "split.txt").read_bytes()
+
+
+def test_a_split_file_of_an_editor_that_writes_a_byte_order_mark(tmp_path):
+    text = "\ufeff# comment\r\nweights n1/a.png\r\nalpha n1/b.png\r\n"
+    (tmp_path / "split.txt").write_bytes(text.encode())
+    assert read_split(tmp_path / "split.txt") == [("weights", "n1/a.png"), ("alpha", "n1/b.png")]
 
 
 @pytest.mark.parametrize(
