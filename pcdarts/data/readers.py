@@ -7,10 +7,15 @@ import zlib
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pcdarts.data.datasets import DatasetInfo, Images
+from pcdarts.data.pixels import reason, shown, to_bytes
+
+_REMEDY = "move it away and download it again"
+_NUMPY = "numpy._core" if hasattr(np, "_core") else "numpy.core"  # renamed in NumPy 2
 
 
 def read_images(paths: list[Path], info: DatasetInfo) -> Images:
@@ -18,13 +23,25 @@ def read_images(paths: list[Path], info: DatasetInfo) -> Images:
 
     Raises ValueError for files that are damaged or of another data set.
     """
-    images, labels = _read_idx_pair(paths) if info.name == "fashion-mnist" else _read_cifar(paths)
-    size = (info.image_channels, *info.image_size)
-    if images.shape != (len(labels), *size) or not ((labels >= 0) & (labels < info.classes)).all():
-        raise ValueError(
-            f"{paths[0]} does not hold {info.name}: images of {size}, {info.classes} classes; download it again"
-        )
-    return Images(images, labels)
+    if info.name == "fashion-mnist":
+        return _checked(paths[0], _read_idx_pair(paths), info)
+    parts = [_checked(path, _read_cifar(path), info) for path in paths]
+    return Images(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _checked(path: Path, part: Images, info: DatasetInfo) -> Images:
+    """Images that are those of the data set in shape, number and labels; raises ValueError for others."""
+    (images, labels), size = part, (info.image_channels, *info.image_size)
+    fault = ""
+    if images.shape[1:] != size:
+        fault = f"its images are of {tuple(images.shape[1:])}, but must be of {size}"
+    elif len(images) != len(labels):
+        fault = f"it has {len(images)} images and {len(labels)} labels"
+    elif len(labels) and not 0 <= labels.min() <= labels.max() < info.classes:
+        fault = f"its labels run from {labels.min()} to {labels.max()}, but must be in 0 to {info.classes - 1}"
+    if fault:
+        raise ValueError(f"{shown(path)} does not hold {info.name}: {fault}; {_REMEDY}")
+    return part
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -43,11 +60,11 @@ def _read_idx(path: Path) -> Tensor:
         with _open(path) as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete it and download it again") from error
+        raise ValueError(f"{shown(path)} cannot be read ({reason(error)}); {_REMEDY}") from error
     rank = content[3] if len(content) > 3 else 0
     shape = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(rank)]
     if content[:3] != b"\0\0\x08" or not rank or len(content) != 4 + 4 * rank + math.prod(shape):
-        raise ValueError(f"{path} is not a whole IDX file of bytes; delete it and download it again")
+        raise ValueError(f"{shown(path)} is not a whole IDX file of bytes; {_REMEDY}")
     return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=4 + 4 * rank).reshape(shape)
 
 
@@ -55,28 +72,37 @@ class _ArraysOnly(pickle.Unpickler):
     """Unpickles plain values and NumPy arrays only: anything else could run code."""
 
     ALLOWED = {
-        *((module, "_reconstruct") for module in ("numpy.core.multiarray", "numpy._core.multiarray")),
+        (f"{_NUMPY}.multiarray", "_reconstruct"),
+        (f"{_NUMPY}.multiarray", "scalar"),
+        (f"{_NUMPY}.numeric", "_frombuffer"),
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
         ("_codecs", "encode"),
     }
 
     def find_class(self, module_name: str, global_name: str) -> Any:
+        for name in ("numpy.core.", "numpy._core."):  # written by another NumPy
+            if module_name.startswith(name):
+                module_name = f"{_NUMPY}.{module_name.removeprefix(name)}"
         if (module_name, global_name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}")
         return super().find_class(module_name, global_name)
 
 
-def _read_cifar(paths: list[Path]) -> Images:
-    """The Python version of CIFAR: pickled dictionaries of `data` (N, 3072) and `labels` or `fine_labels`."""
-    batches = []
-    for path in paths:
-        try:
-            with _open(path) as file:
-                content = _ArraysOnly(file, encoding="latin1").load()  # Python 2 wrote the official files
-            images = torch.tensor(content["data"], dtype=torch.uint8).reshape(-1, 3, 32, 32)
-            labels = torch.tensor(content["labels" if "labels" in content else "fine_labels"], dtype=torch.int64)
-        except Exception as error:  # a damaged pickle may raise anything
-            raise ValueError(f"{path} is not a CIFAR file ({error}); delete it and download it again") from error
-        batches.append((images, labels))
-    return Images(*map(torch.cat, zip(*batches, strict=True)))
+def _read_cifar(path: Path) -> Images:
+    """A file of the Python version of CIFAR: a pickled dictionary of `data` (N, 3072) and `labels` or `fine_labels`."""
+    try:
+        with _open(path) as file:
+            content = _ArraysOnly(file, encoding="latin1").load()  # Python 2 wrote the official files
+        content = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+        images = to_bytes(np.asarray(content["data"]))
+        if images.ndim != 4:
+            images = images.reshape(len(images), 3, 32, 32)
+        labels = np.asarray(content["labels" if "labels" in content else "fine_labels"])
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise ValueError(f"labels are of {labels.dtype} and shape {labels.shape}, but must be a list of integers")
+    except KeyError as error:
+        raise ValueError(f"{shown(path)} is not a CIFAR file (it has no {error}); {_REMEDY}") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise ValueError(f"{shown(path)} is not a CIFAR file ({reason(error)}); {_REMEDY}") from error
+    return Images(torch.tensor(images), torch.tensor(labels.astype(np.int64)))

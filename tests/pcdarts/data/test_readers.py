@@ -12,6 +12,7 @@ import torch
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
 from pcdarts.data.datasets import DATASETS
+from pcdarts.data.readers import read_images
 from tests.pcdarts.data.official_files import idx, write_cifar, write_fashion
 
 CPU = torch.device("cpu")
@@ -59,7 +60,7 @@ class Malicious:
         return os.system, ("touch harmed",)
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch, protocol):
     monkeypatch.chdir(tmp_path)
     write_cifar(tmp_path / "cifar-10-batches-py", 10)
@@ -68,6 +69,86 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, monkeypatch, protocol
     with pytest.raises(ValueError, match=r"data_batch_3 is not a CIFAR file \(it asks for (posix|nt)\.system\)"):
         search_batches(SearchConfig(data_dir=str(tmp_path)), CPU)
     assert not (tmp_path / "harmed").exists()
+
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (10, 3072), dtype=np.uint8)
+FLOATS = (IMAGES / 255).astype(np.float32)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("core", [b"numpy.core", b"numpy._core"])
+def test_pickles_of_every_protocol_and_of_both_names_of_numpy(tmp_path, protocol, core):
+    content = pickle.dumps({"data": IMAGES, "labels": list(map(np.int64, range(10)))}, protocol=protocol)
+    here = b"numpy._core" if b"numpy._core" in content else b"numpy.core"
+    if protocol < 4:  # names are lines of text; later protocols count their characters
+        content = content.replace(here, core)
+    assert stored(tmp_path, content) == (IMAGES.tolist(), list(range(10)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": IMAGES, "labels": np.arange(10)},
+        {"data": IMAGES, "labels": np.arange(10, dtype=np.uint8)},
+        {"data": IMAGES, "labels": list(range(10)), "batch_label": "one", "filenames": ["a"] * 10},
+        {b"data": IMAGES, b"labels": list(range(10))},
+        {"data": IMAGES.reshape(10, 3, 32, 32), "labels": list(range(10))},
+        {"data": np.asfortranarray(IMAGES), "labels": list(range(10))},
+        {"data": IMAGES.astype(np.int64), "labels": list(range(10))},
+        {"data": IMAGES.astype(np.float64), "labels": list(range(10))},
+        {"data": FLOATS, "labels": list(range(10))},
+    ],
+)
+def test_images_and_labels_in_any_type_that_holds_them(tmp_path, content):
+    assert stored(tmp_path, pickle.dumps(content, protocol=5)) == (IMAGES.tolist(), list(range(10)))
+
+
+def stored(folder, content):
+    """Pixels and labels of a CIFAR-10 file."""
+    (folder / "data_batch_1").write_bytes(content)
+    images, labels = read_images([folder / "data_batch_1"], DATASETS["cifar10"])
+    assert images.dtype == torch.uint8 and labels.dtype == torch.int64
+    return images.reshape(-1, 3072).tolist(), labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"data": FLOATS - 0.5, "labels": [0]}, r"is not a CIFAR file \(float32 values from -0.5 to 0.5 are neither"),
+        (
+            {"data": IMAGES + np.uint16(9), "labels": [0]},
+            r"is not a CIFAR file \(uint16 values from 9 to 264 are neith",
+        ),
+        ({"data": IMAGES}, r"is not a CIFAR file \(it has no 'fine_labels'\)"),
+        ({"labels": [0]}, r"is not a CIFAR file \(it has no 'data'\)"),
+        (
+            {"data": IMAGES, "labels": [0.5] * 10},
+            r"is not .* \(labels are of float64 and shape \(10,\), but must be a l",
+        ),
+        (
+            {"data": IMAGES, "labels": [[0]] * 10},
+            r"is not .* \(labels are of int64 and shape \(10, 1\), but must be a l",
+        ),
+        ({"data": IMAGES, "labels": [0] * 9}, "does not hold cifar10: it has 10 images and 9 labels"),
+        (
+            {"data": IMAGES, "labels": [0] * 9 + [10]},
+            "does not hold .*: its labels run from 0 to 10, but must be in 0 to 9",
+        ),
+        (
+            {"data": IMAGES, "labels": [0] * 9 + [-1]},
+            "does not hold cifar10: its labels run from -1 to 0, but must be in",
+        ),
+        (
+            {"data": IMAGES.reshape(10, 32, 32, 3), "labels": [0] * 10},
+            r"does not hold cifar10: its images are of \(32, 32, 3\), but must be of \(3, 32, 32\)",
+        ),
+        ({"data": IMAGES[:, :75], "labels": [0] * 10}, "is not a CIFAR file .cannot reshape"),
+    ],
+)
+def test_files_that_hold_something_else_are_named_with_what_they_hold(tmp_path, content, text):
+    with pytest.raises(ValueError, match=f"data_batch_1 {text}") as caught:
+        stored(tmp_path, pickle.dumps(content))
+    assert str(caught.value).endswith("; move it away and download it again")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +176,7 @@ def test_damaged_idx_files_are_named(tmp_path, content):
     write_fashion(tmp_path / "fashion-mnist", pack=content[:2] == b"\x1f\x8b")
     (path,) = (tmp_path / "fashion-mnist").glob("t10k-images*")
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.* delete it and download it again"):
+    with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.*; move it away and download it again"):
         check_dataset(SearchConfig(dataset="fashion-mnist", data_dir=str(tmp_path)))
 
 
