@@ -16,6 +16,12 @@ os.environ["RAY_worker_niceness"] = "0"
 os.environ["RAY_health_check_timeout_ms"] = "60000"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is remembered of images stays out of the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add options for the checkouts that some tests compare with."""
     parser.addoption("--official", metavar="DIR", help="checkout of the official PC-DARTS code, to compare with")

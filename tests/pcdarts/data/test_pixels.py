@@ -133,7 +133,7 @@ FAULTS = {
     "broken checksum": (_WHOLE[:29] + b"\0\0\0\0" + _WHOLE[33:], "not an image of a known format"),
     "compressed text of 2 MB": (
         png(1, 1, 8, 0, b"\0", before=[(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**21)))]),
-        "[Tt]oo large",
+        "[Tt]oo [Ll]arge",
     ),
     "bomb": (png(20000, 20000, 8, 0, bytes(20000)), "400000000 pixels. exceeds limit of [0-9]+ pixels"),
     "float64": (tiff(1, 64, struct.pack("<d", 0.5), kind=3), "not an image of a known format"),
@@ -154,6 +154,27 @@ def test_files_that_cannot_be_opened(tmp_path):
     for name, text in (("dead.png", "No such file or directory"), ("folder.png", "Is a directory")):
         with pytest.raises(ValueError, match=f"{name} cannot be read \\({text}\\); replace it"):
             open_image(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SyntaxError("broken\nheader"), "broken header"),
+        (struct.error("unpack requires 2 bytes"), "unpack requires 2 bytes"),
+        (OverflowError(), "OverflowError"),
+        (zlib.error("Error -3"), "Error -3"),
+        (EOFError("no more"), "no more"),
+        (IndexError("out of range"), "out of range"),
+        (PermissionError(13, "Permission denied", "x.png"), "Permission denied"),
+    ],
+)
+def test_whatever_a_decoder_raises(tmp_path, monkeypatch, error, text):
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ValueError, match=rf"x.png cannot be read \({text}\); replace it"):
+        open_image(tmp_path / "x.png")
 
 
 def test_no_damage_raises_anything_but_a_value_error(tmp_path):
