@@ -10,9 +10,10 @@ import signal
 import sqlite3
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import partial
 from io import BytesIO
 from multiprocessing import get_context
@@ -139,8 +140,8 @@ def look_at(
     faults: list[_Fault] = []
     if on_progress:
         on_progress(len(found), len(paths))
-    try:
-        for seen in _looks(folder, new, processes):
+    with closing(cache), closing(_looks(folder, new, processes)) as looks:
+        for seen in looks:
             if isinstance(seen, _Fault):
                 faults.append(seen)
             else:
@@ -148,8 +149,6 @@ def look_at(
                 cache.add(seen)
             if on_progress:
                 on_progress(len(found) + len(faults), len(paths))
-    finally:
-        cache.close()
     if len(faults) == 1:
         raise ValueError(f"{faults[0].file} cannot be read ({faults[0].reason}); {REMEDY}")
     if faults:
@@ -175,7 +174,7 @@ class _Fault(NamedTuple):
     reason: str
 
 
-def _looks(folder: Path, paths: Sequence[str], processes: int) -> Iterator[_Seen | _Fault]:
+def _looks(folder: Path, paths: Sequence[str], processes: int) -> Generator[_Seen | _Fault]:
     """What was seen of each image, in the order of the paths."""
     look = partial(_look, folder)
     if processes < 1 or len(paths) < 2:
@@ -201,7 +200,7 @@ def _look(folder: Path, path: str) -> _Seen | _Fault:
         changed, content = file.stat().st_mtime_ns, file.read_bytes()
         with quiet(), Image.open(BytesIO(content)) as image:
             width, height = image.size
-            image.draft(None, (width // 8, height // 8))  # JPEG: all data are read, in half the time
+            image.draft(None, (max(1, width // 8), max(1, height // 8)))  # JPEG: all data are read, in half the time
             gray = _is_gray(eight_bit(image))
     except Exception as error:  # see `open_image`
         return _Fault(shown(file), reason(error))

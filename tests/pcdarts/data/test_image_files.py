@@ -1,6 +1,7 @@
 """Lists of the images of a tree, and looks at all of them, which are remembered."""
 
 import hashlib
+import multiprocessing
 import os
 import shutil
 
@@ -178,6 +179,23 @@ def test_a_cache_that_cannot_be_used_is_done_without(tree, tmp_path, monkeypatch
         monkeypatch.setattr(image_files.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
     paths = paths_of(tree / "train")
     assert look_at(tree / "train", paths) == look_at(tree / "train", paths)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (7, 40)])
+def test_jpeg_files_of_a_few_pixels(tmp_path, size):
+    Image.new("RGB", size, (200, 0, 0)).save(tmp_path / "x.jpg")
+    (look,) = look_at(tmp_path, ["x.jpg"])
+    assert (look.width, look.height, look.gray) == (*size, False)
+
+
+def test_no_process_outlives_an_interrupted_look(tree):
+    def interrupt(done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        look_at(tree / "train", paths_of(tree / "train"), processes=2, on_progress=interrupt)
+    assert caught.traceback and not multiprocessing.active_children()
 
 
 def test_what_an_interrupted_look_has_seen_is_remembered(tree, decoded):
