@@ -4,7 +4,7 @@ Source: the CIFAR and ImageNet networks of Liu et al., "DARTS: Differentiable Ar
 used by PC-DARTS.  Shapes: N images, C channels, H x W pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Literal
@@ -72,6 +72,15 @@ class NetworkCell(nn.Module):
         return torch.cat([states[node] for node in self.concat], dim=1)
 
 
+AUXILIARY_POOL: Mapping[str, int] = {"cifar": 3, "imagenet": 2}
+"""Stride of the auxiliary head's 5x5 pool, by stem."""
+
+
+def smallest_auxiliary_map(stem: str) -> int:
+    """Side of the smallest feature map that fits the auxiliary head: its pool leaves 2x2 pixels for a convolution."""
+    return 5 + AUXILIARY_POOL[stem]
+
+
 class AuxiliaryHead(nn.Sequential):
     """A second classifier on the feature map of a middle cell, which gives early cells a shorter path to the loss.
 
@@ -80,12 +89,11 @@ class AuxiliaryHead(nn.Sequential):
     """
 
     def __init__(self, channels: int, classes: int, stem: Literal["cifar", "imagenet"]) -> None:
-        pool_stride = 3 if stem == "cifar" else 2
-        self.smallest = 5 + pool_stride  # pixels that leave 2x2 for the last convolution
+        self.smallest = smallest_auxiliary_map(stem)
         last_norm = [nn.BatchNorm2d(768)] if stem == "cifar" else []
         super().__init__(
             nn.ReLU(),
-            nn.AvgPool2d(5, pool_stride),
+            nn.AvgPool2d(5, AUXILIARY_POOL[stem]),
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),
