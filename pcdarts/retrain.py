@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, identity
 from pcdarts.data.batches import ImageBatches, retrain_batches
-from pcdarts.data.datasets import ImageSet
+from pcdarts.data.datasets import ImageSet, batch_sizes
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork, leaves_inputs_unused
 from pcdarts.results import RetrainEpoch, RetrainResult
@@ -223,10 +223,10 @@ def _run_epoch(state: RetrainState, epoch: int) -> RetrainEpoch:
 def _train_epoch(state: RetrainState) -> Score:
     config, network, workers = state.config, state.network, state.workers
     state.forward.train()
-    meter, left = Meter(state.device, top5=state.top5), len(state.train)
-    for images, labels in state.train.epoch(config.batch_size, state.generators["train"]):
-        whole = min(left, config.batch_size)  # images of the batch on all workers
-        left -= whole
+    meter = Meter(state.device, top5=state.top5)
+    batches = state.train.epoch(config.batch_size, state.generators["train"])
+    sizes = batch_sizes(len(state.train), config.batch_size)  # images of the batches on all workers
+    for (images, labels), whole in zip(batches, sizes, strict=True):
         if isinstance(state.generators["network"], SharedGenerator):
             state.generators["network"].images = whole
         state.optimizer.zero_grad()
