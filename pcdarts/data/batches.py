@@ -1,20 +1,21 @@
 """Data sets: images for weights and for alpha in a search; training, validation and test images for a retraining.
 
 Data sets that fit into memory are held on the device as uint8 tensors and augmented there in whole batches, without
-worker processes.  ImageNet is read from image files instead, see `pcdarts.data.imagenet`.
+worker processes.  ImageNet and larger trees are read from image files instead, see `pcdarts.data.trees`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
 from pcdarts.data.augment import cutout, moved, normalize, random_crop, random_flip
-from pcdarts.data.datasets import DatasetInfo, Images, ImageSet, batch_sizes, dataset_info
-from pcdarts.data.sources import describe_files, load, stratified_order
+from pcdarts.data.datasets import DatasetInfo, Images, ImageSet, batch_sizes, fits_memory, require_classes
+from pcdarts.data.images import stratified_order
+from pcdarts.data.sources import OnProgress, load, read
 from pcdarts.training.distributed import ALONE, Workers
 
 
@@ -109,18 +110,19 @@ def search_batches(
     """The training images for the weights, and those for alpha and beta.
 
     The first `train_portion` of the (first `max_images`) images, in stored order as in the official code, are for the
-    weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing CIFAR and Fashion-MNIST files
-    are downloaded.  With `data`, the result of `sources.load`, nothing is read, and on the CPU nothing is copied.
+    weights.  ImageNet is split by `split_file` or its built-in lists instead.  Missing files of built-in sets are
+    downloaded.  With `data`, the result of `sources.load`, nothing is read, and on the CPU nothing is copied.
 
     Raises ValueError for data that is missing or cannot be read.
     """
-    if config.dataset == "imagenet":
-        from pcdarts.data import imagenet  # imports torchvision, which takes a second
+    if data is None and not fits_memory(config):
+        from pcdarts.data import trees  # imports torchvision, which takes a second
 
-        return imagenet.search_batches(config, device)
+        return trees.search_batches(config, device)
     info, train, _ = data or load(config)
     images, labels = _first(train, config.max_images)
     count = _part("train_portion", config.train_portion, len(labels))
+    _require_classes(info, {"weight (train_portion)": labels[:count], "alpha (1 - train_portion)": labels[count:]})
     return (
         TensorBatches(images[:count], labels[:count], info, device=device, cutout=config.cutout),
         TensorBatches(images[count:], labels[count:], info, device=device, cutout=config.cutout),
@@ -141,16 +143,18 @@ def retrain_batches(
 
     Raises ValueError for data that is missing or cannot be read.
     """
-    if config.dataset == "imagenet":
-        from pcdarts.data import imagenet  # imports torchvision, which takes a second
+    if data is None and not fits_memory(config):
+        from pcdarts.data import trees  # imports torchvision, which takes a second
 
-        return imagenet.retrain_batches(config, device, workers)
+        return trees.retrain_batches(config, device, workers)
     info, all_train, test = data or load(config)
     images, labels = _first(all_train, config.max_images)
     portion = config.validation_portion
     count = _part("validation_portion", portion, len(labels)) if portion else 0
     order = stratified_order(labels)
     valid, train = order[:count], order[count:]
+    parts = {"training": labels[train]} | ({"validation": labels[valid]} if portion else {})
+    _require_classes(info, parts)
     images, labels = images.to(device), labels.to(device)  # once for both
     return (
         TensorBatches(images, labels, info, device=device, chosen=train, cutout=config.cutout, workers=workers),
@@ -165,24 +169,33 @@ def spread(total: int, most: int) -> Tensor:
     return torch.arange(count) * total // count
 
 
-def check_dataset(config: SearchConfig | RetrainConfig) -> str:
-    """Check the files of a data set and describe it in one line; nothing is downloaded.
+def check_dataset(
+    config: SearchConfig | RetrainConfig, *, processes: int = 0, on_progress: OnProgress | None = None
+) -> str:
+    """Look at all images of a data set, check the parts made of them, and describe it in one line.
 
-    Raises ValueError that names the files, the folders searched and the remedy.
+    Nothing is downloaded.  Raises ValueError that names what is wrong and the remedy.
     """
-    if config.dataset == "imagenet":
-        from pcdarts.data import imagenet  # imports torchvision, which takes a second
-
-        return imagenet.check_folders(config.data_dir)
-    info = dataset_info(config)
-    height, width = info.image_size
-    shape = f"{info.classes} classes, {info.image_channels} x {height} x {width} pixels"
-    return f"{config.dataset}: {shape}, {describe_files(config)}"
+    data, description = read(config, download=False, processes=processes, on_progress=on_progress)
+    cpu = torch.device("cpu")
+    if isinstance(config, SearchConfig):
+        search_batches(description.fill_in(config), cpu, data=data)
+    else:
+        retrain_batches(description.fill_in(config), cpu, data=data)
+    return description.summary
 
 
 def _first(part: Images, most: int) -> Images:
     """The first images in stored order; all of them if `most` is 0."""
     return Images(part.images[:most], part.labels[:most]) if most else part
+
+
+def _require_classes(info: DatasetInfo, parts: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if a class of own images is missing in a part, given its labels (N,)."""
+    if info.name in OWN_IMAGES:
+        for part, labels in parts.items():
+            counts = labels.bincount(minlength=info.classes).tolist()
+            require_classes(counts, info.class_names or [str(i) for i in range(info.classes)], part)
 
 
 def _part(name: str, share: float, total: int) -> int:

@@ -2,12 +2,22 @@
 
 import dataclasses
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
+from pcdarts.data.images import statistics
+
+Config = TypeVar("Config", SearchConfig, RetrainConfig)
+MEMORY_LIMIT = 2 * 1024**3
+"""Bytes of own images, as uint8, that are held in memory; larger trees are read from their files in every pass.  A
+constant, as the batches of the two differ: the machine must not decide."""
 
 
 class Images(NamedTuple):
@@ -41,6 +51,72 @@ class DatasetInfo:
     """Whether images are flipped horizontally at random."""
     train_images: int = 0
     """Training images that are held in memory; 0: images are read from files in every pass."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes of own images, for messages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDescription:
+    """What the images of a configuration are, found by looking at all of them; plain values, for JSON."""
+
+    dataset: str
+    """Name in a configuration."""
+    place: str
+    """Absolute path of the folder or file; empty for sets that come with a library."""
+    fingerprint: str
+    """Number, shape and digest of the images; empty for sets that come with a library."""
+    classes: tuple[str, ...]
+    """Names of the classes by label; their numbers where nothing else is known."""
+    train_images: tuple[int, ...]
+    """Training images of every class."""
+    test_images: tuple[int, ...]
+    """Test images of every class."""
+    channels: int
+    """Channels of the network's input."""
+    height: int
+    """Height of the network's input, pixels."""
+    width: int
+    """Width of the network's input, pixels."""
+    mean: tuple[float, ...]
+    """Mean of every channel that images are normalized with, scaled to [0, 1]."""
+    std: tuple[float, ...]
+    """Standard deviation of every channel that images are normalized with, scaled to [0, 1]."""
+    test_part: str
+    """Where the test images come from."""
+    split_off: tuple[str, ...]
+    """Training images that became test images: paths below train, or rows of train_images."""
+    left_out: dict[str, int]
+    """Number of entries of the folders that are no images, by extension."""
+    in_memory: bool
+    """Whether the images are held in memory."""
+
+    def fill_in(self, config: Config) -> Config:
+        """The configuration with the fingerprint of its images, and of own images with their shape."""
+        if config.dataset not in OWN_IMAGES:
+            return dataclasses.replace(config, data_fingerprint=self.fingerprint)
+        return dataclasses.replace(
+            config,
+            classes=len(self.classes),
+            image_channels=self.channels,
+            image_height=self.height,
+            image_width=self.width,
+            data_fingerprint=self.fingerprint,
+        )
+
+    @property
+    def summary(self) -> str:
+        """The description in one line."""
+        place = f", in {self.place}" if self.place else ""
+        parts = [
+            f"{self.dataset}: {len(self.classes)} classes, {self.channels} x {self.height} x {self.width} pixels, "
+            f"{sum(self.train_images)} training and {sum(self.test_images)} test images{place}",
+            f"test images: {self.test_part}",
+        ]
+        if self.left_out:
+            kinds = [f"{kind} {count}" for kind, count in Counter(self.left_out).most_common(5)]
+            more = ", ..." if len(self.left_out) > 5 else ""
+            parts.append(f"{sum(self.left_out.values())} left out: {', '.join(kinds)}{more}")
+        return "; ".join(parts)
 
 
 class ImageSet(NamedTuple):
@@ -172,33 +248,49 @@ def dataset_info(config: SearchConfig | RetrainConfig) -> DatasetInfo:
             f"classes is 0, but must be that of the images in {config.data_dir}; "
             "fill it in with pcdarts.data.sources.described"
         )
-    size = config.image_height, config.image_width
-    return own_info(config, classes=config.classes, channels=config.image_channels, size=size)
+    shape = (config.image_channels, config.image_height, config.image_width)
+    in_memory = config.data_fingerprint and fits_memory(config)
+    return own_info(config, config.classes, shape, image_counts(config.data_fingerprint)[0] if in_memory else 0)
+
+
+def fits_memory(config: SearchConfig | RetrainConfig) -> bool:
+    """Whether the images of a configuration are held in memory; reads no images.
+
+    Raises ValueError for own images that `pcdarts.data.sources.described` has not looked at.
+    """
+    if config.dataset not in OWN_IMAGES:
+        return config.dataset != "imagenet"
+    images = sum(image_counts(config.data_fingerprint))
+    return images * config.image_channels * config.image_height * config.image_width <= MEMORY_LIMIT
 
 
 def own_info(
-    config: SearchConfig | RetrainConfig,
-    *,
-    classes: int,
-    channels: int,
-    size: tuple[int, int],
-    mean: tuple[float, ...] = (),
-    std: tuple[float, ...] = (),
-    train_images: int = 0,
+    config: SearchConfig | RetrainConfig, classes: int, shape: tuple[int, int, int], train_images: int
 ) -> DatasetInfo:
-    """Own images: crops are shifted by up to an eighth of the shorter side, as for CIFAR."""
+    """Own images of a shape (C, H, W): crops are shifted by up to an eighth of the shorter side, as for CIFAR."""
+    channels, height, width = shape
     info = DatasetInfo(
         name=config.dataset,
         classes=classes,
         image_channels=channels,
-        image_size=size,
-        mean=mean or (0.0,) * channels,
-        std=std or (1.0,) * channels,
-        crop_padding=max(1, min(size) // 8),
+        image_size=(height, width),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        crop_padding=max(1, min(height, width) // 8),
         flip=True,
         train_images=train_images,
     )
     return with_flip(info, config)
+
+
+def own_image_set(
+    config: SearchConfig | RetrainConfig, train: Images, test: Images, class_names: Sequence[str]
+) -> ImageSet:
+    """Own images in memory, with the statistics of the training images."""
+    _, channels, height, width = train.images.shape
+    mean, std = statistics(train.images)
+    info = own_info(config, len(class_names), (channels, height, width), len(train.labels))
+    return ImageSet(dataclasses.replace(info, mean=mean, std=std, class_names=tuple(class_names)), train, test)
 
 
 def resized(info: DatasetInfo, side: int) -> DatasetInfo:
@@ -220,7 +312,64 @@ def fingerprint(train: Images, test: Images) -> str:
             digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
             digest.update(tensor.contiguous().numpy())
     shape = "x".join(map(str, train.images.shape[1:]))
-    return f"{len(train.labels)}+{len(test.labels)} images, {shape}, {digest.hexdigest()[:8]}"
+    return fingerprint_text(len(train.labels), len(test.labels), shape, digest.hexdigest())
+
+
+def fingerprint_text(train: int, test: int, shape: str, digest: str) -> str:
+    """A fingerprint: number of training and test images, their shape, and the first digits of their digest."""
+    return f"{train}+{test} images, {shape}, {digest[:8]}"
+
+
+def image_counts(fingerprint: str) -> tuple[int, int]:
+    """Numbers of training and test images in a fingerprint."""
+    found = re.match(r"(\d+)\+(\d+) images, ", fingerprint)
+    if not found:
+        raise ValueError(
+            f"data_fingerprint is {fingerprint!r}, but must be as pcdarts.data.sources.described fills it in"
+        )
+    return int(found[1]), int(found[2])
+
+
+def require_classes(counts: Sequence[int], names: Sequence[str], part: str) -> None:
+    """Raise ValueError unless every class, by its name, has an image in a part with these counts."""
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        some = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
+        raise ValueError(
+            f"{len(empty)} of {len(names)} classes have no {part} images: {some}; every class needs some, so "
+            "add images or leave the classes out"
+        )
+
+
+def describe(
+    data: ImageSet,
+    *,
+    place: str = "",
+    fingerprint: str = "",
+    test_part: str,
+    split_off: Sequence[str] = (),
+    left_out: Mapping[str, int] = MappingProxyType({}),
+) -> DataDescription:
+    """The description of images in memory."""
+    info = data.info
+    train, test = (part.labels.bincount(minlength=info.classes).tolist() for part in (data.train, data.test))
+    return DataDescription(
+        dataset=info.name,
+        place=place,
+        fingerprint=fingerprint,
+        classes=info.class_names or tuple(map(str, range(info.classes))),
+        train_images=tuple(train),
+        test_images=tuple(test),
+        channels=info.image_channels,
+        height=info.image_size[0],
+        width=info.image_size[1],
+        mean=info.mean,
+        std=info.std,
+        test_part=test_part,
+        split_off=tuple(split_off),
+        left_out=dict(left_out),
+        in_memory=True,
+    )
 
 
 def batch_sizes(total: int, batch_size: int) -> list[int]:

@@ -1,89 +1,146 @@
-"""Images of the small data sets, held in memory.
+"""Images of all data sets: looked at once, and read into memory where they fit.
 
-Digits come with scikit-learn, synthetic images are drawn; Fashion-MNIST and CIFAR are read from their official files.
-ImageNet is read in batches instead, see `pcdarts.data.imagenet`.
+Digits come with scikit-learn, synthetic images are drawn; Fashion-MNIST, MNIST, KMNIST, SVHN and CIFAR are read from
+their official files, own images from arrays or a folder tree.  ImageNet and larger trees are read in batches instead,
+see `pcdarts.data.trees`.
 """
 
-import dataclasses
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.nn import functional
 
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
+from pcdarts.data.arrays import read_arrays
 from pcdarts.data.dataset_files import FILES, find_files
-from pcdarts.data.datasets import DATASETS, Images, ImageSet, dataset_info, fingerprint
+from pcdarts.data.datasets import (
+    DATASETS,
+    MEMORY_LIMIT,
+    Config,
+    DataDescription,
+    Images,
+    ImageSet,
+    dataset_info,
+    describe,
+    fingerprint,
+    own_image_set,
+    require_classes,
+)
+from pcdarts.data.images import resize, stratified_order
 from pcdarts.data.readers import read_images
 
-Config = TypeVar("Config", SearchConfig, RetrainConfig)
+OnProgress = Callable[[int, int], None]
+"""Called with the numbers of files looked at and of all files."""
+MOST_CLASSES = 1000
+"""Classes of own images, at most."""
 
 
 def load(config: SearchConfig | RetrainConfig, *, download: bool = True) -> ImageSet:
-    """The images of a data set other than ImageNet, resized if the configuration says so.
+    """The images of a data set that fits into memory (see `fits_memory`), resized if the configuration says so.
 
-    Missing files are downloaded if `download` allows it.  Raises ValueError for files that are missing or damaged, and
-    for images other than those of the configuration's fingerprint.
+    Missing files of built-in sets are downloaded if `download` allows it.  Raises ValueError for files that are missing
+    or damaged, and for images other than those of the configuration's fingerprint.
     """
-    train, test = _parts(config, download)
-    if config.dataset in FILES and config.data_fingerprint not in ("", found := fingerprint(train, test)):
+    data, description = read(config, download=download, processes=config.threads - 1)
+    if data is None:
         raise ValueError(
-            f"{config.dataset} in {config.data_dir} holds {found}, but the study began with "
+            f"the images of {config.dataset} in {config.data_dir} take more than {MEMORY_LIMIT} bytes of memory; read "
+            "them in batches, or set a smaller image_size"
+        )
+    return data
+
+
+def described(
+    config: Config, *, download: bool = True, processes: int = 0, on_progress: OnProgress | None = None
+) -> tuple[Config, DataDescription]:
+    """The configuration with the fields that describe its images filled in, and their description.
+
+    All image files are looked at.  Raises ValueError for files that are missing or damaged, for classes without images,
+    and for images other than those of the configuration's fingerprint.
+    """
+    _, description = read(config, download=download, processes=processes, on_progress=on_progress)
+    return description.fill_in(config), description
+
+
+def read(
+    config: SearchConfig | RetrainConfig,
+    *,
+    download: bool = True,
+    processes: int = 0,
+    on_progress: OnProgress | None = None,
+) -> tuple[ImageSet | None, DataDescription]:
+    """Look at all images of a data set, and read them if they fit into memory; otherwise there is no image set.
+
+    `processes` look at image files and decode them.  Raises ValueError as `load` does.
+    """
+    if config.dataset in ("folder", "imagenet"):
+        from pcdarts.data.folder import read_folder  # reads image files
+
+        data, description = read_folder(config, processes=processes, on_progress=on_progress)
+    elif config.dataset == "arrays":
+        data, description = _read_arrays(config)
+    else:
+        data, description = _read_built_in(config, download)
+    if config.dataset in OWN_IMAGES:
+        _require_classes(description)
+    if config.data_fingerprint not in ("", description.fingerprint):
+        raise ValueError(
+            f"{config.dataset} in {config.data_dir} holds {description.fingerprint}, but the study began with "
             f"{config.data_fingerprint}; restore the images, or give --study another name"
         )
-    if config.image_size:
-        train, test = (Images(resize(part.images, config.image_size), part.labels) for part in (train, test))
-    return ImageSet(dataset_info(config), train, test)
+    return data, description
 
 
-def described(config: Config, *, download: bool = True) -> Config:
-    """The configuration with the fingerprint of its images filled in, if they are read from files.
+def _require_classes(description: DataDescription) -> None:
+    """Raise ValueError for too many classes of own images, and for classes without training or test images."""
+    classes = description.classes
+    if len(classes) > MOST_CLASSES:
+        raise ValueError(
+            f"{description.place} has {len(classes)} classes, but must have at most {MOST_CLASSES}; leave classes out"
+        )
+    require_classes(description.train_images, classes, "training")
+    require_classes(description.test_images, classes, "test")
 
-    Raises ValueError for files that are missing or damaged.
-    """
-    if config.dataset not in FILES:
-        return config
-    return dataclasses.replace(config, data_fingerprint=fingerprint(*_parts(config, download)))
 
-
-def _parts(config: SearchConfig | RetrainConfig, download: bool) -> tuple[Images, Images]:
-    """Training and test images at their own size."""
-    name = config.dataset
+def _read_built_in(config: SearchConfig | RetrainConfig, download: bool) -> tuple[ImageSet, DataDescription]:
+    """A built-in data set and its description."""
+    name, info, place, digest = config.dataset, dataset_info(config), "", ""
     if name == "digits":
-        return _load_digits()
-    if name == "synthetic":
-        return make_synthetic(320, seed=0), make_synthetic(80, seed=1)
-    paths = find_files(name, config.data_dir, download=download)
-    tests = FILES[name].test_files
-    return read_images(paths[:-tests], DATASETS[name]), read_images(paths[-tests:], DATASETS[name])
+        train, test, test_part = *_load_digits(), "a stratified fifth"
+    elif name == "synthetic":
+        train, test, test_part = make_synthetic(320, seed=0), make_synthetic(80, seed=1), "drawn with another seed"
+    else:
+        paths = find_files(name, config.data_dir, download=download)
+        tests = FILES[name].test_files
+        train, test = read_images(paths[:-tests], DATASETS[name]), read_images(paths[-tests:], DATASETS[name])
+        place, digest, test_part = str(paths[0].parent.absolute()), fingerprint(train, test), "the official test set"
+    train, test = _resized(config, train), _resized(config, test)
+    data = ImageSet(info, train, test)
+    return data, describe(data, place=place, fingerprint=digest, test_part=test_part)
 
 
-def resize(images: Tensor, side: int) -> Tensor:
-    """uint8 images (N, C, H, W) as (N, C, side, side): the shorter side is resized, then the center is cropped."""
-    height, width = images.shape[2:]
-    scale = side / min(height, width)
-    size = max(side, round(height * scale)), max(side, round(width * scale))
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
-    return torch.cat(
-        [
-            functional.interpolate(part.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
-            for part in images.split(1024)  # floats take four times the memory
-        ]
-    )[:, :, top : top + side, left : left + side].contiguous()
+def _read_arrays(config: SearchConfig | RetrainConfig) -> tuple[ImageSet, DataDescription]:
+    """Own images from an .npz file and their description."""
+    path = Path(config.data_dir)
+    arrays = read_arrays(path)
+    digest = fingerprint(arrays.train, arrays.test)
+    train, test = _resized(config, arrays.train), _resized(config, arrays.test)
+    if (size := sum(part.images.numel() for part in (train, test))) > MEMORY_LIMIT:
+        raise ValueError(
+            f"the images of {path} take {size} bytes, but arrays are held in memory, at most {MEMORY_LIMIT}; set a "
+            "smaller image_size, or use dataset folder"
+        )
+    data = own_image_set(config, train, test, tuple(map(str, range(arrays.classes))))
+    rows = sorted(arrays.split_off)
+    part = "a fifth of every class of train_images" if rows else "test_images"
+    return data, describe(
+        data, place=str(path.absolute()), fingerprint=digest, test_part=part, split_off=tuple(map(str, rows))
+    )
 
 
-def describe_files(config: SearchConfig | RetrainConfig) -> str:
-    """Describe the files of a data set: number of test images and folder.  Reads the test files; never downloads.
-
-    Raises ValueError for files that are missing or damaged.
-    """
-    name = config.dataset
-    if name not in FILES:
-        return "built in"
-    paths = find_files(name, config.data_dir)
-    _, labels = read_images(paths[-FILES[name].test_files :], DATASETS[name])
-    return f"{len(labels)} test images, in {paths[0].parent}"
+def _resized(config: SearchConfig | RetrainConfig, part: Images) -> Images:
+    return Images(resize(part.images, config.image_size), part.labels) if config.image_size else part
 
 
 def _load_digits() -> tuple[Images, Images]:
@@ -110,13 +167,3 @@ def make_synthetic(count: int, *, seed: int) -> Images:
     noise = 0.15 * torch.randn(count, 3, 16, 16, generator=generator)
     images = 0.5 + colors * patterns[labels, torch.arange(count)] + noise
     return Images((images.clamp(0, 1) * 255).round().to(torch.uint8), labels)
-
-
-def stratified_order(labels: Tensor) -> Tensor:
-    """A fixed stratified shuffle: indices (N,) of labels (N,), such that every prefix is balanced like the whole."""
-    generator = torch.Generator().manual_seed(0)
-    position = torch.empty(len(labels), dtype=torch.float64)
-    for label in labels.unique():
-        members = (labels == label).nonzero()[:, 0]
-        position[members] = (torch.randperm(len(members), generator=generator).double() + 0.5) / len(members)
-    return position.argsort(stable=True)

@@ -8,7 +8,7 @@ import torch
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import TensorBatches, check_dataset, retrain_batches, search_batches, spread
 from pcdarts.data.datasets import DATASETS, DatasetInfo, batch_sizes, dataset_info
-from pcdarts.data.sources import load, resize
+from pcdarts.data.sources import load
 
 CPU = torch.device("cpu")
 
@@ -160,8 +160,12 @@ def test_a_portion_without_images_is_refused():
 
 
 def test_check_dataset_of_built_in_sets():
-    assert check_dataset(SearchConfig(dataset="digits")) == "digits: 10 classes, 1 x 8 x 8 pixels, built in"
-    assert check_dataset(SearchConfig(dataset="synthetic")) == "synthetic: 4 classes, 3 x 16 x 16 pixels, built in"
+    assert check_dataset(SearchConfig(dataset="digits")) == (
+        "digits: 10 classes, 1 x 8 x 8 pixels, 1437 training and 360 test images; test images: a stratified fifth"
+    )
+    assert check_dataset(RetrainConfig(dataset="synthetic", image_size=8)) == (
+        "synthetic: 4 classes, 3 x 8 x 8 pixels, 320 training and 80 test images; test images: drawn with another seed"
+    )
 
 
 def test_the_first_images_alone_where_a_search_asks_for_so_many():
@@ -184,12 +188,8 @@ def test_a_retraining_on_the_first_images():
     assert (len(train), len(valid), len(test)) == (90, 10, 360)
 
 
-def test_resized_images_keep_plain_areas_and_are_cropped_in_the_center():
-    images = torch.full((2, 1, 4, 16), 7, dtype=torch.uint8)
-    images[..., 12:] = 255
-    small = resize(images, 2)
-    assert small.shape == (2, 1, 2, 2) and small.unique().tolist() == [7]
-    train, valid = search_batches(SearchConfig(dataset="synthetic", image_size=8), CPU)
+def test_images_are_resized_by_the_configuration():
+    train, _ = search_batches(SearchConfig(dataset="synthetic", image_size=8), CPU)
     assert train.image_size == (8, 8) and next(train.in_order(2))[0].shape == (2, 3, 8, 8)
 
 

@@ -74,7 +74,7 @@ def test_searches_that_start_at_once_download_once(tmp_path):
 
 def test_files_of_a_name_with_other_images_are_refused(tmp_path):
     write_cifar(tmp_path / "cifar-10-batches-py", 10)
-    config = described(SearchConfig(data_dir=str(tmp_path)))
+    config, _ = described(SearchConfig(data_dir=str(tmp_path)))
     assert config.data_fingerprint.startswith("50+10 images, 3x32x32, ")
     assert load(config).info.name == "cifar10"
     changed = tmp_path / "cifar-10-batches-py/test_batch"
@@ -83,4 +83,4 @@ def test_files_of_a_name_with_other_images_are_refused(tmp_path):
     changed.write_bytes(pickle.dumps(content, protocol=2))
     with pytest.raises(ValueError, match="cifar10 in .* holds 50.10 images, 3x32x32, .* but the study began with"):
         load(config)
-    assert described(SearchConfig(dataset="digits")) == SearchConfig(dataset="digits")
+    assert described(SearchConfig(dataset="digits"))[0] == SearchConfig(dataset="digits")

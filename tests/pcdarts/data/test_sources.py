@@ -1,19 +1,8 @@
-"""Data sets that are built in, and the stratified order."""
+"""Data sets that are built in."""
 
 import torch
 
-from pcdarts.data.sources import make_synthetic, stratified_order
-
-
-def test_stratified_order():
-    labels = torch.tensor([0] * 40 + [1] * 10 + [2] * 50)
-    order = stratified_order(labels)
-    assert order.sort().values.tolist() == list(range(100))
-    assert torch.equal(order, stratified_order(labels))
-    for count in (10, 20, 50, 90):
-        shares = labels[order[:count]].bincount(minlength=3) - count * torch.tensor([0.4, 0.1, 0.5])
-        assert shares.abs().max() <= 1
-    assert order[:40].tolist() != sorted(order[:40].tolist())
+from pcdarts.data.sources import make_synthetic
 
 
 def test_synthetic_images_can_be_learned():
