@@ -43,7 +43,8 @@ class Tree(NamedTuple):
         """What was left out in a few words; empty if nothing was."""
         kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
         named = ", ".join(f"{shown(kind)} {count}" for kind, count in kinds[:5])
-        return f"{self.left_out.total()} left out: {named}{', ...' * (len(kinds) > 5)}" if kinds else ""
+        total = self.left_out.total()
+        return f"{total} file{'s' * (total > 1)} left out: {named}{', ...' * (len(kinds) > 5)}" if kinds else ""
 
 
 class ImageFile(NamedTuple):

@@ -62,7 +62,7 @@ def test_every_extension_of_an_image_counts_in_any_case(tmp_path):
         "outside class folders": 1,
     }
     assert tree.left_out_text.startswith(
-        "6 left out: .heic 2, .gz 1, folders in class folders 1, outside class folders 1"
+        "6 files left out: .heic 2, .gz 1, folders in class folders 1, outside class folders 1"
     )
     shutil.rmtree(tmp_path / "tree/a")
     (tmp_path / "tree/readme.txt").unlink()

@@ -102,7 +102,7 @@ def test_files_that_are_left_out_are_counted(tree):
     (tree / "val/__MACOSX").mkdir()
     assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))).endswith(
         "; test images: val/, the official validation set; "
-        "4 left out: .heic 2, folders in class folders 1, without extension 1"
+        "4 files left out: .heic 2, folders in class folders 1, without extension 1"
     )
 
 
