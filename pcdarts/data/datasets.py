@@ -115,7 +115,7 @@ class DataDescription:
         if self.left_out:
             kinds = [f"{kind} {count}" for kind, count in Counter(self.left_out).most_common(5)]
             more = ", ..." if len(self.left_out) > 5 else ""
-            parts.append(f"{sum(self.left_out.values())} left out: {', '.join(kinds)}{more}")
+            parts.append(f"{sum(self.left_out.values())} files left out: {', '.join(kinds)}{more}")
         return "; ".join(parts)
 
 

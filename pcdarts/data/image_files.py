@@ -38,14 +38,6 @@ class Tree(NamedTuple):
     left_out: Counter[str]
     """Number of entries that are no images, by extension."""
 
-    @property
-    def left_out_text(self) -> str:
-        """What was left out in a few words; empty if nothing was."""
-        kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
-        named = ", ".join(f"{shown(kind)} {count}" for kind, count in kinds[:5])
-        total = self.left_out.total()
-        return f"{total} file{'s' * (total > 1)} left out: {named}{', ...' * (len(kinds) > 5)}" if kinds else ""
-
 
 class ImageFile(NamedTuple):
     """What one look at an image file has found."""
@@ -304,7 +296,7 @@ def _images(folder: Path, left_out: Counter[str]) -> list[str]:
         elif suffix in SUFFIXES:
             paths.append(f"{folder.name}/{entry.name}")
         else:
-            left_out[suffix or "without extension"] += 1
+            left_out[shown(suffix) or "without extension"] += 1
     return paths
 
 

@@ -107,7 +107,7 @@ def test_files_that_are_no_images_are_counted(tmp_path):
         (tmp_path / "train/class0" / name).touch()
     assert check_dataset(SearchConfig(dataset="folder", data_dir=str(tmp_path))) == (
         f"folder: 3 classes, 3 x 8 x 8 pixels, 30 training and 6 test images, in {tmp_path}; test images: test/; "
-        "3 left out: .heic 2, .txt 1"
+        "3 files left out: .heic 2, .txt 1"
     )
 
 
