@@ -34,6 +34,27 @@ FILES = {
         loader="FashionMNIST",
         remedy="Get them from https://github.com/zalandoresearch/fashion-mnist (Debian: package dataset-fashion-mnist)",
     ),
+    "mnist": DatasetFiles(
+        names=_IDX,
+        test_files=2,
+        folders=("MNIST/raw", "mnist"),
+        loader="MNIST",
+        remedy="Get the four IDX files of MNIST",
+    ),
+    "kmnist": DatasetFiles(
+        names=_IDX,
+        test_files=2,
+        folders=("KMNIST/raw", "kmnist"),
+        loader="KMNIST",
+        remedy="Get the four IDX files from http://codh.rois.ac.jp/kmnist",
+    ),
+    "svhn": DatasetFiles(
+        names=("train_32x32.mat", "test_32x32.mat"),
+        test_files=1,
+        folders=("SVHN", "svhn", "."),
+        loader="SVHN",
+        remedy="Get the cropped digits from http://ufldl.stanford.edu/housenumbers",
+    ),
     "cifar10": DatasetFiles(
         names=(*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"),
         test_files=1,
@@ -105,9 +126,14 @@ def _download(loader: str, root: Path) -> None:
     """Download a data set with torchvision; raises OSError or RuntimeError, promptly if there is no network."""
     import torchvision
 
+    dataset = getattr(torchvision.datasets, loader)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)  # seconds without an answer; torchvision sets none
     try:
-        getattr(torchvision.datasets, loader)(root, download=True)
+        if loader == "SVHN":  # one file at a time, without a folder of their own
+            for split in ("train", "test"):
+                dataset(root / "SVHN", split, download=True)
+        else:
+            dataset(root, download=True)
     finally:
         socket.setdefaulttimeout(before)

@@ -1,4 +1,4 @@
-"""Readers of the official file formats: IDX (Fashion-MNIST) and pickled batches (CIFAR)."""
+"""Readers of the official file formats: IDX (the MNIST family), pickled batches (CIFAR) and MATLAB files (SVHN)."""
 
 import gzip
 import math
@@ -23,9 +23,10 @@ def read_images(paths: list[Path], info: DatasetInfo) -> Images:
 
     Raises ValueError for files that are damaged or of another data set.
     """
-    if info.name == "fashion-mnist":
+    readers = {"cifar10": _read_cifar, "cifar100": _read_cifar, "svhn": _read_svhn}
+    if info.name not in readers:
         return _checked(paths[0], _read_idx_pair(paths), info)
-    parts = [_checked(path, _read_cifar(path), info) for path in paths]
+    parts = [_checked(path, readers[info.name](path), info) for path in paths]
     return Images(*map(torch.cat, zip(*parts, strict=True)))
 
 
@@ -106,3 +107,19 @@ def _read_cifar(path: Path) -> Images:
     except Exception as error:  # a damaged pickle may raise anything
         raise ValueError(f"{shown(path)} is not a CIFAR file ({reason(error)}); {_REMEDY}") from error
     return Images(torch.tensor(images), torch.tensor(labels.astype(np.int64)))
+
+
+def _read_svhn(path: Path) -> Images:
+    """A MATLAB file of images `X` (32, 32, 3, N) and labels `y` (N, 1), in which 10 means the digit 0."""
+    from scipy.io import loadmat
+
+    try:
+        with _open(path) as file:
+            content = loadmat(file, variable_names=("X", "y"))
+        images = to_bytes(content["X"]).transpose(3, 2, 0, 1)
+        labels = content["y"].astype(np.int64).ravel() % 10
+    except KeyError as error:
+        raise ValueError(f"{shown(path)} is not an SVHN file (it has no {error}); {_REMEDY}") from error
+    except Exception as error:  # a damaged file may raise anything
+        raise ValueError(f"{shown(path)} is not an SVHN file ({reason(error)}); {_REMEDY}") from error
+    return Images(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels))

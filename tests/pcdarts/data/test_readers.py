@@ -13,7 +13,8 @@ from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
 from pcdarts.data.datasets import DATASETS
 from pcdarts.data.readers import read_images
-from tests.pcdarts.data.official_files import idx, write_cifar, write_fashion
+from pcdarts.data.sources import load
+from tests.pcdarts.data.official_files import idx, write_cifar, write_fashion, write_svhn
 
 CPU = torch.device("cpu")
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -52,6 +53,26 @@ def test_cifar_from_pickled_batches(tmp_path, name, classes):
     assert counts in check_dataset(SearchConfig(dataset=name, data_dir=str(tmp_path)))
     _, _, test = retrain_batches(RetrainConfig(dataset=name, data_dir=str(tmp_path)), CPU)
     assert len(test) == classes
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST/raw"), ("kmnist", "kmnist")])
+def test_sets_of_the_mnist_family_are_told_apart_by_their_folders(tmp_path, name, folder):
+    write_fashion(tmp_path / folder)
+    data = load(SearchConfig(dataset=name, data_dir=str(tmp_path)), download=False)
+    assert data.info == DATASETS[name] and data.train.images.shape == (20, 1, 28, 28) and not data.info.flip
+    with pytest.raises(ValueError, match="fashion-mnist not found"):
+        load(SearchConfig(dataset="fashion-mnist", data_dir=str(tmp_path)), download=False)
+
+
+@pytest.mark.parametrize("folder", ["SVHN", "."])
+def test_svhn_from_matlab_files(tmp_path, folder):
+    stored = write_svhn(tmp_path / folder)
+    train, test = load(SearchConfig(dataset="svhn", data_dir=str(tmp_path)), download=False)[1:]
+    assert train.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2] and len(test.labels) == 12  # 10 means 0
+    assert torch.equal(train.images[5], torch.tensor(stored[..., 5]).permute(2, 0, 1))
+    (tmp_path / folder / "test_32x32.mat").write_bytes(b"MATLAB")
+    with pytest.raises(ValueError, match="test_32x32.mat is not an SVHN file"):
+        load(SearchConfig(dataset="svhn", data_dir=str(tmp_path)), download=False)
 
 
 class Malicious:
