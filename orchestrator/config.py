@@ -4,17 +4,30 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from analysis.records import Stage
-from pcdarts.config import METHOD_FIELDS, RetrainConfig, SearchConfig, digest, outcome_fields, scaled_warmups
+from pcdarts.config import (
+    FROM_IMAGES,
+    METHOD_FIELDS,
+    OWN_IMAGES,
+    Dataset,
+    RetrainConfig,
+    SearchConfig,
+    digest,
+    outcome_fields,
+    scaled_warmups,
+)
 from pcdarts.config.fields import at_least, check_types
 from pcdarts.genotype import PUBLISHED
 from pcdarts.presets import RECIPES, retrain_cifar10
 
 T = TypeVar("T")
+Config = TypeVar("Config", SearchConfig, RetrainConfig)
+SOURCE = ("dataset", "data_dir", "image_size")
+"""Fields that decide which images a configuration reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +178,33 @@ class SeedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyImages:
+    """What was found in the images that some configurations of a study read."""
+
+    dataset: Dataset
+    """Name of the data set."""
+    data_dir: str
+    """Where it is."""
+    image_size: int
+    """Side that its images are resized to, pixels; 0: not resized."""
+    classes: int = 0
+    """Own images: number of classes."""
+    image_channels: int = 0
+    """Own images: channels."""
+    image_height: int = 0
+    """Own images: height of the network's input, pixels."""
+    image_width: int = 0
+    """Own images: width of the network's input, pixels."""
+    data_fingerprint: str = ""
+    """Number, shape and digest of the images."""
+
+    @classmethod
+    def of(cls, config: SearchConfig | RetrainConfig) -> "StudyImages":
+        """What a configuration holds about its images."""
+        return cls(**{name: getattr(config, name) for name in (*SOURCE, *FROM_IMAGES)})
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyConfig:
     """Everything that determines the outcome of a study.  Raises ValueError if one of its searches is not valid."""
 
@@ -185,6 +225,8 @@ class StudyConfig:
     """The full training of these cells."""
     seeds: SeedConfig = SeedConfig()
     """When seeds are added to those of the sweep."""
+    images: tuple[StudyImages, ...] = ()
+    """What was found in the images before the first search; see `with_images`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name):
@@ -210,13 +252,29 @@ class StudyConfig:
 
     def searches(self) -> list[SearchConfig]:
         """All searches, the first seed of every setting first; combinations that give the same search count once."""
-        names = sorted(self.sweep, key=lambda name: name != "seed")
         unique: dict[str, SearchConfig] = {}
-        for combination in itertools.product(*(self.sweep[name] for name in names)):
-            values = dict(zip(names, combination, strict=True))
-            search = dataclasses.replace(self.search, **self._warmups(values.get("epochs")) | values)
+        for search in self._combinations():
             unique.setdefault(search.search_id, search)
         return list(unique.values())
+
+    def readers(self, *, searches: bool = True) -> list[list[SearchConfig | RetrainConfig]]:
+        """The searches and trainings that read images, apart from their seeds, in groups that read the same images."""
+        combinations = self._combinations() if searches else ()
+        readers: list[SearchConfig | RetrainConfig] = [
+            *(replace(search, seed=0) for search in combinations if search.method != "random"),
+            *(stage.recipe for stage in self.stages()),
+        ]
+        groups: dict[tuple[Any, ...], dict[SearchConfig | RetrainConfig, None]] = {}
+        for config in readers:
+            groups.setdefault(source(config), {})[config] = None
+        return [list(group) for group in groups.values()]
+
+    def with_images(self, images: Iterable[StudyImages]) -> "StudyConfig":
+        """The study with what was found in its images filled in, wherever they are read."""
+        found = tuple(each for each in images if each.data_fingerprint)
+        race = replace(self.race, recipe=_filled_in(self.race.recipe, found))
+        search, retrain = _filled_in(self.search, found), _filled_in(self.retrain, found)
+        return replace(self, images=found, search=search, retrain=retrain, race=race)
 
     def stages(self) -> list[TrainingStage]:
         """The stages of the retraining in their order: rungs, final, published, other recipes."""
@@ -232,7 +290,7 @@ class StudyConfig:
             recipe = replace(retrain, validation_portion=0.0)
             stages.append(TrainingStage(stage="published", name="published", recipe=recipe, seeds=final.seeds))
         for name in final.recipes:
-            recipe = replace(RECIPES[name](), data_dir=retrain.data_dir, seed=retrain.seed)
+            recipe = on_images_of(retrain, replace(RECIPES[name](), data_dir=retrain.data_dir, seed=retrain.seed))
             stages.append(TrainingStage(stage="recipe", name=f"recipe {name}", recipe=recipe, seeds=final.seeds))
         return stages
 
@@ -285,6 +343,7 @@ class StudyConfig:
                 race=make_section(RaceConfig, "race", race),
                 final=make_section(FinalConfig, "final", final),
                 seeds=make_section(SeedConfig, "seeds", plain.get("seeds", {})),
+                images=tuple(StudyImages(**images) for images in plain.get("images", ())),
             )
         except KeyError as error:
             raise ValueError(f"the study's configuration lacks {error.args[0]}") from None
@@ -323,6 +382,15 @@ class StudyConfig:
                         f"{_remedy(other, stage)}"
                     )
 
+    def _combinations(self) -> Iterator[SearchConfig]:
+        """The searches of all combinations of swept values, the first seed of every setting first."""
+        names = sorted(self.sweep, key=lambda name: name != "seed")
+        for combination in itertools.product(*(self.sweep[name] for name in names)):
+            values = dict(zip(names, combination, strict=True))
+            search = replace(self.search, **self._warmups(values.get("epochs")) | values)
+            swept = self.images and any(name in SOURCE for name in names)
+            yield _filled_in(search, self.images) if swept else search
+
     def _warmups(self, epochs: Any) -> dict[str, int]:
         """Warm-ups of searches with this number of epochs, those that differ from the common ones."""
         return scaled_warmups(vars(self.search), epochs) if isinstance(epochs, int) else {}
@@ -344,6 +412,25 @@ class StudyConfig:
             recipe = outcome_fields(self.race.recipe)
             parts["race"] |= {f"recipe.{name}": value for name, value in recipe.items()}
         return {f"{part}.{name}": json.dumps(value) for part, values in parts.items() for name, value in values.items()}
+
+
+def source(config: SearchConfig | RetrainConfig | StudyImages) -> tuple[Any, ...]:
+    """Which images are read: equal for configurations that read the same."""
+    return tuple(getattr(config, name) for name in SOURCE)
+
+
+def on_images_of(trained: RetrainConfig, recipe: RetrainConfig) -> RetrainConfig:
+    """A recipe for a study that trains on own images: on these, as its own data set lies elsewhere."""
+    if trained.dataset not in OWN_IMAGES:
+        return recipe
+    return replace(recipe, **{name: getattr(trained, name) for name in (*SOURCE, "flip", "max_images", *FROM_IMAGES)})
+
+
+def _filled_in(config: Config, images: Iterable[StudyImages]) -> Config:
+    """A configuration with what was found in its images; without it if they are not among these."""
+    empty = StudyImages(dataset=config.dataset, data_dir=config.data_dir, image_size=config.image_size)
+    found = next((each for each in images if source(each) == source(config)), empty)
+    return replace(config, **{name: getattr(found, name) for name in FROM_IMAGES})
 
 
 def rungs_text(rungs: tuple[Rung, ...]) -> str:

@@ -6,9 +6,19 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from orchestrator.config import FinalConfig, RaceConfig, Rung, SeedConfig, SelectionConfig, StudyConfig, make_section
+from orchestrator.config import (
+    SOURCE,
+    FinalConfig,
+    RaceConfig,
+    Rung,
+    SeedConfig,
+    SelectionConfig,
+    StudyConfig,
+    make_section,
+    on_images_of,
+)
 from orchestrator.options import RunOptions
-from pcdarts.config import METHOD_FIELDS, WARMUPS, RetrainConfig, SearchConfig, scaled_warmups
+from pcdarts.config import FROM_IMAGES, METHOD_FIELDS, OWN_IMAGES, WARMUPS, RetrainConfig, SearchConfig, scaled_warmups
 from pcdarts.config.fields import kind_text
 from pcdarts.presets import RECIPES, SEARCHES
 
@@ -31,11 +41,10 @@ OFFICIAL = ("cifar10", "imagenet")
 
 
 def section_fields(section: str) -> dict[str, Any]:
-    """The fields of a section with their types, without a nested section."""
+    """The fields of a section that can be set, with their types: neither a nested section nor what images say."""
     hints = typing.get_type_hints(SECTIONS[section])
-    return {
-        f.name: hints[f.name] for f in dataclasses.fields(SECTIONS[section]) if f"{section}.{f.name}" not in SECTIONS
-    }
+    names = [field.name for field in dataclasses.fields(SECTIONS[section])]
+    return {name: hints[name] for name in names if f"{section}.{name}" not in SECTIONS and name not in FROM_IMAGES}
 
 
 FIELDS: dict[str, Any] = {
@@ -115,14 +124,30 @@ def override_study(
     for section, recipe in zip(RECIPE_SECTIONS, (plain["race"]["recipe"], plain["retrain"]), strict=True):
         values = given[section]
         if "preset" in values:
-            recipe |= dataclasses.asdict(_recipe(section, values.pop("preset"))) | {"data_dir": recipe["data_dir"]}
-        for field in ("dataset", "data_dir"):
-            if recipe[field] == getattr(study.search, field):
-                recipe[field] = search[field]
+            before, named = RetrainConfig(**recipe), _recipe(section, values.pop("preset"))
+            recipe |= dataclasses.asdict(on_images_of(before, dataclasses.replace(named, data_dir=before.data_dir)))
+        _follow(study.search, search, recipe)
+        if any(name in values and values[name] != recipe[name] for name in ("dataset", "image_size")):
+            recipe |= dict.fromkeys(FROM_IMAGES[:-1], 0) | {FROM_IMAGES[-1]: ""}  # they are of other images
         recipe |= _scaled_warmups(section, recipe, values, say) | values
     for section in ("selection", "race", "final", "seeds"):
         plain[section] |= given[section]
     return StudyConfig.from_dict(plain | given[""])
+
+
+def _follow(before: SearchConfig, search: Mapping[str, Any], recipe: dict[str, Any]) -> None:
+    """Change where and how a recipe reads images as the search does, which was `before`.
+
+    A recipe on the data set of the search stays on it, and reads its images alike.  Where searches turn to own images,
+    all recipes do: a built-in data set lies elsewhere.
+    """
+    if search["dataset"] in OWN_IMAGES and before.dataset not in OWN_IMAGES:
+        recipe |= {name: search[name] for name in (*SOURCE, "flip")}
+        return
+    alike = ("image_size", "flip") if recipe["dataset"] == before.dataset else ()
+    for name in ("dataset", "data_dir", *alike):
+        if recipe[name] == getattr(before, name):
+            recipe[name] = search[name]
 
 
 def override_options(options: RunOptions, changes: Mapping[str, Any]) -> RunOptions:

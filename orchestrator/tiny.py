@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from orchestrator.config import RaceConfig, Rung, StudyConfig
+from orchestrator.config import SOURCE, RaceConfig, Rung, StudyConfig
 from orchestrator.options import RunOptions
 from pcdarts.config import WARMUPS
 from pcdarts.presets import retrain_smoke, smoke
@@ -19,7 +19,7 @@ IMAGES = 64
 def tiny(study: StudyConfig) -> StudyConfig:
     """The study on synthetic images with few seeds, short trainings and small networks; its accuracies mean nothing."""
     seeds = study.sweep.get("seed", (study.search.seed,))[:SEEDS]
-    sweep = {**study.sweep, "seed": seeds}
+    sweep = {name: values for name, values in study.sweep.items() if name not in SOURCE} | {"seed": seeds}
     small, search, retrain = smoke(), study.search, replace(retrain_smoke(), epochs=3)
     epochs = max(small.epochs, *(len(sweep.get(name, ())) for name in WARMUPS))
     sweep |= {name: tuple(range(len(sweep[name]))) for name in WARMUPS if name in sweep}
@@ -31,6 +31,7 @@ def tiny(study: StudyConfig) -> StudyConfig:
         search=replace(
             search,
             dataset=small.dataset,
+            image_size=0,
             split_file="",
             max_images=IMAGES,
             batch_size=IMAGES // 4,

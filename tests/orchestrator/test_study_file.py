@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.options import RunOptions
 from orchestrator.presets import STUDIES, preset_options, smoke
 from orchestrator.study_file import field_reference, load_study, parse_study, study_toml
-from pcdarts.config import RetrainConfig, SearchConfig
+from pcdarts.config import FROM_IMAGES, RetrainConfig, SearchConfig
 from pcdarts.config.fields import field_docs
 from pcdarts.presets import RECIPES
 from tests.orchestrator.test_overrides import quiet
@@ -42,6 +42,9 @@ def test_every_field_stands_under_its_explanation():
     text = " ".join(study_toml(smoke(), RunOptions()).replace("\n#", "").split())
     for kind in (SearchConfig, RetrainConfig, RunOptions):
         for name, meaning in field_docs(kind).items():
+            if name in FROM_IMAGES:  # whoever runs the file elsewhere has other images
+                assert f"\n{name} = " not in study_toml(smoke())
+                continue
             assert f"{meaning} {name} = " in text or f"{meaning} Replaced by the values in [sweep]. {name} = " in text
     assert max(map(len, study_toml(smoke()).splitlines())) <= 100
 
