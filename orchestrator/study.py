@@ -5,6 +5,7 @@
 Progress is read from the tables, so a second run does only what is missing.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from analysis.report.build import write_report
@@ -17,7 +18,8 @@ from orchestrator.options import RunOptions
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
 from orchestrator.storage.lease import Lease, LeaseHeldError, open_lease
-from orchestrator.storage.study_folder import create_or_open, validate_storage
+from orchestrator.storage.study_folder import check_storage, create_or_open, store_descriptions, validate_storage
+from orchestrator.trials.image_descriptions import describe_images, with_absolute_paths
 from orchestrator.trials.retrain_trials import work_queue
 from orchestrator.trials.search_trials import run_searches
 from pcdarts.config import SearchConfig
@@ -36,12 +38,15 @@ def run_study(
 
     Raises ValueError, before anything runs, if the folder, the data or the cluster cannot be used.
     """
+    stored = check_storage(root, options.storage_patience)
+    study, descriptions = describe_images(with_absolute_paths(study), stored, options, say=say)
     validate_storage(study, root, options.storage_patience)
     lease = open_lease(root, options, "study")
     if options.wait:
         lease.wait(say=say)
     with lease:  # from here on no other process changes the study
         store = create_or_open(study, root, command, patience=options.storage_patience, retrain=options.retrain)
+        store_descriptions(store, list(map(dataclasses.asdict, descriptions)))
         failures = FailureLog(study.name, store)
         record_dead_driver(failures, lease)
         finish_interrupted_compaction(store)

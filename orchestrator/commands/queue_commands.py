@@ -1,6 +1,7 @@
 """`pcdarts queue` and `retrain`: the retraining queue of a study."""
 
 import argparse
+from dataclasses import replace
 
 from orchestrator.commands.arguments import RETRAIN_FLAGS, add_retrain_seeds, add_run_flags, changes
 from orchestrator.commands.parser import Parser
@@ -69,12 +70,15 @@ def _retrain(arguments: argparse.Namespace) -> int:
     from orchestrator.queue.retrain_queue import RetrainQueue
     from orchestrator.storage.study_folder import open_study
     from orchestrator.study import count_failed
+    from orchestrator.trials.image_descriptions import describe_images, with_absolute_paths
     from orchestrator.trials.retrain_trials import work_queue
 
     wanted = _changes(arguments)
     options = override_options(RunOptions(), wanted)
     study, store = open_study(arguments.study_dir, options.storage_patience)
-    study = override_study(study, wanted)
+    stored, study = study, with_absolute_paths(override_study(study, wanted))
+    if not arguments.dry_run:
+        study, _ = describe_images(study, stored, replace(options, retrain=True), searches=False)
     queue = RetrainQueue(study, store)
     if arguments.dry_run:
         jobs = [row for row in queue.rows() if row["state"] in ("queued", "running")]

@@ -1,9 +1,12 @@
 """The study folder, on a local disk or on any file system that pyarrow knows: checkpoints and write access."""
 
+import contextlib
 import json
 import os
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pyarrow import ArrowException, fs
 
@@ -20,6 +23,8 @@ from pcdarts.training.checkpoint import CheckpointFile
 LEASE_FOLDER = "study-lease"
 """Lease of the driver; it may exist before the study does."""
 STUDY_FILE = "study.json"
+DATA_FILE = "data.json"
+"""What the images of the study are: a list of the fields of `pcdarts.data.datasets.DataDescription`."""
 TOML_FILE = "study.toml"
 """The study as a file that `pcdarts run` takes, for readers; STUDY_FILE is what counts."""
 
@@ -64,34 +69,46 @@ def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultSto
         raise ValueError(f"{join(root, STUDY_FILE)} is broken ({error}); restore it or name another study") from None
 
 
-def validate_storage(config: StudyConfig, root: str, patience: float = 0.0) -> bool:
-    """Check that a study can start or resume at `root`; True if it is stored there with this very configuration.
+def check_storage(root: str, patience: float = 0.0) -> StudyConfig | None:
+    """Check that a study can be stored at `root`; returns the one with results that is there, if any.
 
-    Raises ValueError for another configuration, a folder that holds something else, or one that cannot be written to.
-    A configuration may differ from the stored one if it only adds searches, or if there are no results yet.
+    Raises ValueError for a folder that holds something else, or one that cannot be written to.
     """
     root = checked_root(root)
     is_folder = "://" not in root and os.path.isdir(root)
     if not is_folder:
         check_writable(root)  # without retries: a misspelled bucket fails at once
     store = ResultStore(root, patience)
-    same = False
+    stored = None
     if store.read_text(STUDY_FILE) is not None:
-        before = open_study(root)[0]
-        differences = before.differences(config)
-        same = not differences
-        if differences and any(store.parts(table) for table in TABLES) and not config.extends(before):
-            raise ValueError(
-                f"study {config.name!r} at {root} has another configuration ({'; '.join(differences)}); "
-                "run it with the old values, or give --study another name"
-            )
+        stored = open_study(root)[0] if any(store.parts(table) for table in TABLES) else None
     elif _holds_something(root):
         raise ValueError(
             f"{root!r} holds files that are no study; give --study another name or --storage another folder"
         )
     if is_folder:
         check_writable(root)
-    return same
+    return stored
+
+
+def validate_storage(config: StudyConfig, root: str, patience: float = 0.0) -> bool:
+    """Check that a study can start or resume at `root`; True if it is stored there with this very configuration.
+
+    Raises ValueError as `check_storage` does, and for another configuration.  A configuration may differ from the
+    stored one if it only adds searches, or if there are no results yet.
+    """
+    stored = check_storage(root, patience)
+    if ResultStore(root, patience).read_text(STUDY_FILE) is None:
+        return False
+    before = open_study(root)[0]
+    differences = before.differences(config)
+    if differences and stored is not None and not config.extends(before):
+        raise ValueError(
+            f"study {config.name!r} at {root} has another configuration ({'; '.join(differences)}); "
+            "run it with the old values, or give --study another name"
+        )
+    fingerprints = [{each.data_fingerprint for each in study.images} for study in (before, config)]
+    return not differences and fingerprints[0] == fingerprints[1]
 
 
 def create_or_open(
@@ -118,8 +135,21 @@ def create_or_open(
     return store
 
 
+def store_descriptions(store: ResultStore, descriptions: Sequence[Mapping[str, Any]]) -> None:
+    """Add descriptions of images to DATA_FILE, in place of earlier ones of the same images."""
+
+    def name(description: Mapping[str, Any]) -> list[Any]:
+        return [description[field] for field in ("dataset", "fingerprint", "height", "width")]
+
+    stored = json.loads(store.read_text(DATA_FILE) or "[]")
+    given = json.loads(json.dumps(descriptions))  # tuples are lists there
+    kept = [each for each in stored if name(each) not in map(name, given)]
+    if kept + given != stored:
+        store.write_text(DATA_FILE, json.dumps(kept + given, indent=1) + "\n")
+
+
 def check_writable(root: str) -> None:
-    """Write and remove a file in the folder; raises ValueError if that fails."""
+    """Write and remove a file in the folder, and the folders made for it; raises ValueError if that fails."""
     root = checked_root(root)
     name = f".writable-{uuid.uuid4().hex}"
     try:
@@ -129,9 +159,13 @@ def check_writable(root: str) -> None:
                 stream.write(b"")
             files.delete_file(path)
         else:
+            made = [folder for folder in (Path(root), *Path(root).parents) if not folder.exists()]
             os.makedirs(root, exist_ok=True)
             Path(root, name).touch()
             Path(root, name).unlink()
+            with contextlib.suppress(OSError):  # another process may use them by now
+                for folder in made:  # a run that is refused later leaves nothing
+                    folder.rmdir()
     except (OSError, ArrowException) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise ValueError(

@@ -1,12 +1,15 @@
 """The progress display of a study: one changing line on a terminal, a line every 30 seconds elsewhere."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
 
 INTERVAL = 30.0
@@ -100,3 +103,13 @@ class Progress:
         if not reached or reached == total:
             return None
         return (self.clock() - self.started_at) / reached * (total - reached)
+
+
+@contextmanager
+def image_progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, which vanishes at the end; it takes the numbers of files looked at and of all files."""
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

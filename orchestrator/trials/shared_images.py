@@ -1,7 +1,7 @@
 """What the trials on all nodes share: the images, in memory, and the storage folder.
 
 Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy per node, and trials
-use views into it.  ImageNet is a tree of image files, which every trial reads itself.
+use views into it.  ImageNet and larger trees of image files are read by every trial itself.
 """
 
 import os
@@ -20,7 +20,7 @@ from cluster.resources import TrialResources
 from cluster.tasks import keep_on_worker, other_nodes, run_on_nodes
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import retrain_batches, search_batches
-from pcdarts.data.datasets import Images, ImageSet
+from pcdarts.data.datasets import Images, ImageSet, fits_memory
 from pcdarts.data.sources import load
 
 Config = SearchConfig | RetrainConfig
@@ -84,9 +84,9 @@ def _reads(config: Config) -> bool:
 def _arrays(configs: Sequence[Config]) -> list[Any] | None:
     """What the data set is, and images and labels of both parts as NumPy arrays, which Ray hands out as views.
 
-    None for ImageNet.
+    None for images that are read in batches.
     """
-    data = None if configs[0].dataset == "imagenet" else load(configs[0])
+    data = load(configs[0]) if fits_memory(configs[0]) else None
     _check(configs, data)
     if data is None:
         return None
