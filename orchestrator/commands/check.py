@@ -3,8 +3,9 @@
 import dataclasses
 import heapq
 import math
+import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -14,10 +15,11 @@ from analysis.conclusions.power import fewest_pairs
 from analysis.storage.study_files import join
 from cluster.resources import TrialResources, fitting
 from cluster.wording import counted, gigabytes
-from orchestrator.config import StudyConfig
+from orchestrator.config import SOURCE, StudyConfig, StudyImages, source
 from orchestrator.options import RunOptions
 from orchestrator.queue.costs import most_cells, stage_costs
 from orchestrator.storage.study_folder import check_writable
+from orchestrator.trials.image_descriptions import look_at, require_networks, with_absolute_paths
 from orchestrator.trials.placement import (
     pack_searches,
     predicted_bytes,
@@ -26,8 +28,8 @@ from orchestrator.trials.placement import (
     smallest_gpu,
     with_own_threads,
 )
-from pcdarts.config import RetrainConfig, SearchConfig, learning_rate_advice
-from pcdarts.data.batches import check_dataset
+from orchestrator.trials.progress import image_progress
+from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig, learning_rate_advice
 from pcdarts.search import SearchState, weight_step
 
 PROBES = (4, 16)
@@ -36,22 +38,31 @@ PROBES = (4, 16)
 
 def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[str], None] = print) -> int:
     """Print a line for every check of a study and the estimated cost; returns the number of failed checks."""
-    search, searches = study.search, study.searches()
+    study, failed = with_absolute_paths(study), []
+
+    def run(checks: Mapping[str, Callable[[], str]]) -> None:
+        for name, run_check in checks.items():
+            try:
+                say(f"  ok      {name}: {run_check()}")
+            except ValueError as error:
+                failed.append(name)
+                say(f"  failed  {name}: {error}")
+
+    search, searches, images = study.search, study.searches(), list[StudyImages]()
     say(f"{study.name}: {counted(len(searches), 'search')} of {counted(search.epochs, 'epoch')} on {search.dataset}")
-    checks: dict[str, Callable[[], str]] = {
-        **{what: partial(check_dataset, config) for what, config in _data(study).items()},
-        "storage": lambda: _storage(join(storage, study.name)),
-        "memory": lambda: _memory(searches),
-        "cluster": lambda: _cluster(searches, options),
-        "learning rate": lambda: learning_rate_advice(search) or "follows the batch size",
-    }
-    failed = []
-    for name, run in checks.items():
-        try:
-            say(f"  ok      {name}: {run()}")
-        except ValueError as error:
-            failed.append(name)
-            say(f"  failed  {name}: {error}")
+    run({what: partial(_images, group, images) for what, group in _data(study).items()})
+    study = study.with_images(images)
+    searches = study.searches()
+    run({"storage": lambda: _storage(join(storage, study.name))})
+    if not failed or search.dataset not in OWN_IMAGES:  # otherwise the size of the networks is not known
+        run(
+            {
+                "networks": lambda: _networks(study),
+                "memory": lambda: _memory(searches),
+                "cluster": lambda: _cluster(searches, options),
+            }
+        )
+    run({"learning rate": lambda: learning_rate_advice(search) or "follows the batch size"})
     if failed:
         say("  cost: not estimated until all checks pass")
     else:
@@ -68,14 +79,31 @@ def _storage(root: str) -> str:
     return f"{root} can be written to"
 
 
-def _data(study: StudyConfig) -> dict[str, SearchConfig | RetrainConfig]:
-    """Configurations of all that a study trains, with different data sets; by what uses each."""
-    users: list[tuple[str, SearchConfig | RetrainConfig]] = [("data", study.search)]
-    users += [(f"data of {stage.name}", stage.recipe) for stage in study.stages()]
-    wanted: dict[tuple[str, str, int], tuple[str, SearchConfig | RetrainConfig]] = {}
-    for what, config in users:
-        wanted.setdefault((config.dataset, config.data_dir, config.image_size), (what, config))
-    return dict(wanted.values())
+def _data(study: StudyConfig) -> dict[str, list[SearchConfig | RetrainConfig]]:
+    """What reads each data set of a study, by the name of its check."""
+    stages = {source(stage.recipe): stage.name for stage in reversed(study.stages())}
+    swept = [name for name in SOURCE if len(study.sweep.get(name, ())) > 1]
+    checks = {}
+    for group in study.readers():
+        first = group[0]
+        values = [f"{name}={getattr(first, name)}" for name in swept]
+        user = ", ".join(values) if isinstance(first, SearchConfig) else stages[source(first)]
+        checks[f"data of {user}" if user else "data"] = group
+    return checks
+
+
+def _images(configs: list[SearchConfig | RetrainConfig], found: list[StudyImages]) -> str:
+    """The images that these configurations read, in words; what a study keeps of them goes into `found`."""
+    with image_progress(f"images in {configs[0].data_dir}") as on_progress:
+        images, description = look_at(configs, processes=os.cpu_count() or 1, on_progress=on_progress)
+    found.append(images)
+    digest = description.fingerprint.rpartition(", ")[2]
+    return f"{description.summary}; digest {digest}" if digest else description.summary
+
+
+def _networks(study: StudyConfig) -> str:
+    require_networks(study)
+    return "all can be trained on these images"
 
 
 def _memory(searches: list[SearchConfig]) -> str:
