@@ -56,6 +56,18 @@ def fashion() -> StudyConfig:
     )
 
 
+def own() -> StudyConfig:
+    """Your own images, 32 pixels: K = 2 and 4, 3 seeds, which are too few to compare them."""
+    return StudyConfig(
+        name="own",
+        search=presets.own(),
+        sweep={"seed": (0, 1, 2), "k": (2, 4)},
+        retrain=presets.retrain_own(),
+        race=RaceConfig(rungs=(Rung(epochs=5, seeds=2, keep=2),), recipe=replace(presets.retrain_own(), channels=8)),
+        final=FinalConfig(seeds=2),
+    )
+
+
 def cifar10() -> StudyConfig:
     """Official CIFAR-10 search: K = 4 and 8, 10 seeds; a race, three on ImageNet."""
     return StudyConfig(
@@ -190,6 +202,7 @@ STUDIES = {
     "demo": demo,
     "baselines": baselines,
     "fashion": fashion,
+    "own": own,
     "cifar10": cifar10,
     "imagenet": imagenet,
     "pc-darts-iclr": pc_darts_iclr,
@@ -206,7 +219,7 @@ STUDIES = {
 }
 """Study presets by name."""
 
-RETRAIN_AT_ONCE = frozenset({"demo", "baselines", "smoke"})
+RETRAIN_AT_ONCE = frozenset({"demo", "baselines", "own", "smoke"})
 """Presets that retrain right after the searches, because it is short; for others run `pcdarts retrain`."""
 
 

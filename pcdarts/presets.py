@@ -70,6 +70,23 @@ def digits() -> SearchConfig:
     )
 
 
+def own() -> SearchConfig:
+    """Own images in class folders, at 32 pixels: minutes on a CPU for a few thousand."""
+    return SearchConfig(
+        dataset="folder",
+        image_size=32,
+        batch_size=64,
+        epochs=15,
+        warmup_epochs=5,
+        channels=8,
+        layers=3,
+        learning_rate=0.05,
+        alpha_learning_rate=3e-3,
+        spatial_stride=2,
+        eigenvalue_every=15,
+    )
+
+
 def smoke() -> SearchConfig:
     """Synthetic images, a few seconds: for tests and for trying out a cluster."""
     return SearchConfig(
@@ -89,6 +106,7 @@ def smoke() -> SearchConfig:
 SEARCHES = {
     "demo": digits,
     "fashion": fashion,
+    "own": own,
     "cifar10": cifar10,
     "imagenet": imagenet,
     "pc-darts-iclr": cifar10,
@@ -176,6 +194,22 @@ def retrain_digits() -> RetrainConfig:
     )
 
 
+def retrain_own() -> RetrainConfig:
+    """Own images in class folders, at 32 pixels: a small network that trains on a CPU."""
+    return RetrainConfig(
+        dataset="folder",
+        image_size=32,
+        batch_size=64,
+        epochs=20,
+        channels=16,
+        layers=4,
+        learning_rate=0.05,
+        auxiliary_weight=0.0,
+        drop_path=0.1,
+        cutout=8,
+    )
+
+
 def retrain_smoke() -> RetrainConfig:
     """Synthetic images, a few seconds."""
     return RetrainConfig(
@@ -197,6 +231,7 @@ RECIPES = {
     "imagenet-mobile-modern": retrain_imagenet_mobile_modern,
     "fashion": retrain_fashion,
     "digits": retrain_digits,
+    "own": retrain_own,
     "smoke": retrain_smoke,
 }
 """Recipes of a retraining by name; `cifar10` and `imagenet` are the official ones."""

@@ -40,8 +40,9 @@ def test_every_setting_of_a_comparison_reaches_the_full_training(name):
 
 def test_other_presets_with_several_settings_say_that_they_cannot_compare_them():
     others = [name for name in STUDIES if name not in COMPARISONS and len(settings(STUDIES[name]())) > 1]
-    assert others == ["demo", "smoke"]
-    assert "too few to compare" in STUDIES["demo"].__doc__ and "try out" in STUDIES["smoke"].__doc__
+    assert others == ["demo", "own", "smoke"]
+    assert all("too few to compare" in STUDIES[name].__doc__ for name in ("demo", "own"))
+    assert "try out" in STUDIES["smoke"].__doc__
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -61,4 +62,5 @@ def test_the_page_on_experiments_has_every_preset_with_its_seeds():
 
 
 def test_short_presets_retrain_at_once():
-    assert {name for name in STUDIES if STUDIES[name]().search.dataset in ("digits", "synthetic")} == RETRAIN_AT_ONCE
+    short = ("digits", "folder", "synthetic")
+    assert {name for name in STUDIES if STUDIES[name]().search.dataset in short} == RETRAIN_AT_ONCE
