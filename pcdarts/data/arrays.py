@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pcdarts.data.datasets import Images
 from pcdarts.data.images import fifth, stratified_order
+from pcdarts.data.pixels import reason, shown, to_bytes
 
 MOST_CHANNELS = 16
 """Channels of an image, at most."""
@@ -38,26 +39,26 @@ def read_arrays(path: Path) -> Arrays:
 
     Raises ValueError, with the file, the key and the rule, for whatever is wrong with it.
     """
-    arrays = _open(path)
-    train = _part(path, arrays, "train")
+    file, arrays = shown(path), _open(path)
+    train = _part(file, arrays, "train")
     classes = int(train.labels.max()) + 1
     if empty := [label for label, count in enumerate(train.labels.bincount().tolist()) if not count]:
         raise ValueError(
-            f"{path}: class {empty[0]} has no images ({len(empty)} such classes of {classes}); number the labels of "
+            f"{file}: class {empty[0]} has no images ({len(empty)} such classes of {classes}); number the labels of "
             "train_labels 0, 1, 2, ... without gaps"
         )
     order = stratified_order(train.labels)
     if any(key in arrays for key in ("test_images", "test_labels")):
-        test, split_off = _part(path, arrays, "test"), order[:0]
+        test, split_off = _part(file, arrays, "test"), order[:0]
         if (largest := int(test.labels.max())) >= classes:
             raise ValueError(
-                f"{path}: test_labels has the label {largest}, but train_labels only 0 to {classes - 1}; use the same "
+                f"{file}: test_labels has the label {largest}, but train_labels only 0 to {classes - 1}; use the same "
                 "classes in both"
             )
         if test.images.shape[1:] != train.images.shape[1:]:
             shapes = [" x ".join(map(str, part.images.shape[1:])) for part in (train, test)]
             raise ValueError(
-                f"{path}: train_images are {shapes[0]} (channels, height, width), but test_images are {shapes[1]}; "
+                f"{file}: train_images are {shapes[0]} (channels, height, width), but test_images are {shapes[1]}; "
                 "make them equal"
             )
     else:
@@ -78,14 +79,15 @@ def _without_a_fifth(labels: Tensor) -> Tensor:
 
 def _open(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file by key."""
+    file = shown(path)
     if not path.is_file():
-        raise ValueError(f"{path} is not a file; set data_dir to a file NAME.npz with train_images and train_labels")
+        raise ValueError(f"{file} is not a file; set data_dir to a file NAME.npz with train_images and train_labels")
     try:
         content = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not an .npz file ({_line(error)}); write it with numpy.savez") from error
+        raise ValueError(f"{file} is not an .npz file ({reason(error)}); write it with numpy.savez") from error
     if not isinstance(content, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path} holds a single array; write an .npz file with numpy.savez and the key train_images")
+        raise ValueError(f"{file} holds a single array; write an .npz file with numpy.savez and the key train_images")
     arrays = {}
     with content:
         for key in ("train_images", "train_labels", "test_images", "test_labels"):
@@ -95,71 +97,56 @@ def _open(path: Path) -> dict[str, NDArray[Any]]:
                 arrays[key] = content[key]
             except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 raise ValueError(
-                    f"{path}: {key} cannot be read ({_line(error)}); store an array of numbers with numpy.savez"
+                    f"{file}: {key} cannot be read ({reason(error)}); store an array of numbers with numpy.savez"
                 ) from error
     return arrays
 
 
-def _part(path: Path, arrays: dict[str, NDArray[Any]], part: str) -> Images:
+def _part(file: str, arrays: dict[str, NDArray[Any]], part: str) -> Images:
     """Images (N, C, H, W) and labels of the training or the test part."""
     images, labels = f"{part}_images", f"{part}_labels"
     for key in (images, labels):
         if key not in arrays:
-            raise ValueError(f"{path}: {key} is missing; store it next to {', '.join(arrays) or 'train_images'}")
-    found = Images(_pixels(path, images, arrays[images]), _labels(path, labels, arrays[labels]))
+            raise ValueError(f"{file}: {key} is missing; store it next to {', '.join(arrays) or 'train_images'}")
+    found = Images(_pixels(file, images, arrays[images]), _labels(file, labels, arrays[labels]))
     if len(found.images) != len(found.labels):
         raise ValueError(
-            f"{path}: {images} has {len(found.images)} images, but {labels} {len(found.labels)} labels; "
+            f"{file}: {images} has {len(found.images)} images, but {labels} {len(found.labels)} labels; "
             "store one label per image"
         )
     return found
 
 
-def _pixels(path: Path, key: str, array: NDArray[Any]) -> Tensor:
-    """uint8 images (N, C, H, W) from an array (N, H, W) or (N, H, W, C) of uint8, uint16, or floats in 0 to 1."""
+def _pixels(file: str, key: str, array: NDArray[Any]) -> Tensor:
+    """uint8 images (N, C, H, W) from an array (N, H, W) or (N, H, W, C)."""
     shape = array.shape
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or 0 in array.shape or array.shape[3] > MOST_CHANNELS:
         raise ValueError(
-            f"{path}: the shape of {key} is {shape}, but must be (N, height, width) or (N, height, width, channels) "
+            f"{file}: the shape of {key} is {shape}, but must be (N, height, width) or (N, height, width, channels) "
             f"with 1 to {MOST_CHANNELS} channels"
         )
-    return torch.from_numpy(np.ascontiguousarray(_bytes(path, key, array).transpose(0, 3, 1, 2)))
+    return torch.from_numpy(np.ascontiguousarray(_bytes(file, key, array).transpose(0, 3, 1, 2)))
 
 
-def _bytes(path: Path, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values as uint8, scaled from the range of their type."""
-    if array.dtype == np.uint8:
-        return array
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{path}: {key} is of type {array.dtype}, but must be uint8")
-    low, high = array.min(), array.max()
-    if array.dtype.kind == "f" and low >= 0 and high <= 1:
-        return np.concatenate([np.rint(part * 255).astype(np.uint8) for part in _parts(array)])
-    if array.dtype == np.uint16 and high > 255:
-        return np.concatenate([np.rint(part / 257).astype(np.uint8) for part in _parts(array)])
-    raise ValueError(
-        f"{path}: {key} is of type {array.dtype} with values from {low:g} to {high:g}, but must be uint8, floats from "
-        "0 to 1, or uint16 that uses its range; convert it to uint8"
-    )
+def _bytes(file: str, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values as uint8: uint16 that uses its range is scaled by 1/257, the rest as `to_bytes` does."""
+    if array.dtype == np.uint16 and array.max() > 255:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    try:
+        return to_bytes(array)
+    except ValueError as error:
+        raise ValueError(f"{file}: {key} cannot be used ({error}); convert it to uint8") from error
 
 
-def _parts(array: NDArray[Any]) -> list[NDArray[Any]]:
-    return np.array_split(array, max(1, len(array) // 1024))  # floats take up to eight times the memory
-
-
-def _labels(path: Path, key: str, array: NDArray[Any]) -> Tensor:
+def _labels(file: str, key: str, array: NDArray[Any]) -> Tensor:
     """int64 labels (N,) from an array of any integers of at least 0."""
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
-            f"{path}: {key} is of type {array.dtype} and shape {array.shape}, but must be integers of shape (N,): one "
+            f"{file}: {key} is of type {array.dtype} and shape {array.shape}, but must be integers of shape (N,): one "
             "class number per image"
         )
     if len(array) and array.min() < 0:
-        raise ValueError(f"{path}: {key} has the label {array.min()}, but labels must be 0, 1, 2, ...")
+        raise ValueError(f"{file}: {key} has the label {array.min()}, but labels must be 0, 1, 2, ...")
     return torch.from_numpy(array.astype(np.int64))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

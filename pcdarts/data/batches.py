@@ -122,7 +122,7 @@ def search_batches(
     info, train, _ = data or load(config)
     images, labels = _first(train, config.max_images)
     count = _part("train_portion", config.train_portion, len(labels))
-    _require_classes(info, {"weight (train_portion)": labels[:count], "alpha (1 - train_portion)": labels[count:]})
+    _require_classes(info, {"for the weights": labels[:count], "for alpha": labels[count:]})
     return (
         TensorBatches(images[:count], labels[:count], info, device=device, cutout=config.cutout),
         TensorBatches(images[count:], labels[count:], info, device=device, cutout=config.cutout),
@@ -153,7 +153,7 @@ def retrain_batches(
     count = _part("validation_portion", portion, len(labels)) if portion else 0
     order = stratified_order(labels)
     valid, train = order[:count], order[count:]
-    parts = {"training": labels[train]} | ({"validation": labels[valid]} if portion else {})
+    parts = {"for training": labels[train]} | ({"for validation": labels[valid]} if portion else {})
     _require_classes(info, parts)
     images, labels = images.to(device), labels.to(device)  # once for both
     return (

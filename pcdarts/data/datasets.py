@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
 from pcdarts.data.images import statistics
+from pcdarts.data.pixels import shown
 
 Config = TypeVar("Config", SearchConfig, RetrainConfig)
 MEMORY_LIMIT = 2 * 1024**3
@@ -332,12 +333,11 @@ def image_counts(fingerprint: str) -> tuple[int, int]:
 
 def require_classes(counts: Sequence[int], names: Sequence[str], part: str) -> None:
     """Raise ValueError unless every class, by its name, has an image in a part with these counts."""
-    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    empty = [shown(name) for name, count in zip(names, counts, strict=True) if not count]
     if empty:
-        some = ", ".join(empty[:3]) + (", ..." if len(empty) > 3 else "")
         raise ValueError(
-            f"{len(empty)} of {len(names)} classes have no {part} images: {some}; every class needs some, so "
-            "add images or leave the classes out"
+            f"{len(empty)} of {len(names)} classes have no images {part}: {', '.join(empty[:3])}"
+            f"{', ...' if len(empty) > 3 else ''}; every class needs some, so add images or leave the classes out"
         )
 
 

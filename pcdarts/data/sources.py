@@ -28,6 +28,7 @@ from pcdarts.data.datasets import (
     require_classes,
 )
 from pcdarts.data.images import resize, stratified_order
+from pcdarts.data.pixels import shown
 from pcdarts.data.readers import read_images
 
 OnProgress = Callable[[int, int], None]
@@ -45,8 +46,8 @@ def load(config: SearchConfig | RetrainConfig, *, download: bool = True) -> Imag
     data, description = read(config, download=download, processes=config.threads - 1)
     if data is None:
         raise ValueError(
-            f"the images of {config.dataset} in {config.data_dir} take more than {MEMORY_LIMIT} bytes of memory; read "
-            "them in batches, or set a smaller image_size"
+            f"the images of {config.dataset} in {shown(config.data_dir)} take more than {MEMORY_LIMIT} bytes; "
+            "read them in batches, or set a smaller image_size"
         )
     return data
 
@@ -99,8 +100,8 @@ def _require_classes(description: DataDescription) -> None:
         raise ValueError(
             f"{description.place} has {len(classes)} classes, but must have at most {MOST_CLASSES}; leave classes out"
         )
-    require_classes(description.train_images, classes, "training")
-    require_classes(description.test_images, classes, "test")
+    require_classes(description.train_images, classes, "for training")
+    require_classes(description.test_images, classes, "for testing")
 
 
 def _read_built_in(config: SearchConfig | RetrainConfig, download: bool) -> tuple[ImageSet, DataDescription]:
