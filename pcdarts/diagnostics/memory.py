@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
 from pcdarts.data.datasets import DatasetInfo, dataset_info
+from pcdarts.diagnostics.discretization import CALIBRATION_IMAGES, VALIDATION_IMAGES
 from pcdarts.diagnostics.eigenvalue import alpha_gradient, alphas_of
 from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.supernet import Supernet
@@ -44,7 +45,7 @@ class MemoryPrediction:
     temporary: int
     """Other tensors at the peak of that step: intermediate results and gradients."""
     step: str
-    """The largest step: weights, alpha or eigenvalue."""
+    """The largest step: weights, alpha, eigenvalue or discretization."""
     weights: int
     """Weights, alpha and beta, and running statistics."""
     optimizer: int
@@ -182,6 +183,8 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
                 counts.append(step_bytes(partial(step.run, batch), state))
             kept, live = (_on_line(column, step.images) for column in zip(*counts, strict=True))
             found[name] = (live, kept)
+    if config.eigenvalue_every:
+        found["discretization"] = (_discretization_bytes(config, info), 0)
     largest = max(found, key=lambda name: found[name])
     live, kept = found[largest]
     alphas = [p for p in supernet.parameters() if not any(p is weight for weight in weights)]
@@ -200,6 +203,13 @@ def _data_bytes(config: SearchConfig, info: DatasetInfo) -> int:
     """Bytes of the images (uint8) and labels (int64) of a data set in memory."""
     images = min(info.train_images, config.max_images or info.train_images)
     return images * (info.image_channels * math.prod(info.image_size) + 8)
+
+
+def _discretization_bytes(config: SearchConfig, info: DatasetInfo) -> int:
+    """Bytes of the normalized images that discretized cells are evaluated on: they are held at once, in float32."""
+    most = CALIBRATION_IMAGES + VALIDATION_IMAGES
+    images = min(most, config.max_images or most, info.train_images or most)
+    return 4 * images * info.image_channels * math.prod(info.image_size)
 
 
 @contextmanager

@@ -107,6 +107,14 @@ def test_second_order_is_the_largest_step_and_knows_it():
     assert second.kept > 5 * first.kept
 
 
+def test_images_of_discretized_cells_count_where_they_are_large():
+    config = SearchConfig(dataset="imagenet", stem="imagenet", channels=4, layers=3, batch_size=2, epochs=16)
+    prediction = predict_memory(dataclasses.replace(config, eigenvalue_batch=2, image_size=32))
+    assert (prediction.step, prediction.kept) == ("discretization", 0)
+    assert prediction.temporary == (512 + 2048) * 3 * 32 * 32 * FLOATS
+    assert predict_memory(dataclasses.replace(config, eigenvalue_every=0, image_size=32)).step == "weights"
+
+
 def test_the_total_is_the_sum():
     parts = dict(kept=1, temporary=2, weights=4, optimizer=8, data=16, context=32)
     assert MemoryPrediction(**parts, step="weights").total == 63
