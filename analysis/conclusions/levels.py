@@ -5,6 +5,7 @@ Retrainings are of one level if they are of the same stage and rung and differ i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from analysis.records import Stage
 from analysis.statistics.retrained_cells import RECIPE_COLUMNS, chosen, is_average
+from pcdarts.config import OWN_IMAGES
 
 COMPARED: tuple[Stage, ...] = ("rung", "final")
 """Stages that compare settings and choose cells; the others only train cells of the final stage once more."""
@@ -92,6 +94,12 @@ def levels(done: pd.DataFrame) -> tuple[Level, ...]:
     )
 
 
+def data_name(row: Mapping[Any, Any]) -> str:
+    """What the images of a row are called: the built-in data set, or the folder or file of own images."""
+    own = row["dataset"] in OWN_IMAGES and isinstance(row["data_dir"], str)
+    return (PurePath(row["data_dir"]).name if own else "") or str(row["dataset"])
+
+
 def _level(rows: pd.DataFrame, recipe: str) -> Level:
     first = rows.iloc[0]
     return Level(
@@ -124,7 +132,7 @@ def _names(row: Mapping[Any, Any], rows: Sequence[Mapping[Any, Any]]) -> str:
     if len(varied) > MAX_FIELDS:
         more = len(varied) - MAX_FIELDS
         details += f" and {more} other field{'' if more == 1 else 's'}"
-    return f"{epochs} epoch{'' if epochs == '1' else 's'} on {row['dataset']}{details}"
+    return f"{epochs} epoch{'' if epochs == '1' else 's'} on {data_name(row)}{details}"
 
 
 def _text(value: Any) -> str:

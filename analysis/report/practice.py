@@ -10,10 +10,10 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from analysis.conclusions.levels import levels, trainings
+from analysis.conclusions.levels import data_name, levels, trainings
 from analysis.conclusions.sentences import counted
 from analysis.sections.blocks import ReportTable, Section, Text
-from analysis.sections.wording import duration
+from analysis.sections.wording import duration, row_dicts
 from analysis.statistics.retrained_cells import RECIPE_COLUMNS
 from analysis.statistics.summaries import WITH_RESULT
 from pcdarts.config import NOT_PROTOCOL, SearchConfig
@@ -108,19 +108,20 @@ def _as_run(rows: pd.DataFrame) -> _Answered:
 def _same_benchmark(searches: pd.DataFrame) -> _Answered:
     if not len(searches):
         return "not met", "There are no searches yet."
-    names = ("dataset", "space", "train_portion", "split_file", "stem")
-    differing = [name for name in names if len(_distinct(searches, name)) > 1]
-    data = _distinct(searches, "dataset")
-    if not data:
+    if not searches["dataset"].notna().any():
         return "not met", "The tables do not record the data set of the searches."
-    if "dataset" in differing:
-        return (
-            "not met",
-            f"The searches used different data sets ({_list(data)}), so their accuracies are not comparable.",
-        )
+    recorded = searches.dropna(subset=["dataset"])
+    data = sorted({data_name(row) for row in row_dicts(recorded)})
+    prints = [text for text in _distinct(searches, "data_fingerprint") if text]
+    if len(_distinct(searches, "dataset")) > 1 or len(prints) > 1:
+        differ = _list(data if len(data) > 1 else [f"{data[0]} of {text}" for text in prints])
+        return "not met", f"The searches used different data sets ({differ}), so their accuracies are not comparable."
+    names = ("image_size", "max_images", "flip", "space", "train_portion", "split_file", "stem")
+    differing = [name for name in names if len(_distinct(searches, name)) > 1]
+    used = f"{data[0]}: {prints[0]}" if prints else data[0]
     if differing:
-        return "partly", f"All searches used {data[0]}, but they differ in {_list(differing)}."
-    return "met", f"All searches used the same data ({data[0]}), split and search space."
+        return "partly", f"All searches used {used}, but they differ in {_list(differing)}."
+    return "met", f"All searches used the same data ({used}), split and search space."
 
 
 def _ablations(ended: pd.DataFrame, settings: dict[str, set[str]]) -> _Answered:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.conclusions.levels import data_name
 from analysis.sections.blocks import Block, Code, Facts, Section, Text
 from analysis.sections.study_data import StudyData
-from analysis.sections.wording import MISSING
+from analysis.sections.wording import MISSING, row_dicts
 from analysis.tables import TABLES
 
 
@@ -47,7 +48,10 @@ def commands(description: Mapping[str, Any]) -> list[str]:
 
 def provenance(searches: pd.DataFrame, retrains: pd.DataFrame) -> list[tuple[str, str]]:
     """Seeds, versions, devices and times of a study, with all values of each."""
-    facts = [("seeds", _distinct(searches["seed"])), ("data set", _distinct(searches["dataset"]))]
+    names = sorted({data_name(row) for row in row_dicts(searches) if row["dataset"]})
+    images = "; ".join(text for text in sorted(searches["data_fingerprint"].dropna().unique()) if text)
+    facts = [("seeds", _distinct(searches["seed"])), ("data set", ", ".join(names) or MISSING)]
+    facts += [("images", images)] if images else []
     both = {c: pd.concat([searches[c], retrains[c]]) for c in searches.columns.intersection(retrains.columns)}
     for label, column in (
         ("git revision", "git_revision"),

@@ -1,6 +1,9 @@
 """The first screen of the report: what is known of each setting, and the recommended cell."""
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
 
 from analysis.conclusions import Conclusions
 from analysis.conclusions.recommendation import Recommendation
@@ -8,15 +11,17 @@ from analysis.conclusions.sentences import counted, other_origin
 from analysis.conclusions.settings import SettingRow
 from analysis.sections.blocks import Block, Card, Number, ReportTable, Section, Text
 from analysis.sections.wording import MISSING, estimate, interval, millions, number, spread
+from pcdarts.config import OWN_IMAGES
 
 
-def section(found: Conclusions) -> Section:
-    """One row for each setting, and the recommended cell."""
+def section(found: Conclusions, images: Sequence[Mapping[str, Any]] = ()) -> Section:
+    """One row for each setting, the recommended cell, and what the images are: the content of data.json."""
     blocks: list[Block] = [settings_table(found) if found.settings else Text(text=found.verdict[0])]
     if found.recommendation is not None:
         blocks.append(recommended_card(found.recommendation))
     if found.settings:
         blocks.append(Text(text=_explanation(found), style="note"))
+    blocks += [Text(text=image_sentence(each), style="note") for each in images]
     title = "Settings" if found.recommendation is None else "Settings and the recommended cell"
     return Section(id="settings", title=title, short="Settings", blocks=tuple(blocks))
 
@@ -67,6 +72,21 @@ def recommended_card(cell: Recommendation) -> Card:
         code=cell.genotype,
         unfolded=True,
     )
+
+
+def image_sentence(images: Mapping[str, Any]) -> str:
+    """What a set of images is: how many of how many classes, their size, and where the test images come from."""
+    name = images["dataset"]
+    if name in OWN_IMAGES:
+        name = f"own images {PurePath(images['place']).name}"
+    train, test = images["train_images"], images["test_images"]
+    each = f"{min(train):,}" if min(train) == max(train) else f"{min(train):,} to {max(train):,}"
+    size = f"{images['channels']} x {images['height']} x {images['width']} pixels"
+    text = (
+        f"Images: {name}, {counted(len(train), 'class', 'classes')}, {sum(train):,} training images ({each} of a "
+        f"class) and {sum(test):,} test images of {size}. Test images: {images['test_part']}."
+    )
+    return f"{text} Fingerprint: {images['fingerprint']}." if images["fingerprint"] else text
 
 
 def cost(row: SettingRow) -> Number:

@@ -124,6 +124,15 @@ class StudyData:
             return {}
         return found if isinstance(found, dict) else {}
 
+    @cached_property
+    def images(self) -> list[dict[str, Any]]:
+        """Content of data.json: for each set of images the fields of a DataDescription; empty if it is missing."""
+        try:
+            found = json.loads(self.store.read_text("data.json") or "[]")
+        except ValueError:
+            return []
+        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
     def architectures(self, search_ids: Sequence[str]) -> pd.DataFrame:
         """Columns search_id, epoch and HEAVY of a few searches."""
         return self.store.read(

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics.bootstrap import finite, mean_interval, t_halfwidth
-from pcdarts.config import NOT_IDENTITY, SearchConfig
+from pcdarts.config import IMAGE_SHAPE, NOT_IDENTITY, SearchConfig
 
 WITH_RESULT = ("completed", "stopped")
 """Statuses of searches that have a result: all epochs trained, or stopped by a collapse rule."""
 SETTING_COLUMNS = [
-    field.name for field in dataclasses.fields(SearchConfig) if field.name not in NOT_IDENTITY | {"seed"}
+    field.name for field in dataclasses.fields(SearchConfig) if field.name not in NOT_IDENTITY | {"seed"} | IMAGE_SHAPE
 ]
 """Columns of `searches` in which settings can differ."""
 

@@ -9,12 +9,15 @@ import hashlib
 import json
 from typing import Any
 
-from pcdarts.config.choices import OWN_IMAGES
+from pcdarts.config.choices import FROM_IMAGES, OWN_IMAGES
 
 NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
 """Fields that never change a result: where data sets are stored, how often a run is saved."""
-NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"}
-"""Fields in which searches or jobs of one protocol may differ: they do not change what is measured."""
+IMAGE_SHAPE = frozenset(FROM_IMAGES) - {"data_fingerprint"}
+"""Fields that follow from data_fingerprint and image_size."""
+NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"} | IMAGE_SHAPE
+"""Fields in which searches or jobs of one protocol may differ: they do not change what is measured, or only as others
+do."""
 
 
 def outcome_fields(config: Any) -> dict[str, Any]:

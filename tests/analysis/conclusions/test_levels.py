@@ -104,3 +104,13 @@ def test_a_training_without_a_finite_accuracy_is_left_out():
     tables.train(0, [np.nan])
     tables.train(1, [3.0])
     assert len(done(tables)) == 1
+
+
+def test_own_images_are_named_by_their_folder_and_never_mixed_with_others_of_the_name():
+    own = replace(RECIPE, dataset="folder", data_dir="/data/flowers", classes=7, data_fingerprint="a")
+    tables = Tables()
+    tables.train(0, [2.9], recipe=own)
+    tables.train(1, [2.9], recipe=replace(own, data_dir="/elsewhere/flowers"))
+    tables.train(2, [2.9], recipe=replace(own, classes=8, data_fingerprint="b"))
+    names = ["600 epochs on flowers, data_fingerprint b", "600 epochs on flowers, data_fingerprint a"]
+    assert [(each.recipe, each.cells) for each in levels(done(tables))] == list(zip(names, (1, 2), strict=True))

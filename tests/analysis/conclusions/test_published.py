@@ -39,5 +39,7 @@ def test_another_protocol_is_flagged():
         "epochs 25 (papers: 600); 10 % of the training images only pick the epoch (papers: all trained on, last "
         "epoch); channels 16 (papers: 36)"
     }
+    few = replace(ALL_IMAGES, max_images=4000)
+    assert {row.differs for row in published(few)} == {"max_images 4000 (papers: 0)"}
     unknown = dict.fromkeys(("epochs", "validation_portion", "training_images", "validation_images"))
     assert {row.differs for row in published(ALL_IMAGES, **unknown)} == {"unknown: epochs, validation_portion"}

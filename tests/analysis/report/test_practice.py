@@ -56,6 +56,17 @@ def test_tables_know_the_revision_of_the_code_and_not_whether_it_is_public(revis
     assert found[2] == (OPEN, search_code) and found[3][0] == as_run
 
 
+def test_own_images_are_named_by_their_folder_and_told_apart_by_their_fingerprint():
+    own = {"dataset": ["folder"] * 2, "data_dir": ["/data/flowers"] * 2}
+    same = points(changed(GRID[:2], **own, data_fingerprint=["70+14 images, 3x8x8, 1a"] * 2))[4]
+    assert same == (
+        "met",
+        "All searches used the same data (flowers: 70+14 images, 3x8x8, 1a), split and search space.",
+    )
+    answer, why = points(changed(GRID[:2], **own, data_fingerprint=["1a", "2b"]))[4]
+    assert answer == "not met" and "different data sets (flowers of 1a and flowers of 2b)" in why
+
+
 def test_data_and_space_must_be_the_same():
     assert points(changed(GRID[:2], dataset=["digits", "cifar10"]))[4] == (
         "not met",

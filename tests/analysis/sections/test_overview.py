@@ -84,3 +84,24 @@ def test_a_study_without_searches_shows_the_recommended_cell(tmp_path):
 
 def test_an_empty_study(tmp_path):
     assert texts(overview.section(study(tmp_path).conclusions)) == ["No search has finished yet."]
+
+
+def test_the_images_are_described_with_the_origin_of_the_test_part():
+    images = {
+        "dataset": "folder",
+        "place": "/data/flowers",
+        "fingerprint": "70+14 images, 3x64x64, 1a2b3c4d",
+        "train_images": [30, 40],
+        "test_images": [7, 7],
+        "channels": 3,
+        "height": 32,
+        "width": 28,
+        "test_part": "val/",
+    }
+    assert overview.image_sentence(images) == (
+        "Images: own images flowers, 2 classes, 70 training images (30 to 40 of a class) and 14 test images of 3 x 32 "
+        "x 28 pixels. Test images: val/. Fingerprint: 70+14 images, 3x64x64, 1a2b3c4d."
+    )
+    built_in = images | {"dataset": "digits", "place": "", "fingerprint": "", "train_images": [40, 40]}
+    assert overview.image_sentence(built_in).startswith("Images: digits, 2 classes, 80 training images (40 of a class)")
+    assert "Fingerprint" not in overview.image_sentence(built_in)
