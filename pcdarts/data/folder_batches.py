@@ -120,9 +120,12 @@ class FolderBatches:
         )
 
     def _on_device(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in loader:
-            images = images.to(self._device, non_blocking=True)  # as uint8, a quarter of the size of floats
-            yield normalize(images, self._info.mean, self._info.std), labels.to(self._device, non_blocking=True)
+        try:
+            for images, labels in loader:
+                images = images.to(self._device, non_blocking=True)  # as uint8, a quarter of the size of floats
+                yield normalize(images, self._info.mean, self._info.std), labels.to(self._device, non_blocking=True)
+        except ValueError as error:  # a process puts its traceback before the line about the file
+            raise ValueError(str(error).strip().rpartition("\nValueError: ")[2]) from error
 
 
 class _PassSampler:

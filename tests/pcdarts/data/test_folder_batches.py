@@ -107,10 +107,13 @@ def test_passes_that_overlap_do_not_disturb_each_other(tree):
     assert torch.equal(torch.cat([images for images, _ in first]), drawn(batches, "stream")[0])
 
 
-def test_an_image_that_cannot_be_read_is_named(tree):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_in_one_line(tree, workers):
     (tree / "train/n01/3.png").write_bytes(b"none")
-    with pytest.raises(ValueError, match="n01/3.png cannot be read"):
-        list(folder_batches(tree).in_order(10))
+    with pytest.raises(
+        ValueError, match=r"^[^\n]*n01/3.png cannot be read [^\n]*; replace it or move it out of the tree$"
+    ):
+        list(folder_batches(tree, workers=workers).in_order(10))
 
 
 def test_images_take_the_channels_and_the_shape_of_the_data_set(tree):
