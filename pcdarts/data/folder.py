@@ -29,7 +29,7 @@ from pcdarts.data.datasets import (
 from pcdarts.data.image_files import ImageFile, list_images, look_at, require_images, require_same_classes
 from pcdarts.data.imagenet_split import hash_order
 from pcdarts.data.images import fifth, resize, stratified_order
-from pcdarts.data.pixels import open_image
+from pcdarts.data.pixels import open_image, shown
 
 ByClass = Mapping[str, Sequence[str]]
 """Paths of images below the root of a tree, by class; the classes are sorted."""
@@ -176,9 +176,9 @@ def _input_shape(config: SearchConfig | RetrainConfig, root: Path, looks: Sequen
     smallest, largest = (choose(looks, key=lambda look: (look.height * look.width, look.path)) for choose in (min, max))
     if len(sizes := _sizes(looks)) > 1:
         raise ValueError(
-            f"the images in {root} have {len(sizes)} sizes, from {smallest.width} x {smallest.height} pixels "
-            f"({smallest.path}) to {largest.width} x {largest.height} ({largest.path}); set image_size, such as 64, to "
-            "resize all of them"
+            f"the images in {shown(root)} have {len(sizes)} sizes, from {smallest.width} x {smallest.height} pixels "
+            f"({shown(smallest.path)}) to {largest.width} x {largest.height} ({shown(largest.path)}); set image_size, "
+            "such as 64, to resize all of them"
         )
     return channels, *sizes.pop()
 

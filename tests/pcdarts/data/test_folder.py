@@ -1,5 +1,6 @@
 """Own images in folder trees: values, order, the test part, and trees that are refused in one line."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -205,3 +206,17 @@ def test_names_count_where_images_are_chosen_by_them(large):
     before = config(large).data_fingerprint
     (large / "train/class0/0.png").rename(large / "train/class0/renamed.png")
     assert config(large).data_fingerprint != before
+
+
+def test_names_that_are_not_utf8_are_read_and_can_be_printed(tmp_path):
+    write_tree(tmp_path, train=30, test=6)
+    name = os.fsdecode(b"caf\xe9")
+    for part in ("train", "test"):
+        (tmp_path / part / "class1").rename(tmp_path / part / name)
+    found, description = described(RetrainConfig(dataset="folder", data_dir=str(tmp_path)))
+    assert description.classes == (name, "class0", "class2") and len(load(found).train.labels) == 30
+    description.summary.encode()
+    Image.new("RGB", (40, 30)).save(tmp_path / "train" / name / "large.png")
+    with pytest.raises(ValueError, match=r"to 40 x 30 \('train/caf\\udce9/large.png'\); set image_size") as caught:
+        described(RetrainConfig(dataset="folder", data_dir=str(tmp_path)))
+    str(caught.value).encode()
