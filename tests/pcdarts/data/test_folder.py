@@ -144,6 +144,12 @@ def test_the_fingerprint_is_that_of_contents_and_classes_not_of_names(tmp_path):
         load(found)
 
 
+def test_any_number_of_processes_decodes_the_same(tmp_path):
+    tree = write_tree(tmp_path, size=(3, 2), train=520, test=6)
+    one, three = (load(config(tree, threads=threads, image_size=4)) for threads in (1, 3))
+    assert one.info == three.info and all(map(torch.equal, one.train, three.train))
+
+
 def test_a_search_resumes_to_equal_results(tmp_path):
     tree = write_tree(tmp_path / "tree", size=(4, 4), train=18, test=3)
     found = config(tree, channels=2, layers=3, k=1, epochs=2, warmup_epochs=0, batch_size=9, eigenvalue_every=0)
