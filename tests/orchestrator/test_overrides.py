@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from orchestrator.config import Rung, StudyConfig
+from orchestrator.config import Rung, StudyConfig, StudyImages
 from orchestrator.options import RunOptions
 from orchestrator.overrides import FIELDS, override_options, override_study, parse_assignments
 from orchestrator.presets import STUDIES, smoke
@@ -229,3 +229,44 @@ def test_every_field_has_one_full_name():
     named = {"search.k", "sweep.k", "selection.top", "race.rungs", "race.recipe.epochs", "final.seeds", "run.address"}
     assert named <= set(FIELDS)
     assert "race.recipe" not in FIELDS and FIELDS["name"] is str
+
+
+def data_of(config):
+    return config.dataset, config.data_dir, config.image_size, config.flip
+
+
+@pytest.mark.parametrize("preset", ["demo", "smoke", "cifar10", "own"])
+def test_searches_and_trainings_turn_to_own_images_together(preset):
+    assignments = ("search.dataset=arrays", "search.data_dir=a.npz", "search.image_size=24", "search.flip=off")
+    own = study(preset, *assignments)
+    for config in (own.search, own.retrain, own.race.recipe):
+        assert data_of(config) == ("arrays", "a.npz", 24, "off")
+
+
+def test_trainings_on_other_images_keep_their_size():
+    transferred = study("cifar10", "search.image_size=24")
+    assert transferred.retrain.dataset == "imagenet"
+    assert (transferred.retrain.image_size, transferred.race.recipe.image_size) == (0, 24)
+    larger = study("demo", "search.image_size=24", "retrain.image_size=48")
+    assert (larger.retrain.image_size, larger.race.recipe.image_size) == (48, 24)
+
+
+def test_a_recipe_by_name_stays_on_own_images():
+    recipe = study("own", "retrain.preset=cifar10-short", "search.data_dir=flowers").retrain
+    assert data_of(recipe) == ("folder", "flowers", 32, "auto") and recipe.channels == 18
+
+
+def test_what_images_say_cannot_be_set():
+    with pytest.raises(ValueError, match="search.classes is not a field"):
+        study("own", "search.classes=3")
+
+
+def test_trainings_at_another_size_need_a_new_look_at_the_images():
+    images = StudyImages(
+        dataset="folder", data_dir="data", image_size=32, classes=3, image_channels=3, image_height=32, image_width=32,
+        data_fingerprint="a",
+    )  # fmt: skip
+    described = STUDIES["own"]().with_images([images])
+    assert override_study(described, {"retrain.epochs": 5}).retrain.data_fingerprint == "a"
+    larger = override_study(described, {"retrain.image_size": 64}).retrain
+    assert (larger.image_size, larger.classes, larger.data_fingerprint) == (64, 0, "")

@@ -179,7 +179,7 @@ def test_the_queue_is_retrained_from_another_data_folder(finished, tmp_path, mon
     )
     assert main(["retrain", str(finished), "--data-dir", "/elsewhere"]) == 0
     assert main(["retrain", str(finished)]) == 0
-    assert seen == ["/elsewhere", "data"]
+    assert seen == ["/elsewhere", str(finished.parent / "data")]
 
 
 def test_checkpoints_of_a_relative_storage_lie_in_the_study(finished):

@@ -47,6 +47,13 @@ def test_swept_warm_ups_are_shorter_than_the_searches():
     assert {search.epochs for search in small.searches()} == {3, 4}
 
 
+def test_swept_data_are_synthetic_too():
+    full = replace(STUDIES["cifar10"](), sweep={"seed": (0,), "dataset": ("cifar10", "folder"), "image_size": (32, 64)})
+    small = tiny(full)
+    assert small.sweep == {"seed": (0,)}
+    assert [(search.dataset, search.image_size) for search in small.searches()] == [("synthetic", 0)]
+
+
 def test_a_tiny_study_is_retrained_at_once():
     study, options = STUDIES["imagenet"](), preset_options("imagenet")
     assert at_scale(study, options, "full") == (study, RunOptions(retrain=False))

@@ -1,6 +1,7 @@
 """What `pcdarts check` looks at, and what it prints."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -11,6 +12,8 @@ from orchestrator.config import FinalConfig, RaceConfig, Rung, SelectionConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import cifar10, fashion, smoke
 from pcdarts.diagnostics.memory import predict_memory
+from tests.orchestrator.trials.test_image_descriptions import own_study
+from tests.pcdarts.data.own_images import write_tree
 
 LOCAL = RunOptions(address="local")
 
@@ -52,6 +55,30 @@ def test_the_data_of_every_stage_are_looked_for_too(tmp_path, ray_session):
     assert failed == 2
     assert "failed  data of final: cifar10 not found" in said
     assert "failed  data of rung 1: cifar100 not found" in said
+
+
+def test_own_images_are_described_in_one_line(tmp_path, ray_session, monkeypatch):
+    monkeypatch.setattr(checks, "_cost", lambda *_: "")
+    tree = write_tree(tmp_path / "flowers", train=60, val=12)
+    (tree / "train" / "class0" / "notes.heic").touch()
+    failed, said = printed(own_study(tree), tmp_path / "studies")
+    assert failed == 0
+    assert "ok      data: folder: 3 classes, 3 x 8 x 8 pixels, 60 training and 12 test images" in said
+    assert re.search(r"test images: val/; .*heic 1.*; digest [0-9a-f]{8}\n", said)
+    assert not (tmp_path / "studies").exists()
+
+
+def test_images_that_the_run_would_refuse_fail_the_check(tmp_path, ray_session):
+    tree = write_tree(tmp_path / "flowers", train=60, val=12)
+    (tree / "val" / "class1" / "4.png").write_bytes(b"<html>")
+    failed, said = printed(own_study(tree), tmp_path)
+    assert failed == 1 and "failed  data: " in said and "4.png" in said and "networks" not in said
+
+
+def test_an_auxiliary_head_on_small_maps_fails_the_check(tmp_path, ray_session):
+    study = dataclasses.replace(smoke(), retrain=dataclasses.replace(smoke().retrain, auxiliary_weight=0.4))
+    failed, said = printed(study, tmp_path)
+    assert failed == 1 and "failed  networks: auxiliary_weight is 0.4" in said
 
 
 def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 
 import pytest
@@ -9,7 +10,13 @@ import pytest
 from analysis.storage.study_files import StudyFiles, join
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
-from orchestrator.storage.study_folder import checkpoint, create_or_open, open_study
+from orchestrator.storage.study_folder import (
+    check_storage,
+    checkpoint,
+    create_or_open,
+    open_study,
+    store_descriptions,
+)
 from orchestrator.study_file import load_study
 from tests.object_store import serving
 
@@ -47,6 +54,24 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="holds files that are no study"):
         create_or_open(smoke(), str(tmp_path), [])
     assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_looking_at_a_folder_does_not_make_it(tmp_path):
+    assert check_storage(str(tmp_path / "studies" / "smoke")) is None
+    assert os.listdir(tmp_path) == []
+
+
+def test_descriptions_of_images_replace_earlier_ones_of_the_same_images(tmp_path):
+    store = create_or_open(smoke(), str(tmp_path), [])
+    first, other = (
+        {"dataset": "folder", "fingerprint": name, "height": 8, "width": 8, "place": "a"} for name in ("1", "2")
+    )
+    store_descriptions(store, [first, other])
+    store_descriptions(store, [first | {"place": "b"}])
+    assert json.loads((tmp_path / "data.json").read_text()) == [other, first | {"place": "b"}]
+    written = (tmp_path / "data.json").stat().st_mtime_ns
+    store_descriptions(store, [first | {"place": "b"}])
+    assert (tmp_path / "data.json").stat().st_mtime_ns == written
 
 
 def test_a_broken_study_file_and_a_missing_study_are_named(tmp_path):
