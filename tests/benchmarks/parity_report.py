@@ -31,8 +31,9 @@ MEASURES = {
 }
 """Name and digits of the measures, in the order of the tables."""
 DRAWN = ("train_loss", "valid_accuracy", "alpha_entropy_normal", "beta_entropy_normal")
-BY_EPOCH = ("train_loss", "valid_accuracy")
 RELABELINGS = 20_000
+PAPER = '<rect width="100%" height="100%" fill="white"/>'
+"""Background, for readers with dark pages."""
 
 
 class Difference(NamedTuple):
@@ -49,6 +50,10 @@ class Difference(NamedTuple):
     @property
     def mean(self) -> float:
         return self.ours - self.official
+
+    @property
+    def t(self) -> float:
+        return abs(self.mean) / self.error if self.error else 0.0
 
 
 def values(rows: Rows, measure: str) -> Floats:
@@ -98,10 +103,14 @@ def permutation_test(table: Floats, ours: NDArray[np.bool_], generator: np.rando
 
 
 def report(rows: Rows, folder: str) -> str:
-    """Markdown of the tables; figures go to the folder."""
+    """Markdown of the tables; figures go to the folder.  Raises ValueError for trainings of different settings."""
     Path(folder).mkdir(parents=True, exist_ok=True)
-    parts = dict.fromkeys(row["part"] for row in rows)
-    return "\n\n".join(_part(part, [row for row in rows if row["part"] == part], folder) for part in parts)
+    parts: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        parts.setdefault(row["part"], []).append(row)
+        if row["settings"] != parts[row["part"]][0]["settings"]:
+            raise ValueError(f"the results hold a {row['part']} with {row['settings']} and others; remove one kind")
+    return "\n\n".join(_part(part, some, folder) for part, some in parts.items())
 
 
 def _part(part: str, rows: Rows, folder: str) -> str:
@@ -118,7 +127,7 @@ def _part(part: str, rows: Rows, folder: str) -> str:
     }
     for name in DRAWN:
         if name in measures:
-            Path(folder, f"{part}-{name.replace('_', '-')}.svg").write_text(curves(part, name, codes, found[name]))
+            Path(folder, f"{part}-{name.replace('_', '-')}.svg").write_text(curves(part, name, codes))
     same_rates = len({tuple(epoch["learning_rate"] for epoch in row["epochs"]) for row in rows}) == 1
     seconds = {code: np.mean([row["seconds"] for row in some]) for code, some in codes.items()}
     about = sorted({f"{row['processor']}, torch {row['torch']}" for row in rows})
@@ -129,13 +138,13 @@ def _part(part: str, rows: Rows, folder: str) -> str:
         + ", ".join(f"{code} {value:.0f}" for code, value in seconds.items()),
         f"smallest adjusted p {test.adjusted.min():.3f}; simultaneous intervals: {test.factor:.2f} standard errors",
         "",
-        "| last epoch | official | ours | difference | 95 % interval | largest in any epoch | simultaneous | p |",
+        "| last epoch | official | ours | difference | 95 % interval | largest t, epoch | simultaneous interval | p |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name in measures:
         title, digits = MEASURES[name]
         last = found[name][-1]
-        epoch = int(np.argmin(adjusted[name]))
+        epoch = max(range(epochs), key=lambda e: found[name][e].t)
         most = found[name][epoch]
         half = test.factor * most.error
         lines.append(
@@ -143,18 +152,16 @@ def _part(part: str, rows: Rows, folder: str) -> str:
             f"| {last.low:+.{digits}f} to {last.high:+.{digits}f} | {most.mean:+.{digits}f} (epoch {epoch}) "
             f"| {most.mean - half:+.{digits}f} to {most.mean + half:+.{digits}f} | {adjusted[name][epoch]:.2f} |"
         )
-    for name in BY_EPOCH:
+    lines += ["", "| difference, 95 % interval | " + " | ".join(f"epoch {e}" for e in range(epochs)) + " |"]
+    lines += ["|---" * (epochs + 1) + "|"]
+    for name in measures:
         title, digits = MEASURES[name]
-        lines += ["", f"| {title}: epoch | official | ours | difference | 95 % interval |", "|---|---:|---:|---:|---:|"]
-        for epoch, each in enumerate(found[name]):
-            lines.append(
-                f"| {epoch} | {each.official:.{digits}f} | {each.ours:.{digits}f} | {each.mean:+.{digits}f} "
-                f"| {each.low:+.{digits}f} to {each.high:+.{digits}f} |"
-            )
+        cells = (f"{each.mean:+.{digits}f}, {each.low:+.{digits}f} to {each.high:+.{digits}f}" for each in found[name])
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def curves(part: str, measure: str, codes: Mapping[str, Rows], found: Sequence[Difference]) -> str:
+def curves(part: str, measure: str, codes: Mapping[str, Rows]) -> str:
     """Means over the epochs, with 95 % intervals of each mean: series 0 is the official code, 1 ours."""
     title, _ = MEASURES[measure]
     lines, bands = [], []
@@ -166,4 +173,5 @@ def curves(part: str, measure: str, codes: Mapping[str, Rows], found: Sequence[D
         points = tuple((float(e), m - h, m + h) for e, (m, h) in enumerate(zip(means, half, strict=True)))
         bands.append(Band(label=f"{code}, 95 % interval of the mean", points=points, series=series))
     frozen = codes["ours"][0]["settings"]["warmup"]
-    return chart(f"{title}, {part}", Axis(name="epoch", whole=True), title, lines=lines, bands=bands, frozen=frozen)
+    svg = chart(f"{title}, {part}", Axis(name="epoch", whole=True), title, lines=lines, bands=bands, frozen=frozen)
+    return svg.replace("</desc>", f"</desc>{PAPER}", 1)
