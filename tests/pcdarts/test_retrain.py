@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from pcdarts import retrain as module
 from pcdarts.config import RetrainConfig
+from pcdarts.data.batches import retrain_batches
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
 from pcdarts.presets import RECIPES
@@ -294,6 +295,13 @@ def test_a_checkpoint_of_other_cells_is_refused(tmp_path):
 def test_a_loss_that_is_not_finite_ends_the_training():
     with pytest.raises(FloatingPointError, match=r"training loss is (nan|inf) in epoch 0; lower learning_rate"):
         retrain(CELL, make(learning_rate=1e30))
+
+
+def test_a_last_batch_of_one_image_is_trained_on_with_an_auxiliary_head(monkeypatch):
+    monkeypatch.setattr(module, "retrain_batches", retrain_batches)
+    config = make(image_size=29, max_images=11, batch_size=9, auxiliary_weight=0.4, epochs=1, validation_portion=0.1)
+    result = retrain(CELL, config)
+    assert (result.training_images, result.validation_images) == (10, 1) and np.isfinite(result.train_loss)
 
 
 def test_images_too_small_for_the_auxiliary_head_are_named():

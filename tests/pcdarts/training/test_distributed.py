@@ -23,7 +23,7 @@ from pcdarts.training.distributed import Workers
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES, TRAIN, VALIDATION = 3, 9, 3
 TOLERANCE = 1e-7
-"""Relative, of losses after nine steps in double precision.  Workers add up in another order, and training multiplies
+"""Relative, of losses after six steps in double precision.  Workers add up in another order, and training multiplies
 what is rounded: in single precision this network, on few and nearly black images, is some percent off by then."""
 
 
@@ -47,7 +47,7 @@ def folder_tree(root):
 
 def make(root, **values):
     small = {"dataset": "imagenet", "data_dir": str(root), "stem": "imagenet", "channels": 8, "layers": 3, "epochs": 3}
-    # 21 training images in batches of 10: the last batch has one image, so that a worker has none of it.
+    # 21 training images in batches of 10: the last image joins the second batch, whose halves differ in size.
     small |= {"batch_size": 10, "validation_portion": 0.25, "drop_path": 0.2, "cutout": 16, "device": "cpu"}
     return RetrainConfig(**(small | {"learning_rate": 0.05, "ema_decay": 0.9} | values))
 
