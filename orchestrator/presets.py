@@ -57,7 +57,7 @@ def fashion() -> StudyConfig:
 
 
 def own() -> StudyConfig:
-    """Your own images, 32 pixels: K = 2 and 4, 3 seeds, which are too few to compare them."""
+    """Your own images: K = 2 and 4, 3 seeds, which are too few to compare them."""
     return StudyConfig(
         name="own",
         search=presets.own(),

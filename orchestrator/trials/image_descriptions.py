@@ -73,7 +73,7 @@ def describe_images(
             with image_progress(f"images in {first.data_dir}") as on_progress:
                 images, description = look_at(group, processes=os.cpu_count() or 1, on_progress=on_progress)
         else:
-            resources = prepare_trials(group, options)
+            resources = prepare_trials([first], options)
             images, description = ray.get(keep_on_worker(_look_and_download, group, resources))
         known[source(first)] = images
         descriptions.append(description)

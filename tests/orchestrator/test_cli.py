@@ -19,6 +19,7 @@ from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.lease import LeaseHeldError, LeaseLostError
 from orchestrator.storage.study_folder import create_or_open
 from orchestrator.study_file import load_study
+from orchestrator.trials.image_descriptions import with_absolute_paths
 from pcdarts.presets import RECIPES
 from tests.analysis.synthetic import write_study
 from tests.orchestrator.queue.killing import CELLS, study_with_searches
@@ -34,7 +35,7 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
     other = ["--recipe", "digits", "--set", "retrain.seed=1"]
     assert main(["retrain", str(tmp_path), *other, "--data-dir", "/data"]) == 0
     assert main(["retrain", str(tmp_path)]) == 0
-    assert seen == [replace(RECIPES["digits"](), seed=1, data_dir="/data"), made.retrain]
+    assert seen == [replace(RECIPES["digits"](), seed=1, data_dir="/data"), with_absolute_paths(made).retrain]
     capsys.readouterr()
     assert main(["retrain", str(tmp_path), *other, "--dry-run"]) == 0
     assert f"{len(CELLS)} more would be queued: " in capsys.readouterr().out
@@ -47,7 +48,7 @@ def test_a_study_is_retrained_with_another_recipe(tmp_path, monkeypatch, capsys)
     [
         (["run", "cifr10"], "preset is 'cifr10', but must be one of demo, "),
         (["run", "smoke", "--k", "3"], "k is 3, but must be one of [1, 2, 4]"),
-        (["run", "smoke", "--dataset", "mnist"], "search.dataset is 'mnist', but must be one of digits"),
+        (["run", "smoke", "--dataset", "omniglot"], "search.dataset is 'omniglot', but must be one of digits"),
         (["run", "smoke", "--colour", "3"], "unrecognized arguments: --colour 3"),
         (["run", "smoke", "--epoch", "3"], "did you mean --epochs? (see pcdarts run --help)"),
         (["run", "smoke", "--epochs", "3", "--set", "search.warmup_epochs=3"], "less than epochs (3)"),

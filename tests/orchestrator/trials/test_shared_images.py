@@ -52,7 +52,7 @@ def test_images_are_read_once_and_trials_hold_no_copy(ray_session, tmp_path, mon
     def trial(given, shared):
         def searched(config, data, **others):
             (tmp_path / f"seed{config.seed}.json").write_text(
-                json.dumps([[*map(in_object_store, part)] for part in data])
+                json.dumps([[*map(in_object_store, part)] for part in (data.train, data.test)])
             )
             return search(dataclasses.replace(config, method="random"))
 
@@ -180,7 +180,7 @@ require_shared(sys.argv[1], wanted)
 shared = share_data([config], wanted)
 cluster.remove_node(node, allow_graceful=False)
 cluster.add_node(num_cpus=1)
-remote = ray.remote(num_cpus=0)(lambda shared: len(images_of(config, shared)[0].labels))
+remote = ray.remote(num_cpus=0)(lambda shared: len(images_of(config, shared).train.labels))
 assert ray.get(remote.remote(shared)) == 320
 ray.shutdown()
 cluster.shutdown()
