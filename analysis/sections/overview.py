@@ -86,6 +86,9 @@ def image_sentence(images: Mapping[str, Any]) -> str:
         f"Images: {name}, {counted(len(train), 'class', 'classes')}, {sum(train):,} training images ({each} of a "
         f"class) and {sum(test):,} test images of {size}. Test images: {images['test_part']}."
     )
+    if copies := len(images.get("in_both", ())):
+        are = "of them is also a training image" if copies == 1 else "of them are also training images"
+        text += f" {copies:,} {are}, which makes test errors too low."
     return f"{text} Fingerprint: {images['fingerprint']}." if images["fingerprint"] else text
 
 

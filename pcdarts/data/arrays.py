@@ -30,8 +30,10 @@ class Arrays(NamedTuple):
     """Test images."""
     classes: int
     """Number of classes: one more than the largest label."""
-    split_off: list[int]
-    """Rows of `train_images` that became test images; none if the file has test images."""
+    test_rows: list[int]
+    """Rows of the test images in `test_images`, or in `train_images` if they were split off."""
+    split_off: bool
+    """Whether test images are a fifth of `train_images`."""
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -48,8 +50,10 @@ def read_arrays(path: Path) -> Arrays:
             "train_labels 0, 1, 2, ... without gaps"
         )
     order = stratified_order(train.labels)
-    if any(key in arrays for key in ("test_images", "test_labels")):
-        test, split_off = _part(file, arrays, "test"), order[:0]
+    split_off = not any(key in arrays for key in ("test_images", "test_labels"))
+    if not split_off:
+        test = _part(file, arrays, "test")
+        rows = torch.arange(len(test.labels))
         if (largest := int(test.labels.max())) >= classes:
             raise ValueError(
                 f"{file}: test_labels has the label {largest}, but train_labels only 0 to {classes - 1}; use the same "
@@ -63,9 +67,9 @@ def read_arrays(path: Path) -> Arrays:
             )
     else:
         kept = _without_a_fifth(train.labels[order])
-        order, split_off = order[kept], order[~kept]
-        test = Images(train.images[split_off], train.labels[split_off])
-    return Arrays(Images(train.images[order], train.labels[order]), test, classes, sorted(split_off.tolist()))
+        order, rows = order[kept], order[~kept]
+        test = Images(train.images[rows], train.labels[rows])
+    return Arrays(Images(train.images[order], train.labels[order]), test, classes, rows.tolist(), split_off)
 
 
 def _without_a_fifth(labels: Tensor) -> Tensor:

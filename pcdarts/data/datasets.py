@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -86,6 +86,8 @@ class DataDescription:
     """Where the test images come from."""
     split_off: tuple[str, ...]
     """Training images that became test images: paths below train, or rows of train_images."""
+    in_both: tuple[str, ...]
+    """Test images that are copies of training images: paths, or rows of the arrays."""
     left_out: dict[str, int]
     """Number of entries of the folders that are no images, by extension."""
     in_memory: bool
@@ -113,6 +115,11 @@ class DataDescription:
             f"{sum(self.train_images)} training and {sum(self.test_images)} test images{place}",
             f"test images: {self.test_part}",
         ]
+        if self.in_both:
+            named = ", ".join(map(shown, self.in_both[:3])) + (", ..." if len(self.in_both) > 3 else "")
+            one = "1 of them is a copy of a training image"
+            many = f"{len(self.in_both)} of them are copies of training images"
+            parts.append(f"{one if len(self.in_both) == 1 else many} ({named}), so remove one of the two")
         if self.left_out:
             kinds = [f"{kind} {count}" for kind, count in Counter(self.left_out).most_common(5)]
             more = ", ..." if len(self.left_out) > 5 else ""
@@ -331,6 +338,17 @@ def image_counts(fingerprint: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def image_digests(part: Images) -> list[str]:
+    """A digest of the pixels of each image."""
+    return [hashlib.blake2b(image.contiguous().numpy(), digest_size=16).hexdigest() for image in part.images]
+
+
+def copies(test: Iterable[tuple[str, str]], train: Iterable[str]) -> tuple[str, ...]:
+    """Names of the test images, given with their digests, whose digest is that of a training image as well."""
+    known = set(train)
+    return tuple(name for name, digest in test if digest in known)
+
+
 def require_classes(counts: Sequence[int], names: Sequence[str], part: str) -> None:
     """Raise ValueError unless every class, by its name, has an image in a part with these counts."""
     empty = [shown(name) for name, count in zip(names, counts, strict=True) if not count]
@@ -348,6 +366,7 @@ def describe(
     fingerprint: str = "",
     test_part: str,
     split_off: Sequence[str] = (),
+    in_both: Sequence[str] = (),
     left_out: Mapping[str, int] = MappingProxyType({}),
 ) -> DataDescription:
     """The description of images in memory."""
@@ -367,6 +386,7 @@ def describe(
         std=info.std,
         test_part=test_part,
         split_off=tuple(split_off),
+        in_both=tuple(in_both),
         left_out=dict(left_out),
         in_memory=True,
     )

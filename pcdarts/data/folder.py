@@ -22,6 +22,7 @@ from pcdarts.data.datasets import (
     DataDescription,
     Images,
     ImageSet,
+    copies,
     describe,
     fingerprint_text,
     own_image_set,
@@ -127,6 +128,7 @@ def read_folder(
     place, classes = str(tree.root.absolute()), tuple(tree.train)
     split_off = tuple(path.removeprefix("train/") for path, _ in test) if tree.split_off else ()
     seen = dict(zip(paths, looks, strict=True))
+    in_both = copies(((path, seen[path].digest) for path, _ in test), (seen[path].digest for path, _ in train))
     if config.dataset == "folder" and len(looks) * math.prod(shape) <= MEMORY_LIMIT:
         train = [train[i] for i in stratified_order(torch.tensor([label for _, label in train])).tolist()]
         parts = [_decoded(tree.root, files, shape, config.image_size, processes) for files in (train, test)]
@@ -137,6 +139,7 @@ def read_folder(
             fingerprint=_fingerprint(train, test, seen),
             test_part=tree.test_part,
             split_off=split_off,
+            in_both=in_both,
             left_out=tree.left_out,
         )
     return None, DataDescription(
@@ -153,6 +156,7 @@ def read_folder(
         std=DATASETS["imagenet"].std,
         test_part=tree.test_part,
         split_off=split_off,
+        in_both=in_both,
         left_out=tree.left_out,
         in_memory=False,
     )

@@ -21,9 +21,11 @@ from pcdarts.data.datasets import (
     DataDescription,
     Images,
     ImageSet,
+    copies,
     dataset_info,
     describe,
     fingerprint,
+    image_digests,
     own_image_set,
     require_classes,
 )
@@ -133,10 +135,14 @@ def _read_arrays(config: SearchConfig | RetrainConfig) -> tuple[ImageSet, DataDe
             "smaller image_size, or use dataset folder"
         )
     data = own_image_set(config, train, test, tuple(map(str, range(arrays.classes))))
-    rows = sorted(arrays.split_off)
-    part = "a fifth of every class of train_images" if rows else "test_images"
+    test_digests = zip(map(str, arrays.test_rows), image_digests(arrays.test), strict=True)
     return data, describe(
-        data, place=str(path.absolute()), fingerprint=digest, test_part=part, split_off=tuple(map(str, rows))
+        data,
+        place=str(path.absolute()),
+        fingerprint=digest,
+        test_part="a fifth of every class of train_images" if arrays.split_off else "test_images",
+        split_off=tuple(map(str, sorted(arrays.test_rows))) if arrays.split_off else (),
+        in_both=copies(test_digests, image_digests(arrays.train)),
     )
 
 

@@ -102,6 +102,10 @@ def test_the_images_are_described_with_the_origin_of_the_test_part():
         "Images: own images flowers, 2 classes, 70 training images (30 to 40 of a class) and 14 test images of 3 x 32 "
         "x 28 pixels. Test images: val/. Fingerprint: 70+14 images, 3x64x64, 1a2b3c4d."
     )
+    copies = images | {"in_both": ["val/a/1.png", "val/b/2.png"]}
+    assert "val/. 2 of them are also training images, which makes test errors too low. Fi" in overview.image_sentence(
+        copies
+    )
     built_in = images | {"dataset": "digits", "place": "", "fingerprint": "", "train_images": [40, 40]}
     assert overview.image_sentence(built_in).startswith("Images: digits, 2 classes, 80 training images (40 of a class)")
     assert "Fingerprint" not in overview.image_sentence(built_in)

@@ -72,6 +72,21 @@ def test_without_test_images_a_fifth_of_every_class_is_split_off(tmp_path):
     assert whole == {image.transpose(2, 0, 1).tobytes() for image in images}
 
 
+def test_test_images_that_are_training_images_are_named(tmp_path):
+    images, labels = pixels(30, 3, 8, 8, 3)
+    others, test_labels = pixels(6, 3, 8, 8, 3, seed=1)
+    others[[1, 4]] = images[[20, 7]]
+    path = save(tmp_path / "own.npz", images, labels, test_images=others, test_labels=test_labels)
+    found, description = described(SearchConfig(dataset="arrays", data_dir=str(path)))
+    assert description.in_both == ("1", "4")
+    assert "2 of them are copies of training images (1, 4), so remove one of the two" in check_dataset(found)
+    images[::2] = images[1::2]
+    _, description = described(SearchConfig(dataset="arrays", data_dir=str(save(path, images, labels))))
+    assert set() != set(description.in_both) <= set(description.split_off)
+    pairs = {str(int(row) ^ 1) for row in description.in_both}
+    assert not pairs & set(description.split_off)
+
+
 def test_images_are_resized(tmp_path):
     path = write_arrays(tmp_path / "own.npz", size=(20, 12), channels=5, train=30)
     found = config(path, image_size=6)

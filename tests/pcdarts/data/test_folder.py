@@ -107,6 +107,23 @@ def test_files_that_are_no_images_are_counted(tmp_path):
     )
 
 
+def test_test_images_that_are_training_images_are_named(tmp_path):
+    write_tree(tmp_path, train=30, test=6)
+    assert "copies" not in check_dataset(config(tmp_path))
+    shutil.copy(tmp_path / "train/class2/25.png", tmp_path / "test/class1/new.png")
+    found, description = described(SearchConfig(dataset="folder", data_dir=str(tmp_path)))
+    assert description.in_both == ("test/class1/new.png",)
+    assert "test/; 1 of them is a copy of a training image (test/class1/new.png), so" in check_dataset(found)
+    shutil.rmtree(tmp_path / "test")
+    for i in range(10):
+        shutil.copy(tmp_path / f"train/class0/{i}.png", tmp_path / f"train/class0/copy{i}.png")
+    found, description = described(SearchConfig(dataset="folder", data_dir=str(tmp_path)))
+    off = {path for path in description.split_off if path.startswith("class0")}
+    twins = {path: path.replace("copy", "") if "copy" in path else path.replace("/", "/copy") for path in off}
+    assert set(description.in_both) == {f"train/{path}" for path, twin in twins.items() if twin not in off} != set()
+    assert f"{len(description.in_both)} of them are copies of training images (train/class0" in check_dataset(found)
+
+
 def test_trees_that_cannot_be_used_are_refused_in_one_line(tmp_path):
     def refusal(**changes):
         with pytest.raises(ValueError) as caught:
