@@ -154,7 +154,7 @@ def look_at(
 
 
 class _Seen(NamedTuple):
-    """A file, and when it was changed for the last time."""
+    """A file, and when it was changed for the last time: st_ctime, as rsync and cp -p set back st_mtime."""
 
     file: ImageFile
     changed: int
@@ -190,7 +190,7 @@ def _looks(folder: Path, paths: Sequence[str], processes: int) -> Generator[_See
 def _look(folder: Path, path: str) -> _Seen | _Fault:
     file = folder / path
     try:
-        changed, content = file.stat().st_mtime_ns, file.read_bytes()
+        changed, content = file.stat().st_ctime_ns, file.read_bytes()  # see `_Seen`
         with quiet(), Image.open(BytesIO(content)) as image:
             width, height = image.size
             image.draft(None, (max(1, width // 8), max(1, height // 8)))  # JPEG: all data are read, in half the time
@@ -245,7 +245,7 @@ class _Cache:
                     status = os.stat(self._folder / path)
                 except OSError:
                     continue
-                if (status.st_mtime_ns, status.st_size) == (changed, size):
+                if (status.st_ctime_ns, status.st_size) == (changed, size):
                     unchanged[path] = ImageFile(path, size, digest, width, height, bool(gray))
         return unchanged
 
