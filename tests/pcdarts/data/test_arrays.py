@@ -201,6 +201,43 @@ def test_images_other_than_those_of_the_fingerprint_are_refused(tmp_path):
         described(found)
 
 
+def test_the_fingerprint_depends_on_every_pixel_label_and_place(tmp_path):
+    images, labels = pixels(30, 3, 8, 8, 3)
+    others = {"test_images": images[:6] + 1, "test_labels": np.arange(6) % 3}
+
+    def fingerprint(images, labels, **others):
+        return config(save(tmp_path / "own.npz", images, labels, **others)).data_fingerprint
+
+    first = fingerprint(images, labels, **others)
+    assert fingerprint(images.copy(), labels.astype(np.uint8), **others) == first
+    pixel, swapped = images.copy(), images.copy()
+    pixel[29, 7, 7, 2] ^= 1
+    swapped[[0, 1]] = images[[1, 0]]  # of one class
+    relabeled, test_pixel = labels.copy(), others["test_images"].copy()
+    relabeled[[0, 29]] = labels[[29, 0]]
+    test_pixel[5, 0, 0, 0] ^= 1
+    found = {
+        first,
+        fingerprint(pixel, labels, **others),
+        fingerprint(swapped, labels, **others),
+        fingerprint(images, relabeled, **others),
+        fingerprint(images, labels, **others | {"test_images": test_pixel}),
+        fingerprint(images, labels, **others | {"test_labels": others["test_labels"][::-1]}),
+        fingerprint(images, labels),
+    }
+    assert len(found) == 7
+
+
+def test_images_that_were_split_off_count_in_no_statistics(tmp_path):
+    images, labels = pixels(30, 3, 8, 8, 1)
+    path = save(tmp_path / "own.npz", images, labels)
+    rows = list(map(int, described(SearchConfig(dataset="arrays", data_dir=str(path)))[1].split_off))
+    before = load(config(path)).info
+    images[rows] = 255
+    data = load(config(save(path, images, labels)))
+    assert (data.info.mean, data.info.std) == (before.mean, before.std) and data.test.images.unique().tolist() == [255]
+
+
 def test_every_class_is_in_every_part(tmp_path):
     images, labels = pixels(30, 3, 8, 8, 3)
     path = save(tmp_path / "own.npz", images[:22], labels[:22], test_images=images, test_labels=labels)

@@ -18,6 +18,11 @@ def test_stratified_order():
     assert order[:40].tolist() != sorted(order[:40].tolist())
 
 
+def test_the_stratified_order_is_the_same_for_ever():
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2] * 5)
+    assert stratified_order(labels).tolist() == [3, 13, 6, 4, 11, 0, 8, 10, 2, 9, 5, 7, 12, 1]
+
+
 def test_statistics_are_exact():
     images = torch.randint(0, 256, (1500, 2, 3, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mean, std = statistics(images)
