@@ -16,6 +16,8 @@ from pcdarts.genotype import published_name
 
 MAX_NAMES = 4
 """Settings that a sentence names; of more, it names the first ones and gives the number of the others."""
+FEW_TEST_IMAGES = 2000
+"""Below this number the verdict names the error for the choice of test images: at 10 % of so many, +- 1.3 points."""
 
 
 def settings_sentences(
@@ -290,7 +292,7 @@ def _reported(cell: Recommendation) -> str:
 
 
 def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
-    """What restricts a comparison: a short training, or cells that were not selected."""
+    """What restricts a comparison: a short training, cells that were not selected, or few test images."""
     found = []
     if level.stage == "rung":
         found.append(
@@ -301,6 +303,12 @@ def _limits(rows: Sequence[SettingRow], level: Level) -> list[str]:
     if partly:
         cells = listed([f"{row.retrained} of {row.distinct_cells} cells of {row.setting}" for row in partly])
         found.append(f"The comparison is between the cells that were retrained: {cells}.")
+    widest = max((row.sampling for row in rows), key=lambda each: each.high - each.low)
+    if level.test_images and level.test_images < FEW_TEST_IMAGES:
+        found.append(
+            f"The intervals are about these {level.test_images:,} test images: their number alone leaves an error of "
+            f"{widest.value:.2f} % between {widest.low:.2f} and {widest.high:.2f} %."
+        )
     return found
 
 

@@ -81,7 +81,8 @@ def comparisons_table(comparisons: Sequence[SettingComparison]) -> ReportTable:
         text_columns=frozenset({"second", "conclusion"}),
         wide_columns=frozenset({"first", "second", "conclusion"}),
         note=(
-            "Positive: the first setting has fewer errors. Common seeds: those that share a cell count once. "
+            "Positive: the first setting has fewer errors. The interval is about these test images: it counts searches "
+            "and trainings, not the choice of images. Common seeds: those that share a cell count once. "
             "Detectable: difference that this many seeds would find with a probability of 80 %, at the deviation "
             "found. Footnote: p is that of a two-sided Wilcoxon signed-rank test; it decides nothing here."
         ),

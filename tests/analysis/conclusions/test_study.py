@@ -53,6 +53,18 @@ def test_cells_that_no_search_found_are_named_next_to_those_of_searches():
     )
 
 
+@pytest.mark.parametrize("images", [300, 2000])
+def test_few_test_images_are_named_where_settings_are_compared(images):
+    tables = settings_with({"k=2": BETTER, "k=4": WORSE})
+    for row in tables.retrains:
+        row["test_images"] = images
+    text = (
+        "The intervals are about these 300 test images: their number alone leaves an error of 3.40 % between 1.87 and "
+        "6.11 %."
+    )
+    assert (text in verdict(tables)) == (images == 300)
+
+
 def test_all_searches_failed():
     tables = Tables()
     tables.search("k=4", 0, None)
