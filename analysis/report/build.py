@@ -68,7 +68,7 @@ def build(data: StudyData) -> Report:
     """The report of a study, independent of its format."""
     found = data.conclusions
     results = [make(data) for make in SECTIONS]
-    sections = (overview.section(found, data.images), *results, _practice(data), reproduce.section(data))
+    sections = (overview.section(found, data.images, data.flips), *results, _practice(data), reproduce.section(data))
     unended = len(set(data.epochs["search_id"].unique()) - set(data.searches["search_id"]))
     notes = [found.next_step] if found.next_step else []
     if unended:

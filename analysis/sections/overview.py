@@ -1,7 +1,7 @@
 """The first screen of the report: what is known of each setting, and the recommended cell."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -14,14 +14,21 @@ from analysis.sections.wording import MISSING, estimate, interval, millions, num
 from pcdarts.config import OWN_IMAGES
 
 
-def section(found: Conclusions, images: Sequence[Mapping[str, Any]] = ()) -> Section:
-    """One row for each setting, the recommended cell, and what the images are: the content of data.json."""
+def section(
+    found: Conclusions, images: Sequence[Mapping[str, Any]] = (), flips: Collection[str] = frozenset()
+) -> Section:
+    """One row for each setting, the recommended cell, and what the images are: the content of data.json.
+
+    `flips` are the values of the field flip in all searches and trainings.
+    """
     blocks: list[Block] = [settings_table(found) if found.settings else Text(text=found.verdict[0])]
     if found.recommendation is not None:
         blocks.append(recommended_card(found.recommendation))
     if found.settings:
         blocks.append(Text(text=_explanation(found), style="note"))
-    blocks += [Text(text=image_sentence(each), style="note") for each in images]
+    for each in images:
+        text = f"{image_sentence(each)} {augmentation_sentence(each, several_flips=len(flips) > 1)}"
+        blocks.append(Text(text=text.rstrip(), style="note"))
     title = "Settings" if found.recommendation is None else "Settings and the recommended cell"
     return Section(id="settings", title=title, short="Settings", blocks=tuple(blocks))
 
@@ -90,6 +97,19 @@ def image_sentence(images: Mapping[str, Any]) -> str:
         are = "of them is also a training image" if copies == 1 else "of them are also training images"
         text += f" {copies:,} {are}, which makes test errors too low."
     return f"{text} Fingerprint: {images['fingerprint']}." if images["fingerprint"] else text
+
+
+def augmentation_sentence(images: Mapping[str, Any], *, several_flips: bool) -> str:
+    """How training images are cropped and flipped, and all images normalized; empty if that was not recorded."""
+    if "flip" not in images:
+        return ""
+    pixels = counted(images["crop_padding"], "pixel")
+    crops = f"shifted by up to {pixels}" if images["in_memory"] else "randomly cropped and resized"
+    flips = "flipped as the field flip says" if several_flips else "flipped" if images["flip"] else "not flipped"
+    values = "of the data set"
+    if images["dataset"] in OWN_IMAGES:
+        values = "of the training images" if images["in_memory"] else "of ImageNet"
+    return f"Training images are {crops} and {flips}; all are normalized with the mean and standard deviation {values}."
 
 
 def cost(row: SettingRow) -> Number:

@@ -133,6 +133,11 @@ class StudyData:
             return []
         return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
+    @cached_property
+    def flips(self) -> set[str]:
+        """Values of the field flip in searches and trainings; earlier studies did not record it."""
+        return {flip for table in (self.searches, self.retrains) for flip in table["flip"].dropna().unique()}
+
     def architectures(self, search_ids: Sequence[str]) -> pd.DataFrame:
         """Columns search_id, epoch and HEAVY of a few searches."""
         return self.store.read(

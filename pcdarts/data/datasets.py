@@ -82,6 +82,10 @@ class DataDescription:
     """Mean of every channel that images are normalized with, scaled to [0, 1]."""
     std: tuple[float, ...]
     """Standard deviation of every channel that images are normalized with, scaled to [0, 1]."""
+    crop_padding: int
+    """Pixels by which training images are shifted at most; 0 if they are not, or randomly cropped and resized."""
+    flip: bool
+    """Whether training images are flipped horizontally at random."""
     test_part: str
     """Where the test images come from."""
     split_off: tuple[str, ...]
@@ -384,6 +388,8 @@ def describe(
         width=info.image_size[1],
         mean=info.mean,
         std=info.std,
+        crop_padding=info.crop_padding,
+        flip=info.flip,
         test_part=test_part,
         split_off=tuple(split_off),
         in_both=tuple(in_both),

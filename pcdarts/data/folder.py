@@ -26,6 +26,7 @@ from pcdarts.data.datasets import (
     describe,
     fingerprint_text,
     own_image_set,
+    with_flip,
 )
 from pcdarts.data.image_files import ImageFile, list_images, look_at, require_images, require_same_classes
 from pcdarts.data.imagenet_split import hash_order
@@ -154,6 +155,8 @@ def read_folder(
         width=width,
         mean=DATASETS["imagenet"].mean,
         std=DATASETS["imagenet"].std,
+        crop_padding=0,
+        flip=with_flip(DATASETS["imagenet"], config).flip,
         test_part=tree.test_part,
         split_off=split_off,
         in_both=in_both,

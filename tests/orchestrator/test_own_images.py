@@ -50,6 +50,8 @@ def test_a_study_ends_with_a_report(kind, tmp_path, ray_session):
     assert bool(description["split_off"]) == (kind in ("tree without val", "five channels"))
     report = (tmp_path / "own" / "report.html").read_text()
     assert description["fingerprint"] in report and place.name in report
+    padding = max(1, min(SHAPES[kind][2:]) // 8)
+    assert f"Training images are shifted by up to {padding} pixel" in report
 
 
 def test_a_run_that_is_refused_leaves_no_folder(tmp_path):

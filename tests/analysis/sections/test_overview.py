@@ -102,6 +102,18 @@ def test_the_images_are_described_with_the_origin_of_the_test_part():
         "Images: own images flowers, 2 classes, 70 training images (30 to 40 of a class) and 14 test images of 3 x 32 "
         "x 28 pixels. Test images: val/. Fingerprint: 70+14 images, 3x64x64, 1a2b3c4d."
     )
+    assert overview.augmentation_sentence(images, several_flips=False) == ""
+    augmented = images | {"crop_padding": 3, "flip": True, "in_memory": True}
+    assert overview.augmentation_sentence(augmented, several_flips=False) == (
+        "Training images are shifted by up to 3 pixels and flipped; all are normalized with the mean and standard "
+        "deviation of the training images."
+    )
+    large = augmented | {"flip": False, "in_memory": False}
+    assert overview.augmentation_sentence(large, several_flips=False) == (
+        "Training images are randomly cropped and resized and not flipped; all are normalized with the mean and "
+        "standard deviation of ImageNet."
+    )
+    assert "pixels and flipped as the field flip says;" in overview.augmentation_sentence(augmented, several_flips=True)
     copies = images | {"in_both": ["val/a/1.png", "val/b/2.png"]}
     assert "val/. 2 of them are also training images, which makes test errors too low. Fi" in overview.image_sentence(
         copies

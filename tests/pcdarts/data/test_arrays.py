@@ -54,6 +54,7 @@ def test_what_a_configuration_and_a_study_learn_of_them(tmp_path):
         "40+8 images, 1x28x20, "
     )
     assert (description.train_images, description.test_images) == ((10,) * 4, (2,) * 4)
+    assert (description.crop_padding, description.flip) == (2, True)
     assert description.classes == ("0", "1", "2", "3") and description.place == str(path) and description.in_memory
     assert check_dataset(RetrainConfig(dataset="arrays", data_dir=str(path))) == (
         f"arrays: 4 classes, 1 x 28 x 20 pixels, 40 training and 8 test images, in {path}; test images: test_images"

@@ -199,6 +199,7 @@ def large(tmp_path, monkeypatch):
 def test_larger_trees_are_read_in_batches(large):
     found, description = described(SearchConfig(dataset="folder", data_dir=str(large), train_portion=0.7))
     assert not fits_memory(found) and not description.in_memory and found.image_channels == 3
+    assert (description.crop_padding, description.flip) == (0, True)
     assert description.mean == DATASETS["imagenet"].mean and description.train_images == (20, 20, 20)
     with pytest.raises(ValueError, match="take more than 1000 bytes"):
         load(found)
