@@ -51,10 +51,6 @@ class Difference(NamedTuple):
     def mean(self) -> float:
         return self.ours - self.official
 
-    @property
-    def t(self) -> float:
-        return abs(self.mean) / self.error if self.error else 0.0
-
 
 def values(rows: Rows, measure: str) -> Floats:
     """A measure of trainings (N,) as (N, epochs)."""
@@ -138,19 +134,16 @@ def _part(part: str, rows: Rows, folder: str) -> str:
         + ", ".join(f"{code} {value:.0f}" for code, value in seconds.items()),
         f"smallest adjusted p {test.adjusted.min():.3f}; simultaneous intervals: {test.factor:.2f} standard errors",
         "",
-        "| last epoch | official | ours | difference | 95 % interval | largest t, epoch | simultaneous interval | p |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| last epoch | official | ours | difference | 95 % interval | p, all epochs | bound, all epochs |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name in measures:
         title, digits = MEASURES[name]
         last = found[name][-1]
-        epoch = max(range(epochs), key=lambda e: found[name][e].t)
-        most = found[name][epoch]
-        half = test.factor * most.error
+        bound = max(abs(each.mean) + test.factor * each.error for each in found[name])
         lines.append(
             f"| {title} | {last.official:.{digits}f} | {last.ours:.{digits}f} | {last.mean:+.{digits}f} "
-            f"| {last.low:+.{digits}f} to {last.high:+.{digits}f} | {most.mean:+.{digits}f} (epoch {epoch}) "
-            f"| {most.mean - half:+.{digits}f} to {most.mean + half:+.{digits}f} | {adjusted[name][epoch]:.2f} |"
+            f"| {last.low:+.{digits}f} to {last.high:+.{digits}f} | {adjusted[name].min():.2f} | {bound:.{digits}f} |"
         )
     lines += ["", "| difference, 95 % interval | " + " | ".join(f"epoch {e}" for e in range(epochs)) + " |"]
     lines += ["|---" * (epochs + 1) + "|"]
