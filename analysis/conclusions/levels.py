@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.conclusions.older_rows import comparable
 from analysis.records import Stage
 from analysis.statistics.retrained_cells import RECIPE_COLUMNS, chosen, is_average
 from pcdarts.config import OWN_IMAGES
@@ -76,7 +77,7 @@ def trainings(retrains: pd.DataFrame) -> pd.DataFrame:
     Columns: those of `retrains`, with the accuracies of the chosen weights, and in addition `level` (the number of the
     level), `test_error` and `test_top5_error` (percent).
     """
-    done = retrains[retrains["status"] == "completed"].sort_values(["job_id", "attempt"])
+    done = comparable(retrains[retrains["status"] == "completed"]).sort_values(["job_id", "attempt"])
     done = chosen(done.drop_duplicates("job_id", keep="last"))
     top5 = done["test_top5"].mask(is_average(done), done["ema_test_top5"]).astype(float)
     done = done.assign(test_error=100 - done["test_accuracy"], test_top5_error=100 - top5)

@@ -60,8 +60,6 @@ PROTOCOL = (
     "max_images",
 )
 """Fields that are compared with OFFICIAL."""
-LATER = ("image_size", "max_images")
-"""Those that older rows lack, which have their defaults."""
 MAX_NAMED = 4
 """Fields that are named; of more, the number of the others follows."""
 _DARTS = "Liu et al., DARTS, ICLR 2019"
@@ -148,7 +146,7 @@ def _differences(row: Mapping[Any, Any], official: RetrainConfig) -> str:
     for name in PROTOCOL:
         value, theirs = row[name], getattr(official, name)
         if pd.isna(value):
-            unknown += [] if name in LATER else [name]
+            unknown.append(name)
         elif name == "validation_portion" and value:
             found.append(
                 f"{100 * value:g} % of the training images only pick the epoch (papers: all trained on, last epoch)"

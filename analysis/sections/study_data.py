@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.conclusions import Conclusions, conclude
 from analysis.conclusions.levels import trainings
+from analysis.conclusions.older_rows import comparable
 from analysis.conclusions.settings import errors_by_search, found_cells
 from analysis.statistics.summaries import SettingSummary, rank_searches, setting_order, summarize_settings
 from analysis.store import ResultStore
@@ -36,7 +37,7 @@ class StudyData:
     @cached_property
     def searches(self) -> pd.DataFrame:
         """The table `searches`, with the settings as the report names them."""
-        return named_settings(self.store.read(SEARCHES))
+        return named_settings(comparable(self.store.read(SEARCHES)))
 
     @cached_property
     def epochs(self) -> pd.DataFrame:
