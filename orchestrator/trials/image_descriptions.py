@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import ray
-import torch
 
 from cluster.tasks import keep_on_worker
 from orchestrator.config import SOURCE, StudyConfig, StudyImages, source
@@ -15,10 +14,10 @@ from orchestrator.options import RunOptions
 from orchestrator.trials.placement import prepare_trials
 from orchestrator.trials.progress import image_progress
 from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
-from pcdarts.data.batches import retrain_batches, search_batches
+from pcdarts.data.batches import check_dataset
 from pcdarts.data.dataset_files import FILES, find_files
 from pcdarts.data.datasets import DataDescription
-from pcdarts.data.sources import OnProgress, read
+from pcdarts.data.sources import OnProgress
 from pcdarts.diagnostics.trainable import require_trainable
 
 Config = SearchConfig | RetrainConfig
@@ -91,16 +90,8 @@ def look_at(
 
     Raises ValueError for what is wrong with the images, and with the parts that any of the configurations makes.
     """
-    data, description = read(configs[0], download=download, processes=processes, on_progress=on_progress)
-    cpu = torch.device("cpu")
-    for config in configs if data else configs[:1]:  # listing a tree of files takes long
-        if isinstance(config, SearchConfig):
-            images = StudyImages.of(described := description.fill_in(config))
-            search_batches(described, cpu, data=data)
-        else:
-            images = StudyImages.of(recipe := description.fill_in(config))
-            retrain_batches(recipe, cpu, data=data)
-    return images, description
+    description = check_dataset(*configs, download=download, processes=processes, on_progress=on_progress)
+    return StudyImages.of(description.fill_in(configs[0])), description
 
 
 def require_networks(study: StudyConfig) -> None:

@@ -19,7 +19,7 @@ import torch
 from cluster.resources import TrialResources
 from cluster.tasks import keep_on_worker, other_nodes, run_on_nodes
 from pcdarts.config import RetrainConfig, SearchConfig
-from pcdarts.data.batches import retrain_batches, search_batches
+from pcdarts.data.batches import check_parts
 from pcdarts.data.datasets import Images, ImageSet, fits_memory
 from pcdarts.data.sources import load
 
@@ -87,7 +87,7 @@ def _arrays(configs: Sequence[Config]) -> list[Any] | None:
     None for images that are read in batches.
     """
     data = load(configs[0]) if fits_memory(configs[0]) else None
-    _check(configs, data)
+    check_parts(configs, data)
     if data is None:
         return None
     return [data.info, *(tuple(tensor.contiguous().numpy() for tensor in part) for part in (data.train, data.test))]
@@ -97,17 +97,7 @@ def _check_kept(given: tuple[Sequence[Config], list[Any]]) -> None:
     """Check with images that were read before.  Their reference is in a list, or Ray would wait for it."""
     configs, (reference,) = given
     arrays = ray.get(reference, timeout=PATIENCE)
-    _check(configs, None if arrays is None else _tensors(arrays))
-
-
-def _check(configs: Sequence[Config], data: ImageSet | None) -> None:
-    """Raise ValueError for what the trials would refuse."""
-    cpu = torch.device("cpu")
-    for config in configs if data else configs[:1]:  # listing a tree of files takes long
-        if isinstance(config, SearchConfig):
-            search_batches(config, cpu, data=data)
-        else:
-            retrain_batches(config, cpu, data=data)
+    check_parts(configs, None if arrays is None else _tensors(arrays))
 
 
 def _tensors(arrays: list[Any]) -> ImageSet:

@@ -5,7 +5,7 @@ worker processes.  ImageNet and larger trees are read from image files instead, 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -13,10 +13,21 @@ from torch import Tensor
 
 from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
 from pcdarts.data.augment import cutout, moved, normalize, random_crop, random_flip
-from pcdarts.data.datasets import DatasetInfo, Images, ImageSet, batch_sizes, fits_memory, require_classes
+from pcdarts.data.datasets import (
+    DataDescription,
+    DatasetInfo,
+    Images,
+    ImageSet,
+    batch_sizes,
+    fits_memory,
+    require_classes,
+)
 from pcdarts.data.images import stratified_order
 from pcdarts.data.sources import OnProgress, load, read
 from pcdarts.training.distributed import ALONE, Workers
+
+_PARTS = ("train_portion", "split_file", "validation_portion", "max_images")
+"""Fields of searches and of trainings that decide into which parts images are split."""
 
 
 class ImageBatches(Protocol):
@@ -170,19 +181,32 @@ def spread(total: int, most: int) -> Tensor:
 
 
 def check_dataset(
-    config: SearchConfig | RetrainConfig, *, processes: int = 0, on_progress: OnProgress | None = None
-) -> str:
-    """Look at all images of a data set, check the parts made of them, and describe it in one line.
+    *configs: SearchConfig | RetrainConfig,
+    download: bool = False,
+    processes: int = 0,
+    on_progress: OnProgress | None = None,
+) -> DataDescription:
+    """Look at all images that these configurations read, and check the parts that each of them makes.
 
-    Nothing is downloaded.  Raises ValueError that names what is wrong and the remedy.
+    Returns a description of the images.  Raises ValueError that names what is wrong and the remedy.
     """
-    data, description = read(config, download=False, processes=processes, on_progress=on_progress)
+    data, description = read(configs[0], download=download, processes=processes, on_progress=on_progress)
+    check_parts([description.fill_in(config) for config in configs], data)
+    return description
+
+
+def check_parts(configs: Iterable[SearchConfig | RetrainConfig], data: ImageSet | None) -> None:
+    """Raise ValueError if one of these configurations cannot split its images, which all of them read.
+
+    `data` holds the images; None if they do not fit into memory.  Configurations that make the same parts are checked
+    once, as listing a tree of files takes long.
+    """
     cpu = torch.device("cpu")
-    if isinstance(config, SearchConfig):
-        search_batches(description.fill_in(config), cpu, data=data)
-    else:
-        retrain_batches(description.fill_in(config), cpu, data=data)
-    return description.summary
+    for config in {tuple(getattr(config, name, None) for name in _PARTS): config for config in configs}.values():
+        if isinstance(config, SearchConfig):
+            search_batches(config, cpu, data=data)
+        else:
+            retrain_batches(config, cpu, data=data)
 
 
 def _first(part: Images, most: int) -> Images:

@@ -15,7 +15,7 @@ from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig
 from pcdarts.data.images import statistics
 from pcdarts.data.pixels import shown
 
-Config = TypeVar("Config", SearchConfig, RetrainConfig)
+Config = TypeVar("Config", bound=SearchConfig | RetrainConfig)
 MEMORY_LIMIT = 2 * 1024**3
 """Bytes of own images, as uint8, that are held in memory; larger trees are read from their files in every pass.  A
 constant, as the batches of the two differ: the machine must not decide."""

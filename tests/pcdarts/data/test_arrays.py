@@ -56,7 +56,7 @@ def test_what_a_configuration_and_a_study_learn_of_them(tmp_path):
     assert (description.train_images, description.test_images) == ((10,) * 4, (2,) * 4)
     assert (description.crop_padding, description.flip) == (2, True)
     assert description.classes == ("0", "1", "2", "3") and description.place == str(path) and description.in_memory
-    assert check_dataset(RetrainConfig(dataset="arrays", data_dir=str(path))) == (
+    assert check_dataset(RetrainConfig(dataset="arrays", data_dir=str(path))).summary == (
         f"arrays: 4 classes, 1 x 28 x 20 pixels, 40 training and 8 test images, in {path}; test images: test_images"
     )
 
@@ -80,7 +80,7 @@ def test_test_images_that_are_training_images_are_named(tmp_path):
     path = save(tmp_path / "own.npz", images, labels, test_images=others, test_labels=test_labels)
     found, description = described(SearchConfig(dataset="arrays", data_dir=str(path)))
     assert description.in_both == ("1", "4")
-    assert "2 of them are copies of training images (1, 4), so remove one of the two" in check_dataset(found)
+    assert "2 of them are copies of training images (1, 4), so remove one of the two" in check_dataset(found).summary
     images[::2] = images[1::2]
     _, description = described(SearchConfig(dataset="arrays", data_dir=str(save(path, images, labels))))
     assert set() != set(description.in_both) <= set(description.split_off)

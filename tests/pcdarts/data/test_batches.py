@@ -160,10 +160,10 @@ def test_a_portion_without_images_is_refused():
 
 
 def test_check_dataset_of_built_in_sets():
-    assert check_dataset(SearchConfig(dataset="digits")) == (
+    assert check_dataset(SearchConfig(dataset="digits")).summary == (
         "digits: 10 classes, 1 x 8 x 8 pixels, 1437 training and 360 test images; test images: a stratified fifth"
     )
-    assert check_dataset(RetrainConfig(dataset="synthetic", image_size=8)) == (
+    assert check_dataset(RetrainConfig(dataset="synthetic", image_size=8)).summary == (
         "synthetic: 4 classes, 3 x 8 x 8 pixels, 320 training and 80 test images; test images: drawn with another seed"
     )
 

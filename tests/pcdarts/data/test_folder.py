@@ -80,7 +80,7 @@ def test_test_images_are_in_test_else_in_val_else_a_fifth(tmp_path):
         return described(SearchConfig(dataset="folder", data_dir=str(tmp_path)))[1]
 
     assert (description().test_images, description().test_part) == ((3, 3, 3), "test/ (val/ is not used)")
-    assert "test images: test/ (val/ is not used)" in check_dataset(config(tmp_path))
+    assert "test images: test/ (val/ is not used)" in check_dataset(config(tmp_path)).summary
     shutil.rmtree(tmp_path / "test")
     assert (description().test_images, description().test_part) == ((2, 2, 2), "val/")
     shutil.rmtree(tmp_path / "val")
@@ -101,7 +101,7 @@ def test_files_that_are_no_images_are_counted(tmp_path):
     write_tree(tmp_path, train=30, test=6)
     for name in ("a.heic", "b.HEIC", "c.txt"):
         (tmp_path / "train/class0" / name).touch()
-    assert check_dataset(SearchConfig(dataset="folder", data_dir=str(tmp_path))) == (
+    assert check_dataset(SearchConfig(dataset="folder", data_dir=str(tmp_path))).summary == (
         f"folder: 3 classes, 3 x 8 x 8 pixels, 30 training and 6 test images, in {tmp_path}; test images: test/; "
         "3 files left out: .heic 2, .txt 1"
     )
@@ -109,11 +109,11 @@ def test_files_that_are_no_images_are_counted(tmp_path):
 
 def test_test_images_that_are_training_images_are_named(tmp_path):
     write_tree(tmp_path, train=30, test=6)
-    assert "copies" not in check_dataset(config(tmp_path))
+    assert "copies" not in check_dataset(config(tmp_path)).summary
     shutil.copy(tmp_path / "train/class2/25.png", tmp_path / "test/class1/new.png")
     found, description = described(SearchConfig(dataset="folder", data_dir=str(tmp_path)))
     assert description.in_both == ("test/class1/new.png",)
-    assert "test/; 1 of them is a copy of a training image (test/class1/new.png), so" in check_dataset(found)
+    assert "test/; 1 of them is a copy of a training image (test/class1/new.png), so" in check_dataset(found).summary
     shutil.rmtree(tmp_path / "test")
     for i in range(10):
         shutil.copy(tmp_path / f"train/class0/{i}.png", tmp_path / f"train/class0/copy{i}.png")
@@ -121,7 +121,10 @@ def test_test_images_that_are_training_images_are_named(tmp_path):
     off = {path for path in description.split_off if path.startswith("class0")}
     twins = {path: path.replace("copy", "") if "copy" in path else path.replace("/", "/copy") for path in off}
     assert set(description.in_both) == {f"train/{path}" for path, twin in twins.items() if twin not in off} != set()
-    assert f"{len(description.in_both)} of them are copies of training images (train/class0" in check_dataset(found)
+    assert (
+        f"{len(description.in_both)} of them are copies of training images (train/class0"
+        in check_dataset(found).summary
+    )
 
 
 def test_trees_that_cannot_be_used_are_refused_in_one_line(tmp_path):
@@ -210,7 +213,14 @@ def test_larger_trees_are_read_in_batches(large):
     ]
     assert next(weights.epoch(4, torch.Generator()))[0].shape == (4, 3, 8, 8)
     assert not {path for path, _ in weights._images} & {path for path, _ in alpha._images}
-    assert check_dataset(found).startswith("folder: 3 classes, 3 x 8 x 8 pixels, 60 training and 6 test images")
+    assert check_dataset(found).summary.startswith("folder: 3 classes, 3 x 8 x 8 pixels, 60 training and 6 test images")
+
+
+def test_every_split_of_larger_trees_is_checked(large):
+    search, recipe = (kind(dataset="folder", data_dir=str(large)) for kind in (SearchConfig, RetrainConfig))
+    assert check_dataset(search, recipe).train_images == (20, 20, 20)
+    with pytest.raises(ValueError, match="validation_portion is 0.99, but must leave images of every class"):
+        check_dataset(search, recipe, replace(recipe, validation_portion=0.99))
 
 
 def test_larger_trees_are_limited_and_validated_class_by_class(large):

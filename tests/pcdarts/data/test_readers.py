@@ -35,8 +35,9 @@ def test_fashion_mnist_from_idx_files(tmp_path, folder, pack):
     first = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
     shown = pixels(weights)[:, 0] * 0.3530 + 0.2860
     torch.testing.assert_close(shown, torch.from_numpy(first[:10]) / 255)
-    assert "10 classes, 1 x 28 x 28 pixels, 20 training and 10 test images" in check_dataset(
-        SearchConfig(dataset="fashion-mnist", data_dir=str(root))
+    assert (
+        "10 classes, 1 x 28 x 28 pixels, 20 training and 10 test images"
+        in check_dataset(SearchConfig(dataset="fashion-mnist", data_dir=str(root))).summary
     )
 
 
@@ -50,7 +51,7 @@ def test_cifar_from_pickled_batches(tmp_path, name, classes):
     shown = torch.cat([pixels(weights), pixels(alpha)]) * std + mean  # stored order: first half, second half
     torch.testing.assert_close(shown, images.reshape(-1, 3, 32, 32) / 255)
     counts = f"{classes} classes, 3 x 32 x 32 pixels, {len(images)} training and {classes} test images"
-    assert counts in check_dataset(SearchConfig(dataset=name, data_dir=str(tmp_path)))
+    assert counts in check_dataset(SearchConfig(dataset=name, data_dir=str(tmp_path))).summary
     _, _, test = retrain_batches(RetrainConfig(dataset=name, data_dir=str(tmp_path)), CPU)
     assert len(test) == classes
 
@@ -218,4 +219,4 @@ def test_real_fashion_mnist(tmp_path, monkeypatch):
     assert abs(float(images.mean())) < 0.01 and abs(float(images.std()) - 1) < 0.01
     assert labels[:10].tolist() == [9, 0, 0, 3, 0, 2, 7, 2, 5, 5]
     counts = "60000 training and 10000 test images"
-    assert counts in check_dataset(SearchConfig(dataset="fashion-mnist", data_dir=str(write)))
+    assert counts in check_dataset(SearchConfig(dataset="fashion-mnist", data_dir=str(write))).summary

@@ -60,11 +60,11 @@ def test_colors_are_jittered_only_in_a_retraining(tree):
 def test_check_dataset(tree):
     (tree / "train/n00/readme.txt").unlink()
     expected = "imagenet: 3 classes, 3 x 224 x 224 pixels, 29 training and 6 test images, in {}; test images: val/"
-    assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))).startswith(expected.format(tree))
+    assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))).summary.startswith(expected.format(tree))
     outer = tree.parent / "outer"
     outer.mkdir()
     (outer / "imagenet").symlink_to(tree)
-    found = check_dataset(SearchConfig(dataset="imagenet", data_dir=str(outer)))
+    found = check_dataset(SearchConfig(dataset="imagenet", data_dir=str(outer))).summary
     assert found.startswith(expected.format(outer / "imagenet"))
 
 
@@ -100,7 +100,7 @@ def test_files_that_are_left_out_are_counted(tree):
         (tree / "val/n01" / name).touch()
     (tree / "val/n01/more").mkdir()
     (tree / "val/__MACOSX").mkdir()
-    assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))).endswith(
+    assert check_dataset(SearchConfig(dataset="imagenet", data_dir=str(tree))).summary.endswith(
         "; test images: val/, the official validation set; "
         "4 files left out: .heic 2, folders in class folders 1, without extension 1"
     )
