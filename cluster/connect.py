@@ -50,6 +50,13 @@ def connect(address: str = "") -> None:
             f"Ray cannot start on this machine ({str(error).splitlines()[0]}); "
             "set RAY_TMPDIR to a folder with a short path, free space and write permission"
         ) from None
+    except Exception as error:  # Ray raises nothing more specific on a machine that is too busy
+        if "timed out" not in str(error):
+            raise
+        raise OSError(
+            f"Ray cannot start on this machine ({str(error).splitlines()[0]}); wait until the machine is less busy, "
+            "and run the same command again"
+        ) from None
 
 
 def _join_or_start(address: str) -> None:

@@ -32,12 +32,25 @@ def test_an_address_where_somebody_listens_is_accepted():
             assert connection.recv(1) == b""  # it connected, and closed the connection
 
 
-def test_a_folder_that_ray_cannot_use_is_named_with_the_remedy(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError("AF_UNIX path length cannot exceed 107 bytes: /long/ray/session/sockets/plasma_store\nmore"),
+            r"cannot start .*/plasma_store\); set RAY_TMPDIR to a folder with a short path",
+        ),
+        (
+            Exception("The current node timed out during startup. This could happen because ..."),
+            r"cannot start .*timed out during startup.*; wait until the machine is less busy, and run the same command",
+        ),
+    ],
+)
+def test_a_ray_that_cannot_start_is_explained_with_the_remedy(error, message, monkeypatch):
     def fail(address):
-        raise OSError("AF_UNIX path length cannot exceed 107 bytes: /long/ray/session/sockets/plasma_store\nmore")
+        raise error
 
     monkeypatch.setattr(connecting.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(connecting, "private_token", lambda: None)
     monkeypatch.setattr(connecting, "_join_or_start", fail)
-    with pytest.raises(OSError, match=r"cannot start .*/plasma_store\); set RAY_TMPDIR to a folder with a short path"):
+    with pytest.raises(OSError, match=message):
         connect("local")
