@@ -19,6 +19,8 @@ from pcdarts.data.pixels import reason, shown, to_bytes
 
 MOST_CHANNELS = 16
 """Channels of an image, at most."""
+KEYS = ("train_images", "train_labels", "test_images", "test_labels")
+"""Arrays of a file; those of other keys are not read."""
 
 
 class Arrays(NamedTuple):
@@ -84,17 +86,26 @@ def _without_a_fifth(labels: Tensor) -> Tensor:
 def _open(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file by key."""
     file = shown(path)
+    if path.is_dir():
+        raise ValueError(f"{file} is a folder; use --dataset folder, or set data_dir to a file NAME.npz")
     if not path.is_file():
         raise ValueError(f"{file} is not a file; set data_dir to a file NAME.npz with train_images and train_labels")
-    try:
-        content = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is not an .npz file ({reason(error)}); write it with numpy.savez") from error
-    if not isinstance(content, np.lib.npyio.NpzFile):
+    if path.suffix == ".npy":
         raise ValueError(f"{file} holds a single array; write an .npz file with numpy.savez and the key train_images")
+    try:
+        content = zipfile.is_zipfile(path) and np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} cannot be read ({reason(error)}); write it with numpy.savez") from error
+    if not isinstance(content, np.lib.npyio.NpzFile):
+        raise ValueError(f"{file} is not an .npz file; write it with numpy.savez")
     arrays = {}
     with content:
-        for key in ("train_images", "train_labels", "test_images", "test_labels"):
+        if not set(KEYS[:2]) <= set(content):
+            raise ValueError(
+                f"{file} has the keys {', '.join(map(shown, content)) or '(none)'}, but must have train_images and "
+                "train_labels; rename the arrays and write them with numpy.savez"
+            )
+        for key in KEYS:
             if key not in content:
                 continue
             try:
@@ -129,7 +140,12 @@ def _pixels(file: str, key: str, array: NDArray[Any]) -> Tensor:
     if array.ndim != 4 or 0 in array.shape or array.shape[3] > MOST_CHANNELS:
         raise ValueError(
             f"{file}: the shape of {key} is {shape}, but must be (N, height, width) or (N, height, width, channels) "
-            f"with 1 to {MOST_CHANNELS} channels"
+            f"with 1 to {MOST_CHANNELS} channels; move channels to the last axis with numpy.moveaxis"
+        )
+    if shape[1] < shape[2] == array.shape[3]:
+        raise ValueError(
+            f"{file}: the shape {shape} of {key} looks like (N, channels, height, width), but must be (N, height, "
+            f"width, channels); use numpy.moveaxis({key}, 1, 3)"
         )
     return torch.from_numpy(np.ascontiguousarray(_bytes(file, key, array).transpose(0, 3, 1, 2)))
 
@@ -145,11 +161,13 @@ def _bytes(file: str, key: str, array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _labels(file: str, key: str, array: NDArray[Any]) -> Tensor:
-    """int64 labels (N,) from an array of any integers of at least 0."""
+    """int64 labels (N,) from an array (N,) or (N, 1) of any integers of at least 0."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(
             f"{file}: {key} is of type {array.dtype} and shape {array.shape}, but must be integers of shape (N,): one "
-            "class number per image"
+            f"class number per image, which numpy.unique({key}, return_inverse=True)[1] makes of class names"
         )
     if len(array) and array.min() < 0:
         raise ValueError(f"{file}: {key} has the label {array.min()}, but labels must be 0, 1, 2, ...")

@@ -97,10 +97,18 @@ def tree_root(config: SearchConfig | RetrainConfig) -> Path:
             f"imagenet not found: looked for train/<class>/<image> in {data_dir / 'imagenet'} and {data_dir}\n"
             "Get it from https://image-net.org, sort val into class folders as well, and set data_dir"
         )
-    if not (data_dir / "train").is_dir():
+    if not data_dir.exists():
         raise ValueError(
-            f"{data_dir} holds no folder train; sort the images into {data_dir / 'train'}/<class>/<image>, or set "
-            "data_dir"
+            f"{shown(data_dir)} does not exist; set data_dir to the folder that holds train/<class>/<image>"
+        )
+    if not data_dir.is_dir():
+        raise ValueError(f"{shown(data_dir)} is a file; use --dataset arrays, or set data_dir to a folder")
+    if not (data_dir / "train").is_dir():
+        if data_dir.absolute().name == "train":
+            raise ValueError(f"data_dir is {shown(data_dir)}, but must hold train; set it to {shown(data_dir.parent)}")
+        raise ValueError(
+            f"{shown(data_dir)} holds no folder train; sort the images into {shown(data_dir / 'train')}/<class>/"
+            "<image>, or set data_dir"
         )
     return data_dir
 

@@ -117,9 +117,12 @@ def test_values_are_scaled_from_the_range_of_their_type(tmp_path, values, expect
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int64, np.uint64])
-def test_labels_of_any_integers(tmp_path, kind):
-    path = save(tmp_path / "own.npz", np.zeros((4, 2, 2), np.uint8), np.array([0, 1, 0, 1], kind))
-    assert read_arrays(path).train.labels.dtype == torch.int64
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_labels_of_any_integers(tmp_path, kind, shape):
+    path = save(tmp_path / "own.npz", np.zeros((4, 2, 2), np.uint8), np.array([0, 1, 0, 1], kind).reshape(shape))
+    train, test, classes, *_ = read_arrays(path)
+    assert sorted(train.labels.tolist()) == sorted(test.labels.tolist()) == [0, 1] and classes == 2
+    assert train.labels.dtype == torch.int64
 
 
 IMAGES = np.zeros((4, 2, 2), np.uint8)
@@ -129,18 +132,33 @@ LABELS = np.array([0, 1, 0, 1])
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"train_labels": None}, "train_labels is missing; store it next to train_images"),
-        ({"train_images": None}, "train_images is missing"),
+        (
+            {"train_labels": None},
+            "own.npz has the keys train_images, but must have train_images and train_labels; rename",
+        ),
+        ({"train_images": None, "x_train": IMAGES}, "own.npz has the keys train_labels, x_train, but must have"),
         ({"test_images": IMAGES}, "test_labels is missing"),
         ({"train_labels": LABELS[:3]}, "train_images has 4 images, but train_labels 3 labels"),
         ({"train_labels": LABELS - 1}, "train_labels has the label -1, but labels must be 0, 1, 2"),
         ({"train_labels": LABELS * 2}, "class 1 has no images"),
         ({"train_labels": LABELS / 1}, "train_labels is of type float64 .*, but must be integers"),
         ({"train_labels": np.eye(4, dtype=int)}, r"shape \(4, 4\), but must be integers of shape \(N,\)"),
+        (
+            {"train_labels": np.array(["a", "b", "a", "b"])},
+            r"type <U1 .*\(train_labels, return_inverse=True\)\[1\] makes",
+        ),
         ({"train_labels": np.array([0, 1, 0, None])}, "train_labels cannot be read .*allow_pickle"),
         ({"train_images": np.array([IMAGES[0], None, 0, 0], object)}, "train_images cannot be read .*allow_pickle"),
         ({"train_images": IMAGES.astype(str)}, "train_images cannot be used .*, but must be numbers"),
         ({"train_images": np.zeros((4, 17, 2, 17), np.uint8)}, r"\(4, 17, 2, 17\), but must be \(N, height, width\)"),
+        (
+            {"train_images": np.zeros((4, 3, 32, 32), np.uint8)},
+            "channels; move channels to the last axis with numpy.movea",
+        ),
+        (
+            {"train_images": np.zeros((4, 5, 16, 16), np.uint8)},
+            r"looks like \(N, channels, .*moveaxis\(train_images, 1, 3",
+        ),
         ({"train_images": np.zeros((4, 2), np.uint8)}, r"\(4, 2\), but must be \(N, height, width\)"),
         ({"train_images": np.zeros((0, 2, 2), np.uint8)}, r"\(0, 2, 2\), but must be"),
         ({"train_images": IMAGES - 0.5}, "train_images cannot be used .float64 values from -0.5 to -0.5 are neither"),
@@ -170,7 +188,7 @@ def test_arrays_that_cannot_be_used_are_named_in_one_line(tmp_path, arrays, mess
 def test_files_that_are_no_arrays_are_named(tmp_path):
     with pytest.raises(ValueError, match="none.npz is not a file; set data_dir to a file NAME.npz"):
         read_arrays(tmp_path / "none.npz")
-    with pytest.raises(ValueError, match="is not a file"):
+    with pytest.raises(ValueError, match="is a folder; use --dataset folder, or set data_dir to a file NAME.npz"):
         read_arrays(tmp_path)
     np.save(tmp_path / "one.npy", IMAGES)
     with pytest.raises(ValueError, match="one.npy holds a single array; write an .npz file"):
@@ -178,7 +196,7 @@ def test_files_that_are_no_arrays_are_named(tmp_path):
     path = save(tmp_path / "own.npz", IMAGES, LABELS)
     for content in (b"", b"text", pickle.dumps({"train_images": IMAGES}), path.read_bytes()[:-30]):
         (tmp_path / "bad.npz").write_bytes(content)
-        with pytest.raises(ValueError, match="bad.npz is not an .npz file") as caught:
+        with pytest.raises(ValueError, match="bad.npz is not an .npz file; write it with numpy.savez$") as caught:
             read_arrays(tmp_path / "bad.npz")
         assert "\n" not in str(caught.value)
 

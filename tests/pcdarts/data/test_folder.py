@@ -1,6 +1,7 @@
 """Own images in folder trees: values, order, the test part, and trees that are refused in one line."""
 
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -145,6 +146,18 @@ def test_trees_that_cannot_be_used_are_refused_in_one_line(tmp_path):
     (tmp_path / "train/class1/11.png").unlink()
     (tmp_path / "train/empty").mkdir()
     assert "1 class (empty) without images" in refusal()
+
+
+def test_folders_that_are_no_trees_are_refused(tmp_path):
+    write_tree(tmp_path, train=30)
+    for place, text in {
+        tmp_path / "trian": "trian does not exist; set data_dir to the folder that holds train/<class>/<image>",
+        tmp_path / "train/class0/0.png": "0.png is a file; use --dataset arrays, or set data_dir to a folder",
+        tmp_path / "train": f"data_dir is {tmp_path}/train, but must hold train; set it to {tmp_path}",
+        tmp_path / "train/class0": f"class0 holds no folder train; sort the images into {tmp_path}/train/class0/train/",
+    }.items():
+        with pytest.raises(ValueError, match=re.escape(text)):
+            check_dataset(SearchConfig(dataset="folder", data_dir=str(place)))
 
 
 def test_the_fingerprint_is_that_of_contents_and_classes_not_of_names(tmp_path):
