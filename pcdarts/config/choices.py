@@ -21,7 +21,7 @@ OWN_IMAGES: tuple[Dataset, ...] = ("folder", "arrays")
 """Data sets whose name says nothing about the images."""
 
 FROM_IMAGES = ("classes", "image_channels", "image_height", "image_width", "data_fingerprint")
-"""Fields that `pcdarts.data.sources.described` fills in from the images; nobody sets them."""
+"""Fields that `pcdarts.data.sources.described` fills in from the images; not to be set by hand."""
 
 Flip = Literal["auto", "on", "off"]
 """Whether training images are flipped horizontally at random."""

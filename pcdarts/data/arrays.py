@@ -1,6 +1,6 @@
-"""Own images from a file NAME.npz with the arrays `train_images` and `train_labels`, and perhaps `test_...`.
+"""Own images from a file NAME.npz with the arrays `train_images` and `train_labels`.
 
-Nothing is unpickled, so that a file from elsewhere cannot run code.
+`test_images` and `test_labels` are optional.  Nothing is unpickled, so that a file from elsewhere cannot run code.
 """
 
 import zipfile

@@ -312,7 +312,7 @@ def resized(info: DatasetInfo, side: int) -> DatasetInfo:
 
 
 def with_flip(info: DatasetInfo, config: SearchConfig | RetrainConfig) -> DatasetInfo:
-    """The data set with flips as the configuration wants them."""
+    """The data set with the flips of the configuration."""
     return info if config.flip == "auto" else dataclasses.replace(info, flip=config.flip == "on")
 
 

@@ -1,6 +1,6 @@
-"""The image files of a folder tree `<class>/<image>`: which there are, and whether all of them can be read.
+"""The image files of a folder tree `<class>/<image>`: list them, and find out whether all of them can be read.
 
-What was seen of a file is remembered by its path, size and time of change in `$XDG_CACHE_HOME/pcdarts`, so that a file
+What was found in a file is remembered by its path, size and time of change in `$XDG_CACHE_HOME/pcdarts`, so that a file
 is decoded again only after a change.
 """
 
@@ -57,7 +57,7 @@ class ImageFile(NamedTuple):
 
 
 def list_images(folder: Path) -> Tree:
-    """List the images of a folder by class.  Hidden files and those of file managers count as nothing.
+    """List the images of a folder by class.  Hidden files and those of file managers are ignored.
 
     Raises ValueError without class folders, for classes without images, and for two folders of one class.
     """
@@ -96,17 +96,17 @@ def normal(name: str) -> str:
 
 
 def require_same_classes(train: Tree, test: Tree) -> None:
-    """Raises ValueError for classes that are in one of the trees alone."""
+    """Raise ValueError for classes that are in only one of the trees."""
     for one, other in ((train, test), (test, train)):
         if different := [name for name in one.images if name not in other.images]:
             raise ValueError(
-                f"{shown(one.folder)} holds {_few(different)} that {shown(other.folder)} lacks; "
-                "both must hold the same class folders"
+                f"{shown(one.folder)} holds {_few(different)} not found in {shown(other.folder)}; "
+                "use the same class folders in both"
             )
 
 
 def require_images(tree: Tree, least: int) -> None:
-    """Raises ValueError for classes that have fewer images than a split needs."""
+    """Raise ValueError for classes that have fewer images than a split needs."""
     if small := [name for name, paths in tree.images.items() if len(paths) < least]:
         raise ValueError(
             f"{shown(tree.folder)} holds {_few(small)} with fewer than {least} images, one for each part of a split; "
@@ -121,7 +121,7 @@ def look_at(
     processes: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[ImageFile]:
-    """Read and decode every image once, in so many processes (0: in this one), and remember what was found.
+    """Read and decode every image once, in this many processes (0: in this one), and remember what was found.
 
     `on_progress` is called with the number of images done and of all images.
 
@@ -209,7 +209,7 @@ def _is_gray(image: Image.Image) -> bool:
 
 
 class _Cache:
-    """What was found in the files of a folder, in an SQLite database; a cache that cannot be used is done without."""
+    """What was found in the files of a folder, in an SQLite database; if it cannot be used, nothing is remembered."""
 
     NAME = "images-1.sqlite"
     """The number changes with what can be read, and with what is stored."""
@@ -273,7 +273,7 @@ class _Cache:
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder by name, without those that nobody means."""
+    """The entries of a folder by name, without hidden files and those of file managers."""
     try:
         with os.scandir(folder) as entries:
             named = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _NOT_DATA]

@@ -1,4 +1,4 @@
-"""One image file as 8-bit pixels: read right, or refused in one line that names the file.
+"""One image file as 8-bit pixels, or a refusal in one line that names the file.
 
 16-bit and floating-point images are scaled, never clipped or cast. Alpha is dropped; of several frames, the first is
 taken.
@@ -39,7 +39,7 @@ def open_image(path: Path) -> Image.Image:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's warnings: of damaged metadata, of transparent palettes, of large images below its limit."""
+    """Silence Pillow's warnings about damaged metadata, transparent palettes, and large images below its limit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -55,7 +55,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "L" and tags.get(_SAMPLE_FORMAT) == _SIGNED:  # Pillow reads -1 as 255
         return Image.fromarray(to_bytes(np.asarray(image).view(np.int8)))
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
-        if image.mode == "La":  # alpha multiplied in: Pillow converts it to LA alone
+        if image.mode == "La":  # alpha multiplied in: Pillow converts it to LA only
             image = image.convert("LA")
         return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     values = np.asarray(image)
