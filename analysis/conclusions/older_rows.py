@@ -4,7 +4,7 @@ import pandas as pd
 
 from pcdarts.config import OWN_IMAGES
 
-DEFAULTS = {"image_size": 0, "max_images": 0, "flip": "auto"}
+DEFAULTS: dict[str, int | str] = {"image_size": 0, "max_images": 0, "flip": "auto"}
 """Columns that came later, with the values that all earlier runs had."""
 
 
