@@ -2,12 +2,13 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 
 from orchestrator.commands.arguments import add_assignments
 from orchestrator.commands.parser import Parser
 from orchestrator.overrides import parse_assignments, section_fields
-from pcdarts.config import SearchConfig
+from pcdarts.config import OWN_IMAGES, SearchConfig
 from pcdarts.presets import SEARCHES
 
 
@@ -54,6 +55,8 @@ def _search(arguments: argparse.Namespace) -> int:
         print(f"random cell of the space {config.space}, seed {config.seed}; nothing is trained")
         print(search(config).genotype)
         return 0
+    if config.dataset in OWN_IMAGES:
+        config = _described(config)
     checkpoint = CheckpointFile(arguments.checkpoint) if arguments.checkpoint else None
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as bar:
@@ -85,6 +88,17 @@ def _search(arguments: argparse.Namespace) -> int:
     print(f"validation accuracy {result.valid_accuracy:.2f} % (shared weights), {result.seconds:.0f} s")
     print(result.genotype)
     return 0
+
+
+def _described(config: SearchConfig) -> SearchConfig:
+    """The configuration with what was found in its images, which are printed."""
+    from orchestrator.trials.progress import image_progress
+    from pcdarts.data.sources import described
+
+    with image_progress(f"images in {config.data_dir}") as on_progress:
+        config, description = described(config, processes=os.cpu_count() or 1, on_progress=on_progress)
+    print(f"Images: {description.summary}")
+    return config
 
 
 def _split(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from orchestrator.cli import main
 from orchestrator.commands.search_commands import search_config
 from pcdarts.genotype import Genotype
 from pcdarts.presets import smoke
+from tests.pcdarts.data.own_images import write_arrays
 
 
 def test_fields_are_named_with_or_without_their_section():
@@ -39,6 +40,15 @@ def test_a_search_ends_with_its_cell_and_is_resumed(tmp_path, capsys):
     again = capsys.readouterr().out
     assert "resumed after" in again and again.splitlines()[-1] == text.splitlines()[-1]
     assert str(Genotype.parse(text.splitlines()[-1])) == text.splitlines()[-1]
+
+
+def test_own_images_are_looked_at_before_they_are_searched_on(tmp_path, capsys):
+    path = write_arrays(tmp_path / "own.npz", size=(7, 5), channels=5, train=60, test=6)
+    argv = ["search", "--preset", "smoke", "--set", "dataset=arrays", f"data_dir={path}", "epochs=1", "layers=3"]
+    assert main([*argv, "warmup_epochs=0"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Images: arrays: 3 classes, 5 x 7 x 5 pixels, 60 training and 6 test images")
+    assert text.splitlines()[-1].startswith("Genotype(")
 
 
 def test_a_random_cell_takes_no_training(capsys):
