@@ -128,9 +128,16 @@ def export_onnx(folder: str | Path, network: CellNetwork, image_size: tuple[int,
 
 
 def model_card(
-    genotype: Genotype, *, name: str, results: Mapping[str, Any], recipe: Mapping[str, Any], origin: Mapping[str, Any]
+    genotype: Genotype,
+    *,
+    name: str,
+    results: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    images: Mapping[str, Any],
+    origin: Mapping[str, Any],
 ) -> str:
-    """The model card in Markdown: cells, results, recipe, origin, use and limits."""
+    """The model card in Markdown: cells, results, recipe, images (if described), origin, use and limits."""
+    described = f"## Images\n\n{_table(images)}\n" if images else ""
     return f"""# {name}
 
 A network with cells found by an architecture search ({genotype.digest}), trained from scratch.
@@ -147,7 +154,7 @@ linear layers, without the auxiliary head.
 ## Recipe
 
 {_table(recipe)}
-## Origin
+{described}## Origin
 
 {_table(origin)}
 ## Use

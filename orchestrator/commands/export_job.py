@@ -7,7 +7,7 @@ from typing import Any
 from analysis.store import ResultStore
 from analysis.tables import RETRAINS, SEARCHES
 from orchestrator.queue.retrain_queue import find_job
-from orchestrator.storage.study_folder import checkpoint, open_study
+from orchestrator.storage.study_folder import checkpoint, open_study, stored_descriptions
 from pcdarts.config import RetrainConfig, outcome_fields
 from pcdarts.data.datasets import dataset_info
 from pcdarts.export import export_network, export_onnx, model_card, network_from_weights
@@ -48,12 +48,29 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
         name=f"{study.name}, job {job}",
         results={name: value for name, value in results.items() if name != "device_name"},
         recipe=outcome_fields(config),
+        images=_images(store, config),
         origin=origin,
     )
     files = export_network(folder, network, genotype, card)
     if onnx:
         files.append(export_onnx(folder, network, dataset_info(config).image_size))
     return files
+
+
+def _images(store: ResultStore, config: RetrainConfig) -> dict[str, Any]:
+    """What the network takes and what its logits mean; nothing for studies that did not describe their images."""
+    size = dataset_info(config).image_size
+    for each in stored_descriptions(store):
+        if (each["dataset"], each["fingerprint"]) == (config.dataset, config.data_fingerprint) and (
+            (each["height"], each["width"]) == size
+        ):
+            return {
+                "input": f"{each['channels']} x {each['height']} x {each['width']} pixels, scaled to 0 to 1",
+                "mean": ", ".join(f"{value:.6g}" for value in each["mean"]),
+                "standard deviation": ", ".join(f"{value:.6g}" for value in each["std"]),
+                "classes, by logit": ", ".join(each["classes"]),
+            }
+    return {}
 
 
 def _searches(store: ResultStore, digest: str) -> str | None:

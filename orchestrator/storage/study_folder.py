@@ -141,11 +141,16 @@ def store_descriptions(store: ResultStore, descriptions: Sequence[Mapping[str, A
     def name(description: Mapping[str, Any]) -> list[Any]:
         return [description[field] for field in ("dataset", "fingerprint", "height", "width")]
 
-    stored = json.loads(store.read_text(DATA_FILE) or "[]")
+    stored = stored_descriptions(store)
     given = json.loads(json.dumps(descriptions))  # tuples are lists there
     kept = [each for each in stored if name(each) not in map(name, given)]
     if kept + given != stored:
         store.write_text(DATA_FILE, json.dumps(kept + given, indent=1) + "\n")
+
+
+def stored_descriptions(store: ResultStore) -> list[dict[str, Any]]:
+    """The descriptions of a study's images, with the fields of a DataDescription; empty if none were stored."""
+    return list(json.loads(store.read_text(DATA_FILE) or "[]"))
 
 
 def check_writable(root: str) -> None:

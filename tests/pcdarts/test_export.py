@@ -61,9 +61,16 @@ def test_the_card_says_what_it_is_told():
         name="demo",
         results={"test_accuracy": 97.4321098, "network_macs": 528_359_040, "top5": None},
         recipe={"seed": 3, "dataset": "a|b"},
+        images={"classes, by logit": "cat, dog"},
         origin={"torch_version": "2.9"},
     )
-    for line in ("# demo", "| test_accuracy | 97.4321 |", "| network_macs | 528,359,040 |", "| seed | 3 |"):
+    for line in (
+        "# demo",
+        "| classes, by logit | cat, dog |",
+        "| test_accuracy | 97.4321 |",
+        "| network_macs | 528,359,040 |",
+        "| seed | 3 |",
+    ):
         assert line in card.splitlines()
     assert "top5" not in card and "a\\|b" in card and str(PUBLISHED["DARTS_V2"]) in card
 

@@ -9,11 +9,14 @@ from analysis.tables import RETRAINS
 from orchestrator.cli import main
 from orchestrator.presets import study_preset
 from orchestrator.storage.provenance import now, provenance
-from orchestrator.storage.study_folder import checkpoint, create_or_open
+from orchestrator.storage.study_folder import checkpoint, create_or_open, open_study, store_descriptions
+from pcdarts.config import RetrainConfig
+from pcdarts.data.sources import described
 from pcdarts.export import load_exported
 from pcdarts.genotype import PUBLISHED
 from pcdarts.retrain import RetrainState, retrain
 from pcdarts.training.evaluation import evaluate
+from tests.pcdarts.data.own_images import write_arrays
 
 CELLS = PUBLISHED["DARTS_V2"]
 
@@ -57,7 +60,20 @@ def test_the_files_hold_the_network_that_was_tested(finished, tmp_path, capsys):
     card = (tmp_path / "out" / "README.md").read_text()
     lines = (f"| test_accuracy | {result.test_accuracy:.6g} |", "| seed | 3 |", "| dataset | synthetic |")
     assert all(line in card.splitlines() for line in lines)
+    assert "## Images" not in card  # not described
     assert f"| torch_version | {torch.__version__.split('+')[0]}" in card and CELLS.digest in card
+
+
+def test_the_card_names_the_classes_and_how_images_are_normalized(tmp_path):
+    path = write_arrays(tmp_path / "own.npz", size=(7, 5), channels=2, train=60, test=6)
+    own, description = described(RetrainConfig(dataset="arrays", data_dir=str(path)))
+    names = ("dataset", "data_dir", "classes", "image_channels", "image_height", "image_width", "data_fingerprint")
+    root, _, _ = retrained(tmp_path, epochs=1, **{name: getattr(own, name) for name in names})
+    store_descriptions(open_study(root)[1], [dataclasses.asdict(description)])
+    assert main(["export", root, "job", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "out" / "README.md").read_text().splitlines()
+    assert "| input | 2 x 7 x 5 pixels, scaled to 0 to 1 |" in lines and "| classes, by logit | 0, 1, 2 |" in lines
+    assert f"| mean | {description.mean[0]:.6g}, {description.mean[1]:.6g} |" in lines
 
 
 def test_the_moving_average_is_exported_on_demand_and_the_card_says_so(tmp_path):
