@@ -1,12 +1,14 @@
 """Our search and retraining against the official code, on real CIFAR-10 images.
 
-    python -m tests.benchmarks.parity --official DIR --data-dir DIR [--parts steps search retrain] [--weights FILE]
+    python -m tests.benchmarks.parity --official DIR --data-dir DIR [--parts steps images search retrain]
+        [--weights FILE]
     python -m tests.benchmarks.parity --report DIR [--results FILE]
 
-`steps`: 30 steps on alpha and weights in float64, from the official start and with the same batches.  `search` and
-`retrain`: whole trainings of both codes on the same images, with independent seeds.  The official side is its own
-`main`, see `tests.benchmarks.official_scripts`.  Every training appends a line to the results; it is skipped if it is
-there already.  `--report` prints tables and writes figures.
+`steps`: 30 steps on alpha and weights in float64, from the official start and with the same batches.  `images`:
+augmentation and evaluation, see `tests.benchmarks.parity_images`.  `search` and `retrain`: whole trainings of both
+codes on the same images, with independent seeds.  The official side is its own `main`, see
+`tests.benchmarks.official_scripts`.  Every training appends a line to the results; it is skipped if it is there
+already.  `--report` prints tables and writes figures.
 """
 
 import argparse
@@ -40,10 +42,11 @@ from pcdarts.search import SearchState, alpha_step, search, weight_step
 from pcdarts.supernet import derive_genotype
 from pcdarts.training.evaluation import evaluate
 from tests.benchmarks.official_scripts import load_script, run_main
+from tests.benchmarks.parity_images import check_images
 from tests.benchmarks.parity_report import report
 from tests.benchmarks.supernet import cuda_calls_do_nothing, processor
 
-PARTS = ("steps", "search", "retrain")
+PARTS = ("steps", "images", "search", "retrain")
 CODES = ("official", "ours")
 SEARCH_MEASURES = (
     *("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "weight_norm"),
@@ -324,7 +327,7 @@ def first_images(config: SearchConfig, images: int, test_images: int = TEST_IMAG
 def runs(args: argparse.Namespace) -> Iterator[tuple[str, str, Settings, Callable[[int], list[dict[str, Any]]]]]:
     """Part, code and settings of the trainings, and how to run one."""
     for part in args.parts:
-        if part == "steps":
+        if part not in DEFAULTS:
             continue
         given = {name: getattr(args, name) for name in ("images", "batch", "epochs", "warmup", "channels", "layers")}
         settings = dataclasses.replace(DEFAULTS[part], **{k: v for k, v in given.items() if v is not None})
@@ -380,6 +383,8 @@ def main() -> None:
     args.official = os.path.abspath(args.official)
     if "steps" in args.parts:
         check_steps(args.official, args.data_dir)
+    if "images" in args.parts:
+        check_images(args.official, args.data_dir)
     train_all(args)
 
 

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
+from torchvision.transforms import Compose, Normalize, ToTensor
 
 from pcdarts.data.datasets import DATASETS, Images, ImageSet
 from pcdarts.training.schedules import cosine_rate
-from tests.benchmarks import parity, parity_report
+from tests.benchmarks import parity, parity_images, parity_report
 from tests.benchmarks.official_scripts import Cosine
 from tests.benchmarks.parity import (
     RETRAIN_MEASURES,
@@ -120,6 +122,18 @@ def test_our_trainings_have_all_measures():
     (retrained,) = our_retrain(drawn_images(8), settings)(0)
     assert all(math.isfinite(searched[name]) for name in SEARCH_MEASURES)
     assert all(math.isfinite(retrained[name]) for name in RETRAIN_MEASURES)
+
+
+def test_our_augmentation_has_all_results_of_torchvision_equally_often(monkeypatch):
+    pixels = drawn_images(1).train.images[0]
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    info = DATASETS["cifar10"]
+    possible = parity_images.outcomes(image, Compose([ToTensor(), Normalize(info.mean, info.std)]))
+    assert len(possible) == 162 and parity_images.drawn(parity_images.our_draws(pixels), possible).equal
+    assert not parity_images.drawn(possible + 0.1, possible).equal
+    assert parity_images.drawn(possible[1:], possible).missing == 1
+    monkeypatch.setattr(parity_images, "MASK_DRAWS", 1024)
+    assert parity_images.drawn(parity_images.our_squares(), parity_images.squares()).distance == 0
 
 
 def test_steps_of_both_codes_agree(request, monkeypatch):
