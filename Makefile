@@ -47,6 +47,7 @@ format: setup
 
 docs: setup
 	$(BIN)/pcdarts columns > docs/columns.md
+	$(BIN)/pcdarts report docs/results/fashion-14
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
