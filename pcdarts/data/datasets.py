@@ -123,7 +123,7 @@ class DataDescription:
             named = ", ".join(map(shown, self.in_both[:3])) + (", ..." if len(self.in_both) > 3 else "")
             one = "1 of them is a copy of a training image"
             many = f"{len(self.in_both)} of them are copies of training images"
-            parts.append(f"{one if len(self.in_both) == 1 else many} ({named}), so remove one of the two")
+            parts.append(f"{one if len(self.in_both) == 1 else many} ({named}): keep each in one part only")
         if self.left_out:
             kinds = [f"{kind} {count}" for kind, count in Counter(self.left_out).most_common(5)]
             more = ", ..." if len(self.left_out) > 5 else ""

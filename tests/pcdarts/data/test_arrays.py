@@ -80,7 +80,7 @@ def test_test_images_that_are_training_images_are_named(tmp_path):
     path = save(tmp_path / "own.npz", images, labels, test_images=others, test_labels=test_labels)
     found, description = described(SearchConfig(dataset="arrays", data_dir=str(path)))
     assert description.in_both == ("1", "4")
-    assert "2 of them are copies of training images (1, 4), so remove one of the two" in check_dataset(found).summary
+    assert "2 of them are copies of training images (1, 4): keep each in one part only" in check_dataset(found).summary
     images[::2] = images[1::2]
     _, description = described(SearchConfig(dataset="arrays", data_dir=str(save(path, images, labels))))
     assert set() != set(description.in_both) <= set(description.split_off)

@@ -114,7 +114,7 @@ def test_test_images_that_are_training_images_are_named(tmp_path):
     shutil.copy(tmp_path / "train/class2/25.png", tmp_path / "test/class1/new.png")
     found, description = described(SearchConfig(dataset="folder", data_dir=str(tmp_path)))
     assert description.in_both == ("test/class1/new.png",)
-    assert "test/; 1 of them is a copy of a training image (test/class1/new.png), so" in check_dataset(found).summary
+    assert "test/; 1 of them is a copy of a training image (test/class1/new.png): keep" in check_dataset(found).summary
     shutil.rmtree(tmp_path / "test")
     for i in range(10):
         shutil.copy(tmp_path / f"train/class0/{i}.png", tmp_path / f"train/class0/copy{i}.png")
