@@ -54,8 +54,9 @@ def describe_images(
     """The study with what was found in its images filled in, and their descriptions.
 
     Images are looked at on this machine, or else by a task on a worker.  Where this machine does not see them and the
-    study was `stored` before, what is known of them stays, and trials check it.  Built-in data sets that only trainings
-    read may be missing until these run.  Without `searches`, only what trainings read is looked at.
+    study was `stored` before, what is known of them stays; trials check images that they hold in memory, but not larger
+    trees.  Built-in data sets that only trainings read may be missing until these run.  Without `searches`, only what
+    trainings read is looked at.
 
     Raises ValueError for images that cannot be used, for others than those of the stored study, and for networks that
     cannot be trained on them.
