@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pcdarts.data.augment import moved
 from pcdarts.genotype import INPUTS, Genotype
 from pcdarts.operations import (
     STEM_MULTIPLIER,
@@ -128,6 +129,8 @@ class CellNetwork(nn.Module):
     again for its gradient).
     """
 
+    cell_type: type[NetworkCell] = NetworkCell
+
     def __init__(
         self,
         genotype: Genotype,
@@ -153,7 +156,7 @@ class CellNetwork(nn.Module):
         for layer in range(layers):
             reduction = layer in reduction_layers(layers)
             channels = 2 * channels if reduction else channels
-            cell = NetworkCell(genotype, before, channels, reduction, reduction_before)
+            cell = self.cell_type(genotype, before, channels, reduction, reduction_before)
             self.cells.append(cell)
             before, reduction_before = (before[1], len(cell.concat) * channels), reduction
             if auxiliary and layer == self.auxiliary_layer:
@@ -194,19 +197,23 @@ class CellNetwork(nn.Module):
         if not (self.training and self.drop_path):
             return [()] * len(counts)
         factors = draw_paths((len(images), sum(counts)), self.drop_path, self.generator)
-        factors = factors.to(images.device, self.classifier.weight.dtype)[..., None, None, None]
+        factors = moved(factors.to(self.classifier.weight.dtype), images.device)[..., None, None, None]
         return [part.unbind(dim=1) for part in factors.split(counts, dim=1)]
 
     def _features(self, images: Tensor, paths: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
-        before_previous, previous = apply_stem(self.stem, images)
+        before_previous, previous = (self._state(output) for output in apply_stem(self.stem, images))
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for layer, (cell, dropped) in enumerate(zip(self.cells, paths, strict=True)):
             arguments = (before_previous, previous, dropped)
             output = _checkpointed(cell, arguments, self.generator) if recompute else cell(*arguments)
-            before_previous, previous = previous, output
+            before_previous, previous = previous, self._state(output)
             if layer == self.auxiliary_layer:
                 middle = previous
-        return previous, middle
+        return output, middle
+
+    def _state(self, output: Tensor) -> Tensor:
+        """What the next cells and the auxiliary head get of an output; all of them begin with a ReLU."""
+        return output
 
     def _classify(self, features: Tensor) -> Tensor:
         logits: Tensor = self.classifier(features.mean(dim=(2, 3)))

@@ -22,14 +22,17 @@ from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, identity
 from pcdarts.data.batches import ImageBatches, retrain_batches
 from pcdarts.data.datasets import ImageSet, batch_sizes
+from pcdarts.fast.fast_network import FastNetwork
 from pcdarts.genotype import Genotype
 from pcdarts.network import CellNetwork, leaves_inputs_unused
 from pcdarts.results import RetrainEpoch, RetrainResult
+from pcdarts.training.allocator import keep_freed_memory
 from pcdarts.training.checkpoint import CheckpointFile
 from pcdarts.training.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
 from pcdarts.training.distributed import ALONE, SharedGenerator, Workers, current_workers, share_batch_norm
 from pcdarts.training.evaluation import Meter, Score, evaluate
 from pcdarts.training.kept_weights import Averager, Best
+from pcdarts.training.precision import tf32_products
 from pcdarts.training.schedules import cosine_rate, linear_rate, set_learning_rate, warmup_rate
 
 
@@ -51,6 +54,21 @@ def retrain(
 
     Raises ValueError for data or checkpoints that cannot be read; FloatingPointError if the loss is not finite.
     """
+    if config.keep_freed_memory:
+        keep_freed_memory()
+    with tf32_products(config.precision == "tf32"):
+        return _retrain(genotype, config, checkpoint=checkpoint, data=data, on_epoch=on_epoch, log=log)
+
+
+def _retrain(
+    genotype: Genotype,
+    config: RetrainConfig,
+    *,
+    checkpoint: CheckpointFile | None,
+    data: ImageSet | None,
+    on_epoch: Callable[[RetrainEpoch], None],
+    log: Callable[[str], None],
+) -> RetrainResult:
     state = RetrainState(genotype, config, current_workers(), data)
     first = state.workers.rank == 0
     saved = state.workers.from_first(checkpoint.load(state.identity) if checkpoint and first else None)
@@ -85,7 +103,9 @@ class RetrainState:
             self.generators["network"] = SharedGenerator.of(self.generators["network"], workers)
         self.train, self.valid, self.test = retrain_batches(config, self.device, workers=workers, data=data)
         self.top5 = self.train.classes > 5
-        self.network = CellNetwork(
+        if config.precision == "tf32" and self.device.type != "cuda":
+            raise ValueError(f"precision is tf32, but the device is {self.device}; it needs a GPU, use fp32")
+        self.network = network_type(config, self.device)(
             genotype,
             channels=config.channels,
             layers=config.layers,
@@ -121,7 +141,7 @@ class RetrainState:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Context of the network's passes, for the precision."""
-        if self.config.precision == "fp32":
+        if self.config.precision in ("fp32", "tf32"):
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.config.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
@@ -179,6 +199,12 @@ class RetrainState:
             self.average.updates = saved["ema"]["updates"]
             self.average.network.load_state_dict(saved["ema"]["weights"])
             self.ema_best = Best(**saved["ema"]["best"])
+
+
+def network_type(config: RetrainConfig, device: torch.device) -> type[CellNetwork]:
+    """The class that computes the network's training steps."""
+    fast = config.implementation == "fast" and config.precision == "fp32" and not config.compile
+    return FastNetwork if fast and device.type == "cpu" else CellNetwork
 
 
 class _WithAuxiliary(nn.Module):
@@ -243,7 +269,7 @@ def _train_epoch(state: RetrainState) -> Score:
         state.scaler.step(state.optimizer)
         state.scaler.update()
         if state.average is not None:
-            state.average.update(network)
+            state.average.update()
         meter.add(loss, logits, labels, share)
     return meter.score(workers)
 
@@ -276,7 +302,10 @@ def notes(config: RetrainConfig) -> list[str]:
     if not config.validation_portion:
         lines.append("validation_portion 0: all training images are trained on, and the last epoch is tested")
     if config.precision != "fp32":
-        lines.append(f"precision {config.precision}: results differ from those of fp32 by more than rounding")
+        lines.append(
+            f"precision {config.precision}: results differ from those of fp32 by more than rounding, and what that "
+            "costs in accuracy is not known"
+        )
     return lines
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pcdarts.config.choices import FROM_IMAGES, OWN_IMAGES
 
-NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every"})
-"""Fields that never change a result: where data sets are stored, how often a run is saved."""
+NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every", "keep_freed_memory"})
+"""Fields that never change a result: where data sets are stored, how often a run is saved, what happens to memory."""
 IMAGE_SHAPE = frozenset(FROM_IMAGES) - {"data_fingerprint"}
 """Fields that follow from data_fingerprint and image_size."""
 NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"} | IMAGE_SHAPE

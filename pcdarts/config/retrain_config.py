@@ -71,15 +71,21 @@ class RetrainConfig:
     """Label smoothing of the training loss."""
     cutout: int = 16
     """Side of the square cut out of training images, pixels; 0: off."""
+    implementation: Literal["fast", "reference"] = "fast"
+    """How training steps are computed: fast, or reference, the readable one. Results are equal except for rounding.
+    On a GPU, with compile, in bf16 and in fp16 the reference is always used."""
+    keep_freed_memory: bool = True
+    """Let the process keep memory that it freed, which is faster and changes no number. Linux with glibc only."""
     channels_last: bool = False
-    """Channels-last memory format of images and weights, which is faster on GPUs and newer CPUs."""
+    """Channels-last memory format of the reference implementation; the fast one always uses it."""
     compile: bool = False
     """Compile the network with torch.compile, which takes minutes once. Not yet run on a GPU."""
     checkpoint_activations: bool = False
     """Keep only the inputs of every cell and compute the cell again for its gradient: less memory, more time, the same
     result to the bit."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """fp32, or autocast to bf16 or fp16, the latter with loss scaling. Not yet run on a GPU."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """fp32; tf32, products and convolutions of a GPU with 10 of 23 mantissa bits; or autocast to bf16 or fp16, the
+    latter with loss scaling. What these cost in accuracy is not known. Not yet run on a GPU."""
     ema_decay: float = 0.0
     """Decay per step of an exponential moving average of the weights, which is evaluated as well; 0: none."""
     seed: int = 0

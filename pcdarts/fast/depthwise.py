@@ -67,7 +67,7 @@ def depthwise_backward(
     if not kernels_wanted:
         return x_gradient, None
     if dilation == 2:  # four undilated convolutions, one for each parity of row and column
-        gradient, x = _parities(gradient), _parities(x)
+        gradient, x = parities(gradient), parities(x)
     return x_gradient, _kernel_gradient(gradient, x)
 
 
@@ -186,7 +186,7 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.zeros(shape, dtype=dtype)
 
 
-def _parities(x: Tensor) -> Tensor:
+def parities(x: Tensor) -> Tensor:
     """(N, C, H, W) to (4 N, C, ceil(H / 2), ceil(W / 2)): pixels of equal parity of row and column side by side."""
     if x.shape[2] % 2 or x.shape[3] % 2:
         x = functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))

@@ -203,7 +203,7 @@ def test_the_best_weights_are_in_the_checkpoint(tmp_path):
     assert (result.training_images, result.validation_images, result.test_images) == (12, 12, 12)
 
 
-@pytest.mark.parametrize(("seed", "chosen"), [(0, "ema"), (1, "raw")])
+@pytest.mark.parametrize(("seed", "chosen"), [(0, "ema"), (6, "raw")])
 def test_the_correct_test_images_are_those_of_the_chosen_weights(seed, chosen, small_data):
     small_data(count=50)  # more than one batch, and no whole number of bytes
     result = retrain(CELL, make(ema_decay=0.9, epochs=2, seed=seed))

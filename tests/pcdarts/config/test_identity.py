@@ -94,6 +94,8 @@ RETRAIN_DEFAULTS = {
     "drop_path": 0.3,
     "label_smoothing": 0.0,
     "cutout": 16,
+    "implementation": "fast",
+    "keep_freed_memory": True,
     "channels_last": False,
     "compile": False,
     "checkpoint_activations": False,

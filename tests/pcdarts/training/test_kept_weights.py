@@ -12,6 +12,6 @@ def test_the_moving_average_by_hand():
     average = Averager(network, decay=0.25)
     for value in (1.0, 2.0):
         torch.nn.init.constant_(network.weight, value)
-        average.update(network)
+        average.update()
     first = 1 - 2 / 11  # the decay ramps up: 2/11, then 3/12
     assert average.network.weight.item() == pytest.approx(0.25 * first + 0.75 * 2)
