@@ -55,17 +55,38 @@ class ResultStore(StudyFiles):
 
     def append(self, table: Table, rows: Iterable[Mapping[str, Any]], part: str) -> None:
         """Write one part, replacing one with the same name.  Raises ValueError for rows that do not fit the table."""
-        path = self._part_path(table, part)
         try:
             data = table.to_arrow(rows)
         except ValueError as error:
             raise ValueError(f"part {part}: {error}") from None
-        held = self._holding(table, part)
+        self.append_arrow(table, data, part)
+
+    def append_arrow(self, table: Table, data: pa.Table, part: str) -> None:
+        """Write one part as `append` does, from rows that `Table.to_arrow` has checked."""
+        path = self._part_path(table, part)
+        held = self._holding(table, {part})
         if held:
             self._mark(table)
         self._put(path, data)
         if held:
             self._replace(table, [], held, left_out=[part])
+
+    def append_packs(self, table: Table, packs: Sequence[Mapping[str, pa.Table]], replaced: str = "") -> list[str]:
+        """Write many parts as packs and return their names; all earlier copies of the parts are removed.
+
+        `replaced` is a pack whose parts are all among these: it is removed without being read.  Only the process that
+        writes the table may call this.
+        """
+        parts = set().union(*packs)
+        held = {name: lengths for name, lengths in self._holding(table, parts).items() if name != replaced}
+        old = sorted(self._names(table) & (parts | {replaced}))
+        self._mark(table)
+        names = [self._put_pack(table, pack) for pack in packs]
+        for name in old:
+            self._remove(self._file_path(table, name))
+            self._packs[table.name].discard(name)
+        self._replace(table, [], held, left_out=parts)
+        return names
 
     def read(self, table: Table, columns: Sequence[str] | None = None, where: Condition | None = None) -> pd.DataFrame:
         """All rows, sorted by the names of their parts.  Damaged files are left out, see `broken`.
@@ -251,8 +272,8 @@ class ResultStore(StudyFiles):
                 return compaction.without(data, lengths, lengths.keys() - {part})[part]
         return None
 
-    def _holding(self, table: Table, part: str) -> dict[str, dict[str, int]]:
-        """The packs that hold a part, listed once, as only this process writes packs."""
+    def _holding(self, table: Table, parts: Collection[str]) -> dict[str, dict[str, int]]:
+        """The packs that hold any of these parts, listed once, as only this process writes packs."""
         if table.name not in self._packs:
             self._settled(lambda: self._list(table))
         held = {}
@@ -263,7 +284,7 @@ class ResultStore(StudyFiles):
                 lengths = self._pack_lengths(table, name)
             except FileNotFoundError:  # taken out by hand
                 continue
-            if part in lengths:
+            if any(part in lengths for part in parts):
                 held[name] = lengths
         return held
 
@@ -291,13 +312,17 @@ class ResultStore(StudyFiles):
         if gone:
             self._mark(table)
             if found:
-                name = compaction.new_name()
-                self._put(self._file_path(table, name), compaction.packed(found))
-                self._packs[table.name].add(name)
+                self._put_pack(table, found)
             for name in gone:
                 self._remove(self._file_path(table, name))
                 self._packs[table.name].discard(name)
         self._remove(self._marker(table))
+
+    def _put_pack(self, table: Table, parts: Mapping[str, pa.Table]) -> str:
+        name = compaction.new_name()
+        self._put(self._file_path(table, name), compaction.packed(parts))
+        self._packs[table.name].add(name)
+        return name
 
     def _mark(self, table: Table) -> None:
         self._write(self._marker(table), b"Rows move from one file to another at this moment. Read again.\n")

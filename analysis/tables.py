@@ -48,7 +48,7 @@ class Column:
     description: str
     """What the value means, with its unit."""
 
-    @property
+    @cached_property
     def choices(self) -> tuple[Any, ...]:
         """Values of a Literal; empty for other types."""
         return typing.get_args(self.annotation) if typing.get_origin(self.annotation) is Literal else ()

@@ -1,15 +1,15 @@
 """Writes the tables `searches` and `epochs` while searches run, and decides about retries."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import partial
 from typing import Any
 
-from analysis.storage import compaction as packs
-from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
 from orchestrator.storage.failure_log import FailureLog
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.provenance import now, provenance
+from orchestrator.storage.table_writer import TableWriter
 from orchestrator.trials.failures import TrialFailure
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.tune_trials import TrialSpec
@@ -21,20 +21,21 @@ class SearchListener:
     """Writes the tables `searches` and `epochs`.
 
     A search that fails runs again at most `max_failures` times without a new epoch.  One that runs out of memory does
-    not: it is added to `out_of_memory`, for a second run with more memory.
+    not: it is added to `out_of_memory`, for a second run with more memory.  Rows are written in the background; a
+    search counts as done once its row is stored.
     """
 
     def __init__(
-        self, study: StudyConfig, store: ResultStore, lease: Lease, progress: Progress, *, max_failures: int = 0
+        self, study: StudyConfig, writer: TableWriter, lease: Lease, progress: Progress, *, max_failures: int = 0
     ) -> None:
-        self.study, self.store, self.lease, self.progress = study, store, lease, progress
+        self.study, self.writer, self.lease, self.progress = study, writer, lease, progress
         self.max_failures = max_failures
-        self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
+        self.epochs: defaultdict[str, set[int]] = defaultdict(set)
+        """Epochs that running searches have reported."""
         self.started_at: dict[str, str] = {}
         self.out_of_memory: dict[str, tuple[TrialSpec, TrialFailure]] = {}
         """Searches that ran out of memory once."""
-        self.ended: list[str] = []
-        self.failures = FailureLog(study.name, store)
+        self.failures = FailureLog(study.name, writer.store)
         self._failed_tries: Counter[str] = Counter()
         """Failures of each search since its last new epoch."""
 
@@ -44,7 +45,7 @@ class SearchListener:
         self.progress.start(spec.key)
 
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
-        """Store an epoch or the result.  The epochs of a search are one part, rewritten with each epoch."""
+        """Add an epoch or the result to the tables.  An epoch that a resumed search repeats replaces its row."""
         content = report["content"]
         if report["kind"] == "result":
             status = "stopped" if content["stop_reason"] else "completed"
@@ -52,11 +53,11 @@ class SearchListener:
             error = f"{before.message} (completed with fewer neighbors)" if before else ""
             self._end(spec, status=status, error=error, result=content)
             return
-        epochs = self.epochs.setdefault(spec.key, {})
+        epochs = self.epochs[spec.key]
         if content["epoch"] not in epochs:
             del self._failed_tries[spec.key]
-        epochs[content["epoch"]] = EPOCHS.row(content, search_id=spec.key, study=self.study.name)
-        self.store.append(EPOCHS, epochs.values(), spec.key)
+        epochs.add(content["epoch"])
+        self.writer.add(EPOCHS, spec.key, EPOCHS.row(content, search_id=spec.key, study=self.study.name))
         self.progress.advance(spec.key, len(epochs), content["valid_accuracy"])
 
     def failed(self, spec: TrialSpec, failure: TrialFailure) -> bool:
@@ -67,7 +68,7 @@ class SearchListener:
         key, error = spec.key, failure.message
         if key not in self.started_at:  # its process died before it started
             self.started(spec)
-        self.store.write_text(f"error-{key}.txt", failure.traceback_text)
+        self.writer.store.write_text(f"error-{key}.txt", failure.traceback_text)
         if failure.out_of_memory and key not in self.out_of_memory:
             self.out_of_memory[key] = (spec, failure)
             self.failures.record("trial", key, f"to be retried with fewer neighbors: {error}")
@@ -83,22 +84,19 @@ class SearchListener:
         return False
 
     def tick(self) -> None:
-        """Stop if the study's lease is lost; record storage failures; redraw the progress."""
+        """Stop if the study's lease or storage is lost; write what is due; redraw the progress."""
         self.lease.check()
+        self.writer.tick()
         self.failures.flush()
         self.progress.show()
 
     def _end(self, spec: TrialSpec, *, status: str, error: str, result: dict[str, Any]) -> None:
-        """Store a search that ended.  Once many have ended, their parts move into one file per table."""
-        row = self._row(spec, status=status, error=error, result=result)
-        self.store.append(SEARCHES, [row], spec.key)
+        """Add the row of a search that ended; the search is done once the row is stored."""
+        self.writer.finish(EPOCHS, spec.key)
+        self.writer.add(SEARCHES, spec.key, self._row(spec, status=status, error=error, result=result))
+        done = partial(self.progress.finish, spec.key, failed=status == "failed")
+        self.writer.finish(SEARCHES, spec.key, then=done)
         self.epochs.pop(spec.key, None)
-        self.ended.append(spec.key)
-        if len(self.ended) == packs.SIZE:
-            for table in (SEARCHES, EPOCHS):
-                self.store.compact(table, self.ended)
-            self.ended = []
-        self.progress.finish(spec.key, failed=status == "failed")
 
     def _row(self, spec: TrialSpec, *, status: str, error: str, result: dict[str, Any]) -> dict[str, Any]:
         size: dict[str, int] = {}

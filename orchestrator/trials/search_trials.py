@@ -10,11 +10,12 @@ import pandas as pd
 from ray import tune
 
 from analysis.store import ResultStore
-from analysis.tables import SEARCHES
+from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.study_folder import absolute, checkpoint
+from orchestrator.storage.table_writer import TableWriter
 from orchestrator.trials.placement import (
     memory_fraction,
     pack_searches,
@@ -62,15 +63,16 @@ def run_searches(
         for config in configs
     ]
     before = _ended(store, {config.search_id for config in configs})
-    with Progress(
+    progress = Progress(
         "searches",
         {config.search_id: 0 if config.method == "random" else config.epochs for config in configs},
         done=int((before["status"] != "failed").sum()),
         failed=int((before["status"] == "failed").sum()),
         best=before["valid_accuracy"].dropna().max() if before["valid_accuracy"].notna().any() else None,
-    ) as progress:
+    )
+    with progress, TableWriter(store, (EPOCHS, SEARCHES), check=lease.check) as writer:
         trial = tune.with_parameters(search_trial, shared=shared)
-        listener = SearchListener(study, store, lease, progress, max_failures=options.max_failures)
+        listener = SearchListener(study, writer, lease, progress, max_failures=options.max_failures)
         run = partial(run_trials, trial, listener=listener)
         run(
             specs,

@@ -3,35 +3,44 @@
     python -m tests.benchmarks.orchestration [--searches 2000] [--plain 40] [--long 60]
     python -m tests.benchmarks.orchestration --pair            two real searches at once against one at a time
     python -m tests.benchmarks.orchestration --nodes 8         how busy 8 nodes of 8 logical GPUs are kept
+    python -m tests.benchmarks.orchestration --feed 1000       the tables alone, fed as by 1,000 GPUs
 
 "chain" is what a study runs: `run_trials` under Tune, the listener that writes the tables, the progress display; every
 search reports its epochs and a result of the usual size.  "plain" is `tune.Tuner(...).fit()` as it comes, the same
 reports, Tune's own loggers.  Both run in one Ray session on two CPUs, one after the other.  "chain, 50 epochs": as many
 reports as a search on CIFAR-10 makes.  With --nodes, trials sleep for --seconds, a third more or less, and report five
 epochs; "busy" is the share of all GPUs' time that trials slept, from when every GPU had its first trial (64 processes
-take long to start on two CPUs) to when the last trial began.
+take long to start on two CPUs) to when the last trial began.  With --feed, no trials
+run: the listener gets the reports of searches of 50 epochs at the pace of so many GPUs, for half a minute; "lag" is the
+longest time from a report to when its row is stored.  --latency adds a sleep to every operation of the storage, as of
+an object store.
 """
 
 import argparse
+import io
+import itertools
 import os
 import random
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray import tune
 from ray.cluster_utils import Cluster
+from rich.console import Console
 
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from cluster.connect import connect
 from orchestrator.presets import smoke
 from orchestrator.storage.lease import Lease
+from orchestrator.storage.table_writer import TableWriter
 from orchestrator.trials.failures import TrialFailure
 from orchestrator.trials.progress import Progress
 from orchestrator.trials.search_listener import SearchListener
@@ -43,6 +52,7 @@ from pcdarts.search import search
 from tests.analysis.synthetic import epoch_rows, search_row
 from tests.benchmarks.sleeping import SleepSpec, sleeping_trial
 
+T = TypeVar("T")
 EDGE = 200
 """Searches at the start and at the end whose times are compared."""
 
@@ -55,6 +65,10 @@ class Measurement:
     """When each trial ended, since the start."""
     rss: list[int]
     """Resident memory of the driver at these moments, bytes."""
+    main_cpu: float = 0.0
+    """CPU seconds of the driver's main thread."""
+    cpu: float = 0.0
+    """CPU seconds of the driver with all its threads."""
 
     @property
     def seconds_each(self) -> float:
@@ -95,6 +109,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.start, self.seconds, self.rss = time.perf_counter(), [], []  # type: float, list[float], list[int]
+        self.cpu_before = time.thread_time(), time.process_time()
 
     def tick(self) -> None:
         """A trial ended."""
@@ -103,7 +118,10 @@ class Clock:
 
     def measurement(self) -> Measurement:
         """What was noted."""
-        return Measurement(seconds=self.seconds, rss=self.rss)
+        main, cpu = self.cpu_before
+        return Measurement(
+            seconds=self.seconds, rss=self.rss, main_cpu=time.thread_time() - main, cpu=time.process_time() - cpu
+        )
 
 
 class TimedListener(SearchListener):
@@ -118,16 +136,97 @@ class TimedListener(SearchListener):
             self.clock.tick()
 
 
-def chain(searches: int, epochs: int, root: str) -> Measurement:
+class SlowStore(ResultStore):
+    """A store whose operations take a while, as in an object store."""
+
+    def __init__(self, root: str, latency: float) -> None:
+        super().__init__(root)
+        self.latency = latency
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        time.sleep(getattr(self, "latency", 0.0))
+        return super()._patiently(action)
+
+
+def chain(searches: int, epochs: int, root: str, latency: float = 0.0) -> Measurement:
     """So many searches that compute nothing, as a study runs them."""
-    store = ResultStore(root)
     configs = [SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in range(searches)]
     specs = [TrialSpec(key=config.search_id, root=root, config=config) for config in configs]
-    with Progress("searches", {spec.key: epochs for spec in specs}) as progress:
-        listener = TimedListener(smoke(), store, Lease(f"{root}/lease"), progress)
-        listener.clock = Clock()
+    progress = Progress("searches", {spec.key: epochs for spec in specs})
+    clock = Clock()
+    with progress, TableWriter(SlowStore(root, latency), (EPOCHS, SEARCHES)) as writer:
+        listener = TimedListener(smoke(), writer, Lease(f"{root}/lease"), progress)
+        listener.clock = clock
         run_trials(search_without_work, specs, listener, resources=lambda spec: {"CPU": 1})
-    return listener.clock.measurement()
+    return clock.measurement()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feed:
+    """What the tables cost with a steady stream of reports."""
+
+    reports: int
+    """Reports of epochs and results."""
+    searches: int
+    """Results among them."""
+    seconds: float
+    """How long they took to arrive."""
+    main_cpu: float
+    """CPU seconds of the thread that received them."""
+    cpu: float
+    """CPU seconds of all threads."""
+    lag: float
+    """Longest time from a report to its row, seconds."""
+
+
+def feed(gpus: int, epoch_seconds: float, seconds: float, root: str, latency: float) -> Feed:
+    """Feed the listener as `gpus` GPUs do whose searches of 50 epochs are at different epochs."""
+    epochs, (rows, result) = 50, contents(50)
+    configs = (
+        SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in itertools.count()
+    )
+    specs = [TrialSpec(key=config.search_id, root=root, config=config) for config in itertools.islice(configs, gpus)]
+    reached = [gpu * epochs // gpus for gpu in range(gpus)]
+    progress = Progress("feed", {spec.key: epochs for spec in specs}, console=Console(file=io.StringIO()))
+    added_at: deque[float] = deque()
+    lag, reports, searches = 0.0, 0, 0
+
+    def stored() -> None:
+        nonlocal lag
+        lag = max(lag, time.perf_counter() - added_at.popleft())
+
+    with TableWriter(SlowStore(root, latency), (EPOCHS, SEARCHES)) as writer:
+        listener = SearchListener(smoke(), writer, Lease(f"{root}/lease"), progress)
+
+        def report(gpu: int) -> None:
+            nonlocal searches
+            spec = specs[gpu]
+            listener.reported(spec, {"kind": "epoch", "content": rows[reached[gpu]]})
+            reached[gpu] += 1
+            if reached[gpu] == epochs:
+                listener.reported(spec, {"kind": "result", "content": result})
+                searches += 1
+                config = next(configs)
+                specs[gpu], reached[gpu] = TrialSpec(key=config.search_id, root=root, config=config), 0
+                progress.epochs[config.search_id] = epochs
+                listener.started(specs[gpu])
+
+        for gpu, spec in enumerate(specs):
+            listener.started(spec)
+            for epoch in range(reached[gpu]):
+                listener.reported(spec, {"kind": "epoch", "content": rows[epoch]})
+        writer.flush()
+        start, main_cpu, cpu = time.perf_counter(), time.thread_time(), time.process_time()
+        while (now := time.perf_counter() - start) < seconds:
+            while reports < now * gpus / epoch_seconds:
+                report(reports % gpus)
+                reports += 1
+            added_at.append(time.perf_counter())
+            writer.finish(EPOCHS, "none", then=stored)
+            listener.tick()
+            time.sleep(0.05)
+        used = time.thread_time() - main_cpu, time.process_time() - cpu
+    return Feed(reports=reports, searches=searches, seconds=seconds, main_cpu=used[0], cpu=used[1], lag=lag)
 
 
 def plain_trial(config: dict[str, Any]) -> None:
@@ -211,8 +310,9 @@ def utilisation(nodes: int, gpus: int, rounds: int, seconds: float, root: str) -
         SleepSpec(key=c.search_id, root=root, config=c, seconds=seconds * draw.uniform(2 / 3, 4 / 3)) for c in configs
     ]
     with Progress("sleeping", {spec.key: epochs for spec in specs}) as progress:
-        listener = SleepListener(smoke(), ResultStore(root), Lease(f"{root}/lease"), progress, epochs=epochs)
-        run_trials(sleeping_trial, specs, listener, resources=lambda spec: {"CPU": 1, "GPU": 1})
+        with TableWriter(ResultStore(root), (EPOCHS, SEARCHES)) as writer:
+            listener = SleepListener(smoke(), writer, Lease(f"{root}/lease"), progress, epochs=epochs)
+            run_trials(sleeping_trial, specs, listener, resources=lambda spec: {"CPU": 1, "GPU": 1})
     ray.shutdown()
     cluster.shutdown()
     return busy(listener.times, slots)
@@ -267,8 +367,8 @@ def seconds_of_searches(at_once: int, searches: int) -> float:
 def line(name: str, m: Measurement) -> str:
     """A row of the table."""
     return (
-        f"| {name} | {len(m.seconds)} | {m.seconds_each:.3f} | {m.slowdown:.2f} | {m.bytes_each / 1e3:.0f} "
-        f"| {m.rss[-1] / 1e6:.0f} |"
+        f"| {name} | {len(m.seconds)} | {m.seconds_each:.3f} | {m.main_cpu / len(m.seconds):.3f} "
+        f"| {m.cpu / len(m.seconds):.3f} | {m.slowdown:.2f} | {m.bytes_each / 1e3:.0f} | {m.rss[-1] / 1e6:.0f} |"
     )
 
 
@@ -283,29 +383,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--gpus", type=int, default=8, help="logical GPUs of a simulated node")
     parser.add_argument("--rounds", type=int, default=6, help="trials for each simulated GPU")
     parser.add_argument("--seconds", type=float, default=20.0, help="mean time of a simulated trial")
+    parser.add_argument("--feed", type=int, default=0, help="feed the tables as so many GPUs do")
+    parser.add_argument("--epoch", type=float, default=7.2, help="seconds of an epoch with --feed")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that every storage operation takes longer")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as root:
         if options.nodes:
             u = utilisation(options.nodes, options.gpus, options.rounds, options.seconds, root)
             print(f"{u.gpus} logical GPUs, {u.trials} trials: busy {u.busy:.1%} of {u.seconds:.0f} s")
+        elif options.feed:
+            f = feed(options.feed, options.epoch, 30.0, root, options.latency)
+            print(
+                f"{f.reports} epochs and {f.searches} results in {f.seconds:.0f} s: lag at most {f.lag:.1f} s; "
+                f"CPU {f.main_cpu:.1f} s in the main thread, {f.cpu:.1f} s in all"
+            )
         elif options.pair:
             connect("local")
             alone, together = seconds_of_searches(1, 4), seconds_of_searches(2, 6)
             print(f"a search takes {alone:.1f} s alone, {together:.1f} s beside another: {2 * alone / together:.2f} x")
         else:
             connect("local")
-            compare_with_plain_tune(options.searches, options.plain, options.long, root)
+            compare_with_plain_tune(options.searches, options.plain, options.long, root, options.latency)
 
 
-def compare_with_plain_tune(searches: int, trials: int, long: int, root: str) -> None:
+def compare_with_plain_tune(searches: int, trials: int, long: int, root: str, latency: float) -> None:
     """Print the table of the chain and plain Tune."""
     print(
-        "| driver | trials | s a trial | last / first | kB a trial | MB |\n|---|---:|---:|---:|---:|---:|", flush=True
+        "| driver | trials | s a trial | CPU s, main thread | CPU s, all | last / first | kB a trial | MB |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        flush=True,
     )
-    ours = chain(searches, 1, f"{root}/one")
+    ours = chain(searches, 1, f"{root}/one", latency)
     print(line("chain", ours), flush=True)
     if long:
-        print(line("chain, 50 epochs", chain(long, 50, f"{root}/long")), flush=True)
+        print(line("chain, 50 epochs", chain(long, 50, f"{root}/long", latency)), flush=True)
     if trials:
         theirs = plain(trials, 1)
         print(line("plain Tune", theirs), flush=True)
