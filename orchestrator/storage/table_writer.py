@@ -6,7 +6,7 @@ parts that may still change, and each batch replaces it.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +20,7 @@ from analysis.store import ResultStore
 from analysis.tables import Table
 from orchestrator.storage.lease import LeaseError
 
-INTERVAL = 3.0
+INTERVAL = 2.5
 """Seconds from one batch to the next; with the time that a batch takes, tables lag by at most 5 s."""
 LEAST_CHANGED = 10
 """Changed parts from which a batch is written as a pack."""
@@ -135,11 +135,14 @@ class _Parts:
         changed: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
         for entry in batch:
             if entry.row is not None:
-                changed.setdefault(entry.part, {})[_key(self.table, entry.row)] = entry.row
+                key = tuple(entry.row[name] for name in self.table.key)
+                changed.setdefault(entry.part, {})[key] = entry.row
             elif entry.part in self.data or entry.part in changed:
                 self.complete.add(entry.part)
+        new, start = self.table.to_arrow(row for rows in changed.values() for row in rows.values()), 0
         for part, rows in changed.items():
-            self.data[part] = _merged(self.table, self.data.get(part), rows)
+            self._merge(part, rows.keys(), new.slice(start, len(rows)))
+            start += len(rows)
         settled: dict[str, pa.Table] = {}
         if len(self.complete) >= compaction.SIZE:
             settled = {part: self.data.pop(part) for part in self.complete}
@@ -154,16 +157,13 @@ class _Parts:
                 check()
                 self.store.append_arrow(self.table, self.data[part], part)
 
-
-def _merged(table: Table, old: pa.Table | None, new: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> pa.Table:
-    """Rows of a part with new ones, by key, which replace those with the same key."""
-    data = table.to_arrow(new.values())
-    if old is None:
-        return data
-    kept = [_key(table, row) not in new for row in old.select(list(table.key)).to_pylist()]
-    merged = pa.concat_tables([old.filter(pa.array(kept)), data]).combine_chunks()
-    return merged if all(kept) else merged.sort_by([(name, "ascending") for name in table.key])
-
-
-def _key(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in table.key)
+    def _merge(self, part: str, keys: Collection[tuple[Any, ...]], new: pa.Table) -> None:
+        """Add rows with these keys to a part, in place of rows with the same keys."""
+        old = self.data.get(part, new.slice(0, 0))
+        names = list(self.table.key)
+        kept = [tuple(row.values()) not in keys for row in old.select(names).to_pylist()]
+        if all(kept):
+            self.data[part] = pa.concat_tables([old, new]).combine_chunks()
+        else:
+            merged = pa.concat_tables([old.filter(pa.array(kept)), new])
+            self.data[part] = merged.sort_by([(name, "ascending") for name in names])

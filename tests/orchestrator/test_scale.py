@@ -13,11 +13,10 @@ from tests.benchmarks.orchestration import Seconds, Utilisation, busy, chain, se
 
 def test_searches_that_compute_nothing_fill_the_tables(ray_session, tmp_path, monkeypatch):
     monkeypatch.setattr(packs, "SIZE", 16)
-    monkeypatch.setattr(packs, "LEAST", 16)
     measured = chain(40, 2, str(tmp_path))
     store = ResultStore(str(tmp_path))
     assert len(store.read(SEARCHES)) == 40 and len(store.read(EPOCHS)) == 80
-    assert len(list((tmp_path / "searches").iterdir())) == 2 + 40 - 32  # two packs, and those that ended last
+    assert len(list((tmp_path / "searches").iterdir())) < 20  # packs, and at most 15 that ended last
     assert len(measured.seconds) == 40 and measured.seconds_each < 2
 
 
