@@ -1,4 +1,7 @@
-"""The progress display of a study: one changing line on a terminal, a line every 30 seconds elsewhere."""
+"""The progress display of a study: one changing line on a terminal, elsewhere a line every 30 seconds.
+
+Elsewhere, the first epoch has a line of its own.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -57,10 +60,11 @@ class Progress:
 
     def advance(self, key: str, epochs: int, accuracy: float | None) -> None:
         """A trial has trained `epochs` epochs; `accuracy` is its validation accuracy in percent, if measured."""
+        first = not any(self.reached.values())
         self.reached[key] = epochs
         if accuracy is not None:
             self.best = accuracy if self.best is None else max(self.best, accuracy)
-        self.show()
+        self.show(force=first)
 
     def finish(self, key: str, failed: bool = False) -> None:
         """A trial ended."""

@@ -47,6 +47,15 @@ def test_without_a_terminal_one_line_every_half_minute_and_one_at_the_end():
     assert len(out.getvalue().splitlines()) == 1 + int(60 // INTERVAL) + 1
 
 
+def test_without_a_terminal_the_first_epoch_has_a_line():
+    progress, _, out = make()
+    progress.start("a")
+    progress.advance("a", 1, 50.0)
+    progress.advance("a", 2, 60.0)
+    epochs = [line.split(" | ")[1] for line in out.getvalue().splitlines()]
+    assert epochs == ["epoch 0 of 20 in all", "epoch 1 of 20 in all"]
+
+
 def test_a_missing_accuracy_keeps_the_best():
     progress, _, _ = make()
     progress.advance("a", 1, None)
