@@ -64,6 +64,7 @@ def _join_or_start(address: str) -> None:
     with loopback_only() if alone else contextlib.nullcontext():
         ray.init(
             address=address or None,
+            include_dashboard=False if alone else None,  # takes seconds to start; no study needs it
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env=None if alone else {"py_modules": _checkout_packages()},

@@ -3,9 +3,11 @@
 Not run on a GPU: the tests cover the arithmetic with invented GPU sizes, and the memory of nodes.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Thread
 
 import torch
 
@@ -79,6 +81,22 @@ def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, 
     """Predicted peak memory of searches by their ids, except those that train nothing."""
     predictions = {config.search_id: predict_memory(config, gpu=gpu) for config in configs}
     return {key: prediction.total for key, prediction in predictions.items() if prediction}
+
+
+@contextlib.contextmanager
+def predicting(configs: Sequence[SearchConfig]) -> Iterator[None]:
+    """Predict the memory of searches in a thread while Ray starts; `predict_memory` caches what it finds."""
+
+    def predict() -> None:
+        with contextlib.suppress(Exception):  # `pack_searches` will raise it
+            predicted_bytes(configs, gpu=torch.cuda.is_available())  # a guess about the nodes
+
+    thread = Thread(target=predict, name="memory prediction")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def pack(resources: TrialResources, wanted: int, threads: Sequence[int], options: RunOptions) -> TrialResources:

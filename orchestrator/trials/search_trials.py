@@ -19,6 +19,7 @@ from orchestrator.storage.table_writer import TableWriter
 from orchestrator.trials.placement import (
     memory_fraction,
     pack_searches,
+    predicting,
     prepare_trials,
     with_fewer_neighbors,
     with_own_threads,
@@ -46,9 +47,10 @@ def run_searches(
 
     Raises ValueError, before anything runs, if data, storage or cluster cannot be used.
     """
-    resources = prepare_trials(configs, options)
-    require_shared(store.root, resources)
-    shared = share_data(configs, resources)
+    with predicting(configs):
+        resources = prepare_trials(configs, options)
+        require_shared(store.root, resources)
+        shared = share_data(configs, resources)
     resources, predicted = pack_searches(configs, resources, options)
     fraction = memory_fraction(resources)
     specs = [

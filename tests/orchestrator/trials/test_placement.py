@@ -1,6 +1,7 @@
 """How many searches share a GPU or a node, with invented sizes of both, and what is refused."""
 
 import dataclasses
+import threading
 
 import pytest
 import ray
@@ -15,6 +16,7 @@ from orchestrator.trials.placement import (
     pack,
     pack_searches,
     predicted_bytes,
+    predicting,
     prepare_trials,
     searches_per_gpu,
     with_own_threads,
@@ -114,3 +116,17 @@ def test_every_search_that_trains_has_a_prediction_whatever_its_seed():
     random = dataclasses.replace(search, method="random")
     found = predicted_bytes([search, dataclasses.replace(search, seed=5), random], gpu=True)
     assert set(found.values()) == {predict_memory(search, gpu=True).total} and len(found) == 2
+
+
+def test_memory_is_predicted_while_ray_starts(monkeypatch):
+    began, seen = threading.Event(), []
+
+    def predict(configs, *, gpu):
+        began.set()
+        seen.append(configs)
+        raise ValueError("raised again by pack_searches")
+
+    monkeypatch.setattr(placement, "predicted_bytes", predict)
+    with predicting(["config"]):
+        assert began.wait(timeout=60)
+    assert seen == [["config"]]
