@@ -24,10 +24,10 @@ def demo() -> StudyConfig:
     """Digits, minutes: K = 2 and 4, 3 seeds, which are too few to compare them."""
     return StudyConfig(
         name="demo",
-        search=presets.digits(),
+        search=replace(presets.digits(), epochs=6, warmup_epochs=2),
         sweep={"seed": (0, 1, 2), "k": (2, 4)},
-        retrain=presets.retrain_digits(),
-        race=RaceConfig(rungs=(Rung(epochs=3, seeds=2, keep=2),), recipe=DIGITS_RACE),
+        retrain=replace(presets.retrain_digits(), epochs=6),
+        race=RaceConfig(rungs=(Rung(epochs=2, seeds=2, keep=2),), recipe=DIGITS_RACE),
         final=FinalConfig(seeds=2),
     )
 
