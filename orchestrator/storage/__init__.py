@@ -1,1 +1,1 @@
-"""The folder of a study, apart from its tables: configuration, lease, failures, provenance."""
+"""The folder of a study: configuration, lease, failures, provenance, and rows on their way to the tables."""
