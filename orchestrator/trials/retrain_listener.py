@@ -14,7 +14,7 @@ from orchestrator.trials.progress import Progress
 from orchestrator.trials.tune_trials import TrialSpec
 
 PROGRESS_SECONDS = 30.0
-"""Minimum time between two progress events of a job."""
+"""Minimum time between two progress events of a job.  With many jobs it is longer: about one event a second in all."""
 
 
 class RetrainListener:
@@ -23,7 +23,8 @@ class RetrainListener:
     def __init__(self, queue: RetrainQueue, lease: Lease, progress: Progress, options: RunOptions) -> None:
         self.queue, self.lease, self.progress, self.options = queue, lease, progress, options
         self.started_at: dict[str, str] = {}
-        """Start times of the attempts that are running."""
+        """Start times of the last attempts."""
+        self.running: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.progress_at: dict[str, float] = {}
         """Times of the last progress events."""
@@ -43,10 +44,12 @@ class RetrainListener:
         elif kind == "result":
             self._store(spec, spec.key, status="completed", error="", result=content)
             self._record(spec, "done")
+            self.running.discard(spec.key)
             self.progress.finish(spec.key)
         else:
             epochs = content["epoch"] + 1
-            if self.queue.clock() - self.progress_at.get(spec.key, 0.0) >= PROGRESS_SECONDS:
+            pause = max(PROGRESS_SECONDS, len(self.running))
+            if self.queue.clock() - self.progress_at.get(spec.key, 0.0) >= pause:
                 self.progress_at[spec.key] = self.queue.clock()
                 self._record(spec, "progress", epochs=epochs, epoch_seconds=content["seconds"])
             self.progress.advance(spec.key, epochs, content["valid_accuracy"])
@@ -61,6 +64,7 @@ class RetrainListener:
         retry_at = self.queue.retry_time(spec.key, self.options)
         self._record(spec, "failed", error=error, retry_at=retry_at)
         del self.started_at[spec.key]
+        self.running.discard(spec.key)
         if retry_at is None:
             self.failures.record("trial", spec.key, f"given up: {error}")
             self.progress.note(f"retraining {spec.key} failed: {error}")
@@ -75,6 +79,7 @@ class RetrainListener:
         """Mark a job as running.  An interrupted attempt that resumes keeps its number."""
         self.lease.check()
         self.started_at[spec.key] = now()
+        self.running.add(spec.key)
         state = self.queue.state(spec.key, look=False)
         self.attempts[spec.key] = state.attempts + (state.state != "running")
         self._record(spec, "started")
