@@ -136,7 +136,7 @@ class EpochState:
     seconds: float
     """Wall-clock time of the epoch, validation included; seconds."""
     peak_memory_bytes: int
-    """Peak memory so far: allocated on the GPU, or resident size of the process on a CPU; bytes."""
+    """Peak memory so far: reserved by PyTorch on the GPU, or resident size of the process on a CPU; bytes."""
     warnings: str = ""
     """Warnings of the collapse rules after the epoch, joined by "; "; empty if none."""
 
@@ -177,7 +177,7 @@ class SearchOutcome:
     seconds: float
     """Wall-clock time of all epochs; seconds. Time lost to a crash does not count."""
     peak_memory_bytes: int
-    """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
+    """Peak memory: reserved by PyTorch on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
     """Device that the search ran on."""
     chosen_epoch: int | None = None
@@ -257,7 +257,7 @@ class RetrainResult:
     seconds: float
     """Wall-clock time of all epochs; seconds."""
     peak_memory_bytes: int
-    """Peak memory: allocated on the GPU, or resident size of the process on a CPU; bytes."""
+    """Peak memory: reserved by PyTorch on the GPU, or resident size of the process on a CPU; bytes."""
     device_name: str
     """Device that the training ran on."""
     valid_top5: float | None = None

@@ -136,7 +136,7 @@ def retrain_trial(trial: dict[str, Any], team: Team | None = None, shared: Share
     if team is not None:
         train_team(spec, team)
         return
-    limit_gpu_memory(spec.memory_fraction)
+    limit_gpu_memory(spec.memory_fraction, spec.config.device)
 
     def on_epoch(record: RetrainEpoch) -> None:
         report("epoch", asdict(record))

@@ -99,7 +99,7 @@ def _ended(store: ResultStore, again: set[str]) -> pd.DataFrame:
 def search_trial(trial: dict[str, Any], shared: SharedData | None = None) -> None:
     """One search on a worker: report every epoch, then the result."""
     spec: TrialSpec = trial["spec"]
-    limit_gpu_memory(spec.memory_fraction)
+    limit_gpu_memory(spec.memory_fraction, spec.config.device)
 
     def on_epoch(record: EpochRecord) -> None:
         report("epoch", asdict(record))

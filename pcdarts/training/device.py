@@ -1,6 +1,7 @@
 """The device of a process: choice, memory and name; and random number generators."""
 
 import contextlib
+import gc
 import hashlib
 import os
 import platform
@@ -11,8 +12,11 @@ from pathlib import Path
 import torch
 
 GPU_CONTEXT = 500_000_000
-"""Bytes of GPU memory of a process before its first tensor: CUDA context, cuBLAS and cuDNN.  The usual order of
-magnitude, not measured here."""
+"""Assumption: bytes of GPU memory that a process takes outside PyTorch's allocator, for the CUDA context and the
+libraries."""
+CUBLAS_WORKSPACE = 8 * 4096 * 1024
+"""Bytes that cuBLAS works in, for every handle and stream: the eight buffers of 4096 KiB that `prepare_device` asks
+for."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -36,18 +40,22 @@ def prepare_device(name: str, threads: int) -> torch.device:
     """Resolve the device, and set this process up to compute on it reproducibly with `threads` CPU threads.
 
     On a GPU deterministic kernels without TF32 are used.  An operation without a deterministic kernel warns in the log
-    of its process, and results then differ in their last digits.
+    of its process, and results then differ in their last digits.  Settings and memory of an earlier trial in this
+    process do not last: its cached GPU memory is freed, and peaks count from here.
     """
     device = resolve_device(name)
     torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
-        torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # finds bugs, slowly
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # it would keep 10 of 23 mantissa bits
+        torch.backends.cuda.matmul.allow_tf32 = False
         if device.index is not None:
             torch.cuda.set_device(device)  # also for streams and graphs, which use the current device
+        gc.collect()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with contextlib.suppress(OSError):  # Linux: reset the peak of a process that runs several searches
@@ -55,14 +63,22 @@ def prepare_device(name: str, threads: int) -> torch.device:
     return device
 
 
-def limit_gpu_memory(fraction: float) -> None:
-    """Limit this process to a share of its GPU's memory, so that it cannot starve other processes on the GPU.
+def limit_gpu_memory(fraction: float, device: str = "auto") -> None:
+    """Limit this process to a share of a GPU's memory, so that it cannot starve other processes on the GPU.
 
-    No effect without a GPU.  Not yet run on a GPU.
+    The share includes the CUDA context, which PyTorch does not count; 1 lifts the limit.  Call it for every trial,
+    because the limit of an earlier one in this process lasts.  No effect on a CPU.  Not yet run on a GPU.
     """
-    if fraction < 1 and torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(max(0.0, fraction - GPU_CONTEXT / total))
+    target = resolve_device(device)
+    if target.type == "cuda":
+        total = torch.cuda.get_device_properties(target).total_memory
+        share = fraction - GPU_CONTEXT / total if fraction < 1 else 1.0
+        torch.cuda.set_per_process_memory_fraction(max(0.0, share), target)
+
+
+def mps_runs() -> bool:
+    """Whether the control daemon of NVIDIA's Multi-Process Service has its pipe where CUDA looks for it."""
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
 def device_name(device: torch.device) -> str:
@@ -71,9 +87,9 @@ def device_name(device: torch.device) -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak allocated GPU memory, or peak resident size of the process since `prepare_device`; bytes."""
+    """Peak GPU memory reserved by PyTorch, or peak resident size of the process since `prepare_device`; bytes."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)  # what a limit of memory counts
     status = Path("/proc/self/status")
     if status.exists():
         (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
