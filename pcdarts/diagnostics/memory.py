@@ -1,8 +1,9 @@
 """Peak memory of a search, predicted from its configuration: `predict_memory(config) -> MemoryPrediction`.
 
-What autograd keeps for the backward pass, and the results that kernels pass on, grow linearly with the batch: they are
-counted in real steps on two tiny batches of noise and extrapolated to the real batch size.  No data set is read.
-Workspaces inside kernels and fragmentation of the allocator are not counted: leave a margin when packing searches by
+On a CPU, real steps on two tiny batches of noise are counted: what autograd keeps for the backward pass, and the
+results that kernels pass on, grow linearly with the batch.  For a GPU, steps on the real batch are counted with tensors
+that have shapes but no values, and a model of PyTorch's allocator gives what it reserves for them.  No data set is
+read.  Workspaces inside kernels are not counted, except for those of cuBLAS: leave a margin when packing searches by
 these numbers.
 """
 
@@ -23,17 +24,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pcdarts.architect import Architect, Batch
 from pcdarts.config import SearchConfig
 from pcdarts.data.datasets import DatasetInfo, dataset_info
+from pcdarts.diagnostics.caching_allocator import CachingAllocator
 from pcdarts.diagnostics.discretization import CALIBRATION_IMAGES, VALIDATION_IMAGES
 from pcdarts.diagnostics.eigenvalue import alpha_gradient, alphas_of
 from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.supernet import Supernet
-from pcdarts.training.device import GPU_CONTEXT
+from pcdarts.training.device import CUBLAS_WORKSPACE, GPU_CONTEXT
 
 PROBES = (2, 4)
-"""Images in the steps that are counted; batch norm needs more than one."""
+"""Images in the steps that are counted on a CPU; batch norm needs more than one."""
 CPU_PROCESS = 400_000_000
 """Private bytes of a worker process before its first tensor, with Python, PyTorch and Ray: 374 MB measured on Linux.
 Another 300 MB of its resident size are libraries that the processes of a node share."""
+CUBLAS_THREADS = 2
+"""Threads that call cuBLAS, each with a workspace on every stream: that of the search and autograd's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +57,36 @@ class MemoryPrediction:
     data: int
     """Images and labels of the data set on a GPU, except for ImageNet, which is read in batches.  0 on a CPU: under Ray
     all searches of a node share them in the object store."""
+    workspaces: int = 0
+    """Workspaces of cuBLAS on a GPU."""
+    unused: int = 0
+    """What PyTorch's allocator reserves on a GPU beyond the parts above, because it rounds sizes and splits blocks."""
+    graphs: int = 0
+    """The memory pool of the captured steps, which lasts between replays; 0 without `cuda_graphs`."""
     context: int
     """A constant for the process on a CPU, or for the CUDA context on a GPU."""
 
     @property
+    def allocated(self) -> int:
+        """What tensors and workspaces take: on a GPU, an estimate of `torch.cuda.max_memory_allocated`."""
+        return self.kept + self.temporary + self.weights + self.optimizer + self.data + self.workspaces
+
+    @property
+    def reserved(self) -> int:
+        """On a GPU, an estimate of `torch.cuda.max_memory_reserved`, which a limit of memory counts."""
+        return self.allocated + self.unused + self.graphs
+
+    @property
     def total(self) -> int:
         """The sum of the parts."""
-        return self.kept + self.temporary + self.weights + self.optimizer + self.data + self.context
+        return self.reserved + self.context
 
 
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
     """Peak memory of a search on the CPU or on a GPU; None for the method random.  Takes seconds on the CPU.
 
-    A prediction is cached with the fields that were read for it, and serves all configurations equal in these.  A GPU
-    is assumed to keep what the CPU keeps; not yet compared with a GPU.
+    A prediction is cached with the fields that were read for it, and serves all configurations equal in these.  Not yet
+    compared with a GPU.
     """
     if config.method == "random":
         return None
@@ -96,36 +116,47 @@ class _NotedConfig:
         return value
 
 
-def step_bytes(step: Callable[[], object], besides: Iterable[Tensor] = ()) -> tuple[int, int]:
+def step_bytes(
+    step: Callable[[], object], besides: Iterable[Tensor] = (), allocators: Sequence[CachingAllocator] = ()
+) -> tuple[int, int]:
     """Peak bytes that autograd keeps for backward passes while `step` runs, and peak bytes of all tensors it makes.
 
-    Each storage counts once; those of the tensors `besides`, such as weights, do not count.
+    Each storage counts once; those of the tensors `besides`, such as weights, do not count.  The tensors it makes are
+    allocated by the `allocators`, too.
     """
-    ignored = {tensor.untyped_storage().data_ptr() for tensor in besides}
-    kept, live = _Bytes(ignored), _Bytes(ignored)
+    ignored = {_key(tensor.untyped_storage()) for tensor in besides}
+    kept, live = _Bytes(ignored), _Bytes(ignored, allocators)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _Kept(tensor, kept), lambda held: held.tensor):
         with _Watch(live):
             step()
     return kept.peak, live.peak
 
 
+def _key(storage: torch.UntypedStorage) -> int:
+    return storage._cdata  # not its address: storages without values have none
+
+
 class _Bytes:
     """Bytes of the storages that are held now, each counted once, and their peak."""
 
-    def __init__(self, ignored: Collection[int]) -> None:
+    def __init__(self, ignored: Collection[int], allocators: Sequence[CachingAllocator] = ()) -> None:
         self.holders: Counter[int] = Counter()
         self.ignored, self.now, self.peak = ignored, 0, 0
+        self.allocators, self.addresses = allocators, dict[int, list[int]]()
 
-    def hold(self, address: int, size: int) -> None:
-        self.holders[address] += 1
-        if self.holders[address] == 1 and address not in self.ignored:
+    def hold(self, key: int, size: int) -> None:
+        self.holders[key] += 1
+        if self.holders[key] == 1 and key not in self.ignored:
             self.now += size
             self.peak = max(self.peak, self.now)
+            self.addresses[key] = [allocator.allocate(size) for allocator in self.allocators]
 
-    def release(self, address: int, size: int) -> None:
-        self.holders[address] -= 1
-        if not self.holders[address] and address not in self.ignored:
+    def release(self, key: int, size: int) -> None:
+        self.holders[key] -= 1
+        if not self.holders[key] and key not in self.ignored:
             self.now -= size
+            for allocator, address in zip(self.allocators, self.addresses.pop(key), strict=True):
+                allocator.free(address)
 
 
 class _Kept:
@@ -133,7 +164,7 @@ class _Kept:
 
     def __init__(self, tensor: Tensor, count: _Bytes) -> None:
         storage = tensor.untyped_storage()
-        self.tensor, self.count, self.storage = tensor, count, (storage.data_ptr(), storage.nbytes())
+        self.tensor, self.count, self.storage = tensor, count, (_key(storage), storage.nbytes())
         count.hold(*self.storage)
 
     def __del__(self) -> None:
@@ -156,7 +187,7 @@ class _Watch(TorchDispatchMode):
         return results
 
     def _add(self, storage: torch.UntypedStorage) -> None:
-        key = storage.data_ptr(), storage.nbytes()
+        key = _key(storage), storage.nbytes()
         if not self.count.holders[key[0]]:  # else the operation was in place
             self.count.hold(*key)
             weakref.finalize(storage, self.count.release, *key)
@@ -168,33 +199,49 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     if config.channels_last:
         supernet.to(memory_format=torch.channels_last)
     supernet.drop_path = config.drop_path
+    if gpu:
+        supernet.to("meta")  # tensors without values, for which the forms of kernels for GPUs are used
     weights = list(supernet.weights().values())
+    alphas = [p for p in supernet.parameters() if not any(p is weight for weight in weights)]
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]
+    lasting = [*state, *weights, *(weights if config.momentum else ()), *alphas, *alphas]
+    data = _data_bytes(config, info) if gpu else 0
+    workspaces = CUBLAS_THREADS * (2 if config.cuda_graphs else 1) * CUBLAS_WORKSPACE if gpu else 0
+    eager, pool = CachingAllocator(), CachingAllocator()
+    for size in (*(tensor.nbytes for tensor in lasting), data, workspaces):
+        eager.allocate(size)
+
     found = {}
-    batches = [_noise(images, info) for images in PROBES]
     with _one_thread():
         steps = _steps(config, supernet)
-        for batch in batches:  # the fast cells cache matrices, which would count in the first step only
-            steps["weights"].run(batch)
+        for images in {steps["weights"].images} if gpu else PROBES:
+            steps["weights"].run(_noise(images, info, gpu))  # cached matrices would count in the first step only
         for name, step in steps.items():
+            probes = (step.images,) if gpu else PROBES
+            allocators = [] if not gpu else [eager, pool] if config.cuda_graphs and name != "eigenvalue" else [eager]
             counts = []
-            for batch in batches:
+            for images in probes:
                 supernet.zero_grad()
-                counts.append(step_bytes(partial(step.run, batch), state))
-            kept, live = (_on_line(column, step.images) for column in zip(*counts, strict=True))
+                batch = _noise(images, info, gpu)
+                counts.append(step_bytes(partial(step.run, batch), state, allocators))
+            kept, live = (_on_line(probes, column, step.images) for column in zip(*counts, strict=True))
             found[name] = (live, kept)
     if config.eigenvalue_every:
         found["discretization"] = (_discretization_bytes(config, info), 0)
+        eager.free(eager.allocate(found["discretization"][0]))
     largest = max(found, key=lambda name: found[name])
     live, kept = found[largest]
-    alphas = [p for p in supernet.parameters() if not any(p is weight for weight in weights)]
+    optimizer = _bytes(lasting) - _bytes(state)
     return MemoryPrediction(
         kept=kept,
         temporary=max(0, live - kept),
         step=largest,
         weights=_bytes(state),
-        optimizer=_bytes(weights) * (2 if config.momentum else 1) + 2 * _bytes(alphas),
-        data=_data_bytes(config, info) if gpu else 0,
+        optimizer=optimizer,
+        data=data,
+        workspaces=workspaces,
+        unused=eager.reserved - (_bytes(lasting) + data + workspaces + live) if gpu else 0,
+        graphs=pool.reserved,
         context=GPU_CONTEXT if gpu else CPU_PROCESS,
     )
 
@@ -252,17 +299,21 @@ def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, _StepOfSearch]
     return steps
 
 
-def _noise(images: int, info: DatasetInfo) -> Batch:
-    """A batch of noise (N, C, H, W) with labels (N,)."""
-    generator = torch.Generator().manual_seed(0)
+def _noise(images: int, info: DatasetInfo, gpu: bool) -> Batch:
+    """A batch of noise (N, C, H, W) with labels (N,); for a GPU without values."""
     shape = (images, info.image_channels, *info.image_size)
+    if gpu:
+        return torch.empty(shape, device="meta"), torch.empty(images, dtype=torch.int64, device="meta")
+    generator = torch.Generator().manual_seed(0)
     return torch.randn(shape, generator=generator), torch.randint(info.classes, (images,), generator=generator)
 
 
-def _on_line(counts: Sequence[int], images: int) -> int:
-    """Bytes for a number of images, on the line through the two counts at PROBES."""
-    per_image = (counts[1] - counts[0]) / (PROBES[1] - PROBES[0])
-    return round(counts[0] + per_image * (images - PROBES[0]))
+def _on_line(probes: Sequence[int], counts: Sequence[int], images: int) -> int:
+    """Bytes for a number of images, on the line through the counts of the probes; a single probe has that number."""
+    if len(probes) == 1:
+        return counts[0]
+    per_image = (counts[1] - counts[0]) / (probes[1] - probes[0])
+    return round(counts[0] + per_image * (images - probes[0]))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -46,7 +46,7 @@ def depthwise_backward(
     kernels_wanted: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Gradients in x and, if wanted, in the kernels, from that of the output; `flipped` is kernels.flip(1, 2)."""
-    if x.is_cuda:
+    if not x.is_cpu:
         return _plain_backward(gradient, x, kernels, stride=stride, dilation=dilation, kernels_wanted=kernels_wanted)
     if dilation == 2 and max(x.shape[2:]) <= TINY:
         inner, inner_flipped = (embed(k[:, 1:-1, 1:-1], dilation) for k in (kernels, flipped))

@@ -124,7 +124,7 @@ class _Cell:
         self.shape = torch.Size([n, -1, -(-height // plan.stride), -(-width // plan.stride)])
         self.pixels = n * self.shape[2] * self.shape[3]
         widest = n * height * width * weights.kernels[:3, :, :, 0, 0].numel() * 4 // 7  # 8 of 14 edges leave the inputs
-        self.joined = plan.orders is None and (previous.is_cuda or widest <= JOINED_ELEMENTS)
+        self.joined = plan.orders is None and (not previous.is_cpu or widest <= JOINED_ELEMENTS)
         running: list[Running | None] = [None, None]
         if plan.running is not None:
             mean, variance = plan.running["inputs"]

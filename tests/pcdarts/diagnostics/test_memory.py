@@ -8,6 +8,7 @@ import torch
 from pcdarts.config import SearchConfig
 from pcdarts.diagnostics import eigenvalue as stability
 from pcdarts.diagnostics import memory
+from pcdarts.diagnostics.caching_allocator import CachingAllocator
 from pcdarts.diagnostics.memory import MemoryPrediction, predict_memory, step_bytes
 from pcdarts.fast import depthwise, edge_group, fan, folding
 from pcdarts.search import SearchState
@@ -55,6 +56,19 @@ def test_temporary_tensors_count_while_they_live():
         y.add_(1)
 
     assert step_bytes(step) == (0, 2 * 1000 * FLOATS)
+
+
+def test_tensors_without_values_count_as_others_do():
+    for device in ("cpu", "meta"):
+        weight, x = torch.empty(5, requires_grad=True, device=device), torch.empty(3, 5, device=device)
+        assert step_bytes(lambda: (x * weight).exp(), [weight])[0] == 2 * 15 * FLOATS  # noqa: B023
+        assert step_bytes(lambda: x + 1 + 1)[1] == 2 * 15 * FLOATS  # noqa: B023
+
+
+def test_an_allocator_follows_a_step():
+    x, allocator = torch.empty(4 * 2**20, device="meta"), CachingAllocator()
+    step_bytes(lambda: x + 1 + 1 + 1, allocators=[allocator])
+    assert allocator.reserved == 2 * 16 * 2**20  # two sums live at a time, and the third takes the place of the first
 
 
 @pytest.mark.parametrize(
@@ -115,9 +129,44 @@ def test_images_of_discretized_cells_count_where_they_are_large():
     assert predict_memory(dataclasses.replace(config, eigenvalue_every=0, image_size=32)).step == "weights"
 
 
-def test_the_total_is_the_sum():
-    parts = dict(kept=1, temporary=2, weights=4, optimizer=8, data=16, context=32)
-    assert MemoryPrediction(**parts, step="weights").total == 63
+def test_the_parts_add_up_to_what_pytorch_reports():
+    sizes = dict(
+        kept=1, temporary=2, weights=4, optimizer=8, data=16, workspaces=32, unused=64, graphs=128, context=256
+    )
+    prediction = MemoryPrediction(**sizes, step="weights")
+    assert (prediction.allocated, prediction.reserved, prediction.total) == (63, 255, 511)
+
+
+def test_a_cpu_has_neither_workspaces_nor_an_allocator_that_reserves():
+    prediction = predict_memory(SMALL)
+    assert (prediction.workspaces, prediction.unused, prediction.graphs) == (0, 0, 0)
+
+
+def test_a_gpu_reserves_whole_segments_and_a_workspace_for_either_thread():
+    prediction = predict_memory(dataclasses.replace(SMALL, cuda_graphs=False), gpu=True)
+    assert prediction.workspaces == 2 * 8 * 4096 * 1024
+    assert prediction.reserved % (2 * 2**20) == 0 and prediction.unused > 0
+    assert prediction.graphs == 0
+
+
+def test_captured_steps_have_a_pool_and_a_stream_of_their_own():
+    eager, captured = (predict_memory(dataclasses.replace(SMALL, cuda_graphs=on), gpu=True) for on in (False, True))
+    assert captured.workspaces == 2 * eager.workspaces
+    assert captured.graphs % (2 * 2**20) == 0
+    assert captured.graphs >= captured.kept + captured.temporary == eager.kept + eager.temporary
+
+
+def test_a_gpu_and_a_cpu_keep_the_same_for_the_backward_pass():
+    """Their kernels differ only in what they pass on."""
+    assert predict_memory(SMALL, gpu=True).kept == pytest.approx(predict_memory(SMALL).kept, rel=0.02)
+
+
+def test_predictions_for_gpus_leave_no_tensors_without_values_behind():
+    memory._PREDICTED.clear()
+    predict_memory(SMALL, gpu=True)
+    state = SearchState(SMALL)
+    assert all(not tensor.is_meta for tensor in state.supernet.parameters())
+    assert measure_steps(state)  # computes with values
 
 
 @pytest.mark.parametrize(
