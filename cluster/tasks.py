@@ -2,13 +2,15 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.resources import TrialResources, holds
+
+Result = TypeVar("Result")
 
 
 def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: TrialResources) -> "ray.ObjectRef[Any]":
@@ -31,7 +33,7 @@ def keep_on_worker(function: Callable[[Any], Any], argument: Any, resources: Tri
     return result
 
 
-def on_gpus(function: Callable[[], int]) -> list[int]:
+def on_gpus(function: Callable[[], Result]) -> list[Result]:
     """Call a function on every node with a GPU; it sees one GPU."""
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) > 0]
     return list(run_on_nodes(lambda _: function(), None, nodes, gpus=0.001).values())

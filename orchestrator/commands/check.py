@@ -25,6 +25,7 @@ from orchestrator.trials.placement import (
     predicted_bytes,
     prepare_trials,
     searches_per_gpu,
+    sharing_note,
     smallest_gpu,
     with_own_threads,
 )
@@ -127,6 +128,8 @@ def _cluster(searches: list[SearchConfig], options: RunOptions) -> str:
         need = max(predicted.values())
         holds = searches_per_gpu(need, memory)
         text += f"; about {gigabytes(need)} a search, of which a GPU of {gigabytes(memory)} holds {holds}"
+    if note := sharing_note(wanted):
+        text += f"; {note}"
     return text
 
 

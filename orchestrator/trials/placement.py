@@ -18,9 +18,10 @@ from cluster.wording import gigabytes
 from orchestrator.options import RunOptions
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.diagnostics.memory import predict_memory
+from pcdarts.training.device import mps_runs
 
 MARGIN = 0.8
-"""Share of a GPU's memory that predictions may fill; the rest is for kernel workspaces and fragmentation."""
+"""Share of a GPU's memory that predictions may fill; they leave out cuDNN's workspaces, among others."""
 
 
 def prepare_trials(configs: Sequence[SearchConfig | RetrainConfig], options: RunOptions) -> TrialResources:
@@ -75,6 +76,13 @@ def with_fewer_neighbors(resources: TrialResources, options: RunOptions, trials:
 def memory_fraction(resources: TrialResources) -> float:
     """Share of a GPU's memory that a trial may allocate."""
     return resources.gpus if 0 < resources.gpus < 1 else 1.0
+
+
+def sharing_note(resources: TrialResources) -> str | None:
+    """What to know if searches share GPUs on nodes without NVIDIA's Multi-Process Service; None otherwise."""
+    if not 0 < resources.gpus <= 0.5 or all(on_gpus(mps_runs)):
+        return None
+    return "searches share GPUs without MPS, so their kernels take turns; see docs/cluster.md, Sharing a GPU"
 
 
 def predicted_bytes(configs: Iterable[SearchConfig], *, gpu: bool) -> dict[str, int]:

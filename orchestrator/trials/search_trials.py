@@ -21,6 +21,7 @@ from orchestrator.trials.placement import (
     pack_searches,
     predicting,
     prepare_trials,
+    sharing_note,
     with_fewer_neighbors,
     with_own_threads,
 )
@@ -52,6 +53,8 @@ def run_searches(
         require_shared(store.root, resources)
         shared = share_data(configs, resources)
     resources, predicted = pack_searches(configs, resources, options)
+    if note := sharing_note(resources):
+        say(note)
     fraction = memory_fraction(resources)
     specs = [
         TrialSpec(

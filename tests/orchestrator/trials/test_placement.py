@@ -19,6 +19,7 @@ from orchestrator.trials.placement import (
     predicting,
     prepare_trials,
     searches_per_gpu,
+    sharing_note,
     with_own_threads,
 )
 from pcdarts.diagnostics.memory import predict_memory
@@ -130,3 +131,19 @@ def test_memory_is_predicted_while_ray_starts(monkeypatch):
     with predicting(["config"]):
         assert began.wait(timeout=60)
     assert seen == [["config"]]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "mps", "noted"),
+    [
+        (0.5, [False], True),
+        (0.25, [True, False], True),
+        (0.5, [True, True], False),
+        (1, [False], False),
+        (0, [], False),
+    ],
+)
+def test_sharing_a_gpu_without_mps_is_noted(gpus, mps, noted, monkeypatch):
+    monkeypatch.setattr(placement, "on_gpus", lambda function: mps)
+    note = sharing_note(TrialResources(cpus=1, gpus=gpus))
+    assert (note is not None and "without MPS" in note) == noted
