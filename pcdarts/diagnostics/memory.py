@@ -85,8 +85,8 @@ class MemoryPrediction:
 def predict_memory(config: SearchConfig, *, gpu: bool = False) -> MemoryPrediction | None:
     """Peak memory of a search on the CPU or on a GPU; None for the method random.  Takes seconds on the CPU.
 
-    A prediction is cached with the fields that were read for it, and serves all configurations equal in these.  Not yet
-    compared with a GPU.
+    A prediction is cached with the fields that were read for it, and serves all configurations equal in these.  For a
+    GPU, bf16 is predicted as float32, which takes more.  Not yet compared with a GPU.
     """
     if config.method == "random":
         return None
@@ -201,6 +201,7 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     supernet.drop_path = config.drop_path
     if gpu:
         supernet.to("meta")  # tensors without values, for which the forms of kernels for GPUs are used
+        supernet.autocast = False  # PyTorch has none for them
     weights = list(supernet.weights().values())
     alphas = [p for p in supernet.parameters() if not any(p is weight for weight in weights)]
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]

@@ -161,6 +161,12 @@ def test_a_gpu_and_a_cpu_keep_the_same_for_the_backward_pass():
     assert predict_memory(SMALL, gpu=True).kept == pytest.approx(predict_memory(SMALL).kept, rel=0.02)
 
 
+def test_bf16_is_predicted_as_float32_on_a_gpu():
+    plain = dataclasses.replace(SMALL, implementation="reference")
+    autocast = dataclasses.replace(plain, precision="bf16")
+    assert predict_memory(autocast, gpu=True) == predict_memory(plain, gpu=True)
+
+
 def test_predictions_for_gpus_leave_no_tensors_without_values_behind():
     memory._PREDICTED.clear()
     predict_memory(SMALL, gpu=True)
