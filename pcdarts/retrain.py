@@ -32,7 +32,6 @@ from pcdarts.training.device import device_name, peak_memory_bytes, prepare_devi
 from pcdarts.training.distributed import ALONE, SharedGenerator, Workers, current_workers, share_batch_norm
 from pcdarts.training.evaluation import Meter, Score, evaluate
 from pcdarts.training.kept_weights import Averager, Best
-from pcdarts.training.precision import tf32_products
 from pcdarts.training.schedules import cosine_rate, linear_rate, set_learning_rate, warmup_rate
 
 
@@ -56,19 +55,6 @@ def retrain(
     """
     if config.keep_freed_memory:
         keep_freed_memory()
-    with tf32_products(config.precision == "tf32"):
-        return _retrain(genotype, config, checkpoint=checkpoint, data=data, on_epoch=on_epoch, log=log)
-
-
-def _retrain(
-    genotype: Genotype,
-    config: RetrainConfig,
-    *,
-    checkpoint: CheckpointFile | None,
-    data: ImageSet | None,
-    on_epoch: Callable[[RetrainEpoch], None],
-    log: Callable[[str], None],
-) -> RetrainResult:
     state = RetrainState(genotype, config, current_workers(), data)
     first = state.workers.rank == 0
     saved = state.workers.from_first(checkpoint.load(state.identity) if checkpoint and first else None)
@@ -97,14 +83,12 @@ class RetrainState:
     ) -> None:
         self.genotype, self.config, self.workers = genotype, config, workers
         self.identity = identity(config) | {"genotype": str(genotype)}
-        self.device = prepare_device(config.device, config.threads)
+        self.device = prepare_device(config.device, config.threads, tf32=config.precision == "tf32")
         self.generators = {name: seeded_generator(config.seed, name) for name in ("network", "train")}
         if workers.count > 1:
             self.generators["network"] = SharedGenerator.of(self.generators["network"], workers)
         self.train, self.valid, self.test = retrain_batches(config, self.device, workers=workers, data=data)
         self.top5 = self.train.classes > 5
-        if config.precision == "tf32" and self.device.type != "cuda":
-            raise ValueError(f"precision is tf32, but the device is {self.device}; it needs a GPU, use fp32")
         self.network = network_type(config, self.device)(
             genotype,
             channels=config.channels,

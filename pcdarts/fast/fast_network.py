@@ -225,13 +225,13 @@ def _depthwise_backward(
         )
         x_gradient[:, :, ::2, ::2] = some
         return x_gradient, kernel_gradient
-    if not x.is_cuda and kernel == WIDE:
+    if x.is_cpu and kernel == WIDE:
         flipped = kernels[:, 0].flip(1, 2)
         x_gradient, found = depthwise_backward(gradient, x, kernels[:, 0], flipped, stride=stride, dilation=dilation)
         assert found is not None
         return x_gradient, found[:, None]
     padding = (dilation * (kernel // 2),) * 2
-    if not x.is_cuda and dilation == 2 and stride == 1 and kernel == 3:
+    if x.is_cpu and dilation == 2 and stride == 1 and kernel == 3:
         x_gradient = functional.conv2d(gradient, kernels.flip(2, 3), None, 1, padding, dilation, groups=x.shape[1])
         _, kernel_gradient = convolution_backward(
             parities(gradient), parities(x), kernels, stride=(1, 1), padding=(1, 1), wanted=(False, True)

@@ -36,22 +36,27 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def prepare_device(name: str, threads: int) -> torch.device:
+def prepare_device(name: str, threads: int, *, tf32: bool = False) -> torch.device:
     """Resolve the device, and set this process up to compute on it reproducibly with `threads` CPU threads.
 
-    On a GPU deterministic kernels without TF32 are used.  An operation without a deterministic kernel warns in the log
-    of its process, and results then differ in their last digits.  Settings and memory of an earlier trial in this
-    process do not last: its cached GPU memory is freed, and peaks count from here.
+    On a GPU deterministic kernels are used.  An operation without one warns in the log of its process, and results
+    then differ in their last digits.  `tf32` allows products and convolutions of a GPU to keep 10 of 23 mantissa bits.
+    Settings and memory of an earlier trial in this process do not last: its cached GPU memory is freed, and peaks count
+    from here.
+
+    Raises ValueError for a device that is missing, and for TF32 on a CPU.
     """
     device = resolve_device(name)
+    if tf32 and device.type != "cuda":
+        raise ValueError(f"precision is tf32, but the device is {device}; it needs a GPU, use fp32")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(device.type == "cuda", warn_only=True)
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first call
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # finds bugs, slowly
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False  # it would keep 10 of 23 mantissa bits
-        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = tf32
         if device.index is not None:
             torch.cuda.set_device(device)  # also for streams and graphs, which use the current device
         gc.collect()

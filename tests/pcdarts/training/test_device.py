@@ -80,6 +80,13 @@ def test_a_trial_inherits_neither_memory_nor_precision_of_an_earlier_one(fake_cu
     assert fake_cuda[-1] == ("deterministic", False)
 
 
+def test_a_training_may_ask_for_tf32_on_a_gpu_only(fake_cuda):
+    prepare_device("cuda:1", torch.get_num_threads(), tf32=True)
+    assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
+    with pytest.raises(ValueError, match="precision is tf32, but the device is cpu; it needs a GPU, use fp32"):
+        prepare_device("cpu", torch.get_num_threads(), tf32=True)
+
+
 def test_mps_is_seen_by_the_pipe_of_its_daemon(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     assert not mps_runs()
