@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.fast.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, rows
-from pcdarts.fast.folding import Running, dense
+from pcdarts.fast.folding import Running, dense, tall_product
 from pcdarts.fast.side import DepthwiseSide, PointwiseSide, Side
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import NODES
@@ -165,7 +165,7 @@ class EdgeGroup:
             pooled, indices = max_pool(x, [2, 2], [2, 2], [0, 0], [1, 1], True)
         if self.unchanged < self.channels:
             x_gradient = image(gradient @ self.bypass_matrix.t(), shape)
-            d = (gradient.t() @ rows(pooled)).view(self.targets, self.channels, len(self.states), self.channels)
+            d = tall_product(gradient, rows(pooled)).view(self.targets, self.channels, len(self.states), self.channels)
             beta_gradient = (d * self.bypass[:, None]).sum((1, 3)).t().flatten()
         else:
             x_gradient = torch.zeros_like(pooled, memory_format=torch.channels_last)

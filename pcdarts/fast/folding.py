@@ -27,6 +27,8 @@ EPSILON = 1e-5
 """As in nn.BatchNorm2d."""
 GEMM_COLUMNS = 128
 """Largest width of dense block-diagonal products, which a CPU computes faster than many narrow ones."""
+CHUNK = 1024
+"""Largest number of rows whose products are summed at once, if their number can be halved so far."""
 SUMMED_COLUMNS = 16
 """Smallest number of columns whose means over the rows are faster as a matrix product."""
 
@@ -198,12 +200,25 @@ def column_means(a: Tensor) -> Tensor:
     """Means over the rows; of many columns as a matrix product, which is faster than a reduction."""
     if a.shape[1] < SUMMED_COLUMNS:
         return a.mean(0)
-    return (_averaging(a.shape[0], a.dtype, a.device) @ a)[0]
+    return tall_product(_averaging(a.shape[0], a.dtype, a.device), a)[0]
+
+
+def tall_product(a: Tensor, b: Tensor) -> Tensor:
+    """a^T b (p, q) of matrices with many rows, (M, p) and (M, q), as a sum over chunks of rows.
+
+    In one sum over all rows, single precision would lose up to three digits; a GPU computes all chunks at once.
+    """
+    rows = a.shape[0]
+    while rows > CHUNK and rows % 2 == 0:
+        rows //= 2
+    if rows == a.shape[0]:
+        return a.t() @ b
+    return torch.bmm(a.unflatten(0, (-1, rows)).mT, b.unflatten(0, (-1, rows))).sum(0)
 
 
 @cache
 def _averaging(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((1, rows), 1 / rows, dtype=dtype, device=device)
+    return torch.full((rows, 1), 1 / rows, dtype=dtype, device=device)
 
 
 @cache
@@ -279,7 +294,7 @@ def _products(gradient: Tensor, features: Features, targets: int, p: int, q: int
     a, shared, _ = features
     if not shared and a.shape[1] == targets * q:
         return _diagonal_blocks(gradient, a, p, q)
-    product = gradient.t() @ a
+    product = tall_product(gradient, a)
     if shared:
         return [product.view(targets, p, -1, q).permute(2, 0, 1, 3).reshape(-1, p, q)]
     blocks = product.view(targets, p, -1, targets, q).diagonal(dim1=0, dim2=3)  # (p, J, q, F)
@@ -290,7 +305,7 @@ def _diagonal_blocks(a: Tensor, b: Tensor, p: int, q: int) -> list[Tensor]:
     """Diagonal blocks (B, p, q) of a^T b, for a (M, B p) and b (M, B q), in one or several parts."""
     step = max(1, GEMM_COLUMNS // max(p, q))
     return [
-        (x.t() @ y).view(x.shape[1] // p, p, -1, q).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        tall_product(x, y).view(x.shape[1] // p, p, -1, q).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         for x, y in zip(a.split(step * p, dim=1), b.split(step * q, dim=1), strict=True)
     ]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pcdarts.fast.fan import add_pixel_pairs, image, pixel_pairs, relu_backward, rows
-from pcdarts.fast.folding import EPSILON, Running, column_means
+from pcdarts.fast.folding import EPSILON, Running, column_means, tall_product
 
 
 class Preprocessing:
@@ -34,7 +34,7 @@ class Preprocessing:
             self.bias = -self.mean
         y = torch.addmm(self.bias, a, self.pointwise.t())
         if self.rstd is None:
-            self.variance = (y.t() @ y).diagonal() / a.shape[0]
+            self.variance = tall_product(y, y).diagonal() / a.shape[0]
             self.rstd = (self.variance + EPSILON).rsqrt()
         return y.mul_(self.rstd), a
 
@@ -49,10 +49,10 @@ class Preprocessing:
             return None, None
         assert self.rstd is not None
         if self.training:
-            along = (y.t() @ gradient).diagonal() / a.shape[0]
+            along = tall_product(y, gradient).diagonal() / a.shape[0]
             gradient = torch.addcmul(gradient - column_means(gradient), y, along, value=-1)
         gradient = gradient * self.rstd
-        weight_gradient = gradient.t() @ a if wanted[1] else None
+        weight_gradient = tall_product(gradient, a) if wanted[1] else None
         if not wanted[0]:
             return None, weight_gradient
         a_gradient = relu_backward(gradient @ self.pointwise, a, 0)
