@@ -28,8 +28,10 @@ from pcdarts.fast.folding import (
     moments,
 )
 
+PRODUCT_CHANNELS = 8
+"""Largest number of channels of a state that a CPU repeats faster as a product with zeros and ones than by joining."""
 GEMM_CHANNELS = 32
-"""Largest number of channels that a CPU repeats faster as a product with a matrix of zeros and ones."""
+"""Largest number of channels whose copies a CPU sums faster as a product with a matrix of zeros and ones."""
 
 max_pool = torch.ops.aten.max_pool2d_with_indices
 max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
@@ -237,14 +239,18 @@ class Fan:
 
     def _repeat(self, x: Tensor, kinds: int) -> Tensor:
         """(N, S c, H, W) to (N, kinds S F c, H, W): every state once for each of its edges and kinds of operation."""
-        if x.shape[1] <= GEMM_CHANNELS:
-            return image(rows(x) @ self._repetition(x, kinds), x.shape)
-        copies = rows(x).view(-1, 1, self.states, 1, self.channels).expand(-1, kinds, -1, self.targets, -1)
-        return image(copies.reshape(copies.shape[0], -1), x.shape)
+        if not x.is_cpu:
+            copies = rows(x).view(-1, 1, self.states, 1, self.channels).expand(-1, kinds, -1, self.targets, -1)
+            return image(copies.reshape(copies.shape[0], -1), x.shape)
+        if self.channels <= PRODUCT_CHANNELS:
+            once = rows(x) @ self._repetition(x, 1)
+        else:
+            once = torch.cat([state for state in rows(x).split(self.channels, 1) for _ in range(self.targets)], dim=1)
+        return image(torch.cat([once] * kinds, dim=1), x.shape)
 
     def _unrepeat(self, gradient: Tensor, kinds: int) -> Tensor:
         """Sum a gradient (N, kinds S F c, H, W) over edges and kinds: the reverse of `_repeat`."""
-        if self.states * self.channels <= GEMM_CHANNELS:
+        if gradient.is_cpu and self.states * self.channels <= GEMM_CHANNELS:
             return image(rows(gradient) @ self._repetition(gradient, kinds).t(), gradient.shape)
         copies = rows(gradient).view(-1, kinds, self.states, self.targets, self.channels)
         return image(copies.sum((1, 3)).flatten(1), gradient.shape)

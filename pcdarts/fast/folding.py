@@ -25,8 +25,8 @@ from torch import Tensor
 
 EPSILON = 1e-5
 """As in nn.BatchNorm2d."""
-GEMM_COLUMNS = 128
-"""Largest width of dense block-diagonal products, which a CPU computes faster than many narrow ones."""
+CPU_COLUMNS, GPU_COLUMNS = 16, 128
+"""Largest width of dense products that stand for several blocks: as fast as a CPU can, and with few calls on a GPU."""
 CHUNK = 1024
 """Largest number of rows whose products are summed at once, if their number can be halved so far."""
 SUMMED_COLUMNS = 16
@@ -251,22 +251,25 @@ def _cat(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _slices(blocks: Tensor, targets: int, shared: bool) -> list[_Slice]:
-    """Blocks (B, p, q) as one dense matrix, or as several.
-
-    If every block has its own output columns, a wide matrix would be mostly zero.
-    """
+    """Blocks (J F, p, q) as one dense matrix or, as it may be mostly zero, as one for each j and a few targets."""
     b, p, q = blocks.shape
-    step = b
-    if not shared and b == targets:
-        step = max(1, GEMM_COLUMNS // max(p, q))
-    if step >= b:
+    step = _joined(blocks, max(p, q), targets)
+    if shared or step >= targets:
         return [_Slice(slice(None), slice(None), dense(blocks, targets, shared))]
     slices = []
-    for start in range(0, b, step):
-        piece = blocks[start : start + step]
-        columns, results = (slice(start * width, (start + len(piece)) * width) for width in (q, p))
-        slices.append(_Slice(columns, results, dense(piece, len(piece), shared=False)))
+    for start in range(0, b, targets):
+        for first in range(0, targets, step):
+            stop = min(first + step, targets)
+            columns = slice((start + first) * q, (start + stop) * q)
+            piece = blocks[start + first : start + stop]
+            slices.append(_Slice(columns, slice(first * p, stop * p), dense(piece, len(piece), shared=False)))
     return slices
+
+
+def _joined(like: Tensor, width: int, most: int) -> int:
+    """How many blocks of that width, with columns of their own on both sides, are one dense product where `like` is."""
+    columns = CPU_COLUMNS if like.is_cpu else GPU_COLUMNS
+    return min(max(1, columns // width), most)
 
 
 def _multiply_transposed(gradient: Tensor, slices: list[_Slice], bias: Tensor | None, out: Tensor | None) -> Tensor:
@@ -292,8 +295,8 @@ def _split(stack: Tensor, features: Sequence[Features], targets: int) -> Sequenc
 def _products(gradient: Tensor, features: Features, targets: int, p: int, q: int) -> list[Tensor]:
     """gradient^T A, as blocks (B, p, q) in one or several parts."""
     a, shared, _ = features
-    if not shared and a.shape[1] == targets * q:
-        return _diagonal_blocks(gradient, a, p, q)
+    if not shared and (a.shape[1] == targets * q or _joined(a, max(p, q), targets) < targets):
+        return [part for columns in a.split(targets * q, 1) for part in _diagonal_blocks(gradient, columns, p, q)]
     product = tall_product(gradient, a)
     if shared:
         return [product.view(targets, p, -1, q).permute(2, 0, 1, 3).reshape(-1, p, q)]
@@ -303,7 +306,7 @@ def _products(gradient: Tensor, features: Features, targets: int, p: int, q: int
 
 def _diagonal_blocks(a: Tensor, b: Tensor, p: int, q: int) -> list[Tensor]:
     """Diagonal blocks (B, p, q) of a^T b, for a (M, B p) and b (M, B q), in one or several parts."""
-    step = max(1, GEMM_COLUMNS // max(p, q))
+    step = _joined(a, max(p, q), a.shape[1] // p)
     return [
         tall_product(x, y).view(x.shape[1] // p, p, -1, q).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         for x, y in zip(a.split(step * p, dim=1), b.split(step * q, dim=1), strict=True)
@@ -313,7 +316,7 @@ def _diagonal_blocks(a: Tensor, b: Tensor, p: int, q: int) -> list[Tensor]:
 def _add_block_product(out: Tensor, a: Tensor, blocks: Tensor, factor: float) -> Tensor:
     """Add a factor times a (M, B q) times its symmetric blocks (B, q, q) to out (M, B q), in place."""
     q = blocks.shape[1]
-    step = max(1, GEMM_COLUMNS // q)
+    step = _joined(blocks, q, len(blocks))
     for columns, x, piece in zip(out.split(step * q, 1), a.split(step * q, 1), blocks.split(step), strict=True):
         columns.addmm_(x, dense(piece, len(piece), shared=False), alpha=factor)
     return out
