@@ -4,6 +4,7 @@ First order: at the current weights.  Second order: at the weights w' = w - rate
 dependence on alpha adds one Hessian-vector product (Liu et al., DARTS, section 2.3).
 """
 
+import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -27,16 +28,19 @@ class Architect:
     def __init__(self, config: SearchConfig, supernet: Supernet, weight_optimizer: torch.optim.Optimizer) -> None:
         self.config, self.supernet, self.weight_optimizer = config, supernet, weight_optimizer
         self.parameters = list(supernet.architecture.parameters())
+        on_gpu = self.parameters[0].device.type == "cuda"
+        if on_gpu:
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # not all are
         self.optimizer = torch.optim.Adam(
             self.parameters,
             lr=config.alpha_learning_rate,
             betas=(0.5, 0.999),
             weight_decay=config.alpha_weight_decay,
-            capturable=config.cuda_graphs,
+            capturable=on_gpu,  # all of its state is there, whether or not a step is captured
         )
 
-    def step(self, train: Batch, valid: Batch, rate: float) -> None:
-        """One Adam step from a training batch, a validation batch and the weights' learning rate.
+    def step(self, train: Batch, valid: Batch, rate: float | Tensor) -> None:
+        """One Adam step from a training batch, a validation batch and the weights' learning rate, a tensor () or not.
 
         A batch is images (N, channels, H, W) and labels (N,).  The training batch is used in second order only.
         """
@@ -57,7 +61,7 @@ class Architect:
             loss = functional.cross_entropy(self.supernet(valid[0]), valid[1])
             return list(torch.autograd.grad(loss, self.parameters, allow_unused=True))
 
-    def second_order(self, train: Batch, valid: Batch, rate: float) -> list[Tensor | None]:
+    def second_order(self, train: Batch, valid: Batch, rate: float | Tensor) -> list[Tensor | None]:
         """Gradient in alpha and beta of the validation loss at the weights after one more SGD step.
 
         The Hessian-vector product is exact (double backward) or the central difference of the official code, see

@@ -8,7 +8,7 @@ epochs.  Official settings: `pcdarts.presets.cifar10` and `pcdarts.presets.image
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -30,11 +30,11 @@ from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord, SearchResult
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
-from pcdarts.training.checkpoint import CheckpointFile
-from pcdarts.training.cuda_graphs import CapturedStep, Step
+from pcdarts.training.checkpoint import CheckpointFile, load_moments
+from pcdarts.training.cuda_graphs import CapturedStep, GraphPool, Step, Tensors
 from pcdarts.training.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
 from pcdarts.training.evaluation import Clock, Meter, Score, evaluate
-from pcdarts.training.schedules import cosine_rate, set_learning_rate, warmup_rate
+from pcdarts.training.schedules import cosine_rate, learning_rate_on, set_learning_rate, warmup_rate
 
 GAP_IMAGES = 10_000
 """Images of the training half, at most, on which the super-network is evaluated."""
@@ -60,7 +60,7 @@ def search(
     """
     if config.method == "random":
         return _random_result(config)
-    state = SearchState(config, data)
+    state = SearchState(config, data, log=log)
     saved = checkpoint.load(identity(config)) if checkpoint else None
     if saved is not None:
         state.load(saved)
@@ -82,11 +82,13 @@ def search(
 class SearchState:
     """Everything a search resumes from: super-network, optimizers, random generators, data and history."""
 
-    def __init__(self, config: SearchConfig, data: ImageSet | None = None) -> None:
+    def __init__(
+        self, config: SearchConfig, data: ImageSet | None = None, *, log: Callable[[str], None] = lambda message: None
+    ) -> None:
         self.config = config
         self.device = prepare_device(config.device, config.threads)
-        if config.cuda_graphs and self.device.type != "cuda":
-            raise ValueError(f"cuda_graphs is True, but the device is {self.device}; it needs a GPU")
+        self.graphs = self._graph_pool(log)  # before all else that computes on a GPU
+        self._steps: dict[Callable[..., Tensors], CapturedStep] = {}
         # A generator for each purpose: searches of equal seed see the same images, whatever else differs.
         self.generators = {name: seeded_generator(config.seed, name) for name in ("supernet", "train", "valid")}
         self.train, self.valid = search_batches(config, self.device, data=data)
@@ -99,9 +101,10 @@ class SearchState:
             self.supernet.compile()
         self.optimizer = torch.optim.SGD(
             self.supernet.weights().values(),
-            lr=config.learning_rate,
+            lr=learning_rate_on(self.device, config.learning_rate),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=True if self.device.type == "cuda" else None,  # other forms would wait for a learning rate on a GPU
         )
         self.architect = Architect(config, self.supernet, self.optimizer)
         self.clock = Clock(self.device)
@@ -110,6 +113,30 @@ class SearchState:
         """Of the collapse rules after the last epoch."""
         self.warnings: list[str] = []
         """Verdicts of all epochs, each sentence once."""
+
+    def _graph_pool(self, log: Callable[[str], None]) -> GraphPool | None:
+        """Where steps are captured in CUDA graphs; None on a CPU, and where they are off or not possible."""
+        if self.device.type != "cuda" or not self.config.cuda_graphs:
+            return None
+        if self.config.capture_obstacle:
+            log(f"cuda_graphs has no effect: {self.config.capture_obstacle}")
+            return None
+        return GraphPool(log)
+
+    def run(self, step: Callable[..., Tensors], *inputs: Tensor) -> Tensors:
+        """Run a step of the search, `step(self, *inputs)`: from its CUDA graph, captured once a search, if it has one.
+
+        The results are overwritten by the next call.
+        """
+        if self.graphs is None:
+            return step(self, *inputs)
+        if step not in self._steps:
+            self._steps[step] = CapturedStep(partial(step, self), self.graphs)
+        return self._steps[step](*inputs)
+
+    def captured(self, step: Step) -> Step:
+        """A step that is not run for the whole search, in a CUDA graph of its own if the search has graphs."""
+        return step if self.graphs is None else CapturedStep(step, self.graphs)
 
     @property
     def ended(self) -> bool:
@@ -140,8 +167,9 @@ class SearchState:
     def load(self, saved: dict[str, Any]) -> None:
         """Restore what `to_dict` returned."""
         self.supernet.load_state_dict(saved["supernet"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.architect.optimizer.load_state_dict(saved["alpha_optimizer"])
+        load_moments(self.optimizer, saved["optimizer"])
+        load_moments(self.architect.optimizer, saved["alpha_optimizer"])
+        self._steps.clear()  # graphs would go on with the moments from before
         for name, generator in self.generators.items():
             generator.set_state(saved["generators"][name])
         self.history = [EpochRecord(**record) for record in saved["history"]]
@@ -153,14 +181,13 @@ def run_epoch(state: SearchState) -> EpochRecord:
     """Train one epoch, validate and measure; the history stays as it is."""
     config, clock, epoch, started = state.config, state.clock, len(state.history), time.perf_counter()
     rate = learning_rate(config, epoch)
-    set_learning_rate(state.optimizer, rate)
     state.supernet.drop_path = drop_path(config, epoch)
     alpha_trained = epoch >= config.warmup_epochs
     train = train_epoch(state, rate, alpha_trained)
     valid = None
     if config.due(config.validate_every, epoch):
         with clock.part("validation"):
-            valid = evaluate(state.supernet, state.valid.in_order(config.batch_size), state.device)
+            valid = _evaluated(state, state.valid.in_order(config.batch_size))
     with clock.part("metrics"):
         genotype = derive_genotype(_architecture(state), config.edge_normalization, config.space)
         measures = _measures(state, genotype, valid)
@@ -182,34 +209,40 @@ def run_epoch(state: SearchState) -> EpochRecord:
 
 
 def train_epoch(state: SearchState, rate: float, alpha_trained: bool) -> Score:
-    """One pass over the training half: a step on alpha and beta, if they are trained, before every step on weights."""
+    """One pass over the training half: a step on alpha and beta, if they are trained, before every step on weights.
+
+    `rate` is the learning rate of the weights.
+    """
     config, clock = state.config, state.clock
+    set_learning_rate(state.optimizer, rate)
     state.supernet.train()
     valid_batches = clock.over("data", state.valid.stream(config.batch_size, state.generators["valid"]))
     meter = Meter(state.device)
-    on_alpha: Step = partial(alpha_step, state, rate)
-    on_weights: Step = partial(weight_step, state)
-    if config.cuda_graphs:  # captured again in every epoch, because a graph holds the learning rate as a constant
-        on_alpha, on_weights = CapturedStep(on_alpha), CapturedStep(on_weights)
     for images, labels in clock.over("data", state.train.epoch(config.batch_size, state.generators["train"])):
         if alpha_trained:
             valid_images, valid_labels = next(valid_batches)
             with clock.part("alpha"):
-                on_alpha(images, labels, valid_images, valid_labels)
+                train_batch = (images, labels) if config.order == 2 else ()
+                state.run(alpha_step, *train_batch, valid_images, valid_labels)
         with clock.part("weights"):
-            loss, logits = on_weights(images, labels)
+            loss, logits = state.run(weight_step, images, labels)
             meter.add(loss, logits, labels)
     return meter.score()
 
 
-def alpha_step(state: SearchState, rate: float, *batches: Tensor) -> tuple[Tensor, ...]:
-    """One Adam step on alpha and beta; `batches` are training images and labels, validation images and labels."""
-    images, labels, valid_images, valid_labels = batches
+def alpha_step(state: SearchState, *batches: Tensor) -> Tensors:
+    """One Adam step on alpha and beta; `batches` are training images and labels, then validation images and labels.
+
+    First order needs only the latter.  Second order takes the learning rate of the weights from their optimizer.
+    """
+    images, labels = batches[:2]
+    valid_images, valid_labels = batches[-2:]
+    rate = state.optimizer.param_groups[0]["lr"]
     state.architect.step((images, labels), (valid_images, valid_labels), rate)
     return ()
 
 
-def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> Tensors:
     """One SGD step on the weights from images (N, C, H, W) and labels (N,); the loss () and the logits (N, classes)."""
     weights = list(state.supernet.weights().values())
     state.optimizer.zero_grad()
@@ -219,6 +252,16 @@ def weight_step(state: SearchState, images: Tensor, labels: Tensor) -> tuple[Ten
     torch.nn.utils.clip_grad_norm_(weights, state.config.gradient_clip)
     state.optimizer.step()
     return loss, logits
+
+
+def forward_pass(state: SearchState, images: Tensor) -> Tensors:
+    """Logits (N, classes) of images (N, C, H, W), in the mode in which the super-network is."""
+    return (state.supernet(images),)
+
+
+def _evaluated(state: SearchState, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+    """Score of the super-network over batches of images and labels."""
+    return evaluate(state.supernet, batches, state.device, forward=partial(state.run, forward_pass))
 
 
 def _measures(state: SearchState, genotype: Genotype, valid: Score | None) -> dict[str, Any]:
@@ -231,7 +274,9 @@ def _measures(state: SearchState, genotype: Genotype, valid: Score | None) -> di
         columns |= eigenvalue_columns(config, supernet, state.valid)
         if valid is not None:
             halves = (state.train, state.valid)
-            columns |= discretization_columns(config, supernet, halves, genotype, valid.accuracy)
+            columns |= discretization_columns(
+                config, supernet, halves, genotype, valid.accuracy, captured=state.captured
+            )
             columns |= _gap_columns(state, valid)
     return columns
 
@@ -241,7 +286,7 @@ def _gap_columns(state: SearchState, valid: Score) -> dict[str, float]:
     count = min(GAP_IMAGES, len(state.valid))
     images = state.train.in_order(state.config.batch_size, spread(len(state.train), count))
     with drawing_from(state.supernet, seeded_generator(state.config.seed, "training half")):
-        accuracy = evaluate(state.supernet, images, state.device).accuracy
+        accuracy = _evaluated(state, images).accuracy
     return {"train_accuracy_evaluated": accuracy, "train_valid_gap": accuracy - valid.accuracy}
 
 

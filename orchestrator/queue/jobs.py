@@ -45,7 +45,7 @@ class RetrainJob:
         A field that did not exist when the job was submitted has its default.  Raises ValueError for impossible values,
         and TypeError for fields that no longer exist.
         """
-        given = {name: getattr(study, name) for name in NOT_IDENTITY}
+        given = {name: value for name, value in vars(study).items() if name in NOT_IDENTITY}
         if self.recipe["dataset"] == study.dataset:
             given["data_fingerprint"] = study.data_fingerprint
         return RetrainConfig(**given | dict(self.recipe))

@@ -11,8 +11,9 @@ from typing import Any
 
 from pcdarts.config.choices import FROM_IMAGES, OWN_IMAGES
 
-NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every", "keep_freed_memory"})
-"""Fields that never change a result: where data sets are stored, how often a run is saved, what happens to memory."""
+NOT_IDENTITY = frozenset({"data_dir", "checkpoint_every", "keep_freed_memory", "cuda_graphs"})
+"""Fields that never change a result: where data sets are stored, how often a run is saved, what happens to memory, how
+kernels are launched.  Their defaults may change."""
 IMAGE_SHAPE = frozenset(FROM_IMAGES) - {"data_fingerprint"}
 """Fields that follow from data_fingerprint and image_size."""
 NOT_PROTOCOL = NOT_IDENTITY | {"seed", "threads", "device"} | IMAGE_SHAPE

@@ -5,7 +5,7 @@ norms no longer fit: without new ones the accuracy is near chance.  Nothing here
 draws of a search.  Shapes: E = 14 edges, P operations of an edge.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -19,6 +19,7 @@ from pcdarts.diagnostics.measures import Pairs, kept_edges
 from pcdarts.genotype import Genotype
 from pcdarts.spaces import EDGES_INTO, SPACES, random_genotype
 from pcdarts.supernet import Mixtures, Supernet, Weights
+from pcdarts.training.cuda_graphs import Step
 from pcdarts.training.device import seeded_generator
 from pcdarts.training.evaluation import evaluate
 
@@ -38,10 +39,13 @@ def discretization_columns(
     batches: tuple[ImageBatches, ImageBatches],
     genotype: Genotype,
     valid_accuracy: float,
+    *,
+    captured: Callable[[Step], Step] = lambda step: step,
 ) -> dict[str, Any]:
     """Columns of an EpochRecord, in percent; `batches` are the images for the weights and those for alpha.
 
-    Images and random cells are the same in every epoch.
+    Images and random cells are the same in every epoch.  `captured` makes a step faster that is run for many batches:
+    the pass of the derived cell over all validation images.  The other passes are too few of a kind.
     """
     train, valid = batches
     generator = seeded_generator(config.seed, "discretization")
@@ -58,8 +62,9 @@ def discretization_columns(
             return evaluate(supernet, images, device).accuracy
 
     with drawing_from(supernet, generator):
-        with discretized(supernet, genotype):
-            stale = evaluate(supernet, valid.in_order(BATCH), device).accuracy
+        with discretized(supernet, genotype):  # the weights of edges are made here, so a capture ends here, too
+            forward = captured(lambda images: (supernet(images),))
+            stale = evaluate(supernet, valid.in_order(BATCH), device, forward=forward).accuracy
         with kept_statistics(supernet):
             found = accuracy(genotype)
             random = [accuracy(random_genotype(SPACES[config.space], seed)) for seed in seeds]

@@ -37,7 +37,7 @@ CPU_PROCESS = 400_000_000
 """Private bytes of a worker process before its first tensor, with Python, PyTorch and Ray: 374 MB measured on Linux.
 Another 300 MB of its resident size are libraries that the processes of a node share."""
 CUBLAS_THREADS = 2
-"""Threads that call cuBLAS, each with a workspace on every stream: that of the search and autograd's."""
+"""Threads that call cuBLAS, each with a workspace on the stream of the search: its own thread and autograd's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class MemoryPrediction:
     unused: int = 0
     """What PyTorch's allocator reserves on a GPU beyond the parts above, because it rounds sizes and splits blocks."""
     graphs: int = 0
-    """The memory pool of the captured steps, which lasts between replays; 0 without `cuda_graphs`."""
+    """The memory pool of all captured steps, which lasts between replays; 0 without `cuda_graphs`."""
     context: int
     """A constant for the process on a CPU, or for the CUDA context on a GPU."""
 
@@ -207,19 +207,23 @@ def _predict(config: SearchConfig, gpu: bool) -> MemoryPrediction:
     state: list[Tensor] = [*supernet.parameters(), *supernet.buffers()]
     lasting = [*state, *weights, *(weights if config.momentum else ()), *alphas, *alphas]
     data = _data_bytes(config, info) if gpu else 0
-    workspaces = CUBLAS_THREADS * (2 if config.cuda_graphs else 1) * CUBLAS_WORKSPACE if gpu else 0
+    workspaces = CUBLAS_THREADS * CUBLAS_WORKSPACE if gpu else 0
     eager, pool = CachingAllocator(), CachingAllocator()
     for size in (*(tensor.nbytes for tensor in lasting), data, workspaces):
         eager.allocate(size)
+    if gpu and config.captures:  # the inputs of replays
+        pool.allocate(config.order * _bytes(_noise(config.batch_size, info, gpu)))
 
     found = {}
     with _one_thread():
         steps = _steps(config, supernet)
+        if gpu and config.captures:
+            steps["evaluation"] = _StepOfSearch(partial(_evaluate, supernet), config.batch_size)
         for images in {steps["weights"].images} if gpu else PROBES:
             steps["weights"].run(_noise(images, info, gpu))  # cached matrices would count in the first step only
         for name, step in steps.items():
             probes = (step.images,) if gpu else PROBES
-            allocators = [] if not gpu else [eager, pool] if config.cuda_graphs and name != "eigenvalue" else [eager]
+            allocators = [] if not gpu else [eager, pool] if config.captures and name != "eigenvalue" else [eager]
             counts = []
             for images in probes:
                 supernet.zero_grad()
@@ -298,6 +302,12 @@ def _steps(config: SearchConfig, supernet: Supernet) -> dict[str, _StepOfSearch]
     if config.eigenvalue_every:
         steps["eigenvalue"] = _StepOfSearch(eigenvalue, config.eigenvalue_batch)
     return steps
+
+
+def _evaluate(supernet: Supernet, batch: Batch) -> None:
+    with torch.no_grad():
+        supernet.eval()(batch[0])
+    supernet.train()
 
 
 def _noise(images: int, info: DatasetInfo, gpu: bool) -> Batch:

@@ -11,6 +11,14 @@ import torch
 from pcdarts.training.atomic_write import replace_file
 
 
+def load_moments(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Restore what an optimizer remembers of its steps, from a state dict that may come from another kind of device.
+
+    Hyper-parameters stay as they are: on a GPU an optimizer is fused, and its learning rate is a tensor.
+    """
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": optimizer.state_dict()["param_groups"]})
+
+
 class CheckpointFile:
     """One checkpoint in a local file.  Subclasses put it elsewhere by overriding `read_bytes` and `write_bytes`."""
 

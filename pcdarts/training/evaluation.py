@@ -120,13 +120,15 @@ def evaluate(
     device: torch.device,
     loss_of: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     *,
+    forward: Callable[[Tensor], tuple[Tensor, ...]] | None = None,
     top5: bool = False,
     hits: bool = False,
     workers: Workers = ALONE,
 ) -> Score:
     """Score of a model in evaluation mode over batches of images (N, C, H, W) and labels (N,).
 
-    With several workers each evaluates its own images, and all return the score over all images.
+    `forward` computes the logits (N, classes), alone in a tuple, in place of a call of the model, such as by a captured
+    pass.  With several workers each evaluates its own images, and all return the score over all images.
     """
     training = model.training
     if training:  # setting the mode of a super-network takes longer than a pass over a small batch
@@ -135,7 +137,7 @@ def evaluate(
     for images, labels in batches:
         if not len(labels):  # a last batch with fewer images than workers
             continue
-        logits = model(images)
+        logits = model(images) if forward is None else forward(images)[0]
         meter.add(loss_of(logits, labels), logits, labels)
     if training:
         model.train()

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch import Tensor
 
 
 def warmup_rate(epoch: int, warmup_epochs: int, end: float) -> float:
@@ -27,7 +28,15 @@ def linear_rate(epoch: int, epochs: int, start: float) -> float:
     return start * (left - 5) / (epochs - 5) if left > 5 else start * left / (5 * (epochs - 5))
 
 
+def learning_rate_on(device: torch.device, rate: float) -> float | Tensor:
+    """A learning rate for an optimizer: on a GPU a tensor (), so that captured steps read its value from memory."""
+    return torch.tensor(rate, dtype=torch.float32, device=device) if device.type == "cuda" else rate
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group; a tensor is filled in place."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -279,7 +279,7 @@ def compare_steps(directory: str, data_dir: str, implementation: Any) -> dict[st
     state.supernet.train()
     our_losses = []
     for batch, valid_batch in zip(train, valid, strict=True):
-        alpha_step(state, rate, *batch, *valid_batch)
+        alpha_step(state, *batch, *valid_batch)
         our_losses.append(weight_step(state, *batch)[0])
     weights, our_arch = supernet_to_official(state.supernet)
     statistics = {name: value for name, value in network.state_dict().items() if "running" in name}
