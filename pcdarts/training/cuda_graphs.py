@@ -50,7 +50,7 @@ class GraphPool:
         except RuntimeError as error:  # among them: out of memory
             self._failed = True
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        self._log(f"no more CUDA graphs in this search, as a capture failed; steps run one kernel at a time: {reason}")
+        self._log(f"a CUDA graph could not be captured, so the steps that have none yet run eagerly: {reason}")
         return None
 
     def _place(self, position: int, x: Tensor) -> Tensor:

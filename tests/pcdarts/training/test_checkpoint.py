@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from pcdarts.training.checkpoint import CheckpointFile
+from pcdarts.training.checkpoint import CheckpointFile, load_moments
 
 CONFIG = {"k": 4, "seed": 0}
 
@@ -57,3 +57,24 @@ def test_a_crash_while_writing_keeps_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         file.save({"config": CONFIG, "step": 2})
     assert file.load(CONFIG)["step"] == 1
+
+
+def test_moments_are_loaded_and_hyper_parameters_stay():
+    """As from a GPU, where the learning rate is a tensor, to a CPU."""
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    saved, other = (torch.optim.SGD([weight], lr=0.5, momentum=0.5) for weight in weights)
+    saved.param_groups[0] |= {"lr": torch.tensor(0.25), "fused": True}
+    weights[0].grad = torch.full((2,), 3.0)
+    saved.step()
+    load_moments(other, saved.state_dict())
+    assert (other.param_groups[0]["lr"], other.param_groups[0]["fused"]) == (0.5, None)
+    assert torch.equal(other.state[weights[1]]["momentum_buffer"], torch.full((2,), 3.0))
+
+
+def test_a_learning_rate_that_is_a_tensor_stays_one():
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.5)
+    saved = optimizer.state_dict()
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.25)
+    load_moments(optimizer, saved)
+    assert torch.equal(optimizer.param_groups[0]["lr"], torch.tensor(0.25))

@@ -4,8 +4,9 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
 
-from pcdarts.training.schedules import cosine_rate, linear_rate, warmup_rate
+from pcdarts.training.schedules import cosine_rate, learning_rate_on, linear_rate, set_learning_rate, warmup_rate
 
 
 def test_cosine_rate():
@@ -39,3 +40,17 @@ def test_linear_rate_of_the_official_retraining():
 
 def test_warmup_rate():
     assert [warmup_rate(epoch, 4, 2.0) for epoch in range(4)] == [0.5, 1.0, 1.5, 2.0]
+
+
+def test_a_learning_rate_is_a_number_on_a_cpu():
+    assert learning_rate_on(torch.device("cpu"), 0.1) == 0.1
+    assert type(learning_rate_on(torch.device("meta"), 0.1)) is float
+
+
+def test_a_number_is_replaced_and_a_tensor_filled_in_place():
+    rate, groups = torch.tensor(0.5), [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(1)]}]
+    optimizer = torch.optim.SGD(groups, lr=0.5)
+    optimizer.param_groups[1]["lr"] = rate
+    set_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert optimizer.param_groups[1]["lr"] is rate and rate.item() == 0.25
