@@ -49,7 +49,8 @@ class GraphPool:
             return places, *self._record(step, places)
         except RuntimeError as error:  # among them: out of memory
             self._failed = True
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            cause = error.__context__ or error  # the end of a capture that failed raises, too
+            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         self._log(f"a CUDA graph could not be captured, so the steps that have none yet run eagerly: {reason}")
         return None
 

@@ -45,7 +45,11 @@ class Recorder:
 
 
 def fails(step, inputs):
-    raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore lines")
+    """As `torch.cuda.graph` does."""
+    try:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nmore lines")
+    finally:
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
 
 def test_eager_at_first_then_captured_once_then_replayed():
