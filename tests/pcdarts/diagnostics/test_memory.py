@@ -153,7 +153,11 @@ def test_captured_steps_have_one_pool_of_their_own():
     eager, captured = (predict_memory(dataclasses.replace(SMALL, cuda_graphs=on), gpu=True) for on in (False, True))
     assert captured.workspaces == eager.workspaces
     assert captured.graphs % (2 * 2**20) == 0
-    assert captured.graphs >= captured.kept + captured.temporary == eager.kept + eager.temporary
+    inputs = SMALL.batch_size * (3 * 16 * 16 * FLOATS + 8)
+    assert captured.graphs >= captured.kept + captured.temporary + inputs
+    assert captured.kept + captured.temporary == eager.kept + eager.temporary
+    drawing = dataclasses.replace(SMALL, channel_sampling="random")  # draws in every step, so nothing is captured
+    assert predict_memory(drawing, gpu=True).graphs == 0
 
 
 def test_a_gpu_and_a_cpu_keep_the_same_for_the_backward_pass():
