@@ -1,4 +1,4 @@
-"""Data augmentation of whole batches as tensor operations: random crop, random flip, cutout; and normalization.
+"""Data augmentation of whole batches as tensor operations: random crop, flip, color jitter, cutout, normalization.
 
 Random numbers are drawn on the CPU and moved to the device of the images, so that CPU and GPU see the same images.
 """
@@ -31,10 +31,72 @@ def crop(images: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> 
     ]
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (B, C, H, W), each flipped horizontally with probability 1/2."""
-    flipped = moved(torch.randint(2, (len(images), 1, 1, 1), generator=generator), images.device)
-    return torch.where(flipped.bool(), images.flip(-1), images)
+def random_flip(
+    images: Tensor,
+    generator: torch.Generator,
+    total: int | None = None,
+    part: slice = slice(None),  # noqa: B008 (slices never change)
+) -> Tensor:
+    """Images (B, C, H, W), each flipped horizontally with probability 1/2; `total` and `part` are as for `cutout`."""
+    draws = torch.randint(2, (len(images) if total is None else total, 1, 1, 1), generator=generator)
+    return torch.where(moved(draws[part], images.device).bool(), images.flip(-1), images)
+
+
+def color_jitter(
+    images: Tensor,
+    generator: torch.Generator,
+    total: int | None = None,
+    part: slice = slice(None),  # noqa: B008 (slices never change)
+) -> Tensor:
+    """Float images (B, C, H, W) of uint8 ones, from 0 to 255 as well, with other colors.
+
+    Brightness, contrast and saturation of every image are multiplied by 0.6 to 1.4, and its hue is turned by up to a
+    fifth: torchvision's `ColorJitter(0.4, 0.4, 0.4, 0.2)` without rounding to bytes after every step.  The order of the
+    steps is drawn for the batch, where torchvision draws one for every image.  Gray images have neither saturation nor
+    hue.  `total` and `part` are as for `cutout`.
+    """
+    draws = torch.rand(4, len(images) if total is None else total, generator=generator, dtype=torch.float32)
+    order = torch.randperm(4, generator=generator).tolist()
+    factors = moved(draws[:, part], images.device)[:, :, None, None, None]
+    steps = (
+        lambda x: x.mul_(0.6 + 0.8 * factors[0]).clamp_(max=255),
+        lambda x: blended(x, gray(x).mean(dim=(1, 2, 3), keepdim=True), 0.6 + 0.8 * factors[1]),
+        lambda x: blended(x, gray(x), 0.6 + 0.8 * factors[2]),
+        lambda x: turn_hue(x, 0.4 * factors[3] - 0.2),
+    )
+    images = images.to(torch.get_default_dtype(), copy=True)
+    for step in order:
+        if images.shape[1] == 3 or step < 2:
+            images = steps[step](images)
+    return images
+
+
+def gray(images: Tensor) -> Tensor:
+    """The luminance (B, 1, H, W) of images (B, C, H, W), by the weights of torchvision."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.split(1, dim=1)
+    return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+
+
+def blended(images: Tensor, other: Tensor, factors: Tensor) -> Tensor:
+    """`factors` (B, 1, 1, 1) of the images and the rest of another, within 0 and 255."""
+    return torch.lerp(other, images, factors.to(images)).clamp_(0, 255)
+
+
+def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """RGB images (B, 3, H, W) whose hue is turned by `turns` (B, 1, 1, 1); value and saturation of HSV are kept."""
+    red, green, blue = images.split(1, dim=1)
+    value = images.amax(dim=1, keepdim=True)
+    chroma = value - images.amin(dim=1, keepdim=True)
+    # The hue in sixths of a turn, from the pair of channels that are not the largest.
+    hue = torch.where(
+        value == red, green - blue, torch.where(value == green, blue - red, red - green)
+    ) / chroma.clamp(min=1e-6)
+    hue += torch.where(value == red, 0, torch.where(value == green, 2, 4)) + 6 * turns
+    sectors = torch.tensor([5, 3, 1], device=images.device).view(1, 3, 1, 1)
+    sectors = (hue + sectors) % 6
+    return value - chroma * torch.minimum(sectors, 4 - sectors).clamp_(0, 1)
 
 
 def cutout(
@@ -63,10 +125,10 @@ def _interval(center: Tensor, size: int, length: int) -> Tensor:
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Float images (B, C, H, W) of about zero mean and unit variance from uint8; statistics are scaled to [0, 1]."""
+    """Float images (B, C, H, W) of about zero mean and unit variance from bytes; statistics are scaled to [0, 1]."""
     statistics = moved(torch.tensor([list(mean), list(std)]), images.device)
     means, stds = statistics.view(2, 1, -1, 1, 1)
-    return (images / 255 - means) / stds
+    return (images / 255).sub_(means).div_(stds)  # in place, as new memory costs more than the arithmetic
 
 
 def moved(x: Tensor, device: torch.device) -> Tensor:

@@ -30,11 +30,31 @@ def open_image(path: Path) -> Image.Image:
 
     Raises ValueError that names the file, whatever is wrong with it.
     """
+    with opened(path) as image:
+        return eight_bit(image)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image of which only the header has been read.
+
+    Raises ValueError that names the file, whatever is wrong with it or goes wrong with the image.
+    """
     try:
         with quiet(), Image.open(path) as image:
-            return eight_bit(image)
+            yield image
     except Exception as error:  # decoders raise anything: SyntaxError, struct.error, OverflowError, zlib.error ...
         raise ValueError(f"{shown(path)} cannot be read ({reason(error)}); {REMEDY}") from error
+
+
+def reduced(image: Image.Image, factor: float) -> Image.Image:
+    """Decode an opened image as `eight_bit` does; sides of a JPEG image may be up to `factor` times shorter.
+
+    They are divided by 1, 2, 4 or 8 and rounded up, which saves most of the inverse cosine transform.
+    """
+    if divisor := next((n for n in (8, 4, 2) if n <= factor), 0):
+        image.draft(None, (image.width // divisor, image.height // divisor))
+    return eight_bit(image)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
     Those of ImageNet are listed in `split_file`, or the built-in 10 % and 2.5 %; classes are those of the split.  Of
     own images `train_portion` of every class is for the weights, and the rest for alpha.  Training images are cropped
     and flipped, as in the official search; color jitter is for retraining only.  `threads` - 1 processes decode images
-    for each of the two.
+    for each of the two, by way of squares that are kept on disk (see `pcdarts.data.decoding.squares`).
 
     Raises ValueError for a tree or a split file that cannot be read, and for missing images.
     """
@@ -48,7 +48,16 @@ def search_batches(config: SearchConfig, device: torch.device) -> tuple[FolderBa
         ]
     info = _info(config, classes)
     weights, alpha = (
-        FolderBatches(root, files, info, device=device, cutout=config.cutout, workers=config.threads - 1)
+        FolderBatches(
+            root,
+            files,
+            info,
+            device=device,
+            cutout=config.cutout,
+            squares=True,
+            fingerprint=config.data_fingerprint,
+            workers=config.threads - 1,
+        )
         for files in parts
     )
     return weights, alpha
