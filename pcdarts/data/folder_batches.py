@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pcdarts.data.augment import color_jitter, cutout, normalize, random_flip
+from pcdarts.data.augment import color_jitter, cutout, normalize
 from pcdarts.data.datasets import DatasetInfo, batch_sizes
 from pcdarts.data.decoding.decoder import Batch, FileDecoder, in_one_line
 from pcdarts.data.decoding.squares import SquareDecoder
@@ -24,8 +24,8 @@ class FolderBatches:
 
     Draws depend only on the generator: any number of processes, 0 included, gives the same batches.  The processes of a
     complete pass are reused by the next one; a pass that starts while another is running gets new processes.  A
-    training worker (`part`) decodes and yields only its own rows of every batch.  Processes crop and resize; images are
-    transferred as uint8, and flipped, jittered and normalized on the device, in whole batches.
+    training worker (`part`) decodes and yields only its own rows of every batch.  Processes crop, resize and flip; images
+    are transferred as uint8, then jittered and normalized on the device, in whole batches.
     """
 
     def __init__(
@@ -93,8 +93,6 @@ class FolderBatches:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for (images, labels), total in zip(self._decoded(batches), sizes, strict=False):
             rows = self._part.rows(total)
-            if self._info.flip:
-                images = random_flip(images, generator, total, rows)
             if self._jitter:
                 images = color_jitter(images, generator, total, rows)
             images = self._normalized(images)

@@ -1,78 +1,87 @@
 """Boxes of images, and what is inside them at the size of the network's input.
 
-A box is drawn from the size of an image alone, so that it is known before the image is decoded.  Boxes are rows of top,
-left, height and width in pixels; sizes are rows of height and width.
+A random box depends on draws and on the size of the image alone, so that it is known before the image is decoded.
+Sizes are height and width in pixels.
 """
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+Size = tuple[int, int]
+"""Height and width, pixels."""
 AREAS = (0.08, 1.0)
 """Least and greatest share of an image's area in a random box."""
 RATIOS = (3 / 4, 4 / 3)
 """Least and greatest width of a random box, divided by its height."""
 TRIES = 10
 """Random boxes that are tried before a central one is taken."""
-DRAWS = 2 * TRIES + 2
-"""Numbers in [0, 1) that decide a random box: an area and a ratio for every try, a row and a column."""
+DRAWS = 2 + 2 * TRIES
+"""Numbers in [0, 1) that decide a random box: its row and column, then an area and a ratio for every try."""
 
 
-def random_boxes(sizes: Tensor, draws: Tensor) -> Tensor:
-    """Boxes (N, 4), int64, in images of these sizes (N, 2), from draws (N, `DRAWS`), float64.
+class Box(NamedTuple):
+    """A part of an image, in pixels."""
 
-    Distributed like those of torchvision's RandomResizedCrop: of the boxes tried, the first that lies in the image, or
-    the largest central one of an allowed ratio.
+    top: float
+    """First row."""
+    left: float
+    """First column."""
+    height: float
+    """Number of rows."""
+    width: float
+    """Number of columns."""
+
+    def scaled(self, size: Size, resized: Size) -> "Box":
+        """The box in whole pixels, at least one, after the image was resized from `size`."""
+        rows, columns = resized[0] / size[0], resized[1] / size[1]
+        top = min(round(self.top * rows), resized[0] - 1)
+        left = min(round(self.left * columns), resized[1] - 1)
+        bottom, right = round((self.top + self.height) * rows), round((self.left + self.width) * columns)
+        return Box(top, left, max(1, bottom - top), max(1, right - left))
+
+
+def random_box(size: Size, draws: Sequence[float]) -> Box:
+    """A box in an image of this size, distributed like those of torchvision's RandomResizedCrop.
+
+    It is the first of `TRIES` that lies in the image, else the largest central one of an allowed ratio.  There are
+    `DRAWS` draws.
     """
-    height, width = sizes.double()[:, :, None].unbind(1)
-    shares, logarithms, places = draws.split([TRIES, TRIES, 2], dim=1)
-    area = height * width * (AREAS[0] + (AREAS[1] - AREAS[0]) * shares)
-    least, greatest = map(math.log, RATIOS)
-    ratio = (least + (greatest - least) * logarithms).exp()
-    tried = torch.stack([(area / ratio).sqrt().round(), (area * ratio).sqrt().round()])  # heights and widths
-    fits = ((tried > 0) & (tried <= torch.stack([height, width]))).all(0)
-    first = fits.byte().argmax(dim=1, keepdim=True)
-    box = tried.gather(2, first.expand(2, -1, -1))[:, :, 0].T
-    whole = sizes.double()
-    central = torch.minimum(whole, torch.stack([(width / RATIOS[0]).round(), (height * RATIOS[1]).round()], 1)[:, :, 0])
-    found = fits.any(dim=1, keepdim=True)
-    box = torch.where(found, box, central)
-    corner = torch.where(found, (places * (whole - box + 1)).floor(), ((whole - box) / 2).floor())
-    return torch.cat([corner, box], dim=1).long()
+    height, width = size
+    row, column, *tries = draws
+    logarithms = math.log(RATIOS[0]), math.log(RATIOS[1])
+    for share, place in zip(tries[::2], tries[1::2], strict=True):
+        area = height * width * (AREAS[0] + (AREAS[1] - AREAS[0]) * share)
+        ratio = math.exp(logarithms[0] + (logarithms[1] - logarithms[0]) * place)
+        rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < rows <= height and 0 < columns <= width:
+            return Box(int(row * (height - rows + 1)), int(column * (width - columns + 1)), rows, columns)
+    rows, columns = min(height, round(width / RATIOS[0])), min(width, round(height * RATIOS[1]))
+    return Box((height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
-def center_boxes(sizes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes (N, 4), float64: what is left of images of these sizes (N, 2) if the shorter side is resized to
-    `shorter_side`, and a center of `size` (height and width) is cropped.
+def center_box(size: Size, wanted: Size) -> Box:
+    """What is left of an image if its shorter side is resized to `shorter_side`, and the center of the wanted size is
+    cropped.
     """
-    sizes = sizes.double()
-    box = torch.tensor(size) * sizes.amin(dim=1, keepdim=True) / shorter_side(size)
-    return torch.cat([(sizes - box) / 2, box], dim=1)
+    scale = min(size) / shorter_side(wanted)
+    height, width = wanted[0] * scale, wanted[1] * scale
+    return Box((size[0] - height) / 2, (size[1] - width) / 2, height, width)
 
 
-def shorter_side(size: tuple[int, int]) -> int:
-    """The shorter side of an image before its center of `size` is cropped, pixels: 256 for 224, as usual."""
-    return round(max(size) * 256 / 224)
+def shorter_side(wanted: Size) -> int:
+    """The shorter side of an image before its center of the wanted size is cropped, pixels: 256 for 224, as usual."""
+    return round(max(wanted) * 256 / 224)
 
 
-def scaled_boxes(boxes: Tensor, sizes: Tensor, resized: Tensor) -> Tensor:
-    """The boxes (N, 4), int64, after images of these sizes (N, 2) were resized to others (N, 2).
+def cut_out(pixels: Tensor, box: Box, wanted: Size) -> Tensor:
+    """What is inside a box of whole pixels in an image (C, H, W), uint8, resized to the wanted size.
 
-    Edges are rounded to whole pixels; a box keeps at least one.
+    As in Pillow's bilinear filter, pixels are averaged where the box is reduced.
     """
-    scale = (resized / sizes.double()).repeat(1, 2)
-    corners = (torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1) * scale).round().long()
-    first = torch.minimum(corners[:, :2], resized - 1)
-    return torch.cat([first, (corners[:, 2:] - first).clamp(min=1)], dim=1)
-
-
-def cut_out(pixels: Tensor, box: list[int], size: tuple[int, int]) -> Tensor:
-    """What is inside a box of an image (C, H, W), uint8, resized to `size`: (C, *size).
-
-    As Pillow's bilinear filter does, pixels are averaged where the box is reduced.
-    """
-    top, left, height, width = box
+    top, left, height, width = map(int, box)
     inside = pixels[None, :, top : top + height, left : left + width]
-    return functional.interpolate(inside, size, mode="bilinear", antialias=True)[0]
+    return functional.interpolate(inside, wanted, mode="bilinear", antialias=True)[0]

@@ -1,5 +1,6 @@
 """Batches of image files as pixels at the size of the network's input; this is what worker processes do."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision.io import decode_jpeg
 from torchvision.transforms import v2
 
 from pcdarts.data.datasets import DatasetInfo
-from pcdarts.data.decoding.crops import DRAWS, cut_out, random_boxes, scaled_boxes, shorter_side
+from pcdarts.data.decoding.crops import DRAWS, Size, cut_out, random_box, shorter_side
 from pcdarts.data.pixels import open_image, opened, reduced
 
 
@@ -34,62 +36,78 @@ class Batch(NamedTuple):
     total: int
     """Images in the whole batch."""
     seed: int | None
-    """Seed of the whole batch's random boxes; None: no augmentation."""
-
-    def draws(self, seed: int) -> Tensor:
-        """Numbers (N, DRAWS) that decide the random boxes of these images."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.rand(self.total, DRAWS, generator=generator, dtype=torch.float64)[self.rows]
+    """Seed of the augmentation of the whole batch; None: no augmentation."""
 
 
-class FileDecoder(Dataset[tuple[Tensor, Tensor]]):
-    """Decodes files: a random box of each for training, the center for evaluation.
+class Decoder(Dataset[tuple[Tensor, Tensor]], ABC):
+    """Images (N, C, H, W), uint8, and labels (N,) of batches; N may be 0.
 
-    A random box is drawn before its image is decoded.  If it is at least twice as large as the network's input, a JPEG
-    is decoded at a half, a quarter or an eighth of its size.  Evaluated images are those of torchvision's Resize and
-    CenterCrop, exactly.
+    For training they are random boxes, flipped with probability 1/2 if the data set says so; for evaluation, centers.
+    """
+
+    def __init__(self, info: DatasetInfo) -> None:
+        self.size, self.channels, self.flip = info.image_size, info.image_channels, info.flip
+        self.mode = "L" if info.image_channels == 1 else "RGB"
+
+    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images = torch.empty(len(batch.paths), self.channels, *self.size, dtype=torch.uint8)
+        if batch.seed is None:
+            for image, decoded in zip(images, self.decoded(batch, None), strict=True):
+                image.copy_(decoded)
+        else:
+            generator = torch.Generator().manual_seed(batch.seed)
+            draws = torch.rand(batch.total, 1 + DRAWS, generator=generator, dtype=torch.float64)[batch.rows].tolist()
+            boxes = [draw[1:] for draw in draws]
+            for image, decoded, (flip, *_) in zip(images, self.decoded(batch, boxes), draws, strict=True):
+                image.copy_(decoded.flip(-1) if self.flip and flip < 0.5 else decoded)
+        return images, torch.tensor(batch.labels, dtype=torch.int64)
+
+    @abstractmethod
+    def decoded(self, batch: Batch, draws: list[list[float]] | None) -> Iterator[Tensor]:
+        """The images of a batch (C, H, W): random boxes decided by their draws, or centers."""
+
+
+class FileDecoder(Decoder):
+    """Decodes files in every pass.
+
+    If a random box is at least twice as large as the network's input, its JPEG file is decoded at a half, a quarter or
+    an eighth of its size.  Centers are those of torchvision's Resize and CenterCrop, exactly.
     """
 
     def __init__(self, folder: Path, info: DatasetInfo) -> None:
-        self.folder, self.shape = folder, (info.image_channels, *info.image_size)
-        self.size, self.mode = info.image_size, mode_of(info)
+        super().__init__(info)
+        self.folder = folder
         side = shorter_side(self.size)
-        self.test_transform = v2.Compose([v2.Resize(side), v2.CenterCrop(self.size), v2.PILToTensor()])
+        self.center = v2.Compose([v2.Resize(side), v2.CenterCrop(self.size), v2.PILToTensor()])
 
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W), uint8, and labels (N,); N may be 0."""
-        images = torch.empty(len(batch.paths), *self.shape, dtype=torch.uint8)
-        draws = None if batch.seed is None else batch.draws(batch.seed)
+    def decoded(self, batch: Batch, draws: list[list[float]] | None) -> Iterator[Tensor]:
+        """The images of a batch (C, H, W): random boxes decided by their draws, or centers."""
         for i, path in enumerate(batch.paths):
             if draws is None:
-                images[i] = self.test_transform(open_image(self.folder / path).convert(self.mode))
+                yield self.center(open_image(self.folder / path).convert(self.mode))
             else:
-                images[i] = self._random_box(self.folder / path, draws[i : i + 1])
-        return images, torch.tensor(batch.labels, dtype=torch.int64)
+                yield self._random_box(self.folder / path, draws[i])
 
-    def _random_box(self, path: Path, draws: Tensor) -> Tensor:
+    def _random_box(self, path: Path, draws: list[float]) -> Tensor:
         with opened(path) as image:
-            size = torch.tensor([[image.height, image.width]])
-            box = random_boxes(size, draws)
-            pixels = pixels_of(reduced(image, factor(box, self.size)), self.mode)
-        (decoded,) = scaled_boxes(box, size, torch.tensor([pixels.shape[1:]])).tolist()
-        return cut_out(pixels, decoded, self.size)
+            size = image.height, image.width
+            box = random_box(size, draws)
+            pixels = pixels_of(image, self.mode, min(box.height / self.size[0], box.width / self.size[1]))
+        height, width = pixels.shape[1:]
+        return cut_out(pixels, box.scaled(size, (height, width)), self.size)
 
 
-def factor(box: Tensor, size: tuple[int, int]) -> float:
-    """How many times shorter the sides of an image may become so that a box (1, 4) still has `size`."""
-    _, _, height, width = box[0].tolist()
-    return min(height / size[0], width / size[1])
+def pixels_of(image: Image.Image, mode: str, factor: float) -> Tensor:
+    """An opened image as uint8 (C, H, W); sides of a JPEG image may be up to `factor` times shorter.
 
-
-def mode_of(info: DatasetInfo) -> str:
-    """Pillow's mode of the images of a data set."""
-    return "L" if info.image_channels == 1 else "RGB"
-
-
-def pixels_of(image: Image.Image, mode: str) -> Tensor:
-    """A decoded image as uint8 (C, H, W); a view with the channels last, which is resized fastest."""
-    array = np.array(image if image.mode == mode else image.convert(mode))
+    It is a view with the channels last, which is resized fastest.
+    """
+    if factor < 2 and image.format == "JPEG" and image.mode == mode:  # the same pixels, in less time
+        assert image.fp is not None
+        image.fp.seek(0)
+        return decode_jpeg(torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8))
+    whole = reduced(image, factor)
+    array = np.array(whole if whole.mode == mode else whole.convert(mode))
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pcdarts.data.datasets import DatasetInfo
-from pcdarts.data.decoding.crops import center_boxes, cut_out, random_boxes, scaled_boxes, shorter_side
-from pcdarts.data.decoding.decoder import Batch, in_one_line, mode_of, pixels_of
-from pcdarts.data.pixels import opened, reason, reduced, shown
+from pcdarts.data.decoding.crops import Box, Size, center_box, cut_out, random_box, shorter_side
+from pcdarts.data.decoding.decoder import Batch, Decoder, in_one_line, pixels_of
+from pcdarts.data.pixels import opened, reason, shown
 
 FORMAT = 1
 """Changes with what a square or the file looks like."""
@@ -40,20 +40,18 @@ class SquareFile:
         self._pixels = int(np.prod(shape))
         self.bytes = self._pixels + 8 * shape[0]
 
-    def read(self, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
-        """Sizes (N, 2) of some images, and views (C, side, side) of their squares.
+    def read(self, indices: Sequence[int]) -> list[tuple[Size, Tensor]]:
+        """Sizes of some images, and views (C, side, side) of their squares.
 
-        Raises OSError without the file, and ValueError for one of another size.
+        Raises OSError without the file.
         """
-        if self.path.stat().st_size != self.bytes:
-            raise ValueError(f"{shown(self.path)} must have {self.bytes} bytes; remove it")
-        sizes = np.memmap(self.path, "<i4", "r", self._pixels, (self.shape[0], 2))[indices]
+        sizes = np.memmap(self.path, "<i4", "r", self._pixels, (self.shape[0], 2))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the map is read-only, and nobody writes to it
-            squares = torch.from_numpy(np.memmap(self.path, np.uint8, "r", 0, self.shape))
-        return torch.from_numpy(sizes.astype(np.int64)), [squares[index].permute(2, 0, 1) for index in indices]
+            squares = torch.from_numpy(np.memmap(self.path, np.uint8, "r", 0, self.shape)).permute(0, 3, 1, 2)
+        return [((height, width), squares[i]) for i, (height, width) in zip(indices, sizes[indices].tolist())]
 
-    def write(self, images: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def write(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Write batches of sizes and squares as `_Squares` makes them; a reader sees the whole file or none.
 
         Raises OSError, such as of a full disk.
@@ -65,7 +63,7 @@ class SquareFile:
                 for some, squares in images:
                     file.write(squares.numpy())
                     sizes.append(some)
-                file.write(torch.cat(sizes).numpy().astype("<i4").tobytes())
+                file.write(torch.cat(sizes).numpy().astype("<i4"))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, self.path)
@@ -73,24 +71,24 @@ class SquareFile:
             draft.unlink(missing_ok=True)
 
 
-class SquareDecoder(Dataset[tuple[Tensor, Tensor]]):
-    """Decodes like `FileDecoder`, by way of squares, which it keeps if it knows the `fingerprint` of the images."""
+class SquareDecoder(Decoder):
+    """Takes boxes from squares, which it keeps if it knows the `fingerprint` of the images."""
 
     def __init__(self, folder: Path, paths: Sequence[str], info: DatasetInfo, fingerprint: str = "") -> None:
-        self.size, self.channels = info.image_size, info.image_channels
-        self.squares = _Squares(folder, info)
+        super().__init__(info)
+        self.squares = _Squares(folder, self.mode, shorter_side(self.size))
         self.file: SquareFile | None = None
         if fingerprint:
             side, key = self.squares.side, hashlib.sha256(f"{FORMAT} {fingerprint}\n".encode())
             for path in paths:
                 key.update(f"{path}\n".encode(errors="surrogateescape"))
             name = f"{len(paths)}x{side}x{side}x{self.channels}-{key.hexdigest()[:16]}.squares"
-            self.file = SquareFile(cache_folder() / name, (len(paths), side, side, self.channels))
+            self.file = SquareFile(caches() / name, (len(paths), side, side, self.channels))
 
     def prepare(self, paths: Sequence[str], processes: int) -> None:
         """Decode all images and keep them, unless that is done: of all processes on a node, one decodes.
 
-        `processes` help it, and the others wait.  Where the file cannot be written, every pass will decode.
+        `processes` help it, and the others wait.  If the file cannot be written, every pass will decode.
 
         Raises ValueError that names an image that cannot be read.
         """
@@ -110,10 +108,10 @@ class SquareDecoder(Dataset[tuple[Tensor, Tensor]]):
                     "Decoding %d images once, into %s (%.1f GB)", len(paths), shown(file.path), file.bytes / 1e9
                 )
                 with in_one_line():
-                    file.write(self._decoded(paths, processes))
+                    file.write(self._loader(paths, processes))
         except OSError as error:
             _log.warning(
-                "%s cannot be written (%s), so images are decoded in every epoch, which is slower; free %.1f GB there, "
+                "%s cannot be written (%s): images are decoded in every epoch, which is slower; free %.1f GB there, "
                 "or set XDG_CACHE_HOME to another folder",
                 shown(file.path),
                 reason(error),
@@ -121,9 +119,10 @@ class SquareDecoder(Dataset[tuple[Tensor, Tensor]]):
             )
             self.file = None
 
-    def _decoded(self, paths: Sequence[str], processes: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _loader(self, paths: Sequence[str], processes: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        """Sizes and squares of all images in batches, decoded in this many processes."""
         some = [list(paths[start : start + 64]) for start in range(0, len(paths), 64)]
-        yield from DataLoader(
+        return DataLoader(
             self.squares,
             batch_size=None,
             sampler=some,
@@ -131,55 +130,44 @@ class SquareDecoder(Dataset[tuple[Tensor, Tensor]]):
             generator=torch.Generator(),  # otherwise it draws from the global generator
         )
 
-    def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W), uint8, and labels (N,); N may be 0."""
-        sizes, squares = self._read(batch)
-        if batch.seed is None:
-            boxes = center_boxes(sizes, self.size)
-        else:
-            boxes = random_boxes(sizes, batch.draws(batch.seed))
-        side = torch.tensor([self.squares.side, self.squares.side])
-        images = torch.empty(len(squares), self.channels, *self.size, dtype=torch.uint8)
-        for i, box in enumerate(scaled_boxes(boxes, sizes, side).tolist()):
-            images[i] = cut_out(squares[i], box, self.size)
-        return images, torch.tensor(batch.labels, dtype=torch.int64)
+    def decoded(self, batch: Batch, draws: list[list[float]] | None) -> Iterator[Tensor]:
+        """The images of a batch (C, H, W): random boxes decided by their draws, or centers."""
+        square = self.squares.side, self.squares.side
+        for i, (size, pixels) in enumerate(self._read(batch)):
+            box = center_box(size, self.size) if draws is None else random_box(size, draws[i])
+            yield cut_out(pixels, box.scaled(size, square), self.size)
 
-    def _read(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Sizes (N, 2) of the images and their squares (C, side, side)."""
+    def _read(self, batch: Batch) -> Iterable[tuple[Size, Tensor]]:
+        """Sizes of the images, and their squares (C, side, side)."""
         if self.file is not None:
             try:
                 return self.file.read(batch.indices)
             except OSError:  # removed by the user
                 pass
-        sizes, squares = self.squares[batch.paths]
-        return sizes, list(squares.permute(0, 3, 1, 2))
+        return map(self.squares.decode, batch.paths)
 
 
 class _Squares(Dataset[tuple[Tensor, Tensor]]):
-    """Sizes (N, 2) and squares (N, side, side, C) of some files."""
+    """Sizes (N, 2), int32, and squares (N, side, side, C), uint8, of some files."""
 
-    def __init__(self, folder: Path, info: DatasetInfo) -> None:
-        self.folder, self.mode, self.channels = folder, mode_of(info), info.image_channels
-        self.side = shorter_side(info.image_size)
+    def __init__(self, folder: Path, mode: str, side: int) -> None:
+        self.folder, self.mode, self.side = folder, mode, side
 
     def __getitem__(self, paths: list[str]) -> tuple[Tensor, Tensor]:
-        sizes = torch.zeros(len(paths), 2, dtype=torch.int64)
-        squares = torch.empty(len(paths), self.side, self.side, self.channels, dtype=torch.uint8)
-        for i, path in enumerate(paths):
-            with opened(self.folder / path) as image:
-                sizes[i] = torch.tensor([image.height, image.width])
-                pixels = pixels_of(reduced(image, min(image.size) / self.side), self.mode)
-            whole = [0, 0, *pixels.shape[1:]]
-            squares[i] = cut_out(pixels, whole, (self.side, self.side)).permute(1, 2, 0)
-        return sizes, squares
+        sizes, squares = zip(*map(self.decode, paths), strict=True)
+        return torch.tensor(sizes, dtype=torch.int32), torch.stack(squares).permute(0, 2, 3, 1).contiguous()
+
+    def decode(self, path: str) -> tuple[Size, Tensor]:
+        """The size of an image and its square (C, side, side)."""
+        with opened(self.folder / path) as image:
+            size = image.height, image.width
+            pixels = pixels_of(image, self.mode, min(size) / self.side)
+        return size, cut_out(pixels, Box(0, 0, *pixels.shape[1:]), (self.side, self.side))
 
 
-def cache_folder() -> Path:
-    """Where squares are kept: `$XDG_CACHE_HOME/pcdarts`, by default in ~/.cache.
+def caches() -> Path:
+    """The folder of what is remembered of images: `$XDG_CACHE_HOME/pcdarts`, by default in ~/.cache.
 
-    Raises OSError without a home folder.
+    Raises RuntimeError without a home folder.
     """
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcdarts")
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcdarts")
