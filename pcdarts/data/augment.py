@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+CPU_CHUNK = 8
+"""Images whose colors are changed at once on a CPU: they stay in its cache."""
+
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """Crops of the images' own size (B, C, H, W) out of images with `padding` black pixels added on every side."""
@@ -53,16 +56,27 @@ def color_jitter(
     draws = torch.rand(4, len(images) if total is None else total, generator=generator, dtype=torch.float32)
     order = torch.randperm(4, generator=generator).tolist()
     factors = moved(draws[:, part], images.device)[:, :, None, None, None]
-    steps = (
-        lambda x: x.mul_(0.6 + 0.8 * factors[0]).clamp_(max=255),
-        lambda x: blended(x, gray(x).mean(dim=(1, 2, 3), keepdim=True), 0.6 + 0.8 * factors[1]),
-        lambda x: blended(x, gray(x), 0.6 + 0.8 * factors[2]),
-        lambda x: turn_hue(x, 0.4 * factors[3] - 0.2),
-    )
-    images = images.to(torch.get_default_dtype(), copy=True)
+    if images.shape[1] != 3:
+        order = [step for step in order if step < 2]
+    size = CPU_CHUNK if images.device.type == "cpu" else max(1, len(images))
+    chunks = zip(images.split(size), factors.split(size, dim=1), strict=True)
+    return torch.cat([_jittered(some.to(torch.get_default_dtype(), copy=True), of, order) for some, of in chunks])
+
+
+def _jittered(images: Tensor, factors: Tensor, order: Sequence[int]) -> Tensor:
+    """Float images, which are overwritten, after some steps: brightness 0, contrast 1, saturation 2, hue 3.
+
+    `factors` (4, B, 1, 1, 1) from 0 to 1 become factors from 0.6 to 1.4, and turns from -0.2 to 0.2.
+    """
     for step in order:
-        if images.shape[1] == 3 or step < 2:
-            images = steps[step](images)
+        factor = 0.6 + 0.8 * factors[step]
+        if step == 0:
+            images = images.mul_(factor).clamp_(max=255)
+        elif step == 3:
+            images = turn_hue(images, (factor - 1) / 2)
+        else:
+            other = gray(images)
+            images = blended(images, other if step == 2 else other.mean(dim=(1, 2, 3), keepdim=True), factor)
     return images
 
 

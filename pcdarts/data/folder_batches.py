@@ -24,8 +24,8 @@ class FolderBatches:
 
     Draws depend only on the generator: any number of processes, 0 included, gives the same batches.  The processes of a
     complete pass are reused by the next one; a pass that starts while another is running gets new processes.  A
-    training worker (`part`) decodes and yields only its own rows of every batch.  Processes crop, resize and flip; images
-    are transferred as uint8, then jittered and normalized on the device, in whole batches.
+    training worker (`part`) decodes and yields only its own rows of every batch.  Processes crop, resize and flip;
+    images are transferred as uint8, then jittered and normalized on the device, in whole batches.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class FolderBatches:
         return (self._batch(some, seed) for some, seed in zip(order.split(sizes), seeds, strict=True))
 
     def _batch(self, indices: Tensor, seed: int | None) -> Batch:
-        """This worker's rows of a batch of images."""
+        """The rows that this worker decodes of a batch of images."""
         rows = self._part.rows(len(indices))
         mine = indices[rows].tolist()
         paths, labels = [self._images[i][0] for i in mine], [self._images[i][1] for i in mine]

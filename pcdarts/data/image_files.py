@@ -208,6 +208,14 @@ def _is_gray(image: Image.Image) -> bool:
     return all(np.array_equal(values[..., 0], values[..., channel]) for channel in (1, 2))
 
 
+def cache_folder() -> Path:
+    """The folder of what is remembered of images.
+
+    Raises RuntimeError without a home folder.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcdarts")
+
+
 class _Cache:
     """What was found in the files of a folder, in an SQLite database; if it cannot be used, nothing is remembered."""
 
@@ -222,7 +230,7 @@ class _Cache:
         self._new: list[_Seen] = []
         self._database: sqlite3.Connection | None = None
         try:
-            caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcdarts")
+            caches = cache_folder()
             caches.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(caches / self.NAME)
             self._database.execute(self.TABLE)

@@ -7,8 +7,9 @@ JPEG files of quality 88 and about 108 kB, close to ImageNet's mean.  They come 
 
 Both loaders crop and flip alike, and for a retraining jitter, in the given number of processes and 0 for this one.  The
 baseline also normalizes there, as the official code does, and hands over floats.  Ours hands over bytes, and jitters
-and normalizes on the device, which is the CPU of this process here, with one thread.  "host" leaves that part out: on a
-GPU it is not the CPU's.  The squares of a search are kept before the first pass.  Passes take turns; medians.
+and normalizes on the device, which is the CPU of this process here, with one thread.  "host" has a device that computes
+nothing: it is what is left for the CPU beside a GPU, without the transfer.  The squares of a search are kept before the
+first pass.  Loaders take turns, and ratios are medians over the turns: other work on the machine slows both.
 """
 
 import argparse
@@ -75,15 +76,13 @@ def our_loader(folder: Path, batch: int, workers: int, *, search: bool, host: bo
         folder,
         images,
         replace(INFO, classes=len(classes)),
-        device=torch.device("cpu"),
+        device=torch.device("meta" if host else "cpu"),
         jitter=not search,
         squares=search,
         fingerprint=str(folder),
         workers=workers,
     )
     generator = torch.Generator().manual_seed(0)
-    if host:
-        return lambda: batches._decoded(batches._shuffled(batch, generator))
     return lambda: batches.epoch(batch, generator)
 
 
@@ -104,17 +103,17 @@ def baseline(folder: Path, batch: int, workers: int, *, search: bool) -> Callabl
     return lambda: loader
 
 
-def rates(passes: dict[Any, Callable[[], Iterable[Any]]], images: int, repetitions: int) -> dict[Any, float]:
-    """Images per second of every kind of pass, medians of passes that take turns; the first turn warms up."""
-    seconds = defaultdict(list)
+def turns(passes: dict[Any, Callable[[], Iterable[Any]]], images: int, repetitions: int) -> dict[Any, Any]:
+    """Images per second of every kind of pass in every turn (repetitions,); one turn more warms up."""
+    found = defaultdict(list)
     for repetition in range(repetitions + 1):
         for name, make in passes.items():
             started = time.perf_counter()
             seen = sum(len(labels) for _, labels in make())
             assert seen == images
             if repetition:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: images / statistics.median(values) for name, values in seconds.items()}
+                found[name].append(images / (time.perf_counter() - started))
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def parts(folder: Path, batch: int) -> dict[str, float]:
@@ -175,7 +174,7 @@ def main() -> None:
                         folder, args.batch, workers, search=search, host=host
                     )
                 passes[search, workers, "baseline"] = baseline(folder, args.batch, workers, search=search)
-        found = rates(passes, args.images, args.repetitions)
+        found = turns(passes, args.images, args.repetitions)
         times = parts(folder, args.batch)
     print(
         f"{processor()}, torch {torch.__version__}; {args.images} images of {WIDTH} x {HEIGHT} pixels and "
@@ -190,8 +189,8 @@ def main() -> None:
         ours, host, theirs = (found[search, workers, kind] for kind in ("ours", "host", "baseline"))
         task = "search, later epochs" if search else "retraining"
         print(
-            f"| {task} | {workers} | {ours:.0f} | {host:.0f} | {theirs:.0f} | {ours / theirs:.1f} | "
-            f"{host / theirs:.1f} |"
+            f"| {task} | {workers} | {np.median(ours):.0f} | {np.median(host):.0f} | {np.median(theirs):.0f} | "
+            f"{np.median(ours / theirs):.1f} | {np.median(host / theirs):.1f} |"
         )
     print("\nSteps of ours in one process:\n", "| step | ms per image |", "|---|---|", sep="\n")
     for step, value in times.items():

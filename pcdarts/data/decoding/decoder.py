@@ -9,13 +9,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.io import decode_jpeg
 from torchvision.transforms import v2
 
 from pcdarts.data.datasets import DatasetInfo
-from pcdarts.data.decoding.crops import DRAWS, Size, cut_out, random_box, shorter_side
+from pcdarts.data.decoding.crops import DRAWS, cut_out, random_box, shorter_side
 from pcdarts.data.pixels import open_image, opened, reduced
 
 
@@ -59,7 +60,9 @@ class Decoder(Dataset[tuple[Tensor, Tensor]], ABC):
             draws = torch.rand(batch.total, 1 + DRAWS, generator=generator, dtype=torch.float64)[batch.rows].tolist()
             boxes = [draw[1:] for draw in draws]
             for image, decoded, (flip, *_) in zip(images, self.decoded(batch, boxes), draws, strict=True):
-                image.copy_(decoded.flip(-1) if self.flip and flip < 0.5 else decoded)
+                image.copy_(decoded)
+                if self.flip and flip < 0.5:
+                    image.copy_(image.flip(-1))  # not `decoded`, whose channels are last
         return images, torch.tensor(batch.labels, dtype=torch.int64)
 
     @abstractmethod
@@ -102,8 +105,8 @@ def pixels_of(image: Image.Image, mode: str, factor: float) -> Tensor:
 
     It is a view with the channels last, which is resized fastest.
     """
-    if factor < 2 and image.format == "JPEG" and image.mode == mode:  # the same pixels, in less time
-        assert image.fp is not None
+    if factor < 2 and isinstance(image, JpegImageFile) and image.fp and image.mode == mode:
+        # The pixels that Pillow reads, in less time.
         image.fp.seek(0)
         return decode_jpeg(torch.frombuffer(bytearray(image.fp.read()), dtype=torch.uint8))
     whole = reduced(image, factor)

@@ -8,6 +8,7 @@ box only holds fewer pixels.  Whether squares are kept or decoded in every pass,
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import shutil
 import warnings
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from pcdarts.data.datasets import DatasetInfo
 from pcdarts.data.decoding.crops import Box, Size, center_box, cut_out, random_box, shorter_side
 from pcdarts.data.decoding.decoder import Batch, Decoder, in_one_line, pixels_of
+from pcdarts.data.image_files import cache_folder
 from pcdarts.data.pixels import opened, reason, shown
 
 FORMAT = 1
@@ -37,7 +39,9 @@ class SquareFile:
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
         self.path, self.shape = path, shape
-        self._pixels = int(np.prod(shape))
+        self.lock = path.with_name(f"{path.name}.lock")
+        self.draft = path.with_name(f"{path.name}.draft")  # of the one writer at a time, or of a killed one
+        self._pixels = math.prod(shape)
         self.bytes = self._pixels + 8 * shape[0]
 
     def read(self, indices: Sequence[int]) -> list[tuple[Size, Tensor]]:
@@ -45,30 +49,29 @@ class SquareFile:
 
         Raises OSError without the file.
         """
-        sizes = np.memmap(self.path, "<i4", "r", self._pixels, (self.shape[0], 2))
+        sizes = np.memmap(self.path, "<i4", "r", self._pixels, (self.shape[0], 2))[indices].tolist()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the map is read-only, and nobody writes to it
             squares = torch.from_numpy(np.memmap(self.path, np.uint8, "r", 0, self.shape)).permute(0, 3, 1, 2)
-        return [((height, width), squares[i]) for i, (height, width) in zip(indices, sizes[indices].tolist())]
+        return [((height, width), squares[i]) for i, (height, width) in zip(indices, sizes, strict=True)]
 
     def write(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Write batches of sizes and squares as `_Squares` makes them; a reader sees the whole file or none.
+        """Write batches of sizes and squares, as `_Squares` makes them; a reader sees the whole file or none.
 
         Raises OSError, such as of a full disk.
         """
-        draft = self.path.with_name(self.path.name + ".draft")  # one writer at a time; it replaces a killed one's draft
         try:
-            with draft.open("wb") as file:
+            with self.draft.open("wb") as file:
                 sizes = []
                 for some, squares in images:
-                    file.write(squares.numpy())
                     sizes.append(some)
+                    file.write(squares.numpy())
                 file.write(torch.cat(sizes).numpy().astype("<i4"))
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(draft, self.path)
+            os.replace(self.draft, self.path)
         finally:
-            draft.unlink(missing_ok=True)
+            self.draft.unlink(missing_ok=True)
 
 
 class SquareDecoder(Decoder):
@@ -77,13 +80,19 @@ class SquareDecoder(Decoder):
     def __init__(self, folder: Path, paths: Sequence[str], info: DatasetInfo, fingerprint: str = "") -> None:
         super().__init__(info)
         self.squares = _Squares(folder, self.mode, shorter_side(self.size))
-        self.file: SquareFile | None = None
-        if fingerprint:
-            side, key = self.squares.side, hashlib.sha256(f"{FORMAT} {fingerprint}\n".encode())
-            for path in paths:
-                key.update(f"{path}\n".encode(errors="surrogateescape"))
-            name = f"{len(paths)}x{side}x{side}x{self.channels}-{key.hexdigest()[:16]}.squares"
-            self.file = SquareFile(caches() / name, (len(paths), side, side, self.channels))
+        self.file = self._file(paths, fingerprint) if fingerprint else None
+
+    def _file(self, paths: Sequence[str], fingerprint: str) -> SquareFile | None:
+        """The file of these images; None without a home folder."""
+        side = self.squares.side
+        key = hashlib.sha256(f"{FORMAT} {fingerprint}\n".encode())
+        for path in paths:
+            key.update(f"{path}\n".encode(errors="surrogateescape"))  # names need not be UTF-8
+        name = f"{len(paths)}x{side}x{side}x{self.channels}-{key.hexdigest()[:16]}.squares"
+        try:
+            return SquareFile(cache_folder() / name, (len(paths), side, side, self.channels))
+        except RuntimeError:
+            return None
 
     def prepare(self, paths: Sequence[str], processes: int) -> None:
         """Decode all images and keep them, unless that is done: of all processes on a node, one decodes.
@@ -97,18 +106,10 @@ class SquareDecoder(Decoder):
             return
         try:
             file.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(file.path.with_name(file.path.name + ".lock"), "w") as lock:
+            with file.lock.open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when the process ends, even if it is killed
-                if file.path.exists():
-                    return
-                free = shutil.disk_usage(file.path.parent).free
-                if free < file.bytes + SPARE:
-                    raise OSError(f"{free / 1e9:.1f} GB are free")
-                _log.warning(
-                    "Decoding %d images once, into %s (%.1f GB)", len(paths), shown(file.path), file.bytes / 1e9
-                )
-                with in_one_line():
-                    file.write(self._loader(paths, processes))
+                if not file.path.exists():
+                    self._keep(file, paths, processes)
         except OSError as error:
             _log.warning(
                 "%s cannot be written (%s): images are decoded in every epoch, which is slower; free %.1f GB there, "
@@ -119,16 +120,23 @@ class SquareDecoder(Decoder):
             )
             self.file = None
 
-    def _loader(self, paths: Sequence[str], processes: int) -> DataLoader[tuple[Tensor, Tensor]]:
-        """Sizes and squares of all images in batches, decoded in this many processes."""
+    def _keep(self, file: SquareFile, paths: Sequence[str], processes: int) -> None:
+        """Decode all images into the file; raises OSError if the disk has no room for it."""
+        file.draft.unlink(missing_ok=True)
+        free = shutil.disk_usage(file.path.parent).free
+        if free < file.bytes + SPARE:
+            raise OSError(f"{free / 1e9:.1f} GB are free")
+        _log.warning("Decoding %d images once, into %s (%.1f GB)", len(paths), shown(file.path), file.bytes / 1e9)
         some = [list(paths[start : start + 64]) for start in range(0, len(paths), 64)]
-        return DataLoader(
+        loader = DataLoader(
             self.squares,
             batch_size=None,
             sampler=some,
             num_workers=min(processes, len(some)),
             generator=torch.Generator(),  # otherwise it draws from the global generator
         )
+        with in_one_line():
+            file.write(loader)
 
     def decoded(self, batch: Batch, draws: list[list[float]] | None) -> Iterator[Tensor]:
         """The images of a batch (C, H, W): random boxes decided by their draws, or centers."""
@@ -163,11 +171,3 @@ class _Squares(Dataset[tuple[Tensor, Tensor]]):
             size = image.height, image.width
             pixels = pixels_of(image, self.mode, min(size) / self.side)
         return size, cut_out(pixels, Box(0, 0, *pixels.shape[1:]), (self.side, self.side))
-
-
-def caches() -> Path:
-    """The folder of what is remembered of images: `$XDG_CACHE_HOME/pcdarts`, by default in ~/.cache.
-
-    Raises RuntimeError without a home folder.
-    """
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "pcdarts")
