@@ -108,8 +108,11 @@ class SquareDecoder(Decoder):
             file.path.parent.mkdir(parents=True, exist_ok=True)
             with file.lock.open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when the process ends, even if it is killed
-                if not file.path.exists():
-                    self._keep(file, paths, processes)
+                try:
+                    if not file.path.exists():
+                        self._keep(file, paths, processes)
+                finally:
+                    fcntl.flock(lock, fcntl.LOCK_UN)  # after an error, processes that decode may still have it open
         except OSError as error:
             _log.warning(
                 "%s cannot be written (%s): images are decoded in every epoch, which is slower; free %.1f GB there, "

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torchvision.transforms.v2 import functional
 
-from pcdarts.data.augment import crop, cutout, normalize, random_crop, random_flip
+from pcdarts.data import augment
+from pcdarts.data.augment import color_jitter, crop, cutout, normalize, random_crop, random_flip, turn_hue
 
 
 def generator(seed=0):
@@ -70,15 +72,66 @@ def test_normalize():
     torch.testing.assert_close(result, torch.tensor([[[[-2.0, 2.0]], [[0.0, 2.0]]]]))
 
 
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]])
+def test_color_jitter_is_that_of_torchvision(order, monkeypatch):
+    images = torch.randint(256, (20, 3, 6, 7), generator=generator(), dtype=torch.uint8)
+    images[0], images[1], images[2] = 0, 255, images[2, :1]
+    draws = torch.rand(4, 20, generator=generator(1))
+    monkeypatch.setattr(torch, "randperm", lambda n, generator: torch.tensor(order))
+    found = color_jitter(images, generator(1))
+    steps = (
+        functional.adjust_brightness,
+        functional.adjust_contrast,
+        functional.adjust_saturation,
+        functional.adjust_hue,
+    )
+    for i, image in enumerate(images / 255):
+        for step in order:
+            image = steps[step](image, (0.4 * draws[3, i] - 0.2 if step == 3 else 0.6 + 0.8 * draws[step, i]).item())
+        torch.testing.assert_close(found[i] / 255, image, rtol=0, atol=1e-5)
+    assert found.dtype == torch.float32 and images.dtype == torch.uint8
+
+
+def test_hue_turns_through_the_colors():
+    red, green, blue, gray = (
+        torch.tensor(color).view(1, 3, 1, 1) for color in ([9.0, 0, 0], [0, 9.0, 0], [0, 0, 9.0], [5.0] * 3)
+    )
+    third = torch.full((1, 1, 1, 1), 1 / 3)
+    for before, after in ((red, green), (green, blue), (blue, red), (gray, gray)):
+        torch.testing.assert_close(turn_hue(before, third), after, rtol=0, atol=1e-5)
+        torch.testing.assert_close(turn_hue(after, -third), before, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turn_hue(red, third / 2), red + green)
+
+
+def test_gray_images_keep_their_channel():
+    images = torch.randint(256, (9, 1, 4, 4), generator=generator(), dtype=torch.uint8)
+    assert color_jitter(images, generator()).shape == images.shape
+
+
+@pytest.mark.parametrize("change", [color_jitter, lambda x, *given: cutout(x, 3, *given)], ids=["jitter", "cutout"])
+def test_parts_of_a_batch_are_those_of_the_whole(change):
+    images = torch.randint(256, (20, 3, 6, 7), generator=generator(), dtype=torch.uint8)
+    whole = change(images, generator(1))
+    for part in (slice(0, 7), slice(7, 20), slice(20, 20)):
+        torch.testing.assert_close(change(images[part], generator(1), 20, part), whole[part], rtol=0, atol=0)
+
+
+def test_chunks_change_nothing(monkeypatch):
+    images = torch.randint(256, (20, 3, 6, 7), generator=generator(), dtype=torch.uint8)
+    expected = color_jitter(images, generator(1))
+    monkeypatch.setattr(augment, "CPU_CHUNK", 20)
+    torch.testing.assert_close(color_jitter(images, generator(1)), expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
-    "augment",
-    [lambda x, g: random_crop(x, 2, g), random_flip, lambda x, g: cutout(x, 3, g)],
-    ids=["crop", "flip", "cutout"],
+    "change",
+    [lambda x, g: random_crop(x, 2, g), random_flip, color_jitter, lambda x, g: cutout(x, 3, g)],
+    ids=["crop", "flip", "jitter", "cutout"],
 )
-def test_equal_generators_give_equal_images(augment):
+def test_equal_generators_give_equal_images(change):
     images = torch.rand(50, 3, 8, 8, generator=generator())
     torch.manual_seed(0)
-    first = augment(images, generator(1))
+    first = change(images, generator(1))
     torch.manual_seed(1)
-    assert torch.equal(first, augment(images, generator(1)))
-    assert not torch.equal(first, augment(images, generator(2)))
+    assert torch.equal(first, change(images, generator(1)))
+    assert not torch.equal(first, change(images, generator(2)))

@@ -11,6 +11,7 @@ from PIL import Image
 from pcdarts.data.datasets import DATASETS
 from pcdarts.data.folder_batches import FolderBatches
 from pcdarts.data.image_files import list_images
+from pcdarts.training.distributed import Workers
 
 CPU = torch.device("cpu")
 TINY = replace(DATASETS["imagenet"], classes=2, image_size=(8, 8))
@@ -126,7 +127,30 @@ def test_images_take_the_channels_and_the_shape_of_the_data_set(tree):
     assert shown.shape == next(batches.epoch(2, generator()))[0].shape == (2, 1, 6, 4)
     torch.testing.assert_close(shown[0], torch.full((1, 6, 4), 156 / 255))  # 40000 of 65535
     torch.testing.assert_close(shown[1], torch.full((1, 6, 4), 76 / 255))  # 0.299 of red
-    assert [type(step).__name__ for step in batches._decoder.train_transform.transforms] == [
-        "RandomResizedCrop",
-        "PILToTensor",
+
+
+@pytest.mark.parametrize("squares", [False, True])
+def test_a_resumed_epoch_is_that_of_an_uninterrupted_training(tree, squares):
+    given = {"cutout": 4, "jitter": True, "squares": squares}
+    numbers, batches = generator(), folder_batches(tree, **given)
+    list(batches.epoch(10, numbers))
+    state = numbers.get_state()
+    second = list(batches.epoch(10, numbers))
+    numbers = generator()
+    numbers.set_state(state)
+    resumed = list(folder_batches(tree, workers=1, **given).epoch(10, numbers))
+    for (images, labels), (expected, of) in zip(resumed, second, strict=True):
+        assert torch.equal(images, expected) and torch.equal(labels, of)
+
+
+@pytest.mark.parametrize("squares", [False, True])
+def test_training_workers_see_their_rows_of_every_batch(tree, squares):
+    given = {"cutout": 4, "jitter": True, "squares": squares}
+    parts = [
+        list(islice(folder_batches(tree, part=Workers(rank=rank, count=2), **given).stream(10, generator()), 3))
+        for rank in range(2)
     ]
+    single = list(islice(folder_batches(tree, **given).stream(10, generator()), 3))
+    for (images, labels), *shares in zip(single, *parts, strict=True):
+        assert torch.equal(images, torch.cat([share for share, _ in shares]))
+        assert torch.equal(labels, torch.cat([share for _, share in shares]))

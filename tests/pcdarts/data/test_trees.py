@@ -8,6 +8,7 @@ import torch
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.data.batches import check_dataset, retrain_batches, search_batches
 from pcdarts.data.imagenet_split import search_split
+from pcdarts.data.sources import described
 
 CPU = torch.device("cpu")
 
@@ -51,10 +52,21 @@ def test_retrain_batches_hold_validation_images_that_no_search_saw(tree):
 
 def test_colors_are_jittered_only_in_a_retraining(tree):
     search = search_batches(SearchConfig(dataset="imagenet", data_dir=str(tree)), CPU)
-    retraining = retrain_batches(RetrainConfig(dataset="imagenet", data_dir=str(tree), validation_portion=0.2), CPU)
-    for batches, jitter in ((search[0], []), (search[1], []), (retraining[0], ["ColorJitter"])):
-        steps = [type(step).__name__ for step in batches._decoder.train_transform.transforms]
-        assert steps == ["RandomResizedCrop", "RandomHorizontalFlip", *jitter, "PILToTensor"]
+    config = RetrainConfig(dataset="imagenet", data_dir=str(tree), validation_portion=0.2)
+    for batches, jitter in zip(
+        (*search, *retrain_batches(config, CPU)), (False, False, True, False, False), strict=True
+    ):
+        assert batches._jitter is jitter
+
+
+def test_a_search_keeps_the_images_that_a_study_has_looked_at(tree, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree / "cache"))
+    bare = SearchConfig(dataset="imagenet", data_dir=str(tree))
+    assert [batches._decoder.file for batches in search_batches(bare, CPU)] == [None, None]
+    weights, alpha = search_batches(described(bare)[0], CPU)
+    assert weights._decoder.file.path != alpha._decoder.file.path
+    next(alpha.in_order(2))
+    assert alpha._decoder.file.path.is_file() and not weights._decoder.file.path.exists()
 
 
 def test_check_dataset(tree):
