@@ -32,6 +32,7 @@ from torchvision.datasets import ImageFolder
 
 from pcdarts.data.augment import color_jitter, normalize
 from pcdarts.data.datasets import DATASETS
+from pcdarts.data.decoding import squares
 from pcdarts.data.decoding.crops import DRAWS, Box, cut_out, random_box
 from pcdarts.data.decoding.decoder import pixels_of
 from pcdarts.data.folder_batches import FolderBatches
@@ -43,6 +44,8 @@ from tests.benchmarks.supernet import processor
 HEIGHT, WIDTH = 375, 500
 """Pixels of the files, close to the mean of ImageNet's."""
 INFO = DATASETS["imagenet"]
+SIDE = round(INFO.image_size[0] * squares.SIDE)
+"""Pixels of a square's side."""
 
 
 def photograph(random: np.random.Generator) -> Image.Image:
@@ -129,9 +132,9 @@ def parts(folder: Path, batch: int) -> dict[str, float]:
         times.append(time.perf_counter())
         images.append(cut_out(pixels, box, INFO.image_size))
         times.append(time.perf_counter())
-        square = cut_out(pixels, Box(0, 0, HEIGHT, WIDTH), (256, 256))
+        square = cut_out(pixels, Box(0, 0, HEIGHT, WIDTH), (SIDE, SIDE))
         times.append(time.perf_counter())
-        cut_out(square, box.scaled((HEIGHT, WIDTH), (256, 256)), INFO.image_size)
+        cut_out(square, box.scaled((HEIGHT, WIDTH), (SIDE, SIDE)), INFO.image_size)
         times.append(time.perf_counter())
         names = ("read and decode", "draw a box", "crop and resize", "make a square", "crop and resize a square")
         for name, start, end in zip(names, times, times[1:], strict=False):

@@ -21,11 +21,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pcdarts.data.datasets import DatasetInfo
-from pcdarts.data.decoding.crops import Box, Size, center_box, cut_out, random_box, shorter_side
+from pcdarts.data.decoding.crops import Box, Size, center_box, cut_out, random_box
 from pcdarts.data.decoding.decoder import Batch, Decoder, in_one_line, pixels_of
 from pcdarts.data.image_files import cache_folder
 from pcdarts.data.pixels import opened, reason, shown
 
+SIDE = 11 / 7
+"""Side of a square divided by the longer side of the network's input: 352 pixels for 224.  Half of the random boxes of
+an image of 500 x 375 pixels then hold as many pixels as the input or more; of the image itself, 72 % do."""
 FORMAT = 1
 """Changes with what a square or the file looks like."""
 SPARE = 2**30
@@ -79,7 +82,7 @@ class SquareDecoder(Decoder):
 
     def __init__(self, folder: Path, paths: Sequence[str], info: DatasetInfo, fingerprint: str = "") -> None:
         super().__init__(info)
-        self.squares = _Squares(folder, self.mode, shorter_side(self.size))
+        self.squares = _Squares(folder, self.mode, round(max(self.size) * SIDE))
         self.file = self._file(paths, fingerprint) if fingerprint else None
 
     def _file(self, paths: Sequence[str], fingerprint: str) -> SquareFile | None:

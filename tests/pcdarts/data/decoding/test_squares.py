@@ -155,18 +155,20 @@ def test_a_file_that_is_removed_later_changes_no_image(tree, cache):
 
 
 def test_a_square_is_the_whole_image_and_its_center_that_of_the_image(tmp_path):
-    """Rows of one colour each: a box of rows has the mean of its colours."""
     ramp = torch.arange(64, dtype=torch.uint8)[:, None, None].expand(64, 128, 3) * 2
     Image.fromarray(ramp.numpy()).save(tmp_path / "0.png")
-    decoder = SquareDecoder(tmp_path, ["0.png"], replace(TINY, image_size=(28, 28)))
-    size, square = decoder.squares.decode("0.png")
-    assert size == (64, 128) and square.shape == (3, 32, 32)
-    assert square[0, :, 0].tolist() == square[2, :, 31].tolist() == sorted(square[0, :, 0].tolist())
-    batch = FolderBatches(tmp_path, [("0.png", 0)], replace(TINY, image_size=(28, 28)), device=CPU, squares=True)
-    ((image, _),) = batch.in_order(1)
-    pixels = (image[0] * torch.tensor(TINY.std)[:, None, None] + torch.tensor(TINY.mean)[:, None, None]) * 255
-    expected = torch.from_numpy(square.numpy()[:, 2:30]).float()  # 2 of 32 rows are cropped on either side
-    torch.testing.assert_close(pixels[:, :, 0], expected[:, :, 0], rtol=0, atol=1e-3)
+    info = replace(TINY, image_size=(28, 28))
+    size, square = SquareDecoder(tmp_path, ["0.png"], info).squares.decode("0.png")
+    assert size == (64, 128) and square.shape == (3, 44, 44)
+    rows = square[0, :, 0]
+    torch.testing.assert_close(rows.float(), torch.arange(44) * 128 / 44, rtol=0, atol=2)
+    assert torch.equal(square, rows[None, :, None].expand(3, 44, 44))
+    batches = [
+        FolderBatches(tmp_path, [("0.png", 0)], info, device=CPU, squares=squares).in_order(1)
+        for squares in (True, False)
+    ]
+    ((found, _),), ((expected, _),) = batches
+    torch.testing.assert_close(found, expected, rtol=0, atol=2 / 255 / min(TINY.std))
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path):
