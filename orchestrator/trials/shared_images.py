@@ -1,7 +1,8 @@
 """What the trials on all nodes share: the images, in memory, and the storage folder.
 
 Images are read once, by a task on a worker.  They stay in Ray's object store, which keeps one copy per node, and trials
-use views into it.  ImageNet and larger trees of image files are read by every trial itself.
+use views into it.  ImageNet and larger trees of image files are read by every trial itself; the searches on a node
+share a file of decoded images, see `pcdarts.data.decoding.squares`.
 """
 
 import os
