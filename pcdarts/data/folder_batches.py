@@ -1,7 +1,10 @@
 """Batches of image files, decoded by worker processes and augmented on the device."""
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ class FolderBatches:
     kept on disk if the `fingerprint` of the images is known; see `pcdarts.data.decoding.squares`.
 
     Draws depend only on the generator: any number of processes, 0 included, gives the same batches.  The processes of a
-    complete pass are reused by the next one; a pass that starts while another is running gets new processes.  A
+    complete pass are reused by the next one; a pass that starts while another is running gets new processes.  Squares
+    that are kept are read by as many threads instead.  A
     training worker (`part`) decodes and yields only its own rows of every batch.  Processes crop, resize and flip;
     images are transferred as uint8, then jittered and normalized on the device, in whole batches.
     """
@@ -107,6 +111,9 @@ class FolderBatches:
         """Images, uint8, and labels of this worker's rows of the batches, on the device."""
         if isinstance(self._decoder, SquareDecoder):
             self._decoder.prepare([path for path, _ in self._images], self._workers)
+            if self._decoder.file is not None and self._workers:
+                yield from self._on_device(self._in_threads(batches))
+                return
         if self._busy:
             yield from self._on_device(self._make_loader(_PassSampler(batches), persistent=False))
             return
@@ -124,6 +131,24 @@ class FolderBatches:
             if not finished:  # the processes still hold images of an abandoned pass
                 self._loader = None
 
+    def _in_threads(self, batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches in order, from threads that run ahead.
+
+        To crop a square takes little Python and little time: a process would spend as much on handing it over.
+        """
+        pool = ThreadPoolExecutor(self._workers)
+        try:
+            ahead = deque(pool.submit(self._in_memory, batch) for batch in islice(batches, 2 * self._workers))
+            while ahead:
+                yield ahead.popleft().result()
+                ahead.extend(pool.submit(self._in_memory, batch) for batch in islice(batches, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _in_memory(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images, labels = self._decoder[batch]
+        return (images.pin_memory(), labels.pin_memory()) if self._device.type == "cuda" else (images, labels)
+
     def _make_loader(self, sampler: "_PassSampler", *, persistent: bool) -> DataLoader[Any]:
         return DataLoader(
             self._decoder,
@@ -135,7 +160,7 @@ class FolderBatches:
             generator=torch.Generator(),  # otherwise it draws from the global generator
         )
 
-    def _on_device(self, loader: DataLoader[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _on_device(self, loader: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
         with in_one_line():
             for images, labels in loader:
                 # As uint8, a quarter of the size of floats.

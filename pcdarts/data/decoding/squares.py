@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -46,17 +47,23 @@ class SquareFile:
         self.draft = path.with_name(f"{path.name}.draft")  # of the one writer at a time, or of a killed one
         self._pixels = math.prod(shape)
         self.bytes = self._pixels + 8 * shape[0]
+        self.mapped: tuple[NDArray[np.int32], Tensor] | None = None
 
-    def read(self, indices: Sequence[int]) -> list[tuple[Size, Tensor]]:
-        """Sizes of some images, and views (C, side, side) of their squares.
-
-        Raises OSError without the file.
-        """
-        sizes = np.memmap(self.path, "<i4", "r", self._pixels, (self.shape[0], 2))[indices].tolist()
-        with warnings.catch_warnings():
+    def map(self) -> None:
+        """Map the file into memory, after which it may be removed; raises OSError without it."""
+        sizes = np.memmap(self.path, "<i4", "r", self._pixels, (self.shape[0], 2))
+        with warnings.catch_warnings():  # not in `read`, as threads would disturb each other
             warnings.simplefilter("ignore")  # the map is read-only, and nobody writes to it
             squares = torch.from_numpy(np.memmap(self.path, np.uint8, "r", 0, self.shape)).permute(0, 3, 1, 2)
-        return [((height, width), squares[i]) for i, (height, width) in zip(indices, sizes, strict=True)]
+        self.mapped = sizes, squares
+
+    def read(self, indices: Sequence[int]) -> list[tuple[Size, Tensor]]:
+        """Sizes of some images, and views (C, side, side) of their squares in the mapped file."""
+        assert self.mapped is not None
+        sizes, squares = self.mapped
+        return [
+            ((height, width), squares[i]) for i, (height, width) in zip(indices, sizes[indices].tolist(), strict=True)
+        ]
 
     def write(self, images: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Write batches of sizes and squares, as `_Squares` makes them; a reader sees the whole file or none.
@@ -100,31 +107,37 @@ class SquareDecoder(Decoder):
     def prepare(self, paths: Sequence[str], processes: int) -> None:
         """Decode all images and keep them, unless that is done: of all processes on a node, one decodes.
 
-        `processes` help it, and the others wait.  If the file cannot be written, every pass will decode.
+        `processes` help it, and the others wait.  If the file cannot be written or read, every pass will decode.
 
         Raises ValueError that names an image that cannot be read.
         """
         file = self.file
-        if file is None or file.path.exists():
+        if file is None or file.mapped:
             return
         try:
-            file.path.parent.mkdir(parents=True, exist_ok=True)
-            with file.lock.open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when the process ends, even if it is killed
-                try:
-                    if not file.path.exists():
-                        self._keep(file, paths, processes)
-                finally:
-                    fcntl.flock(lock, fcntl.LOCK_UN)  # after an error, processes that decode may still have it open
+            if not file.path.exists():
+                file.path.parent.mkdir(parents=True, exist_ok=True)
+                self._keep_once(file, paths, processes)
+            file.map()
         except OSError as error:
             _log.warning(
-                "%s cannot be written (%s): images are decoded in every epoch, which is slower; free %.1f GB there, "
+                "%s cannot be kept (%s): images are decoded in every epoch, which is slower; free %.1f GB there, "
                 "or set XDG_CACHE_HOME to another folder",
                 shown(file.path),
                 reason(error),
                 (file.bytes + SPARE) / 1e9,
             )
             self.file = None
+
+    def _keep_once(self, file: SquareFile, paths: Sequence[str], processes: int) -> None:
+        """Decode all images into the file, unless another process does so meanwhile."""
+        with file.lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system when the process ends, even if it is killed
+            try:
+                if not file.path.exists():
+                    self._keep(file, paths, processes)
+            finally:
+                fcntl.flock(lock, fcntl.LOCK_UN)  # after an error, processes that decode may still have it open
 
     def _keep(self, file: SquareFile, paths: Sequence[str], processes: int) -> None:
         """Decode all images into the file; raises OSError if the disk has no room for it."""
@@ -154,10 +167,7 @@ class SquareDecoder(Decoder):
     def _read(self, batch: Batch) -> Iterable[tuple[Size, Tensor]]:
         """Sizes of the images, and their squares (C, side, side)."""
         if self.file is not None:
-            try:
-                return self.file.read(batch.indices)
-            except OSError:  # removed by the user
-                pass
+            return self.file.read(batch.indices)
         return map(self.squares.decode, batch.paths)
 
 

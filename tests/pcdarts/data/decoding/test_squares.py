@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_disk_without_room_is_named_once_and_changes_no_image(tree, cache, mon
     caplog.clear()
     assert torch.equal(drawn(batches(tree))[0], images) and files(cache) == ["lock"]
     (line,) = caplog.messages
-    assert "squares cannot be written (1.1 GB are free): images are decoded in every epoch" in line
+    assert "squares cannot be kept (1.1 GB are free): images are decoded in every epoch" in line
     assert line.endswith("free 1.1 GB there, or set XDG_CACHE_HOME to another folder")
 
 
@@ -146,12 +147,28 @@ def test_without_a_cache_folder_images_are_decoded_in_every_pass(tree, home, mon
     assert torch.equal(drawn(batches(tree))[0], images)
 
 
-def test_a_file_that_is_removed_later_changes_no_image(tree, cache):
-    some = batches(tree)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_is_removed_later_changes_no_image(tree, cache, workers, decodes):
+    some = batches(tree, workers=workers)
     images, _ = drawn(some)
     shutil.rmtree(cache)
-    some._decoder.prepare = lambda *given: None
-    assert torch.equal(drawn(some)[0], images)
+    decodes.clear()
+    assert torch.equal(drawn(some)[0], images) and not decodes and not cache.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_threads_change_no_image_whether_passes_overlap_or_are_abandoned(tree, workers):
+    images, labels = drawn(batches(tree))
+    some = batches(tree, workers=workers)
+    streams = [some.stream(10, torch.Generator().manual_seed(1)) for _ in range(2)]
+    for (one, _), (other, _) in islice(zip(*streams, strict=True), 5):
+        assert torch.equal(one, other)
+    again = drawn(some)
+    assert torch.equal(images, again[0]) and torch.equal(labels, again[1])
+    streams[0].close()
+    assert torch.equal(
+        next(streams[1])[0], next(islice(batches(tree).stream(10, torch.Generator().manual_seed(1)), 5, 6))[0]
+    )
 
 
 def test_a_square_is_the_whole_image_and_its_center_that_of_the_image(tmp_path):
@@ -176,10 +193,11 @@ def test_a_file_is_read_as_it_was_written(tmp_path):
     values = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2, 1)
     sizes = torch.tensor([[5, 6], [7, 8], [9, 10]], dtype=torch.int32)
     file.write([(sizes[:2], values[:2]), (sizes[2:], values[2:])])
+    file.map()
     (size, square), (other, _) = file.read([2, 0])
     assert (size, other, square.tolist()) == ((9, 10), (5, 6), [[[8, 9], [10, 11]]])
     with pytest.raises(OSError):
-        SquareFile(tmp_path / "b", (3, 2, 2, 1)).read([0])
+        SquareFile(tmp_path / "b", (3, 2, 2, 1)).map()
 
     def cut_off():
         yield sizes[:2], values[:2]
