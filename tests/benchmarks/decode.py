@@ -5,11 +5,12 @@
 The images are 500 x 375 pixels of noise with the spectrum of photographs (amplitudes that fall with the frequency), as
 JPEG files of quality 88 and about 108 kB, close to ImageNet's mean.  They come from the page cache, not from the disk.
 
-Both loaders crop and flip alike, and for a retraining jitter, in the given number of processes and 0 for this one.  The
-baseline also normalizes there, as the official code does, and hands over floats.  Ours hands over bytes, and jitters
-and normalizes on the device, which is the CPU of this process here, with one thread.  "host" has a device that computes
-nothing: it is what is left for the CPU beside a GPU, without the transfer.  The squares of a search are kept before the
-first pass.  Loaders take turns, and ratios are medians over the turns: other work on the machine slows both.
+Both loaders crop and flip alike, and for a retraining jitter, in the given number of processes, 0 for this one; the
+squares of a search are cropped in threads instead.  The baseline also normalizes there, as the official code does, and
+hands over floats.  Ours hands over bytes, and jitters and normalizes on the device, which is the CPU of this process
+here, with one thread.  "host" has a device that computes nothing: it is what is left for the CPU beside a GPU, without
+the transfer.  Squares are kept before the first pass.  Loaders take turns, and ratios are medians over the turns: other
+work on the machine slows both.
 """
 
 import argparse
