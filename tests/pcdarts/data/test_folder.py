@@ -183,22 +183,31 @@ def test_any_number_of_processes_decodes_the_same(tmp_path):
     assert one.info == three.info and all(map(torch.equal, one.train, three.train))
 
 
-def test_a_search_resumes_to_equal_results(tmp_path):
-    tree = write_tree(tmp_path / "tree", size=(4, 4), train=18, test=3)
-    found = config(tree, channels=2, layers=3, k=1, epochs=2, warmup_epochs=0, batch_size=9, eigenvalue_every=0)
-    whole = search(found)
+class Interrupted(Exception):
+    pass
 
-    class Interrupted(Exception):
-        pass
+
+def assert_resumes(found, path):
+    """A search that is interrupted after its first epoch ends like one that is not."""
+    whole = search(found)
 
     def interrupt(record):
         raise Interrupted
 
-    file = CheckpointFile(tmp_path / "search.pt")
+    file = CheckpointFile(path)
     with pytest.raises(Interrupted):
         search(found, checkpoint=file, on_epoch=interrupt)
     resumed = search(found, checkpoint=file)
     assert resumed.genotype == whole.genotype and resumed.valid_loss == whole.valid_loss
+
+
+SMALL = {"channels": 2, "layers": 3, "k": 1, "epochs": 2, "warmup_epochs": 0, "batch_size": 9, "eigenvalue_every": 0}
+
+
+def test_a_search_resumes_to_equal_results(tmp_path):
+    assert_resumes(
+        config(write_tree(tmp_path / "tree", size=(4, 4), train=18, test=3), **SMALL), tmp_path / "search.pt"
+    )
 
 
 # Trees that do not fit into memory
@@ -246,6 +255,12 @@ def test_larger_trees_are_limited_and_validated_class_by_class(large):
     assert {path for path, _ in train._images} < {path for path, _ in everything._images} and len(everything) == 60
     with pytest.raises(ValueError, match="train_portion is 0.01, but must leave images of every class on both sides"):
         search_batches(config(large, train_portion=0.01), CPU)
+
+
+def test_a_search_in_a_larger_tree_resumes_to_equal_results(large, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert_resumes(config(large, **SMALL), tmp_path / "search.pt")
+    assert len(list((tmp_path / "cache/pcdarts").glob("*.squares"))) == 2
 
 
 def test_names_count_where_images_are_chosen_by_them(large):
