@@ -32,7 +32,8 @@ from torchvision import datasets
 
 from pcdarts.config import SearchConfig
 from pcdarts.search import SearchState, train_epoch
-from tests.benchmarks.supernet import cuda_calls_do_nothing, make_network, processor
+from pcdarts.selftest.official_code import cuda_calls_do_nothing
+from tests.benchmarks.supernet import make_network, processor
 
 LEARNING_RATE = 0.1
 TRAINED_EPOCH = 15

@@ -23,8 +23,9 @@ from pcdarts.diagnostics.memory import step_bytes
 from pcdarts.fast.fast_network import FastNetwork
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
+from pcdarts.selftest.official_code import cuda_calls_do_nothing
 from pcdarts.training.allocator import keep_freed_memory
-from tests.benchmarks.supernet import cuda_calls_do_nothing, machine_rates, measure_seconds, processor
+from tests.benchmarks.supernet import machine_rates, measure_seconds, processor
 
 CLASSES, DROP_PATH, AUXILIARY_WEIGHT = 10, 0.3, 0.4
 GENOTYPES = ("PC_DARTS_cifar", "PC_DARTS_image", "DARTS_V2")

@@ -23,8 +23,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import CIFAR10
 
+from pcdarts.selftest.official_code import cuda_calls_do_nothing
 from tests.benchmarks.epoch import accuracy
-from tests.benchmarks.supernet import cuda_calls_do_nothing
 
 SPELLINGS = (("async=True", "non_blocking=True"), (".data[0]", ".data.item()"), (", volatile=True", ""))
 """What Python 3.7 and PyTorch 0.4 replaced in the scripts."""

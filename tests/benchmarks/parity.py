@@ -39,12 +39,13 @@ from pcdarts.genotype import PUBLISHED
 from pcdarts.official import supernet_from_official, supernet_to_official
 from pcdarts.results import EpochRecord, RetrainEpoch
 from pcdarts.search import SearchState, alpha_step, search, weight_step
+from pcdarts.selftest.official_code import cuda_calls_do_nothing
 from pcdarts.supernet import derive_genotype
 from pcdarts.training.evaluation import evaluate
 from tests.benchmarks.official_scripts import load_script, run_main
 from tests.benchmarks.parity_images import check_images
 from tests.benchmarks.parity_report import report
-from tests.benchmarks.supernet import cuda_calls_do_nothing, processor
+from tests.benchmarks.supernet import processor
 
 PARTS = ("steps", "images", "search", "retrain")
 CODES = ("official", "ours")

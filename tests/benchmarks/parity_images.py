@@ -19,9 +19,9 @@ from pcdarts.data.augment import cutout
 from pcdarts.data.batches import TensorBatches
 from pcdarts.data.datasets import DATASETS
 from pcdarts.official import supernet_from_official
+from pcdarts.selftest.official_code import cuda_calls_do_nothing
 from pcdarts.training.evaluation import evaluate
 from tests.benchmarks.official_scripts import load_script, read_cifar10
-from tests.benchmarks.supernet import cuda_calls_do_nothing
 
 CPU = torch.device("cpu")
 WHAT, CELLS = ("alphas", "betas"), ("normal", "reduce")

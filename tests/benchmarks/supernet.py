@@ -11,8 +11,6 @@ included.  "peak" is the highest resident memory of a process of its own, that b
 
 import argparse
 import collections
-import contextlib
-import importlib
 import json
 import platform
 import resource
@@ -21,7 +19,7 @@ import subprocess
 import sys
 import time
 import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pcdarts.config import SearchConfig
 from pcdarts.diagnostics.memory import step_bytes
 from pcdarts.fast.fast_supernet import FastSupernet
+from pcdarts.selftest.official_code import official_supernet
 from pcdarts.supernet import Supernet
 
 CLASSES = 10
@@ -62,27 +61,12 @@ class KernelCounter(TorchDispatchMode):
         return results
 
 
-@contextlib.contextmanager
-def cuda_calls_do_nothing() -> Iterator[None]:
-    """The official code moves everything to a GPU; inside, `.cuda()` returns what it is called on."""
-    before = Tensor.cuda, nn.Module.cuda
-    Tensor.cuda = nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Tensor.cuda, nn.Module.cuda = before  # type: ignore[method-assign]
-
-
 def make_network(name: str, config: SearchConfig, official: str | None) -> nn.Module:
     if name != "official":
         make = FastSupernet if name == "fast" else Supernet
         return make(config, CLASSES, generator=torch.Generator().manual_seed(0))
     assert official is not None
-    if official not in sys.path:
-        sys.path.insert(0, official)
-    module: Any = importlib.import_module("model_search")
-    with cuda_calls_do_nothing():
-        return module.Network(config.channels, CLASSES, config.layers, nn.CrossEntropyLoss())  # type: ignore[no-any-return]
+    return official_supernet(official, channels=config.channels, classes=CLASSES, layers=config.layers)
 
 
 def make_step(network: nn.Module, batch: int, size: int) -> Step:
