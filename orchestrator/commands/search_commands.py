@@ -1,4 +1,4 @@
-"""`pcdarts search` and `split`: one search without Ray, and the ImageNet lists it needs."""
+"""`pcdarts search`, `split` and `selftest`: what runs on this machine without Ray."""
 
 import argparse
 import dataclasses
@@ -10,10 +10,11 @@ from orchestrator.commands.parser import Parser
 from orchestrator.overrides import parse_assignments, section_fields
 from pcdarts.config import OWN_IMAGES, SearchConfig
 from pcdarts.presets import SEARCHES
+from pcdarts.selftest import kit
 
 
 def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
-    """Add the two commands."""
+    """Add the three commands."""
     search = commands.add_parser("search", help="search one cell on this machine, without Ray")
     search.add_argument("--preset", default="demo", choices=SEARCHES, help="where the other fields come from (demo)")
     search.add_argument("--checkpoint", metavar="FILE", help="save the search here, and resume it from here")
@@ -25,6 +26,15 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     split.add_argument("--data-dir", default="data", metavar="DIR", help="folder that holds train/<class>/<image>")
     split.add_argument("--output", default="imagenet_search_split.txt", metavar="FILE", help="where to write them")
     split.set_defaults(command=_split)
+
+    testing = commands.add_parser(
+        "selftest",
+        help="on a new machine: is it right and fast here? writes a page with verdicts",
+        description="Compare GPU and CPU, measure steps, memory and loading, and extrapolate the cost of whole runs. "
+        "Needs neither Ray nor downloads, and at most 10 minutes on a GPU.",
+    )
+    kit.add_flags(testing)
+    testing.set_defaults(command=_selftest)
 
 
 def search_config(preset: str, assignments: list[str]) -> SearchConfig:
@@ -110,3 +120,7 @@ def _split(arguments: argparse.Namespace) -> int:
     write_split(arguments.output, lists)
     print(f"wrote {len(lists)} images to {arguments.output}; use it with --set search.split_file={arguments.output}")
     return 0
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    return kit.selftest(kit.options_of(arguments))

@@ -24,12 +24,10 @@ class Sizes:
     """Height and width of images, pixels."""
     batches: tuple[int, ...] = (64, 256)
     """Images of a step, for the table of steps; the last one is that of the whole search."""
-    parity_layers: int = 5
-    """Cells where gradients are compared."""
-    parity_batch: int = 8
-    """Images where gradients are compared."""
+    short_layers: int = 3
+    """Cells of the short searches that are repeated."""
     short_images: int = 640
-    """Images of the short searches that are repeated; half of them train the weights."""
+    """Images of these searches; half of them train the weights."""
     short_batches: tuple[int, ...] = (64, 48)
     """Batch sizes of these searches: one divides half of the images, one leaves a smaller last batch."""
     search_images: int = 25_600
@@ -74,14 +72,12 @@ SMALL = Sizes(
     channels=4,
     layers=3,
     image_size=8,
-    batches=(4, 8),
-    parity_layers=3,
-    parity_batch=4,
+    batches=(8,),
     short_images=24,
-    short_batches=(6, 8),
+    short_batches=(8,),
     search_images=32,
     memory_batches=2,
-    repetitions=3,
+    repetitions=2,
     copied_bytes=2**24,
     product_side=512,
     call_images=8,
@@ -158,14 +154,15 @@ class Bench:
         torch.cuda.synchronize(self.device)
         return statistics.median(start.elapsed_time(end) for start, end in events) / 1000
 
-    def normal(self, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Normal random numbers of this shape on the device, equal on all devices."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(shape, generator=generator, dtype=dtype).to(self.device)
+    def normal(self, *shape: int, seed: int = 0) -> torch.Tensor:
+        """Normal random numbers of this shape, drawn on the device."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return torch.randn(shape, generator=generator, device=self.device)
 
     def labels(self, images: int, classes: int = 10, seed: int = 1) -> torch.Tensor:
-        """Random labels (images,) on the device."""
-        return torch.randint(classes, (images,), generator=torch.Generator().manual_seed(seed)).to(self.device)
+        """Random labels (images,), drawn on the device."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return torch.randint(classes, (images,), generator=generator, device=self.device)
 
 
 def rows_of(file: Path) -> dict[str, list[Row]]:

@@ -32,10 +32,10 @@ def run(bench: Bench) -> tuple[Verdict, str]:
     return "pass", f"a table; forms of the same call differ by at most {largest:.1e} (relative)"
 
 
-def _time(bench: Bench, call: Callable[[], Tensor], operands: tuple[Tensor, ...], **row: str) -> Tensor:
+def _time(bench: Bench, function: Callable[[], Tensor], operands: tuple[Tensor, ...], **row: str) -> Tensor:
     """Add a row for a call, and return its result."""
-    result = call()
-    seconds = bench.seconds(call)
+    result = function()
+    seconds = bench.seconds(function)
     moved = sum(x.nbytes for x in (*operands, result))
     bench.add(CAPTION, **row, **{"ms": 1000 * seconds, "GB/s": moved / seconds / 1e9})
     return result

@@ -47,7 +47,7 @@ def _cpu(bench: Bench) -> dict[str, float]:
     sizes, errors = bench.sizes, {}
     batch = sizes.batches[-1]
     images, labels = bench.normal(batch, 3, 32, 32), bench.labels(batch)
-    for name, options in SETTINGS.items():
+    for name, options in list(SETTINGS.items())[:2]:
         options = {"channels": sizes.channels, "layers": sizes.layers, "batch_size": batch} | options
         config = SearchConfig(**options, eigenvalue_every=0)
         supernet = make_supernet(config, 10, 3, generator=torch.Generator().manual_seed(0))

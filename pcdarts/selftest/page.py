@@ -50,7 +50,7 @@ def _table(caption: str, rows: Sequence[Row]) -> str:
 
 
 def _cell(name: str, value: Value) -> str:
-    if name == "verdict":
+    if name == "verdict" and value:
         return f"<td>{_verdict(str(value))}</td>"
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     kind = ' class="number"' if numeric else ""

@@ -85,7 +85,7 @@ def _settings(bench: Bench) -> list[Setting]:
     for recipe in ("cifar10", "imagenet"):
         for precision in ("fp32", "tf32", "bf16"):
             for channels_last in (False, True):
-                found.append(Setting(recipe=recipe, precision=precision, channels_last=channels_last))  # type: ignore[arg-type]
+                found.append(Setting(recipe=recipe, precision=precision, channels_last=channels_last))
     return found
 
 

@@ -12,7 +12,7 @@ from pcdarts.data.datasets import DATASETS, Images, ImageSet
 from pcdarts.results import EpochRecord
 from pcdarts.search import search
 from pcdarts.selftest.bench import Bench
-from pcdarts.selftest.results import Verdict
+from pcdarts.selftest.results import Row, Verdict
 
 EPOCHS = 3
 NOT_COMPARED = ("seconds", "images_per_second", "peak_memory_bytes")
@@ -36,12 +36,9 @@ def run(bench: Bench) -> tuple[Verdict, str]:
         for name, records in (second, *with_graphs):
             changed, distance = unequal(first[1], records), difference(first[1], records)
             half = bench.sizes.short_images // 2
-            bench.add(
-                f"{EPOCHS} epochs with alpha, compared with the first run without graphs",
-                batch=f"{batch}{'' if half % batch == 0 else f', last batch {half % batch}'}",
-                run=name,
-                **{"equal bits": not changed, "losses, relative difference": distance, "fields that differ": changed},
-            )
+            row: Row = {"batch": batch, "last batch": half % batch or batch, "run": name, "equal bits": not changed}
+            row |= {"losses, relative difference": distance, "fields that differ": changed}
+            bench.add(f"{EPOCHS} epochs with alpha, compared with the first run without graphs", **row)
             if changed:
                 differing.append(f"batch {batch}, {name}: {distance:.1e}")
                 if name != second[0] and not distance <= MORE_THAN_REPEATED * repeated:
@@ -62,10 +59,11 @@ def short_search(bench: Bench, batch: int, graphs: bool) -> tuple[list[EpochReco
     sizes = bench.sizes
     config = SearchConfig(
         channels=sizes.channels,
-        layers=sizes.layers,
+        layers=sizes.short_layers,
         batch_size=batch,
         epochs=EPOCHS,
         warmup_epochs=0,
+        learning_rate=official_rate(batch),
         eigenvalue_every=EPOCHS if bench.on_gpu else 0,
         eigenvalue_batch=min(batch, 32),
         device=str(bench.device),
@@ -76,6 +74,12 @@ def short_search(bench: Bench, batch: int, graphs: bool) -> tuple[list[EpochReco
     lines: list[str] = []
     search(config, data=random_images(sizes.short_images, sizes.image_size), on_epoch=records.append, log=lines.append)
     return records, lines
+
+
+def official_rate(batch: int) -> float:
+    """The learning rate of the official search, scaled to another batch size."""
+    official = SearchConfig()
+    return official.learning_rate * batch / official.batch_size
 
 
 def graph_option(bench: Bench, graphs: bool) -> dict[str, Any]:

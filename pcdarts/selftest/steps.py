@@ -1,12 +1,14 @@
 """Part `steps`: steps of the super-networks, eager and captured, the costliest kernels, and a whole search."""
 
+import contextlib
+import io
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
@@ -18,7 +20,7 @@ from pcdarts.search import search
 from pcdarts.selftest.bench import Bench
 from pcdarts.selftest.official_code import official_supernet
 from pcdarts.selftest.results import Verdict
-from pcdarts.selftest.searches import graph_option, random_images
+from pcdarts.selftest.searches import graph_option, official_rate, random_images
 from pcdarts.supernet import Supernet
 from pcdarts.training.cuda_graphs import EAGER_CALLS, CapturedStep
 
@@ -53,6 +55,7 @@ def _steps(bench: Bench, batch: int) -> list[str]:
     sizes, failed = bench.sizes, list[str]()
     images = bench.normal(batch, 3, sizes.image_size, sizes.image_size)
     labels = bench.labels(batch)
+    warmups = EAGER_CALLS + 1 if bench.on_gpu else 1
     kept = []  # captured steps, so that all of them live while others share their memory pool
     for name in ("official", "reference", "fast") if bench.official else ("reference", "fast"):
         for what, make in (_official_steps if name == "official" else _our_steps)(bench, name).items():
@@ -63,7 +66,11 @@ def _steps(bench: Bench, batch: int) -> list[str]:
                     if mode == "captured":
                         step = CapturedStep(step)
                         kept.append(step)
-                    seconds = bench.seconds(lambda step=step: step(images, labels), warmups=EAGER_CALLS + 1)  # type: ignore[misc]
+                    printed = io.StringIO()
+                    with contextlib.redirect_stdout(printed):  # what a capture that fails prints
+                        seconds = bench.seconds(partial(step, images, labels), warmups=warmups)
+                    if printed.getvalue():
+                        raise RuntimeError(printed.getvalue())
                     row |= {"ms": 1000 * seconds, "images/s": batch / seconds}
                 except (RuntimeError, AttributeError, TypeError) as error:
                     row["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -75,7 +82,7 @@ def _steps(bench: Bench, batch: int) -> list[str]:
 
 def _config(bench: Bench, **changes: Any) -> SearchConfig:
     sizes = bench.sizes
-    options = {"channels": sizes.channels, "layers": sizes.layers, "device": str(bench.device)}
+    options: dict[str, Any] = {"channels": sizes.channels, "layers": sizes.layers, "device": str(bench.device)}
     return SearchConfig(**options | {"threads": torch.get_num_threads()} | changes)
 
 
@@ -167,9 +174,13 @@ def _kernels(bench: Bench) -> None:
         step(images, labels)
         if bench.on_gpu:
             torch.cuda.synchronize(bench.device)
-    wanted = DeviceType.CUDA if bench.on_gpu else DeviceType.CPU
+    wanted = "CUDA" if bench.on_gpu else "CPU"
     field = "self_device_time_total" if bench.on_gpu else "self_cpu_time_total"
-    events = [event for event in profiler.key_averages() if event.device_type == wanted]
+    events = [
+        event
+        for event in profiler.key_averages()
+        if event.device_type.name == wanted and not getattr(event, "is_user_annotation", False)  # they hold kernels
+    ]
     total = sum(getattr(event, field) for event in events) or 1.0
     for event in sorted(events, key=lambda event: -getattr(event, field))[:KERNELS]:
         time = getattr(event, field)
@@ -199,7 +210,8 @@ def _whole_search(bench: Bench) -> tuple[float, str]:
             batch_size=sizes.batches[-1],
             epochs=3,
             warmup_epochs=0,
-            eigenvalue_every=3,
+            eigenvalue_every=3 if bench.on_gpu else 0,  # it takes longer than all the rest on a CPU
+            learning_rate=official_rate(sizes.batches[-1]),
             eigenvalue_batch=min(32, sizes.batches[-1]),
             **graph_option(bench, graphs),
         )
