@@ -97,7 +97,7 @@ def _gpu(bench: Bench) -> dict[str, float]:
             measured = partial(_add, bench, setting)
             allocated = torch.cuda.max_memory_allocated(bench.device)
             reserved = torch.cuda.max_memory_reserved(bench.device)
-            measured("allocated", prediction.allocated, allocated)
+            errors[f"{setting}, allocated"] = measured("allocated", prediction.allocated, allocated)
             errors[f"{setting}, reserved"] = measured("reserved", prediction.reserved, reserved)
             bench.add("Left over by searches before", setting=setting, **{"reserved before, MB": before / 1e6})
     free, total = torch.cuda.mem_get_info(bench.device)

@@ -17,6 +17,8 @@ from pcdarts.selftest.results import Row, Verdict
 EPOCHS = 3
 NOT_COMPARED = ("seconds", "images_per_second", "peak_memory_bytes")
 """Fields of an epoch that differ between equal searches: those that start or end with one of these."""
+ROUNDING = 1e-3
+"""Relative difference of losses that other kernels may make in three epochs; a graph with stale inputs makes more."""
 MORE_THAN_REPEATED = 10
 """With kernels that are not deterministic, graphs may change losses by this factor times what a repetition does."""
 
@@ -41,16 +43,16 @@ def run(bench: Bench) -> tuple[Verdict, str]:
             bench.add(f"{EPOCHS} epochs with alpha, compared with the first run without graphs", **row)
             if changed:
                 differing.append(f"batch {batch}, {name}: {distance:.1e}")
-                if name != second[0] and not distance <= MORE_THAN_REPEATED * repeated:
-                    failed.append(f"batch {batch}, {name}")
+                if name != second[0] and not distance <= max(ROUNDING, MORE_THAN_REPEATED * repeated):
+                    failed.append(differing[-1])
     for line in sorted(logs):
         bench.add("What the searches logged", line=line)
     if failed:
-        return "fail", f"graphs change results by more than a repetition does: {'; '.join(failed)}"
+        return "fail", f"graphs change losses by more than rounding and repetitions do: {'; '.join(failed)}"
     if differing and not bench.on_gpu:
         return "fail", f"the same search gave other results: {'; '.join(differing)}"
     if differing:
-        return "pass", f"kernels are not deterministic, largest differences of losses: {'; '.join(differing)}"
+        return "pass", f"not all bits are equal; relative differences of losses: {'; '.join(differing)}"
     return "pass", "all runs have equal bits"
 
 
