@@ -12,6 +12,7 @@ table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
 caption { text-align: left; font-weight: 600; padding: 0.3em 0; }
 th, td { text-align: left; padding: 0.15em 0.8em 0.15em 0; border-bottom: 1px solid #8884; vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
 .pass { color: #18794e; } .fail { color: #cd2b31; font-weight: 600; } .slower { color: #ad5700; } .not { color: #888; }
 """
 
@@ -46,7 +47,7 @@ def _table(caption: str, rows: Sequence[Row]) -> str:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join("<tr>" + "".join(_cell(name, row.get(name)) for name in columns) + "</tr>" for row in rows)
-    return f"<table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table>"
+    return f'<div class="wide"><table><caption>{escape(caption)}</caption><tr>{head}</tr>{body}</table></div>'
 
 
 def _cell(name: str, value: Value) -> str:

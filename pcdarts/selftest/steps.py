@@ -56,6 +56,7 @@ def _steps(bench: Bench, batch: int) -> list[str]:
     images = bench.normal(batch, 3, sizes.image_size, sizes.image_size)
     labels = bench.labels(batch)
     warmups = EAGER_CALLS + 1 if bench.on_gpu else 1
+    base: dict[str, float] = {}  # eager times of the first network
     kept = []  # captured steps, so that all of them live while others share their memory pool
     for name in ("official", "reference", "fast") if bench.official else ("reference", "fast"):
         for what, make in (_official_steps if name == "official" else _our_steps)(bench, name).items():
@@ -72,6 +73,7 @@ def _steps(bench: Bench, batch: int) -> list[str]:
                     if printed.getvalue():
                         raise RuntimeError(printed.getvalue())
                     row |= {"ms": 1000 * seconds, "images/s": batch / seconds}
+                    row["speed"] = base.setdefault(what, seconds) / seconds
                 except (RuntimeError, AttributeError, TypeError) as error:
                     row["error"] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
                     if name != "official" and not isinstance(error, torch.OutOfMemoryError):

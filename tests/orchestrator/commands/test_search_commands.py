@@ -1,4 +1,4 @@
-"""`pcdarts search` and `split`."""
+"""`pcdarts search`, `split` and `selftest`."""
 
 import dataclasses
 
@@ -9,6 +9,7 @@ from orchestrator.cli import main
 from orchestrator.commands.search_commands import search_config
 from pcdarts.genotype import Genotype
 from pcdarts.presets import smoke
+from pcdarts.selftest import kit
 from tests.pcdarts.data.own_images import write_arrays
 
 
@@ -87,3 +88,11 @@ def test_the_lists_of_imagenet_are_written(tmp_path, capsys):
     assert main(["split", "--data-dir", str(tmp_path), "--output", str(output)]) == 0
     assert capsys.readouterr().out.endswith(f"to {output}; use it with --set search.split_file={output}\n")
     assert output.exists()
+
+
+def test_the_self_test_takes_its_options_and_returns_its_exit_code(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(kit, "selftest", lambda options: given.append(options) or 1)
+    assert main(["selftest", "--device", "cpu", "--out", str(tmp_path), "--minutes", "2"]) == 1
+    assert given == [kit.Options(device="cpu", out=tmp_path, minutes=2)]
+    assert main(["selftest", "--minutes", "0"]) == 2
