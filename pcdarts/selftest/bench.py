@@ -30,7 +30,7 @@ class Sizes:
     """Images of these searches; half of them train the weights."""
     short_batches: tuple[int, ...] = (64, 48)
     """Batch sizes of these searches: one divides half of the images, one leaves a smaller last batch."""
-    search_images: int = 25_600
+    search_images: int = 12_800
     """Images of the search that a whole one is extrapolated from; half of them train the weights."""
     memory_batches: int = 6
     """Steps of a search whose memory is measured."""

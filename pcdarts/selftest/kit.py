@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pcdarts.selftest.page import page
-from pcdarts.selftest.results import PartResult, Verdict, costs, from_dict, overall, to_json
+from pcdarts.selftest.results import PartResult, Row, Verdict, costs, from_dict, overall, to_json
 from pcdarts.training.atomic_write import replace_file
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ MINUTES = 10.0
 """Time of the whole self-test."""
 PATIENCE = 2.5
 """A part in a process of its own is stopped after its planned time, times this factor."""
+LINES = 20
+"""Lines of a traceback, or of what a process printed, that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +166,8 @@ def run_here(name: str, part: Part, options: Options, deadline: float, rows_file
     try:
         verdict, reason = part.run(bench)
     except Exception as error:
-        traceback.print_exc()
         verdict, reason = "fail", _in_words(error)
+        _add_lines(bench.tables, "Traceback", traceback.format_exc())
     if on_gpu and verdict != "fail":
         try:
             torch.cuda.synchronize(device)  # an error of the last kernels belongs to this part
@@ -200,7 +202,8 @@ def run_apart(
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
                 code = process.wait(min(left, patience))
-                verdict, reason = "fail", f"its process ended with code {code}: {_last_line(folder / 'log')}"
+                verdict: Verdict = "fail"
+                reason = f"its process ended with code {code}; the last lines that it printed are below"
             except subprocess.TimeoutExpired:
                 seconds = time.monotonic() - started
                 verdict, reason = "fail", f"it had not ended after {seconds:.0f} s, and was stopped"
@@ -211,13 +214,15 @@ def run_apart(
                 process.wait()
         if (result := folder / "result.json").exists():
             return from_dict(json.loads(result.read_bytes()))
+        tables = rows_of(folder / "rows")
+        _add_lines(tables, "What its process printed", (folder / "log").read_text(errors="replace"))
         return PartResult(
             name=name,
             title=part.title,
-            verdict=verdict,  # type: ignore[arg-type]
+            verdict=verdict,
             reason=reason,
             seconds=time.monotonic() - started,
-            tables=rows_of(folder / "rows"),
+            tables=tables,
         )
 
 
@@ -233,9 +238,11 @@ def _in_words(error: BaseException) -> str:
     return " ".join(text.split())[:500]
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").split("\n")
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "it printed nothing")
+def _add_lines(tables: dict[str, list[Row]], caption: str, text: str) -> None:
+    """Add a table of the last lines of a text that are not empty."""
+    lines = [line.rstrip()[:300] for line in text.splitlines() if line.strip()]
+    if lines:
+        tables[caption] = [{"line": line} for line in lines[-LINES:]]
 
 
 def all_parts() -> dict[str, Part]:

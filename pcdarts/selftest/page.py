@@ -10,7 +10,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
 caption { text-align: left; font-weight: 600; padding: 0.3em 0; }
-th, td { text-align: left; padding: 0.15em 0.8em 0.15em 0; border-bottom: 1px solid #8884; vertical-align: top; }
+th, td { text-align: left; padding: 0.15em 0.8em 0.15em 0; border-bottom: 1px solid #8884; }
+td { vertical-align: top; white-space: pre-wrap; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 .pass { color: #18794e; } .fail { color: #cd2b31; font-weight: 600; } .slower { color: #ad5700; } .not { color: #888; }
