@@ -3,7 +3,8 @@
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +164,18 @@ class Bench:
         """Random labels (images,), drawn on the device."""
         generator = torch.Generator(self.device).manual_seed(seed)
         return torch.randint(classes, (images,), generator=generator, device=self.device)
+
+
+@contextmanager
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Context in which matrix products and convolutions of a GPU use TF32, or do not; no effect on a CPU."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def rows_of(file: Path) -> dict[str, list[Row]]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdarts.selftest.bench import Bench
+from pcdarts.fast.folding import CHUNK, tall_product
+from pcdarts.selftest.bench import Bench, tf32_products
 from pcdarts.selftest.results import Verdict
-from pcdarts.training.precision import tf32_products
 
 CAPTION = "Single calls"
 TOLERANCE = 1e-3
@@ -92,12 +92,10 @@ def _columns(bench: Bench, columns: int) -> dict[str, float]:
     if bench.on_gpu:
         with tf32_products(True):
             _time(bench, lambda: x.T @ x, (x,), call="Gram product", shape=shape, form="TF32")
-    parts = 64 if pixels % 64 == 0 else 1
-    split = x.view(parts, -1, columns)
-    summed = _time(
-        bench, lambda: (split.mT @ split).sum(0), (x,), call="Gram product", shape=shape, form=f"{parts} parts, summed"
-    )
+    form = f"in chunks of {CHUNK} rows"
+    summed = _time(bench, lambda: tall_product(x, x), (x,), call="Gram product", shape=shape, form=form)
     product = _time(bench, lambda: ones @ x, (x,), call="column sums", shape=shape, form="product with ones")
+    _time(bench, lambda: tall_product(ones.mT, x), (x,), call="column sums", shape=shape, form=f"product, {form}")
     plain = _time(bench, lambda: x.sum(0, keepdim=True), (x,), call="column sums", shape=shape, form="sum")
     scale = exact.diagonal().sum().sqrt()  # the norm of x: sums of columns cancel to much less
     sums = float((product - plain).norm() / scale)

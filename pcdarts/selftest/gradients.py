@@ -41,28 +41,25 @@ BF16_TOLERANCE = 1e-1
 
 
 class Size(NamedTuple):
-    """A network with images, and the largest errors of its gradients."""
+    """Channels and cells of a network, number and side of its images, and the largest errors of its gradients."""
 
     channels: int
     layers: int
     batch: int
     side: int
     float32: float
-    """Tolerance of the reference network in fp32."""
-    float32_fast: float
-    """Tolerance of the fast network in fp32, whose Gram matrices cancel."""
+    """Tolerance in fp32."""
     float64: float = 1e-9
+    """Tolerance in float64."""
 
-    def tolerance(self, kind: type[Supernet], dtype: torch.dtype) -> float:
-        """Largest error of a kind of network."""
-        if dtype == torch.float64:
-            return self.float64
-        return self.float32 if kind is Supernet else self.float32_fast
+    def tolerance(self, dtype: torch.dtype) -> float:
+        """Largest error of numbers of this type."""
+        return self.float64 if dtype == torch.float64 else self.float32
 
 
-STRICT = Size(channels=8, layers=3, batch=4, side=8, float32=1e-4, float32_fast=1e-3)
+STRICT = Size(channels=8, layers=3, batch=4, side=8, float32=1e-4)
 """So small that values which cross zero are rare."""
-WIDE = Size(channels=16, layers=3, batch=8, side=32, float32=1e-2, float32_fast=1e-2)
+WIDE = Size(channels=16, layers=3, batch=8, side=32, float32=1e-2)
 """The widths and images of the official search, on a GPU: some values cross zero with almost all images."""
 
 
@@ -73,7 +70,7 @@ class Step(NamedTuple):
     gradients: Tensor
 
 
-BF16 = Size(channels=16, layers=3, batch=8, side=16, float32=math.inf, float32_fast=math.inf)
+BF16 = Size(channels=16, layers=3, batch=8, side=16, float32=math.inf)
 """Where gradients in bf16 are compared: their error grows with the number of cells, and falls with that of pixels."""
 
 
@@ -87,14 +84,14 @@ def run(bench: Bench) -> tuple[Verdict, str]:
                     continue  # the truth itself
                 error, draws = _smallest_error(bench, size, kind, options, dtype)
                 network, numbers = ("reference" if kind is Supernet else "fast"), str(dtype).removeprefix("torch.")
-                passed = error <= size.tolerance(kind, dtype)
+                passed = error <= size.tolerance(dtype)
                 bench.add(
                     f"Against the reference on the CPU in float64: C = {size.channels}, {size.layers} cells, "
                     f"{size.batch} images of {size.side} pixels",
                     setting=name,
                     network=network,
                     numbers=numbers,
-                    **{"relative error": error, "at most": size.tolerance(kind, dtype), "draws": draws},
+                    **{"relative error": error, "at most": size.tolerance(dtype), "draws": draws},
                     passed=passed,
                 )
                 worst[dtype] = max(worst[dtype], error)
@@ -115,7 +112,7 @@ def _smallest_error(
         found = step_of(size, kind, options, dtype, device=bench.device, draw=draw)
         error = max(relative(found, truth), abs(found.loss - truth.loss) / abs(truth.loss))
         best = min(best, error)  # NaN is no smaller
-        if error <= size.tolerance(kind, dtype):
+        if error <= size.tolerance(dtype):
             break
     return best, draw + 1
 

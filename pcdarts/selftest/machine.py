@@ -9,10 +9,9 @@ from pathlib import Path
 
 import torch
 
-from pcdarts.selftest.bench import Bench
+from pcdarts.selftest.bench import Bench, tf32_products
 from pcdarts.selftest.results import Row, Value, Verdict
 from pcdarts.training.device import device_name, mps_runs
-from pcdarts.training.precision import tf32_products
 
 PACKAGES = ("pcdarts-orchestrator", "torch", "torchvision", "numpy", "pillow")
 GPU_FACTS = (

@@ -20,10 +20,9 @@ from pcdarts.fast.fast_network import FastNetwork
 from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork, smallest_auxiliary_map
 from pcdarts.presets import RECIPES
-from pcdarts.selftest.bench import SMALL, Bench, Sizes
+from pcdarts.selftest.bench import SMALL, Bench, Sizes, tf32_products
 from pcdarts.selftest.results import Verdict
 from pcdarts.training.device import prepare_device
-from pcdarts.training.precision import tf32_products
 
 Recipe = Literal["cifar10", "imagenet"]
 

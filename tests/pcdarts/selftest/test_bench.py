@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pcdarts.selftest.bench import SMALL, Bench, rows_of
+from pcdarts.selftest.bench import SMALL, Bench, rows_of, tf32_products
 from pcdarts.selftest.steps import extrapolated
 
 
@@ -54,3 +54,9 @@ def test_a_whole_search_is_extrapolated_from_three_epochs():
             "once": 5,
         }
     )
+
+
+def test_tf32_is_allowed_only_inside():
+    with tf32_products(True):
+        assert torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
