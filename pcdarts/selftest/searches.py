@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,8 @@ def run(bench: Bench) -> tuple[Verdict, str]:
         bench.add("What the searches logged", line=line)
     if failed:
         return "fail", f"graphs change losses by more than rounding and repetitions do: {'; '.join(failed)}"
+    if lost := failed_captures(logs):
+        return "slower than expected", lost
     if differing and not bench.on_gpu:
         return "fail", f"the same search gave other results: {'; '.join(differing)}"
     if differing:
@@ -76,6 +78,11 @@ def short_search(bench: Bench, batch: int, graphs: bool) -> tuple[list[EpochReco
     lines: list[str] = []
     search(config, data=random_images(sizes.short_images, sizes.image_size), on_epoch=records.append, log=lines.append)
     return records, lines
+
+
+def failed_captures(lines: Iterable[str]) -> str:
+    """The line in which a search says that it runs eagerly because a capture failed; empty without one."""
+    return next((line for line in lines if "could not be captured" in line), "")
 
 
 def official_rate(batch: int) -> float:

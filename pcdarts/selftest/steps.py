@@ -20,7 +20,7 @@ from pcdarts.search import search
 from pcdarts.selftest.bench import Bench
 from pcdarts.selftest.official_code import official_supernet
 from pcdarts.selftest.results import Verdict
-from pcdarts.selftest.searches import graph_option, official_rate, random_images
+from pcdarts.selftest.searches import failed_captures, graph_option, official_rate, random_images
 from pcdarts.supernet import Supernet
 from pcdarts.training.cuda_graphs import EAGER_CALLS, CapturedStep
 
@@ -235,6 +235,7 @@ def _whole_search(bench: Bench) -> tuple[float, str]:
         bench.costs[f"search, CIFAR-10, 50 epochs, K = 4, {size}, {mode}"] = hours
         for line in lines:
             bench.add("What the searches logged", mode=mode, line=line)
+        problem = problem or failed_captures(lines)
     return hours, problem
 
 

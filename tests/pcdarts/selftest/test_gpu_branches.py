@@ -84,6 +84,12 @@ def test_searches_with_graphs_are_compared_with_searches_without(
     assert logged == [{"line": "logged"}]
 
 
+def test_a_search_whose_captures_fail_is_slower_than_expected(bench, monkeypatch):
+    line = "a CUDA graph could not be captured, so the steps run eagerly: no such thing"
+    monkeypatch.setattr(searches, "short_search", lambda bench, batch, graphs: (epochs(), [line] if graphs else []))
+    assert searches.run(bench) == ("slower than expected", line)
+
+
 @pytest.mark.slow
 def test_steps_are_measured_eager_and_captured(bench, monkeypatch):
     made = []

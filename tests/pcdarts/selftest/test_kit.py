@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from pcdarts.selftest import kit
 from pcdarts.selftest.kit import Options, Part, all_parts, options_of, run_apart, selftest
-from pcdarts.selftest.results import from_dict
+from pcdarts.selftest.results import PartResult, from_dict
 
 BLOCKED = """
 import sys
@@ -97,6 +98,20 @@ def test_parts_without_time_are_not_run(tmp_path: Path) -> None:
     (late,) = read(tmp_path)["parts"]
     assert late["verdict"] == "not run" and "give more --minutes" in late["reason"]
     assert lines[0].startswith("not run")
+
+
+def test_on_a_gpu_every_part_runs_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = []
+
+    def note(name, part, options, deadline):
+        apart.append((name, options.device))
+        return PartResult(name=name, title=part.title, verdict="pass", reason="noted")
+
+    monkeypatch.setattr("pcdarts.training.device.resolve_device", lambda name: torch.device("cuda:0"))
+    monkeypatch.setattr(kit, "run_apart", note)
+    monkeypatch.setattr(kit, "run_here", None)
+    assert selftest(Options(out=tmp_path), {"one": part(passing), "two": part(passing)}, silent) == 0
+    assert apart == [("one", "cuda:0"), ("two", "cuda:0")]
 
 
 def test_a_part_in_a_process_of_its_own_returns_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
