@@ -29,7 +29,7 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
 
     testing = commands.add_parser(
         "selftest",
-        help="on a new machine: is it right and fast here? writes a page with verdicts",
+        help="test a new machine: correctness, speed, memory, cost; writes a page with verdicts",
         description="Compare GPU and CPU, measure steps, memory and loading, and extrapolate the cost of whole runs. "
         "Needs neither Ray nor downloads, and at most 10 minutes on a GPU.",
     )

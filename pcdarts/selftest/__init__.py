@@ -1,1 +1,1 @@
-"""A test of a new machine: is the product right and fast there?  Needs neither Ray nor downloads.  Read `kit` first."""
+"""A test of a new machine: correctness, speed and cost.  Needs neither Ray nor downloads.  Read `kit` first."""
