@@ -30,6 +30,7 @@ from pcdarts.genotype import Genotype
 from pcdarts.results import EpochRecord, SearchResult
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
+from pcdarts.training.allocator import keep_freed_memory
 from pcdarts.training.checkpoint import CheckpointFile, load_moments
 from pcdarts.training.cuda_graphs import CapturedStep, GraphPool, Step, Tensors
 from pcdarts.training.device import device_name, peak_memory_bytes, prepare_device, seeded_generator
@@ -60,6 +61,8 @@ def search(
     """
     if config.method == "random":
         return _random_result(config)
+    if config.keep_freed_memory:
+        keep_freed_memory()
     state = SearchState(config, data, log=log)
     saved = checkpoint.load(identity(config)) if checkpoint else None
     if saved is not None:

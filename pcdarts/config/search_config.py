@@ -128,6 +128,8 @@ class SearchConfig:
     rounding. Spaces other than darts, and passes that drop paths, always use the reference."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """fp32, or bf16 autocast, which needs the reference implementation. Not yet run on a GPU."""
+    keep_freed_memory: bool = True
+    """Let the process keep memory that it freed, which is faster and changes no number. Linux with glibc only."""
     channels_last: bool = False
     """Channels-last memory format of the reference implementation; the fast one always uses it."""
     compile: bool = False

@@ -34,6 +34,7 @@ from pcdarts.diagnostics.memory import step_bytes
 from pcdarts.fast.fast_supernet import FastSupernet
 from pcdarts.selftest.official_code import official_supernet
 from pcdarts.supernet import Supernet
+from pcdarts.training.allocator import keep_freed_memory
 
 CLASSES = 10
 NETWORKS = ("official", "reference", "fast")
@@ -99,8 +100,14 @@ def convolution_backward_flops(
     return 2 * gradient.numel() * weight[1:].numel() * sum(mask[:2])
 
 
+def addmm_flops(out: torch.Size, a: torch.Size, b: torch.Size, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Of products added in place, which torch does not count."""
+    return 2 * out.numel() * a[-1]
+
+
 def count_flops(step: Step) -> int:
-    mapping = {torch.ops.aten.convolution_backward: convolution_backward_flops}
+    products = {operation: addmm_flops for operation in (torch.ops.aten.addmm_, torch.ops.aten.baddbmm_)}
+    mapping = {torch.ops.aten.convolution_backward: convolution_backward_flops, **products}
     with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         step().backward()
     return int(counter.get_total_flops())
@@ -202,10 +209,13 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all, the official one if it is there")
+    parser.add_argument("--keep-freed-memory", action="store_true", help="as a search does; it helps all networks")
     parser.add_argument("--count", choices=NETWORKS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.networks = args.networks or [name for name in NETWORKS if name != "official" or args.official]
     torch.set_num_threads(args.threads)
+    if args.keep_freed_memory and not args.count:
+        keep_freed_memory()
     configs = [
         SearchConfig(k=k, channels=args.channels, layers=args.layers, spatial_stride=stride)
         for k in args.k

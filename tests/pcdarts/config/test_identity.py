@@ -47,6 +47,7 @@ SEARCH_DEFAULTS = {
     "drop_path": 0.0,
     "implementation": "fast",
     "precision": "fp32",
+    "keep_freed_memory": True,
     "channels_last": False,
     "compile": False,
     "cuda_graphs": True,

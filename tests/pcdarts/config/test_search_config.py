@@ -68,6 +68,7 @@ def test_the_search_id_depends_on_all_that_decides_the_outcome_and_on_nothing_el
             "channels_last": True,
             "compile": True,
             "cuda_graphs": False,
+            "keep_freed_memory": False,
             "method": "darts",
             "space": "s1",
             "drop_path": 0.1,
