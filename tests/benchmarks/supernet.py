@@ -1,12 +1,17 @@
 """Seconds, memory and kernels of one forward and backward pass of the super-networks, against each other.
 
     python -m tests.benchmarks.supernet [--official DIR] [--k 1 2 4 8] [--batch 64 256] [--spatial-stride 1 2]
+    python -m tests.benchmarks.supernet --project [--k 4 8] [--batch 256]
 
 The networks take turns in one process; seconds are medians, by the clock and by the CPU time of the process: on a busy
 machine the latter, of one thread, says more.  "kept" is what autograd keeps for the backward pass, each storage once;
 "kernels" are dispatched operations other than views, and "GB" what they read and write, as if nothing stayed in a
 cache.  "GFLOP" are those of matrix products and convolutions, zeros in block-diagonal matrices and in enlarged kernels
 included.  "peak" is the highest resident memory of a process of its own, that builds one network and does one step.
+
+With `--project` nothing is measured: the calls of the fast network's passes in their form for a GPU are counted with
+tensors that have no values, and their time in a captured step is projected: for every call its bytes at `BANDWIDTH`,
+or `LAUNCH` if that is longer.
 """
 
 import argparse
@@ -20,6 +25,7 @@ import sys
 import time
 import timeit
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +49,12 @@ COLUMNS = (
     "| kept MB | ratio | peak MB | kernels | ratio | GFLOP | GB |"
 )
 
+PROJECTED = "| pass | k | batch | spatial stride | calls | below 1 MB | GB | ms | ms, bytes alone | ms, calls alone |"
+NO_KERNEL = (torch.ops.aten.empty, torch.ops.aten.new_empty, torch.ops.aten.empty_like, torch.ops.aten._unsafe_view)
+"""Calls that launch no kernel."""
+BANDWIDTH, LAUNCH = 2.7e12, 2.5e-6
+"""Bytes a second, 80 % of the data sheet of an H100 SXM, and seconds a call in a CUDA graph: assumptions."""
+
 Step = Callable[[], Tensor]
 
 
@@ -52,13 +64,14 @@ class KernelCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.counts: collections.Counter[str] = collections.Counter()
-        self.bytes = 0
+        self.bytes: list[int] = []
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = operation(*args, **(kwargs or {}))
-        if not operation.is_view:
+        if not operation.is_view and operation.overloadpacket not in NO_KERNEL:
             self.counts[str(operation)] += 1
-            self.bytes += sum(x.nbytes for x in tree_leaves((args, kwargs, results)) if isinstance(x, Tensor))
+            tensors = [x for x in tree_leaves((args, kwargs, results)) if isinstance(x, Tensor)]
+            self.bytes.append(sum(min(x.nbytes, x.untyped_storage().nbytes()) for x in tensors))  # some are expanded
         return results
 
 
@@ -89,7 +102,40 @@ def count_kernels(step: Step) -> tuple[int, int]:
     """Kernels of a step, and the bytes they read and write."""
     with KernelCounter() as counter:
         step().backward()
-    return counter.counts.total(), counter.bytes
+    return counter.counts.total(), sum(counter.bytes)
+
+
+def project(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[str]:
+    """Rows of the projected table: forward and backward pass for the weights, for alpha and beta, and evaluation."""
+    network = make_network("fast", config, None).to("meta")
+    assert isinstance(network, Supernet)
+    images = torch.empty(batch, 3, args.size, args.size, device="meta")
+    labels = torch.empty(batch, dtype=torch.int64, device="meta")
+    weights, alphas = list(network.weights().values()), list(network.architecture.parameters())
+
+    def train(parameters: list[nn.Parameter]) -> None:
+        for parameter in (*weights, *alphas):
+            parameter.requires_grad_(any(parameter is each for each in parameters))
+        functional.cross_entropy(network.train()(images), labels).backward()
+
+    @torch.no_grad()
+    def evaluation() -> None:
+        network.eval()(images)
+
+    passes = {"weights": partial(train, weights), "alpha": partial(train, alphas), "evaluation": evaluation}
+    rows = []
+    for name, run in passes.items():
+        run()  # cached matrices are made once
+        with KernelCounter() as counter:
+            run()
+        total = sum(counter.bytes)
+        seconds = sum(max(size / BANDWIDTH, LAUNCH) for size in counter.bytes)
+        rows.append(
+            f"| {name} | {config.k} | {batch} | {config.spatial_stride} | {len(counter.bytes):,} "
+            f"| {sum(size < 1e6 for size in counter.bytes):,} | {total / 1e9:.1f} | {seconds * 1e3:.1f} "
+            f"| {total / BANDWIDTH * 1e3:.1f} | {len(counter.bytes) * LAUNCH * 1e3:.1f} |"
+        )
+    return rows
 
 
 def convolution_backward_flops(
@@ -210,6 +256,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all, the official one if it is there")
     parser.add_argument("--keep-freed-memory", action="store_true", help="as a search does; it helps all networks")
+    parser.add_argument("--project", action="store_true", help="count for a GPU, and project; nothing is measured")
     parser.add_argument("--count", choices=NETWORKS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.networks = args.networks or [name for name in NETWORKS if name != "official" or args.official]
@@ -225,6 +272,12 @@ def main() -> None:
         print(
             json.dumps(count(make_step(make_network(args.count, configs[0], args.official), args.batch[0], args.size)))
         )
+        return
+    if args.project:
+        print(PROJECTED, "|---" * PROJECTED.count(" | ") + "|---|", sep="\n")
+        for batch in args.batch:
+            for config in configs:
+                print(*project(config, args, batch), sep="\n", flush=True)
         return
     print(f"{processor()}, {args.threads} threads, torch {torch.__version__}, medians of {args.repetitions}")
     print(f"a matrix product and a copy reach {machine_rates()}\n")
