@@ -64,14 +64,19 @@ class KernelCounter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.counts: collections.Counter[str] = collections.Counter()
-        self.bytes: list[int] = []
+        self.sizes: list[int] = []
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all kernels."""
+        return sum(self.sizes)
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = operation(*args, **(kwargs or {}))
         if not operation.is_view and operation.overloadpacket not in NO_KERNEL:
             self.counts[str(operation)] += 1
             tensors = [x for x in tree_leaves((args, kwargs, results)) if isinstance(x, Tensor)]
-            self.bytes.append(sum(min(x.nbytes, x.untyped_storage().nbytes()) for x in tensors))  # some are expanded
+            self.sizes.append(sum(min(x.nbytes, x.untyped_storage().nbytes()) for x in tensors))  # some are expanded
         return results
 
 
@@ -102,7 +107,7 @@ def count_kernels(step: Step) -> tuple[int, int]:
     """Kernels of a step, and the bytes they read and write."""
     with KernelCounter() as counter:
         step().backward()
-    return counter.counts.total(), sum(counter.bytes)
+    return counter.counts.total(), counter.bytes
 
 
 def project(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[str]:
@@ -128,12 +133,12 @@ def project(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[
         run()  # cached matrices are made once
         with KernelCounter() as counter:
             run()
-        total = sum(counter.bytes)
-        seconds = sum(max(size / BANDWIDTH, LAUNCH) for size in counter.bytes)
+        total = counter.bytes
+        seconds = sum(max(size / BANDWIDTH, LAUNCH) for size in counter.sizes)
         rows.append(
-            f"| {name} | {config.k} | {batch} | {config.spatial_stride} | {len(counter.bytes):,} "
-            f"| {sum(size < 1e6 for size in counter.bytes):,} | {total / 1e9:.1f} | {seconds * 1e3:.1f} "
-            f"| {total / BANDWIDTH * 1e3:.1f} | {len(counter.bytes) * LAUNCH * 1e3:.1f} |"
+            f"| {name} | {config.k} | {batch} | {config.spatial_stride} | {len(counter.sizes):,} "
+            f"| {sum(size < 1e6 for size in counter.sizes):,} | {total / 1e9:.1f} | {seconds * 1e3:.1f} "
+            f"| {total / BANDWIDTH * 1e3:.1f} | {len(counter.sizes) * LAUNCH * 1e3:.1f} |"
         )
     return rows
 
