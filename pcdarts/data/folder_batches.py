@@ -27,9 +27,9 @@ class FolderBatches:
 
     Draws depend only on the generator: any number of processes, 0 included, gives the same batches.  The processes of a
     complete pass are reused by the next one; a pass that starts while another is running gets new processes.  Squares
-    that are kept are read by as many threads instead.  A
-    training worker (`part`) decodes and yields only its own rows of every batch.  Processes crop, resize and flip;
-    images are transferred as uint8, then jittered and normalized on the device, in whole batches.
+    that are kept are read by as many threads instead.  A training worker (`part`) decodes and yields only its own rows
+    of every batch.  Processes crop, resize and flip; images are transferred as uint8, then jittered and normalized on
+    the device, in whole batches.
     """
 
     def __init__(
