@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python orchestrator/run.py demo
 
-# Up to 6 minutes on two idle cores.
+# About 8 minutes on two cores.
 test: setup
 	$(PYTEST) -n $(WORKERS) -m "not slow and not long"
 
