@@ -20,11 +20,12 @@ class SearchIdentity:
     """Id of the search, unique to everything that determines its outcome."""
     study: str
     """Name of the study."""
-    status: Literal["completed", "failed", "stopped"]
-    """completed: all epochs trained; failed: ended with an error; stopped: ended by a collapse rule (see stop_reason),
-    with a result that counts like a completed one."""
+    status: Literal["completed", "failed", "stopped", "canceled"]
+    """completed: all epochs trained; failed: ended with an error; stopped: ended by a collapse rule or by hand (see
+    stop_reason), with a result that counts like a completed one; canceled: stopped by hand before its first epoch,
+    without a result."""
     error: str
-    """Error message; empty if there was none."""
+    """Error message, or why there is no result; empty otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,16 @@ class EpochIdentity:
 
     search_id: str
     """Id of the search."""
+    study: str
+    """Name of the study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainEpochIdentity:
+    """The retraining job of an epoch."""
+
+    job_id: str
+    """Name of the job, as in `queue` and `retrains`."""
     study: str
     """Name of the study."""
 

@@ -5,13 +5,15 @@
     searches = store.read(SEARCHES)      # or, without this project: pd.read_parquet("studies/demo/searches")
 
 A part is written atomically, and its name is the id of its content: writing it again replaces it.  `compact` moves the
-parts of large studies into few files (packs), see `analysis.storage.compaction`.
+parts of large studies into few files (packs), see `analysis.storage.compaction`.  A table's folder holds nothing that a
+reader must skip, and all of its files have the same columns.
 """
 
 import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
@@ -24,14 +26,18 @@ import pyarrow.parquet as pq
 
 from analysis.storage import compaction
 from analysis.storage.storage_retry import StorageError, first_line
-from analysis.storage.study_files import StudyFiles, checked
+from analysis.storage.study_files import Stamp, StudyFiles, checked
 from analysis.tables import Table
 
 SUFFIX = ".parquet"
-ASIDE = "_damaged-"
-"""Prefix of damaged files that were set aside; all readers skip names that begin with _."""
+ASIDE = "damaged"
+"""Folder of a study with the damaged files of its tables: polars and duckdb read all that a table's folder holds."""
+EARLIER_ASIDE = "_damaged-"
+"""Prefix by which earlier versions marked damaged files, which they left in the table's folder."""
 LOOKS = 100
 """Attempts to read a table while files vanish because their parts are being packed."""
+AT_ONCE = 16
+"""Files whose columns are looked up at once: in an object store each takes a while."""
 T = TypeVar("T")
 Condition = tuple[str, Sequence[Any]]
 """A column name and its accepted values."""
@@ -47,6 +53,8 @@ class ResultStore(StudyFiles):
         """Parts and their numbers of rows of each known pack, by path."""
         self._packs: dict[str, set[str]] = {}
         """Names of each table's packs at the last listing."""
+        self._uniform: set[str] = set()
+        """Tables whose files all have the same columns."""
 
     @property
     def broken(self) -> list[str]:
@@ -64,6 +72,7 @@ class ResultStore(StudyFiles):
     def append_arrow(self, table: Table, data: pa.Table, part: str) -> None:
         """Write one part as `append` does, from rows that `Table.to_arrow` has checked."""
         path = self._part_path(table, part)
+        self._make_uniform(table)
         held = self._holding(table, {part})
         if held:
             self._mark(table)
@@ -77,6 +86,7 @@ class ResultStore(StudyFiles):
         `replaced` is a pack whose parts are all among these: it is removed without being read.  Only the process that
         writes the table may call this.
         """
+        self._make_uniform(table)
         parts = set().union(*packs)
         held = {name: lengths for name, lengths in self._holding(table, parts).items() if name != replaced}
         old = sorted(self._names(table) & (parts | {replaced}))
@@ -118,6 +128,28 @@ class ResultStore(StudyFiles):
         data = self._settled(lambda: self._find(table, part))
         return None if data is None else data.to_pylist()
 
+    def stamps(self, table: Table) -> dict[str, Stamp]:
+        """Size and time of each file of a table, by name, for readers that keep what they have read."""
+        found = self.file_stamps(table.name)
+        names = {name.removesuffix(SUFFIX): stamp for name, stamp in found.items() if name.endswith(SUFFIX)}
+        return {name: stamp for name, stamp in names.items() if name != compaction.MARKER}
+
+    def read_file(self, table: Table, name: str, columns: Sequence[str]) -> tuple[pa.Table, dict[str, int]]:
+        """Some columns of a file of `stamps`, and the number of rows of each part in it, in order.
+
+        Raises FileNotFoundError if it is missing, and ValueError if it is damaged.
+        """
+        content = self._read(self._file_path(table, name))
+        try:
+            file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+            _fitted(table, file.schema_arrow.empty_table())
+            stored = [column for column in file.schema_arrow.names if column in {*columns, *table.key}]
+            data = _fitted(table, file.read(columns=stored)).select(list(columns))
+            data.validate(full=True)
+            return data, compaction.lengths_of(file) if compaction.is_pack(name) else {name: len(data)}
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise ValueError(first_line(error)) from None
+
     def parts(self, table: Table) -> list[str]:
         """Names of a table's parts, sorted."""
         loose, packed = self._settled(lambda: self._list(table))
@@ -127,8 +159,9 @@ class ResultStore(StudyFiles):
         """Move these parts, or all, into packs; returns by how many files the table shrank.
 
         Only the process that writes the table may call this.  With fewer than `compaction.LEAST` separate files it only
-        completes a compaction that was interrupted.
+        completes a compaction that was interrupted.  Files of earlier versions get the columns that they lack.
         """
+        self._make_uniform(table)
         loose, packed = self._settled(lambda: self._list(table))
         before = len(loose) + len(packed)
         counts = Counter(chain(loose, *packed.values()))
@@ -142,19 +175,18 @@ class ResultStore(StudyFiles):
         return before - len(loose) - len(packed)
 
     def set_aside(self, table: Table) -> dict[str, str]:
-        """Rename the damaged files of a table, so that all readers skip them; returns their new names and the reasons.
+        """Move the damaged files of a table into the folder ASIDE; returns their new names and the reasons.
 
         Only the process that writes the table may call this.  Each file is read again first; none is deleted.
         """
         moved, folder = {}, f"{self._path}/{table.name}"
         for path in [path for path in self._broken if path.startswith(f"{folder}/")]:
             name = path.removeprefix(f"{folder}/").removesuffix(SUFFIX)
-            aside = f"{ASIDE}{uuid.uuid4().hex[:8]}-{name}{SUFFIX}"  # unique: a rewritten part may be damaged again
+            aside = f"{uuid.uuid4().hex[:8]}-{name}{SUFFIX}"  # unique: a rewritten part may be damaged again
             try:
                 if not self._is_broken(table, name):
                     continue
-                self._patiently(partial(self._files.move, path, f"{folder}/{aside}"))
-                moved[f"{table.name}/{aside}"] = self._broken[path]
+                moved[self._move_aside(table, path, aside)] = self._broken[path]
             except FileNotFoundError:  # taken out by hand meanwhile
                 pass
             self._broken.pop(path, None)
@@ -165,6 +197,53 @@ class ResultStore(StudyFiles):
         """Whether a file is damaged when read again.  Raises FileNotFoundError if it is missing."""
         self._lengths.pop(self._file_path(table, name), None)
         return self._load(table, name) is None or (compaction.is_pack(name) and not self._pack_lengths(table, name))
+
+    def _move_aside(self, table: Table, path: str, name: str) -> str:
+        """Move a file of a table into the folder ASIDE; returns its name from the study's folder on."""
+        aside = f"{ASIDE}/{table.name}"
+        self._change(lambda: self._files.create_dir(f"{self._path}/{aside}", recursive=True))
+        self._change(lambda: self._files.move(path, f"{self._path}/{aside}/{name}"))
+        return f"{aside}/{name}"
+
+    def _make_uniform(self, table: Table) -> None:
+        """Before the first write, give files of earlier versions the columns that they lack, and move damaged ones.
+
+        Other readers take the columns of one file for those of all.  Until the first write a new column has no values,
+        so a reader that comes in between misses none.
+        """
+        if table.name in self._uniform:
+            return
+        for file in self._all_infos(f"{self._path}/{table.name}"):
+            if file.base_name.startswith(EARLIER_ASIDE):
+                self._move_aside(table, file.path, file.base_name.removeprefix(EARLIER_ASIDE))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(partial(self._complete, table), sorted(self._names(table))))
+        self._uniform.add(table.name)
+
+    def _complete(self, table: Table, name: str) -> None:
+        """Rewrite a file that lacks columns, or has them in another order; a damaged one stays."""
+        path = self._file_path(table, name)
+        try:
+            if self._columns(path) == table.schema.names or (data := self._load(table, name)) is None:
+                return
+            if compaction.is_pack(name):
+                lengths = self._pack_lengths(table, name)
+                if not lengths:
+                    return
+                data = compaction.packed(compaction.without(data, lengths, ()))
+        except FileNotFoundError:  # taken out by hand, or moved by the process that writes the table
+            return
+        self._put(path, data)
+
+    def _columns(self, path: str) -> list[str]:
+        """Names of the columns of a file; empty if they cannot be read, which `_load` looks into."""
+        try:
+            with self._files.open_input_file(path) as stream:
+                return list(pq.ParquetFile(stream).schema_arrow.names)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError, ValueError):
+            return []
 
     def _part_path(self, table: Table, part: str) -> str:
         if part.startswith(compaction.PREFIX):
@@ -229,22 +308,26 @@ class ResultStore(StudyFiles):
         loose, packed = self._list(table)
         ranks = {part: rank for rank, part in enumerate(sorted(loose.union(*packed.values())))}
         counts = Counter(chain(loose, *packed.values()))
-        taken, found, ranked = set(loose), [], []
+        # A pack that shares parts with other files is read whole: a damaged one must not hide newer rows.
+        shared = [name for name, lengths in packed.items() if any(counts[part] > 1 for part in lengths)]
+        whole = {name: self._load(table, name) for name in shared}
+        packed = {name: lengths for name, lengths in packed.items() if lengths and whole.get(name, True) is not None}
+        owner = _longest(packed)
+        found, ranked = [], []
         for name in [*sorted(loose), *packed]:
             lengths = packed.get(name)
-            wanted = {name} if lengths is None else lengths.keys() - taken
-            if lengths == {}:  # damaged, see `broken`
+            wanted = {name} if lengths is None else {part for part in lengths if owner[part] == name} - loose
+            if not wanted:
                 continue
-            # A file that shares parts with others is read whole: a damaged pack must not hide newer rows.
-            shared = any(counts[part] > 1 for part in wanted)
             data = (
-                self._load(table, name)
-                if shared or (names is None and where is None)
+                whole[name]
+                if name in whole
+                else self._load(table, name)
+                if (names is None and where is None) or counts[name] > 1
                 else self._load_some(table, name, names or table.schema.names, where)
             )
-            if data is None or not wanted:  # if damaged, another pack may hold its parts
+            if data is None:
                 continue
-            taken |= wanted
             rank = compaction.owners(lengths or {name: len(data)}, {part: ranks[part] for part in wanted})
             kept = rank >= 0
             if where is not None:
@@ -267,8 +350,9 @@ class ResultStore(StudyFiles):
         loose, packed = self._list(table)
         if part in loose:  # rewritten meanwhile
             return self._load(table, part)
-        for name, lengths in packed.items():
-            if part in lengths and (data := self._load(table, name)) is not None:
+        holding = {name: lengths for name, lengths in packed.items() if part in lengths}
+        for name, lengths in sorted(holding.items(), key=lambda item: -item[1][part]):
+            if (data := self._load(table, name)) is not None:
                 return compaction.without(data, lengths, lengths.keys() - {part})[part]
         return None
 
@@ -297,7 +381,7 @@ class ResultStore(StudyFiles):
     ) -> None:
         """Move the parts of these files, except `left_out`, into one pack; remove the files and the marker.
 
-        Damaged files stay.
+        Of a part in several packs the copy with the most rows counts, as in `read`.  Damaged files stay.
         """
         found: dict[str, pa.Table] = {}
         gone = []
@@ -308,7 +392,9 @@ class ResultStore(StudyFiles):
                 continue
             if data is not None:
                 gone.append(name)
-                found |= compaction.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
+                held = compaction.without(data, packed[name], {*left_out, *loose}) if name in packed else {name: data}
+                more = {part for part, rows in held.items() if part not in found or len(rows) > len(found[part])}
+                found |= {part: held[part] for part in more}
         if gone:
             self._mark(table)
             if found:
@@ -369,6 +455,19 @@ class ResultStore(StudyFiles):
             raise
         except (pa.ArrowException, OSError, ValueError):
             return self._load(table, name)  # read whole, it shows whether the part is broken or the network fails
+
+
+def _longest(packed: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """The pack that counts for each part: the one with the most of its rows, as a part only grows.
+
+    A driver that lost its lease in the middle of a change can leave an earlier copy behind.
+    """
+    owner: dict[str, str] = {}
+    for name, lengths in packed.items():
+        for part, length in lengths.items():
+            if part not in owner or length > packed[owner[part]][part]:
+                owner[part] = name
+    return owner
 
 
 def _is_in(column: pa.ChunkedArray, where: Condition) -> pa.ChunkedArray:

@@ -22,6 +22,7 @@ from analysis.records import (
     JobIdentity,
     JobProgress,
     Provenance,
+    RetrainEpochIdentity,
     RetrainIdentity,
     SearchIdentity,
     SearchMemory,
@@ -32,7 +33,7 @@ from analysis.storage.storage_retry import first_line
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.config.fields import field_docs
 from pcdarts.genotype import Genotype
-from pcdarts.results import EpochRecord, RetrainResult, SearchResult
+from pcdarts.results import EpochRecord, RetrainEpoch, RetrainResult, SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +241,12 @@ RETRAINS = Table(
     optional=(RetrainConfig, RetrainResult),
     required=("dataset", "seed"),
 )
+RETRAIN_EPOCHS = Table(
+    name="retrain_epochs",
+    key=("job_id", "epoch"),
+    description="One row per retraining job and epoch, of jobs that run too.",
+    records=(RetrainEpochIdentity, RetrainEpoch),
+)
 FAILURES = Table(
     name="failures",
     key=("failure_id",),
@@ -247,7 +254,7 @@ FAILURES = Table(
     "`retrains`.",
     records=(Failure,),
 )
-TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, FAILURES)
+TABLES = (SEARCHES, EPOCHS, SETTINGS, QUEUE, RETRAINS, RETRAIN_EPOCHS, FAILURES)
 """All tables of a study."""
 
 

@@ -6,11 +6,11 @@ makes moving parts safe without locks:
 - A pack is written before the files that it replaces are removed.  A part is read from its own file if it has one, else
   from any pack that holds it: whenever a process dies, every part exists and counts once.
 - To rewrite a part, its file is written first; then the pack that held it is replaced by one without it.
-- Between these steps the folder holds a file named `MARKER`.  Readers that do not know packs, such as pd.read_parquet,
-  would see rows twice then; they fail instead, as it is not a Parquet file, and its name says why.
+- Between these steps the folder holds a file named `MARKER`.  Readers that do not know packs, such as pandas, polars or
+  duckdb, would see rows twice then; they fail instead, as it is not a Parquet file, and its name says why.
 - A pack is broken if its bytes are damaged or its metadata do not match its rows; storage that fails is no damage.  A
   broken pack is skipped and reported; another pack or file with its parts counts instead.  The process that writes the
-  table renames it, so that all readers skip it, and deletes nothing (`ResultStore.set_aside`).
+  table moves it out of the table's folder, and deletes nothing (`ResultStore.set_aside`).
 """
 
 import json

@@ -12,6 +12,9 @@ LONGEST_PAUSE = 5.0
 class StorageError(OSError):
     """The study's storage failed, and waiting did not help."""
 
+    remedy = "progress is saved, rerun this command to resume"
+    """What a user can do."""
+
 
 def patiently(
     action: Callable[[], T],

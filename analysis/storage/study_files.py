@@ -3,18 +3,30 @@
 import errno
 import os
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
+from analysis.storage.object_creation import Create, object_creator
 from analysis.storage.storage_retry import StorageError, patiently
 from pcdarts.training.atomic_write import create_file, replace_file
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """By which a reader sees that a file has changed."""
+
+    size: int
+    """Bytes."""
+    written_at: float
+    """When it was written, seconds since 1970."""
 
 
 class StudyFiles:
@@ -29,6 +41,8 @@ class StudyFiles:
         self.root, self.patience = checked_root(str(root)), patience
         self.troubles: list[str] = []
         """Storage errors that a retry survived; `FailureLog.flush` records and clears them."""
+        self._guards: list[Callable[[], None]] = []
+        self._create_object: Create | None = None
         try:
             self._files, path = (
                 self._patiently(lambda: fs.FileSystem.from_uri(self.root))
@@ -42,13 +56,24 @@ class StudyFiles:
                 f"study folder {self.root!r} is neither a path nor a URI that can be opened: {error}"
             ) from None
         self._path = str(path).rstrip("/")
+        self._made: set[str] = set()
+        """Folders that exist: in an object store each look takes as long as a write."""
         self._is_local = isinstance(self._files, fs.LocalFileSystem)
 
     def below(self, name: str) -> "StudyFiles":
-        """The files of a subfolder.  Shares this object's `troubles`."""
+        """The files of a subfolder.  Shares this object's `troubles` and guards."""
         files = StudyFiles(join(self.root, name), self.patience)
-        files.troubles = self.troubles
+        files.troubles, files._guards = self.troubles, self._guards
         return files
+
+    @contextmanager
+    def guarded(self, guard: Callable[[], None]) -> Iterator[None]:
+        """Call `guard` before every change of a file, each try included; it prevents the change by raising an error."""
+        self._guards.append(guard)
+        try:
+            yield
+        finally:
+            self._guards.remove(guard)
 
     def read_text(self, name: str) -> str | None:
         """The text of a file, UTF-8; None if it does not exist."""
@@ -70,18 +95,32 @@ class StudyFiles:
         """Write a file."""
         self._write(f"{self._path}/{checked(name)}", data)
 
-    def create_text(self, name: str, text: str) -> bool | None:
-        """Create a text file: True if it is new, False if it exists already, None if that is unknown.
+    def create_text(self, name: str, text: str) -> bool:
+        """Create a text file: True if it is new, False if there is one with another text.
 
-        Of several writers at once, one gets True.  None, and nothing is written, on object stores and on disks without
-        hard links.
+        Of several writers at once, with different texts, one gets True.  Raises ValueError on a storage that cannot
+        create files conditionally.
         """
-        path = Path(self._path, checked(name))
-        return self._patiently(lambda: _create(path, text.encode())) if self._is_local else None
+        path, data = f"{self._path}/{checked(name)}", text.encode()
+        return self._change(lambda: self._create(path, data))
 
     def names(self) -> list[str]:
         """Sorted names of the files, without hidden ones."""
         return sorted(self._listed(self._path))
+
+    def folders(self) -> list[str]:
+        """Sorted names of the folders, without hidden ones."""
+        return sorted(info.base_name for info in self._infos(self._path) if info.type == fs.FileType.Directory)
+
+    def stamp(self, name: str) -> Stamp | None:
+        """Size and time of a file; None if it does not exist."""
+        (info,) = self._patiently(lambda: self._files.get_file_info([f"{self._path}/{checked(name)}"]))
+        return _stamp(info) if info.type == fs.FileType.File else None
+
+    def file_stamps(self, folder: str = "") -> dict[str, Stamp]:
+        """Size and time of the files, or of those in a subfolder, by name, without hidden ones."""
+        path = f"{self._path}/{checked(folder)}" if folder else self._path
+        return {info.base_name: _stamp(info) for info in self._infos(path) if info.type == fs.FileType.File}
 
     def delete_text(self, name: str) -> None:
         """Remove a file, if it exists."""
@@ -97,18 +136,42 @@ class StudyFiles:
 
     def _listed(self, path: str) -> set[str]:
         """Names of the files in a folder, without those that pd.read_parquet skips."""
+        return {info.base_name for info in self._infos(path) if info.type == fs.FileType.File}
+
+    def _infos(self, path: str) -> list[fs.FileInfo]:
+        """Files and folders in a folder, without those that pd.read_parquet skips."""
+        return [info for info in self._all_infos(path) if info.base_name[0] not in "._"]
+
+    def _all_infos(self, path: str) -> list[fs.FileInfo]:
+        """Files and folders in a folder; none if it does not exist."""
         folder = fs.FileSelector(path, allow_not_found=True)
-        found = self._patiently(lambda: self._files.get_file_info(folder))
-        return {i.base_name for i in found if i.type == fs.FileType.File and i.base_name[0] not in "._"}
+
+        def look() -> list[fs.FileInfo]:
+            try:
+                return list(self._files.get_file_info(folder))
+            except FileNotFoundError:  # Arrow raises it for a folder that is created at this moment
+                return list(self._files.get_file_info(folder))
+
+        return self._patiently(look)
 
     def _remove(self, path: str) -> None:
         try:
-            self._patiently(lambda: self._files.delete_file(path))
+            self._change(lambda: self._files.delete_file(path))
         except FileNotFoundError:
             pass
 
     def _patiently(self, action: Callable[[], T]) -> T:
         return patiently(action, self.patience, on_recovery=self.troubles.append)
+
+    def _change(self, action: Callable[[], T]) -> T:
+        """Do what changes a file, patiently, unless a guard objects."""
+
+        def guarded() -> T:
+            for guard in self._guards:
+                guard()
+            return action()
+
+        return self._patiently(guarded)
 
     def _read(self, path: str) -> bytes:
         def read() -> bytes:
@@ -118,27 +181,44 @@ class StudyFiles:
         return self._patiently(read)
 
     def _write(self, path: str, data: bytes) -> None:
-        self._patiently(lambda: self._write_once(path, data))
+        self._change(lambda: self._write_once(path, data))
 
     def _write_once(self, path: str, data: bytes) -> None:
         if self._is_local:
-            replace_file(path, data)
+            replace_file(path, data, drafts=self._path)  # polars reads all that is in the folder of a table
             return
-        self._files.create_dir(path.rpartition("/")[0], recursive=True)
+        folder = path.rpartition("/")[0]
+        if folder not in self._made:
+            self._files.create_dir(folder, recursive=True)
+            self._made.add(folder)
         with self._files.open_output_stream(path) as stream:  # object stores show an object only once it is complete
             stream.write(data)
 
+    def _create(self, path: str, data: bytes) -> bool:
+        try:
+            if self._is_local:
+                create_file(path, data)
+            else:
+                if self._create_object is None:
+                    self._create_object = object_creator(self.root, self._files, self._path.partition("/")[0])
+                self._create_object(path, data)
+            return True
+        except FileExistsError:
+            try:
+                return self._read(path) == data  # then an earlier try created it, and its answer was lost
+            except FileNotFoundError:
+                return False
+        except OSError as error:
+            if not self._is_local or error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                raise
+            raise ValueError(
+                f"storage {self.root!r} has no hard links ({error.strerror}), by which one process at a time gets a "
+                "study; give --storage a folder on another disk, or the URI of an object store"
+            ) from None
 
-def _create(path: Path, data: bytes) -> bool | None:
-    try:
-        create_file(path, data)
-        return True
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):  # no hard links
-            return None
-        raise
+
+def _stamp(info: fs.FileInfo) -> Stamp:
+    return Stamp(size=info.size, written_at=info.mtime_ns / 1e9)
 
 
 def join(root: str, *parts: str) -> str:

@@ -10,13 +10,13 @@ Run = Callable[[Sequence[RetrainJob]], None]
 """Runs jobs of one stage and rung, with their delays and retries, and records how they end."""
 
 
-def dispatch(queue: RetrainQueue, lease: Lease, run: Run) -> None:
-    """Run jobs until none is pending, while the lease is held.
+def dispatch(queue: RetrainQueue, lease: Lease, run: Run, *, until: Callable[[], bool] = lambda: False) -> None:
+    """Run jobs until none is pending, while the lease is held; `until` is asked before every round.
 
     Jobs that are added during a round, and those of the next stage, run in the next one.  A job whose
     network cannot be built fails before it runs.
     """
-    while pending := queue.pending():
+    while not until() and (pending := queue.pending()):
         lease.check()
         runnable = []
         for queued in pending:

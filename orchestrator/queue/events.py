@@ -1,7 +1,9 @@
 """The history of retraining jobs: append-only events, and the state of a job as a pure function of them.
 
-An event is one small JSON file in the study's folder `queue-events`, written whole under a unique name.  Duplicates
-and the order of reading do not matter: events are sorted first.
+An event is one small JSON file in the study's folder `queue-events`, named after its job and its number.  It is created
+once: of two processes that know the same events of a job, one writes the next, and the other reads it before it writes
+its own.  So the events of a job have one order, whatever clocks show, and the writer of each knew those before it.
+Duplicates and the order of reading do not matter: events are sorted first.
 """
 
 import json
@@ -14,7 +16,7 @@ from typing import Literal
 from analysis.records import State
 from analysis.storage.study_files import StudyFiles
 
-EventKind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried"]
+EventKind = Literal["queued", "started", "progress", "done", "failed", "dropped", "retried", "up"]
 
 SUPERSEDED = "no longer among the best cells"
 """Why `RetrainQueue.update` drops a job; the job is queued again once its cell is among the best again."""
@@ -31,9 +33,11 @@ class Event:
     kind: EventKind
     """What happened."""
     order: int
-    """Time in milliseconds since 1970, or more if clocks differ: larger than that of all events known before."""
+    """One more than that of the last event of the job.  Earlier versions took the time in milliseconds since 1970."""
     id: str
-    """Unique; sorts events of equal order."""
+    """Unique."""
+    at: int = 0
+    """When it was written, milliseconds since 1970; 0 in events of earlier versions."""
     attempt: int = 0
     """started, progress, done, failed: number of the attempt, counted from 1."""
     dispatcher: str = ""
@@ -52,7 +56,7 @@ class Event:
     @property
     def name(self) -> str:
         """File name."""
-        return f"{self.job_id}.{self.order:015d}.{self.id}.json"
+        return f"{self.job_id}.{self.order:015d}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,8 @@ class JobState:
     """Time of the last epoch; seconds."""
     retry_at: float | None = None
     """When a failed attempt is retried, seconds since 1970; None: at once."""
+    moved_up: int = 0
+    """When the job was last moved up, milliseconds since 1970; 0: never.  The latest one comes first."""
 
     @property
     def pending(self) -> bool:
@@ -102,7 +108,9 @@ def state_of(events: Iterable[Event]) -> JobState:
                 continue
             term = event.term
         attempts = max(now.attempts, event.attempt)
-        if event.kind == "dropped":
+        if event.kind == "up":
+            now = replace(now, moved_up=event.at or event.order)
+        elif event.kind == "dropped":
             now = replace(now, state="dropped", error=event.error, retry_at=None)
         elif (event.kind == "retried" and now.state != "running") or (
             event.kind == "queued" and now.state == "dropped"
@@ -165,10 +173,23 @@ class EventLog:
         return list(self._known.get(job_id, {}).values())
 
     def append(self, job_id: str, kind: EventKind, **content: object) -> Event:
-        """Write an event that follows all known events of this job."""
-        last = max((event.order for event in self.known(job_id)), default=0)
-        order = max(int(self.clock() * 1000), last + 1)
-        event = Event(job_id=job_id, kind=kind, order=order, id=uuid.uuid4().hex[:12], **content)  # type: ignore[arg-type]
-        self.folder.write_text(event.name, json.dumps(asdict(event)))
-        self._known.setdefault(job_id, {})[event.name] = event
-        return event
+        """Write an event that follows all others of this job.
+
+        A callable in `content` gets the state of the job and returns the value; it is called again if another process
+        writes an event first.
+        """
+        taken = 0
+        while True:
+            known = self.known(job_id)
+            order = max([taken, *(event.order for event in known)]) + 1
+            state = state_of(known)
+            values = {name: value(state) if callable(value) else value for name, value in content.items()}
+            now = int(self.clock() * 1000)
+            event = Event(job_id=job_id, kind=kind, order=order, id=uuid.uuid4().hex[:12], at=now, **values)  # type: ignore[arg-type]
+            if self.folder.create_text(event.name, json.dumps(asdict(event))):
+                self._known.setdefault(job_id, {})[event.name] = event
+                return event
+            is_listed = event.name in self.folder.names()
+            self.read(job_id)
+            if is_listed:  # read by now, or broken; else the event of this number must be read first
+                taken = order

@@ -1,4 +1,4 @@
-"""The submitted jobs of a study: small JSON files in its folder `queue-requests`, written once and never changed."""
+"""The submitted jobs of a study: small JSON files in its folder `queue-requests`, created once and never changed."""
 
 import json
 from dataclasses import asdict
@@ -37,10 +37,10 @@ class RequestLog:
         return self._known.get(job_id) or self.read()[job_id]
 
     def add(self, job: RetrainJob) -> None:
-        """Write a job."""
+        """Write a job, unless another process has submitted it meanwhile."""
         plain = asdict(job) | {"cell": asdict(job.cell) | {"genotype": str(job.cell.genotype)}}
-        self.folder.write_text(f"{job.job_id}.json", json.dumps(plain))
-        self._known[job.job_id] = job
+        if self.folder.create_text(f"{job.job_id}.json", json.dumps(plain)):
+            self._known[job.job_id] = job
 
 
 def _parse(text: str) -> RetrainJob:

@@ -24,11 +24,21 @@ from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from cluster.wording import counted
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
-from orchestrator.queue.events import DROPPED_BY_HAND, SUPERSEDED, EventKind, EventLog, JobState, backoff, state_of
+from orchestrator.queue.events import (
+    DROPPED_BY_HAND,
+    SUPERSEDED,
+    Event,
+    EventKind,
+    EventLog,
+    JobState,
+    backoff,
+    state_of,
+)
 from orchestrator.queue.jobs import QueuedJob, RetrainJob, iso_time, make_job_id
 from orchestrator.queue.planning import planned_jobs
 from orchestrator.queue.requests import RequestLog
 from orchestrator.queue.selection import select
+from orchestrator.storage.steering_log import RequestKind, SteeringLog, StopFlags
 from pcdarts.complexity import network_complexity
 from pcdarts.config import RetrainConfig, digest
 from pcdarts.genotype import PUBLISHED, read_genotype
@@ -41,6 +51,8 @@ class RetrainQueue:
         self.study, self.store, self.clock = study, store, clock
         self.requests = RequestLog(store.below("queue-requests"))
         self.events = EventLog(store.below("queue-events"), clock)
+        self.steering = SteeringLog(store.below("steering"), clock)
+        self.stops = StopFlags(store.below("stops"))
         self._results: dict[str, dict[str, Any]] = {}
         self._recipes = {digest(recipe) for stage in study.stages() for recipe in stage.recipes()}
 
@@ -49,7 +61,8 @@ class RetrainQueue:
         requests, _ = self.requests.read(), self.events.read()
         planned = {job.job_id: job for job in self._planned()}
         by_hand = sorted((job.submitted_at, name) for name, job in requests.items() if job.by_hand)
-        order = dict.fromkeys([*(name for _, name in by_hand), *planned, *requests])
+        order = list(dict.fromkeys([*(name for _, name in by_hand), *planned, *requests]))
+        order.sort(key=lambda name: -self.state(name, look=False).moved_up)  # stable: the others keep their order
         ranks: defaultdict[tuple[Stage, int | None], Iterator[int]] = defaultdict(lambda: itertools.count(1))
         jobs = []
         for name in (name for name in order if name in requests):
@@ -79,7 +92,14 @@ class RetrainQueue:
             unwanted = name not in planned and not job.by_hand and self._is_current(job)
             if unwanted and self.state(name, look=False).state == "queued":
                 self.events.append(name, "dropped", error=SUPERSEDED)
-        return self._show()
+        return self.refresh()
+
+    def refresh(self) -> list[QueuedJob]:
+        """Write the table `queue`; returns all jobs."""
+        jobs = self.jobs()
+        for queued in jobs:
+            self._write(queued.row(self.study.name), self.store.read_part(QUEUE, queued.job.job_id))
+        return jobs
 
     def selected(self) -> list[Candidate]:
         """The cells that the searches select."""
@@ -144,15 +164,16 @@ class RetrainQueue:
         rows = self.store.read_part(RETRAINS, job_id)
         return rows[0] if rows else None
 
-    def record(self, job_id: str, kind: EventKind, **content: Any) -> None:
-        """Add an event and update the table."""
-        self.events.append(job_id, kind, **content)
+    def record(self, job_id: str, kind: EventKind, **content: Any) -> Event:
+        """Add an event, as `EventLog.append` does, and update the table."""
+        event = self.events.append(job_id, kind, **content)
         rows = self.store.read_part(QUEUE, job_id)
         if rows:
             job, state = self.requests.get(job_id), self.state(job_id, look=False)
-            self._write(QUEUE.row(rows[0], QueuedJob(job=job, state=state, rank=rows[0]["rank"]).progress()))
+            self._write(QUEUE.row(rows[0], QueuedJob(job=job, state=state, rank=rows[0]["rank"]).progress()), rows)
         else:
-            self._show()
+            self.refresh()
+        return event
 
     def add(self, text: str) -> str:
         """Queue a cell for full training by hand: a published name, a genotype, or a file with one.
@@ -171,7 +192,9 @@ class RetrainQueue:
             for each in dropped:
                 self._refuse_superseded(each)
             for each in dropped:
+                self.stops.take_down(each)
                 self.record(each, "queued")
+                self.steering.ask("add", each)
             return name
         try:
             size = network_complexity(genotype, self.study.retrain)
@@ -188,16 +211,34 @@ class RetrainQueue:
         for each, recipe in recipes.items():
             if each not in known:
                 self._submit(RetrainJob.of(cell, recipe, "final", by_hand=True))
-        self._show()
+                self.steering.ask("add", each)
+        self.refresh()
         return name
 
     def drop(self, name: str) -> str:
-        """Drop a job by hand; returns its name.  Raises ValueError if it is done or running."""
-        return self._by_hand(name, "dropped", ("queued", "failed"), error=DROPPED_BY_HAND)
+        """Drop a job by hand, one that runs after its present epoch; returns its name.
+
+        Raises ValueError if it is done or dropped already.
+        """
+        name = self._named(name, ("queued", "running", "failed"))
+        self.stops.raise_flag(name)  # whatever its state: one that was retried while it ended may run as queued
+        return self._by_hand(name, "drop", "dropped", error=DROPPED_BY_HAND)
 
     def retry(self, name: str) -> str:
         """Queue a failed or dropped job again, with all retries; returns its name.  Raises ValueError for others."""
-        return self._by_hand(name, "retried", ("failed", "dropped"))
+        name = self._named(name, ("failed", "dropped"))
+        self.stops.take_down(name)
+        return self._by_hand(name, "retry", "retried")
+
+    def move_up(self, name: str) -> str:
+        """Let a queued job run before the others of its stage and rung; returns its name.
+
+        Raises ValueError for others.
+        """
+        name = self._named(name, ("queued",))
+        self._by_hand(name, "up", "up")
+        self.refresh()  # the ranks of others change too
+        return name
 
     def problem(self, job: RetrainJob) -> str:
         """Why a job cannot run; empty if it can."""
@@ -237,13 +278,19 @@ class RetrainQueue:
         self.requests.add(replace(job, submitted_at=iso_time(self.clock())))
         self.events.append(job.job_id, "queued")
 
-    def _by_hand(self, name: str, kind: EventKind, allowed: tuple[State, ...], **content: Any) -> str:
+    def _named(self, name: str, allowed: tuple[State, ...]) -> str:
+        """The job with a name or a prefix of it; raises ValueError for jobs in other states than these."""
         name = find_job(name, self.requests.read())
         self._refuse_superseded(name)
         state = self.state(name).state
         if state not in allowed:
             raise ValueError(f"job {name} is {state}, but must be {' or '.join(allowed)} for this")
+        return name
+
+    def _by_hand(self, name: str, asked: RequestKind, kind: EventKind, **content: Any) -> str:
+        """Add an event, and have the driver look at the queue."""
         self.record(name, kind, **content)
+        self.steering.ask(asked, name)
         return name
 
     def _refuse_superseded(self, name: str) -> None:
@@ -254,15 +301,9 @@ class RetrainQueue:
                 "train more cells, give another study a higher selection.top or race.rungs that keep more"
             )
 
-    def _show(self) -> list[QueuedJob]:
-        jobs = self.jobs()
-        for queued in jobs:
-            self._write(queued.row(self.study.name))
-        return jobs
-
-    def _write(self, row: dict[str, Any]) -> None:
-        """Store a row of the table unless it is already stored."""
-        if self.store.read_part(QUEUE, row["job_id"]) != QUEUE.to_arrow([row]).to_pylist():
+    def _write(self, row: dict[str, Any], stored: list[dict[str, Any]] | None) -> None:
+        """Store a row of the table unless it is stored already."""
+        if stored != QUEUE.to_arrow([row]).to_pylist():
             self.store.append(QUEUE, [row], row["job_id"])
 
 

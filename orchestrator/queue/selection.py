@@ -8,8 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from analysis.records import Candidate
+from analysis.statistics.summaries import WITH_RESULT
 from orchestrator.config import SelectionConfig
 from pcdarts.genotype import Genotype
+from pcdarts.results import STOPPED_BY_HAND
 
 Row = Mapping[str, Any]
 
@@ -22,7 +24,7 @@ def select(searches: Iterable[Row], selection: SelectionConfig) -> list[Candidat
     more searches found come first.  One-shot accuracy then only breaks ties, because nothing better is known; the next
     ties go to fewer multiply-adds and the lower search id.  Random cells have no accuracy: they come in order of seed.
 
-    A cell that several settings found is one candidate, which counts for each.  Searches that a collapse rule stopped
+    A cell that several settings found is one candidate, which counts for each.  Searches that were stopped early
     count; those that failed or have no finite accuracy do not.
     """
     rows = sorted((row for row in searches if _has_result(row)), key=lambda row: (row["seed"], row["search_id"]))
@@ -94,7 +96,7 @@ def _merged(cell: Candidate, other: Candidate) -> Candidate:
 
 def _has_result(row: Row) -> bool:
     accuracy = row["valid_accuracy"]
-    return row["status"] != "failed" and (_is_random(row) or (accuracy is not None and isfinite(accuracy)))
+    return row["status"] in WITH_RESULT and (_is_random(row) or (accuracy is not None and isfinite(accuracy)))
 
 
 def _is_random(row: Row) -> bool:
@@ -108,7 +110,8 @@ def _one_shot(group: list[Row]) -> float:
 
 def _warned(group: list[Row]) -> bool:
     """Whether all searches that found a cell ran on after a warning; one that a rule stops returns an earlier cell."""
-    return all(row.get("warnings") and row["status"] != "stopped" for row in group)
+    by_rule = [row["status"] == "stopped" and row.get("stop_reason") != STOPPED_BY_HAND for row in group]
+    return all(row.get("warnings") and not stopped for row, stopped in zip(group, by_rule, strict=True))
 
 
 def _grouped(rows: Iterable[Row], name: str) -> dict[str, list[Row]]:

@@ -1,28 +1,32 @@
-"""A lease, which lets one process at a time drive a study or dispatch its queue; it expires unless renewed.
+"""A lease, which lets one process at a time drive a study or dispatch its queue.
 
-Every lease has a term, one more than the last.  Events carry it, so that those of a process that lost the lease can be
-ignored.  Guarantees:
+Every lease has a term, one more than the last.  Its files are in one folder:
 
-- On a local or shared disk with hard links, the file of a term is created once: of two processes one gets it.
-- On object stores pyarrow cannot create a file conditionally.  Each process writes its own claim, waits `settle`
-  seconds, and the lowest id wins, unless another process holds the term already.  That is safe as long as no process
-  pauses for longer than `settle` between two of these steps, and listings show what was written (S3's do).  If two hold
-  the lease nevertheless, one notices at its next renewal and stops; results are stored under the job's name, so a job
-  that ran twice has one row.
-- Clocks of different machines must agree to well within the time-out.  A process that dies on this machine is noticed
-  at once.
+    00000007.json       who has term 7: created once (`StudyFiles.create_text`) and never changed
+    00000007.renewed    rewritten by that process every quarter of the time-out
+    00000007.released   that process is done
+
+Whoever creates the file of term 8 has taken over from term 7: of several processes the storage lets one do so.  That is
+what safety rests on; no clock plays a part.  The process of term 7 learns of it by `confirm`, which lists the folder
+and which the holder has called before every change of the study's files (`StudyFiles.guarded`).  A process may be
+stopped between this and the change, so one change that was in flight may still land: docs/queue.md says what of it
+counts.
+
+When to take over is a matter of politeness: once the term was released, its process is dead, or it was not renewed
+within the time-out.  The time that has passed is the difference between two stamps of the storage, so that the clocks
+of two machines are never compared.  If it is judged wrongly, the holder stops with one line, and nothing is lost.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
+import re
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +34,9 @@ from typing import Literal
 
 from analysis.storage.study_files import StudyFiles, join
 from orchestrator.options import RunOptions
+
+CLOCK = "clock"
+"""A file that is written to learn the time by the clock of the storage."""
 
 
 class LeaseError(RuntimeError):
@@ -41,17 +48,17 @@ class LeaseHeldError(LeaseError):
 
 
 class LeaseLostError(LeaseError):
-    """The lease could not be renewed in time, or another process took it over."""
+    """Another process took the lease over."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A lease, or a claim to one."""
+class Term:
+    """Who has a term of a lease."""
 
     term: int
     """One more than that of the lease before."""
     id: str
-    """Unique to the process that claims it."""
+    """Unique to the Lease that took it."""
     who: str
     """Host and process, for people."""
     machine: str
@@ -59,26 +66,67 @@ class Claim:
     process: str
     """Process id and start time within the machine."""
     since: float
-    """When it was acquired, seconds since 1970."""
-    renewed_at: float
-    """When it was last renewed, seconds since 1970."""
+    """When it was acquired, seconds since 1970, for people."""
     timeout: float
     """Seconds after which it expires unless renewed."""
-    state: Literal["claimed", "held", "released"]
-    """A `claimed` one counts only if nobody holds the term."""
-
-    def seconds_left(self, now: float) -> float:
-        """Seconds until it expires."""
-        return self.renewed_at + self.timeout - now
 
 
-def holder(claims: Iterable[Claim], now: float, is_dead: Callable[[Claim], bool]) -> Claim | None:
-    """The holder: of the highest term, the lowest id among those that hold it, else among those that claim it."""
-    claims = list(claims)
-    top = max((claim.term for claim in claims), default=0)
-    live = [c for c in claims if c.term == top and c.state != "released" and c.seconds_left(now) > 0 and not is_dead(c)]
-    rivals = [claim for claim in live if claim.state == "held"] or live
-    return min(rivals, key=lambda claim: claim.id, default=None)
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """The term that is held."""
+
+    term: Term
+    """The term."""
+    seconds_left: float
+    """Seconds until it expires unless renewed."""
+
+
+class LeaseReader:
+    """Reads who holds a lease.  The file of a term is read once: it never changes."""
+
+    def __init__(self, files: StudyFiles, is_dead: Callable[[Term], bool] | None = None) -> None:
+        self.files, self._is_dead = files, is_dead or process_is_dead
+        self.last = 0
+        """Number of the last term at the last look; 0 if there was none."""
+        self.unreleased: Term | None = None
+        """The last term at the last look, unless it was released; its process may be dead."""
+        self._read: dict[str, Term] = {}
+
+    def look(self, now: Callable[[], float]) -> Holder | None:
+        """The last term, unless it was released, its process is dead, or it expired.
+
+        `now` gives the time by the clock that stamps the files.
+        """
+        stamps = self.files.file_stamps()
+        self.last = _last(stamps)
+        is_released = _name(self.last, "released") in stamps
+        self.unreleased = term = None if is_released else self.term(self.last)
+        if term is None or self._is_dead(term):
+            return None
+        renewed = stamps.get(_name(term.term, "renewed")) or stamps[_name(term.term)]
+        left = renewed.written_at + term.timeout - now()
+        return Holder(term=term, seconds_left=left) if left > 0 else None
+
+    def term(self, number: int) -> Term | None:
+        """A term; None if its file is missing, or says, as those of earlier versions do, that it was released.
+
+        Raises ValueError if it is broken.
+        """
+        name = _name(number)
+        if name not in self._read:
+            text = self.files.read_text(name)
+            if text is None:
+                return None
+            try:
+                plain = json.loads(text)
+                if plain.get("state") == "released":
+                    return None
+                self._read[name] = Term(**{field.name: plain[field.name] for field in fields(Term)})
+            except (ValueError, TypeError, KeyError):
+                raise ValueError(
+                    f"lease {self.files.root}/{name} is broken; remove it if no other process works on this study"
+                ) from None
+        return self._read[name]
 
 
 class Lease:
@@ -90,72 +138,57 @@ class Lease:
         *,
         what: str = "queue",
         timeout: float = 60.0,
-        settle: float = 2.0,
         least_term: int = 0,
-        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
-        is_dead: "Callable[[Claim], bool] | None" = None,
+        is_dead: Callable[[Term], bool] | None = None,
     ) -> None:
-        self.folder, self.what, self.timeout, self.settle = StudyFiles(root), what, timeout, settle
+        self.folder, self.what, self.timeout, self.sleep = StudyFiles(root), what, timeout, sleep
         self.least_term = least_term
-        """The next term is higher than this one, whatever claims are left."""
-        self.clock, self.sleep, self.is_dead = clock, sleep, is_dead or process_is_dead
+        """The next term is higher than this one, whatever files are left."""
         self.id = uuid.uuid4().hex
-        self.claim: Claim | None = None
-        self.left_behind: Claim | None = None
-        """The claim of an earlier holder that died, as it did not release the lease."""
-        self._name = ""
+        self.left_behind: Term | None = None
+        """The term of an earlier holder that died, as it did not release the lease."""
+        self.held: Term | None = None
+        """The term of this lease, while it is held."""
         self._lost = ""
-        self._lock = threading.RLock()  # the threads that renew and check may both find it expired
+        self._reader = LeaseReader(self.folder, is_dead)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
     def term(self) -> int:
         """Number of this lease; 0 before it is held."""
-        return self.claim.term if self.claim else 0
+        return self.held.term if self.held else 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the lease was lost."""
+        return bool(self._lost)
 
     def acquire(self) -> None:
         """Take the lease; raises LeaseHeldError, which names the holder, if another process has it."""
-        claims = self._claims()
-        self._refuse(holder(claims.values(), self.clock(), self.is_dead))
-        term = max([self.least_term, *(claim.term for claim in claims.values())]) + 1
-        now = self.clock()
-        claim = Claim(
-            term=term,
+        self._refuse_if_held()
+        before, number = self._reader.unreleased, max(self._reader.last, self.least_term) + 1
+        mine = Term(
+            term=number,
             id=self.id,
             who=f"process {os.getpid()} on {socket.gethostname()}",
             machine=machine(),
             process=process(os.getpid()),
-            since=now,
-            renewed_at=now,
+            since=time.time(),
             timeout=self.timeout,
-            state="held",
         )
-        name = f"{term:08d}.json"
-        created = self.folder.create_text(name, _text(claim))
-        if created is None:
-            name = f"{term:08d}-{self.id}.json"
-            self.folder.write_text(name, _text(dataclasses.replace(claim, state="claimed")))
-            self.sleep(self.settle)
-        after = self._claims()
-        winner = holder(after.values(), self.clock(), self.is_dead)
-        if created is False or winner is None or winner.id != self.id:
-            if created is not False:
-                self.folder.delete_text(name)
-            self._refuse(winner)
+        if not self.folder.create_text(_name(number), json.dumps(asdict(mine))):
+            self._refuse_if_held()
             raise LeaseHeldError(
                 f"another process has just taken this {self.what}; wait for it with --set run.wait=true"
             )
-        if created is None:
-            claim = dataclasses.replace(claim, renewed_at=self.clock())
-            self.folder.write_text(name, _text(claim))
-        self.claim, self._name, self._lost = claim, name, ""
-        dead = (other for other in claims.values() if other.state == "held" and other.id != self.id)
-        self.left_behind = max(dead, key=lambda other: other.term, default=None)
-        for old, other in after.items():
-            if other.term < term:
-                self.folder.delete_text(old)
+        self.held, self._lost, self.left_behind = mine, "", before
+
+    def held_elsewhere(self) -> bool:
+        """Whether another process holds the lease."""
+        holder = self._reader.look(self._storage_time)
+        return holder is not None and (holder.term.machine, holder.term.process) != (machine(), process(os.getpid()))
 
     def wait(self, poll: float = 5.0, say: Callable[[str], None] = print) -> None:
         """Take the lease once other processes have released it; checks every `poll` seconds."""
@@ -171,52 +204,35 @@ class Lease:
                 self.sleep(poll)
 
     def renew(self) -> None:
-        """Renew the lease; raises LeaseLostError if another process has a later one.
+        """Show that this process lives; raises LeaseLostError as `confirm` does."""
+        self.confirm()
+        self.folder.write_text(_name(self.term, "renewed"), datetime.now(UTC).isoformat())
 
-        A lease that expired, as on a computer that slept, is acquired again if nobody took it meanwhile.
-        """
-        with self._lock:
-            self._renew()
-
-    def _renew(self) -> None:
-        assert self.claim, "acquire comes first"
-        now = self.clock()
-        if self.claim.seconds_left(now) <= 0:
-            later = [claim for claim in self._claims().values() if claim.term > self.term and claim.id != self.id]
-            if later:
-                self._lose(f"{later[0].who} took over")
-            try:
-                self.acquire()
-            except LeaseHeldError as error:
-                self._lose(str(error))
-            return
-        renewed = dataclasses.replace(self.claim, renewed_at=now)
-        winner = holder([*(c for c in self._claims().values() if c.id != self.id), renewed], now, self.is_dead)
-        if winner is None or winner.id != self.id:
-            self._lose(f"{winner.who if winner else 'another process'} took over")
-        self.folder.write_text(self._name, _text(renewed))
-        self.claim = renewed
+    def confirm(self) -> None:
+        """Look at the storage whether the lease is still held; raises LeaseLostError if another process took over."""
+        self.check()
+        if self.term and (last := _last(self.folder.names())) != self.term:
+            other = self._reader.term(last) if last > self.term else None
+            self._lost = f"{other.who} took over" if other else "its files were removed"
+            self.check()
 
     def check(self) -> None:
-        """Raise LeaseLostError if the lease is lost: work must stop."""
-        with self._lock:
-            if self._lost:
-                self._lose(self._lost)
-            if self.claim and self.claim.seconds_left(self.clock()) <= 0:
-                try:
-                    self._renew()
-                except OSError:
-                    self._lose("it could not be renewed in time")
+        """Raise LeaseLostError if the lease is known to be lost: work must stop."""
+        if self._lost:
+            raise LeaseLostError(
+                f"this process lost the lease of the {self.what}: {self._lost}; progress is saved; "
+                "rerun this command to resume"
+            )
 
     def release(self) -> None:
         """Release the lease, so that the next process need not wait."""
-        if self.claim and not self._lost:
+        if self.held and not self._lost:
             with contextlib.suppress(OSError):  # it expires by itself
-                self.folder.write_text(self._name, _text(dataclasses.replace(self.claim, state="released")))
-        self.claim = None
+                self.folder.write_text(_name(self.term, "released"), "")
+        self.held = None
 
     def __enter__(self) -> "Lease":
-        if not self.claim:
+        if not self.held:
             self.acquire()
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep, name=f"{self.what} lease", daemon=True)
@@ -240,33 +256,21 @@ class Lease:
             except OSError:
                 continue  # the storage may come back before the lease expires
 
-    def _lose(self, reason: str) -> None:
-        self._lost = reason
-        raise LeaseLostError(
-            f"this process lost the lease of the {self.what}: {reason}; progress is saved; rerun this command to resume"
-        )
-
-    def _refuse(self, other: Claim | None) -> None:
-        if other is not None and other.id != self.id:
-            since = datetime.fromtimestamp(other.since, UTC).isoformat(timespec="seconds")
-            left = max(0, round(other.seconds_left(self.clock())))
+    def _refuse_if_held(self) -> None:
+        holder = self._reader.look(self._storage_time)
+        if holder is not None:
+            since = datetime.fromtimestamp(holder.term.since, UTC).isoformat(timespec="seconds")
             raise LeaseHeldError(
-                f"another process, {other.who}, has been working on this {self.what} since {since}; "
-                f"its lease expires in {left} s unless renewed; wait for it with --set run.wait=true"
+                f"another process, {holder.term.who}, has been working on this {self.what} since {since}; "
+                f"its lease expires in {round(holder.seconds_left)} s unless renewed; "
+                "wait for it with --set run.wait=true"
             )
 
-    def _claims(self) -> dict[str, Claim]:
-        found = {}
-        for name in self.folder.names():
-            text = self.folder.read_text(name)
-            if text is not None:  # else deleted since it was listed
-                try:
-                    found[name] = Claim(**json.loads(text))
-                except (ValueError, TypeError):
-                    raise ValueError(
-                        f"lease {self.folder.root}/{name} is broken; remove it if no other process works on this study"
-                    ) from None
-        return found
+    def _storage_time(self) -> float:
+        """The time by the clock that stamps the files, seconds since 1970."""
+        self.folder.write_text(CLOCK, "")
+        stamp = self.folder.stamp(CLOCK)
+        return stamp.written_at if stamp else 0.0
 
 
 def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] = "queue", least_term: int = 0) -> Lease:
@@ -278,8 +282,13 @@ def open_lease(root: str, options: RunOptions, what: Literal["queue", "study"] =
     return Lease(join(root, f"{what}-lease"), what=what, timeout=timeout, least_term=least_term)
 
 
-def _text(claim: Claim) -> str:
-    return json.dumps(dataclasses.asdict(claim))
+def _last(names: Iterable[str]) -> int:
+    """The number of the last term that has a file; 0 if there is none."""
+    return max((int(name[:8]) for name in names if re.match(r"\d{8}\.", name)), default=0)
+
+
+def _name(term: int, kind: Literal["json", "renewed", "released"] = "json") -> str:
+    return f"{term:08d}.{kind}"
 
 
 def machine() -> str:
@@ -293,14 +302,14 @@ def machine() -> str:
 def process(pid: int) -> str:
     """Id and start time of a process of this machine; empty if it does not run."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] in "ZX" else f"{pid}/{fields[19]}"
+    return "" if stat[0] in "ZX" else f"{pid}/{stat[19]}"
 
 
-def process_is_dead(claim: Claim) -> bool:
-    """Whether the claim is of this machine and its process has ended; False if that is unknown."""
-    if not claim.machine or claim.machine != machine():
+def process_is_dead(term: Term) -> bool:
+    """Whether the process of a term was on this machine and has ended; False if that is unknown."""
+    if not term.machine or term.machine != machine():
         return False
-    return process(int(claim.process.split("/")[0])) != claim.process
+    return process(int(term.process.split("/")[0])) != term.process

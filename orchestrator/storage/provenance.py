@@ -17,9 +17,13 @@ def now() -> str:
 
 @cache
 def git_revision() -> str | None:
-    """Revision of the checkout that this code runs from, with `+` if it has changes; None outside a checkout."""
+    """Revision of the checkout that this code runs from, with `+` if it has changes, as it was at the first call.
+
+    None outside a checkout, also if the environment lies in a checkout of something else.
+    """
     here = Path(__file__).resolve().parents[2]
     try:
+        _git(here, "ls-files", "--error-unmatch", "orchestrator/storage/provenance.py")
         revision = _git(here, "rev-parse", "HEAD")
         changed = _git(here, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from analysis.store import ResultStore
 from analysis.tables import TABLES
 from orchestrator.config import StudyConfig
 from orchestrator.options import RunOptions
+from orchestrator.storage.background import BackgroundFile
 from orchestrator.storage.provenance import git_revision, now
 from orchestrator.study_file import study_toml
 from pcdarts.training.checkpoint import CheckpointFile
@@ -50,9 +51,32 @@ class StudyCheckpoint(CheckpointFile):
         self.files.write_bytes(self.name, data)
 
 
+class BackgroundCheckpoint(CheckpointFile):
+    """A checkpoint that is written in the background."""
+
+    def __init__(self, file: BackgroundFile) -> None:
+        super().__init__(join(file.files.root, file.name))
+        self.file = file
+
+    def read_bytes(self) -> bytes | None:
+        """The file's content, or None if it does not exist."""
+        return self.file.read()
+
+    def write_bytes(self, data: bytes) -> None:
+        """Begin to replace the file's content."""
+        self.file.write(data)
+
+
 def checkpoint(root: str, name: str, patience: float = 0.0) -> CheckpointFile:
     """The checkpoint of a search or of a retraining job in a study folder; `patience` is in seconds."""
     return StudyCheckpoint(StudyFiles(join(root, "checkpoints"), patience), f"{name}.pt")
+
+
+@contextlib.contextmanager
+def background_checkpoint(root: str, name: str, patience: float = 0.0) -> Iterator[CheckpointFile]:
+    """`checkpoint` for a trial, which does not wait for the storage; complete at the end of the context."""
+    with BackgroundFile(StudyFiles(join(root, "checkpoints"), patience), f"{name}.pt") as file:
+        yield BackgroundCheckpoint(file)
 
 
 def open_study(root: str, patience: float = 0.0) -> tuple[StudyConfig, ResultStore]:
@@ -154,28 +178,35 @@ def stored_descriptions(store: ResultStore) -> list[dict[str, Any]]:
 
 
 def check_writable(root: str) -> None:
-    """Write and remove a file in the folder, and the folders made for it; raises ValueError if that fails."""
+    """Write and remove a file in the folder, and the folders made for it; raises ValueError if that fails.
+
+    Also raises it if the storage does not keep a file from being created twice, which the lease rests on.
+    """
     root = checked_root(root)
-    name = f".writable-{uuid.uuid4().hex}"
+    folder = Path(root, LEASE_FOLDER)
+    made = [] if "://" in root else [each for each in (folder, *folder.parents) if not each.exists()]
+    files, name = StudyFiles(join(root, LEASE_FOLDER)), f"writable-{uuid.uuid4().hex}"
     try:
-        if "://" in root:
-            files, path = fs.FileSystem.from_uri(join(root, name))
-            with files.open_output_stream(path) as stream:
-                stream.write(b"")
-            files.delete_file(path)
-        else:
-            made = [folder for folder in (Path(root), *Path(root).parents) if not folder.exists()]
-            os.makedirs(root, exist_ok=True)
-            Path(root, name).touch()
-            Path(root, name).unlink()
-            with contextlib.suppress(OSError):  # another process may use them by now
-                for folder in made:  # a run that is refused later leaves nothing
-                    folder.rmdir()
+        try:
+            files.write_text(name, "1")
+            is_exact = not files.create_text(name, "2")
+            files.delete_text(name)
+            is_exact = files.create_text(name, "3") and is_exact
+        finally:
+            files.delete_text(name)
     except (OSError, ArrowException) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
         raise ValueError(
-            f"storage {root!r} cannot be written to ({reason}); give --storage a folder of yours"
+            f"storage {root!r} cannot be written to ({first_line(error)}); give --storage a folder of yours"
         ) from None
+    finally:
+        with contextlib.suppress(OSError):  # another process may use them by now
+            for each in made:  # a run that is refused later leaves nothing
+                each.rmdir()
+    if not is_exact:
+        raise ValueError(
+            f"storage {root!r} lets two processes create the same file, so two could drive one study; give --storage "
+            "a folder, or an object store that heeds If-None-Match, as S3, Google Cloud Storage and Azure do"
+        )
 
 
 def _holds_something(root: str) -> bool:

@@ -19,6 +19,7 @@ from analysis.storage.storage_retry import StorageError
 from analysis.store import ResultStore
 from analysis.tables import Table
 from orchestrator.storage.lease import LeaseError
+from orchestrator.storage.provenance import now
 
 INTERVAL = 2.5
 """Seconds from one batch to the next; with the time that a batch takes, tables lag by at most 5 s."""
@@ -40,7 +41,7 @@ class TableWriter:
     """Collects rows, and writes them in the background.  Use as a context manager: its end writes what is left.
 
     Each batch writes the tables in this order, so that a row of a later table is never stored before the rows of an
-    earlier one that were added before it.  `check` is called before every write, and prevents it by raising an error.
+    earlier one that were added before it.
     """
 
     def __init__(
@@ -48,11 +49,10 @@ class TableWriter:
         store: ResultStore,
         tables: Sequence[Table],
         *,
-        check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         executor: Executor | None = None,
     ) -> None:
-        self.store, self.check, self.clock = store, check, clock
+        self.store, self.clock = store, clock
         self._tables = {table.name: _Parts(store, table) for table in tables}
         self._executor = executor or ThreadPoolExecutor(max_workers=1, thread_name_prefix="table writer")
         self._queue: list[_Entry] = []
@@ -61,10 +61,15 @@ class TableWriter:
         self._running: Future[None] | None = None
         self._started_at = float("-inf")
         self._failed = False
+        self.written_at: str | None = None
+        """When a batch was last written, ISO 8601 in UTC; None if none was."""
+        self.waiting = 0
+        """Rows that are not written yet."""
 
     def add(self, table: Table, part: str, row: Mapping[str, Any]) -> None:
         """Add a row to a part, or replace the one with its key."""
         self._queue.append(_Entry(table=table, part=part, row=row, then=None))
+        self.waiting += 1
 
     def finish(self, table: Table, part: str, then: Callable[[], None] | None = None) -> None:
         """State that a part is complete; `then` is called in this thread once the part is stored."""
@@ -109,7 +114,8 @@ class TableWriter:
         except Exception:
             self._failed = True
             raise
-        self._running = None
+        self._running, self.written_at = None, now()
+        self.waiting -= sum(entry.row is not None for entry in self._written)
         for entry in self._written:
             if entry.then:
                 entry.then()
@@ -117,7 +123,7 @@ class TableWriter:
 
     def _write(self, batch: Sequence[_Entry]) -> None:
         for name, parts in self._tables.items():
-            parts.write([entry for entry in batch if entry.table.name == name], self.check)
+            parts.write([entry for entry in batch if entry.table.name == name])
 
 
 class _Parts:
@@ -130,7 +136,7 @@ class _Parts:
         self.pack = ""
         """The pack that holds all of `data`; empty if each part has its own file."""
 
-    def write(self, batch: Sequence[_Entry], check: Callable[[], None]) -> None:
+    def write(self, batch: Sequence[_Entry]) -> None:
         """Write what changed.  Once many parts are complete they move into a pack that stays."""
         changed: dict[str, dict[tuple[Any, ...], Mapping[str, Any]]] = {}
         for entry in batch:
@@ -149,12 +155,10 @@ class _Parts:
             self.complete = set()
         together = self.data if self.pack or len(changed) >= LEAST_CHANGED else {}
         if settled or (changed and together):
-            check()
             names = self.store.append_packs(self.table, [p for p in (settled, together) if p], replaced=self.pack)
             self.pack = names[-1] if together else ""
         if not self.pack:
             for part in changed.keys() - settled.keys():
-                check()
                 self.store.append_arrow(self.table, self.data[part], part)
 
     def _merge(self, part: str, keys: Collection[tuple[Any, ...]], new: pa.Table) -> None:

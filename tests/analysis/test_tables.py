@@ -71,7 +71,7 @@ def test_unknown_columns_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": "done"}, "status is 'done', but must be one of completed, failed, stopped"),
+        ({"status": "done"}, "status is 'done', but must be one of completed, failed, stopped, canceled"),
         ({"search_id": None}, "search_id is missing"),
         ({"k": "four"}, "k must be integer"),
         ({"seconds": "long"}, "seconds must be number"),

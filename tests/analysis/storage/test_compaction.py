@@ -286,8 +286,23 @@ def test_a_damaged_pack_hides_no_row_that_was_written_anew(tmp_path, monkeypatch
     assert len(store.broken) == 1 and str(path) in store.broken[0]
 
 
-def base(name):
-    return name.removeprefix("searches/")
+@pytest.mark.parametrize("late", ["pack-0", "pack-z"])
+def test_an_earlier_copy_that_a_driver_without_its_lease_wrote_late_does_not_count(tmp_path, late):
+    def written(epochs):
+        store = ResultStore(str(tmp_path))
+        store.append_packs(EPOCHS, [{f"s{n:02}": EPOCHS.to_arrow(epoch_rows(row(n), epochs=epochs)) for n in range(3)}])
+        return store
+
+    written(2)
+    (earlier,) = (tmp_path / "epochs").iterdir()
+    content = earlier.read_bytes()
+    rows = written(5).rows(EPOCHS)
+    (tmp_path / "epochs" / f"{late}.parquet").write_bytes(content)
+    store = ResultStore(str(tmp_path))
+    assert store.rows(EPOCHS) == rows and len(rows) == 15
+    assert store.read_part(EPOCHS, "s01") == rows[5:10]
+    store.compact(EPOCHS)
+    assert ResultStore(str(tmp_path)).rows(EPOCHS) == rows and len(pd.read_parquet(tmp_path / "epochs")) == 15
 
 
 def change_metadata(path):
@@ -303,7 +318,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.filterwarnings("ignore:left out the broken part")
-def test_broken_files_are_set_aside_where_no_reader_looks(tmp_path, damage):
+def test_broken_files_leave_the_folder_of_their_table(tmp_path, damage):
     filled(tmp_path, 8).compact(SEARCHES, [f"s{number:02}" for number in range(4)])
     pack, part = next((tmp_path / "searches").glob("pack-*")), tmp_path / "searches" / "s05.parquet"
     whole = pack.read_bytes()
@@ -315,12 +330,14 @@ def test_broken_files_are_set_aside_where_no_reader_looks(tmp_path, damage):
     assert store.set_aside(EPOCHS) == {}
     moved = store.set_aside(SEARCHES)
     assert sorted(moved.values()) == reasons and store.broken == []
-    assert sorted(files(tmp_path)) == sorted(["s04.parquet", "s06.parquet", "s07.parquet", *map(base, moved)])
-    assert sorted(name[len("_damaged-12345678-") :] for name in map(base, moved)) == [pack.name, part.name]
+    assert files(tmp_path) == ["s04.parquet", "s06.parquet", "s07.parquet"]
+    assert all((tmp_path / name).is_file() for name in moved)
+    names = sorted(name[len("damaged/searches/12345678-") :] for name in moved)
+    assert names == [pack.name, part.name]
     assert plain(store) == [("s04", 80.0), ("s06", 80.0), ("s07", 80.0)]
     store.append(SEARCHES, [row(1, 90.0)], "s01")
     assert plain(store)[0] == ("s01", 90.0) and store.read(SEARCHES)["search_id"].tolist()[0] == "s01"
-    pack.write_bytes(whole)  # as if it had been whole, and were named back
+    pack.write_bytes(whole)  # as if it had been whole, and were moved back
     assert ResultStore(store.root).read(SEARCHES)["valid_accuracy"].tolist() == [80.0, 90.0, *[80.0] * 5]
 
 
@@ -349,7 +366,7 @@ def test_a_broken_pack_is_not_read_for_every_part_and_may_be_taken_out_by_hand(t
     monkeypatch.setattr(store, "_read", lambda path: read.append(path) or ResultStore._read(store, path))
     for number in range(4, 8):
         store.append(SEARCHES, [row(number)], f"s{number:02}")
-    assert read == [str(pack)]
+    assert read == [str(pack)] * 2  # for its columns and for its parts
     pack.unlink()
     store.append(SEARCHES, [row(8)], "s08")
     other = filled(tmp_path, 9)

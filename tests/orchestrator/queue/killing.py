@@ -101,18 +101,22 @@ def executor(queue, lease, counts=None, broken=(), root="", accuracies=None, sle
 
 def work(root, die_at=0):
     """Work off the queue; the process kills itself at a write, every second time after it instead of before."""
-    write, count = StudyFiles._write, 0
+    count = 0
 
-    def counted(self, path, data):
-        nonlocal count
-        count += 1
-        if count == (die_at + 1) // 2 and die_at % 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(self, path, data)
-        if count == die_at // 2 and not die_at % 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def counted(write):
+        def writes(self, path, data):
+            nonlocal count
+            count += 1
+            if count == (die_at + 1) // 2 and die_at % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = write(self, path, data)
+            if count == die_at // 2 and not die_at % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
 
-    StudyFiles._write = counted
+        return writes
+
+    StudyFiles._write, StudyFiles._create = counted(StudyFiles._write), counted(StudyFiles._create)
     queue = RetrainQueue(*open_study(root))
     with open_lease(root, OPTIONS) as lease:
         dispatch(queue, lease, executor(queue, lease))

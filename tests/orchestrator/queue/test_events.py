@@ -1,5 +1,6 @@
 """The state of a job: a function of the set of its events."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from analysis.storage.study_files import StudyFiles
 from orchestrator.queue.events import Event, EventLog, JobState, backoff, state_of
 
-KINDS = ("queued", "started", "progress", "done", "failed", "dropped", "retried")
+KINDS = ("queued", "started", "progress", "done", "failed", "dropped", "retried", "up")
+BY_HAND = ("queued", "dropped", "retried", "up")
 
 
 def history(*kinds, term=1):
@@ -17,7 +19,7 @@ def history(*kinds, term=1):
     events = []
     for order, text in enumerate(kinds):
         kind, attempt = [*text.split(), "1"][:2]
-        by_person = kind in ("queued", "dropped", "retried")
+        by_person = kind in BY_HAND
         numbers = {"attempt": 0, "term": 0} if by_person else {"attempt": int(attempt), "term": term}
         events.append(Event(job_id="j", kind=kind, order=order, id=f"{order}", **numbers))
     return events
@@ -26,7 +28,7 @@ def history(*kinds, term=1):
 @st.composite
 def events(draw):
     kind = draw(st.sampled_from(KINDS))
-    by_person = kind in ("queued", "dropped", "retried")
+    by_person = kind in BY_HAND
     return Event(
         job_id="j",
         kind=kind,
@@ -39,21 +41,33 @@ def events(draw):
     )
 
 
-@given(st.lists(events(), max_size=12), st.randoms())
+def histories():
+    """Any events of a job; no two have the same id, as in every queue."""
+    return st.lists(events(), max_size=12, unique_by=lambda event: event.id)
+
+
+@given(histories())
+def test_moving_a_job_up_changes_nothing_else(found):
+    without = state_of(event for event in found if event.kind != "up")
+    last = max((event.order for event in found if event.kind == "up"), default=0)
+    assert state_of(found) == replace(without, moved_up=last)
+
+
+@given(histories(), st.randoms())
 def test_order_of_reading_and_duplicates_change_nothing(found, random):
     shuffled = found + [event for event in found if random.random() < 0.5]
     random.shuffle(shuffled)
     assert state_of(shuffled) == state_of(found)
 
 
-@given(st.lists(events(), max_size=12))
+@given(histories())
 def test_done_is_final_and_only_done_is_done(found):
     assert (state_of(found).state == "done") == any(event.kind == "done" for event in found)
     done = state_of(found)
     assert done.tries <= done.attempts or any(event.kind == "retried" for event in found) or done.tries <= 1
 
 
-@given(st.lists(events(), max_size=12), events())
+@given(histories(), events())
 def test_what_a_deposed_dispatcher_says_late_counts_for_nothing_unless_it_is_done(found, late):
     reign = replace(history("started 9", term=7)[0], order=100)
     before = state_of([*found, reign])
@@ -111,5 +125,32 @@ def test_events_follow_each_other_whatever_the_clock_says(tmp_path):
     (tmp_path / "j.1.broken.json").write_text("{")
     other = EventLog(StudyFiles(str(tmp_path)))
     assert [event.kind for event in sorted(other.read()["j"], key=lambda e: e.order)] == ["queued", "dropped", "queued"]
-    assert [event.order for event in log.known("j")] == [100_000, 100_001, 100_002]
+    assert [event.order for event in log.known("j")] == [1, 2, 3]
+    assert [event.at for event in log.known("j")] == [100_000, 50_000, 50_000]
     assert other.broken[0].startswith("j.1.broken.json")
+
+
+def test_of_two_that_write_at_once_one_reads_the_other_first(tmp_path):
+    here, there = (EventLog(StudyFiles(str(tmp_path))) for _ in range(2))
+    here.append("j", "queued")
+    there.read()
+    here.append("j", "started", term=1, attempt=1)
+    event = there.append("j", "started", term=2, attempt=lambda state: state.attempts + (state.state != "running"))
+    assert (event.order, event.attempt) == (3, 1)
+    late = here.append("j", "failed", term=1, attempt=1, error="late")
+    assert late.order == 4 and state_of(here.read()["j"]).state == "running"
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_event(tmp_path):
+    log = EventLog(StudyFiles(str(tmp_path)))
+    (tmp_path / "j.000000000000001.json").write_text("{")
+    assert log.append("j", "queued").order == 2
+
+
+def test_events_of_earlier_versions_are_followed(tmp_path):
+    log = EventLog(StudyFiles(str(tmp_path)))
+    old = Event(job_id="j", kind="up", order=1_790_000_000_000, id="x")
+    plain = {name: value for name, value in vars(old).items() if name != "at"}
+    log.folder.write_text(f"j.{old.order:015d}.x.json", json.dumps(plain))
+    assert state_of(log.read()["j"]).moved_up == old.order
+    assert log.append("j", "queued").order == old.order + 1

@@ -118,7 +118,7 @@ def test_a_deposed_dispatcher_stops_in_one_line_and_the_next_one_finishes(tmp_pa
     queue = queued(tmp_path, epochs=500)
     first = start(tmp_path, "--set", "run.lease_timeout=8")
     wait_for(lambda: counted(tmp_path, "started"), [first])
-    second = Lease(join(str(tmp_path), "queue-lease"), is_dead=lambda claim: claim.id != second.id)
+    second = Lease(join(str(tmp_path), "queue-lease"), is_dead=lambda term: term.id != second.id)
     with second:  # as a dispatcher on another machine takes over, to which the first one seems dead
         dispatch(queue, second, executor(queue, second))
         _, errors = first.communicate()

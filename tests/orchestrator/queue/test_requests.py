@@ -41,6 +41,13 @@ def test_a_request_is_read_as_it_was_added_by_this_process_or_another(tmp_path):
     assert list(here.read()) == list(there.read())
 
 
+def test_of_two_that_submit_a_job_at_once_the_first_counts(tmp_path):
+    here, there = (RequestLog(StudyFiles(str(tmp_path))) for _ in range(2))
+    here.add(JOB)
+    there.add(replace(JOB, by_hand=True))
+    assert there.get(JOB.job_id) == here.get(JOB.job_id) == JOB
+
+
 @pytest.mark.parametrize(
     "change",
     [

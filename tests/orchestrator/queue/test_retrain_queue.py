@@ -26,6 +26,7 @@ from orchestrator.queue.retrain_queue import RetrainQueue, find_job
 from orchestrator.storage.lease import LeaseHeldError, open_lease
 from orchestrator.study import count_failed
 from pcdarts.config import digest
+from tests.object_store import seaweed
 from tests.orchestrator.queue import killing
 from tests.orchestrator.queue.killing import OPTIONS, executor, make_study, study_with_searches
 
@@ -383,6 +384,9 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
     assert added["rank"] == 1 and added["state"] == "queued"
     assert main(["retrain", str(tmp_path), "--dry-run"]) == 0
     assert capsys.readouterr().out.count(" queued ") == 4
+    assert said("up", third)[0] == 0
+    rows = RetrainQueue(queue.study, queue.store).rows()
+    assert [(row["job_id"], row["rank"]) for row in rows[:2]] == [(third, 1), (added["job_id"], 2)]
     assert main(["retrain", str(tmp_path), "--dry-run", "--retrain-seeds", "3"]) == 0
     assert "6 more would be queued: " in capsys.readouterr().out
     for argv, message in (
@@ -392,10 +396,32 @@ def test_the_command_shows_and_mends(tmp_path, capsys):
         (("drop", ""), "names several jobs"),
         (("drop",), "needs a genotype or a job"),
         (("retry", third), "is queued, but must be failed or dropped"),
+        (("up",), "needs a genotype or a job"),
+        (("up", "zzz"), "names no job"),
         (("--top", "0"), "must be at least 1"),
     ):
         code, _, error = said(*argv)
         assert code == 2 and message in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_running_job_is_dropped_and_retried(tmp_path):
+    queue = opened(tmp_path)
+    first, *_ = job_ids(queue)
+    queue.record(first, "started", attempt=1, term=1)
+    assert queue.drop(first) == first and queue.stops.is_set(first)
+    queue.record(first, "progress", attempt=1, term=1, epochs=1, epoch_seconds=1.0)
+    assert queue.state(first).state == "dropped"
+    with pytest.raises(ValueError, match="is dropped, but must be queued or running or failed for this"):
+        queue.drop(first)
+    with pytest.raises(ValueError, match="is dropped, but must be queued for this"):
+        queue.move_up(first)
+    queue.retry(first)
+    assert queue.state(first).state == "queued" and not queue.stops.is_set(first)
+    queue.drop(first)
+    queue.add(str(queue.requests.get(first).cell.genotype))
+    assert queue.state(first).state == "queued" and not queue.stops.is_set(first)
+    asked = [(request.kind, request.target) for request, _ in queue.steering.read()]
+    assert asked == [(kind, first) for kind in ("drop", "retry", "drop", "add")]
 
 
 def test_an_event_that_cannot_be_read_is_told(tmp_path, capsys):
@@ -409,50 +435,24 @@ def test_an_event_that_cannot_be_read_is_told(tmp_path, capsys):
         assert f"left out a broken event: {name}: Expecting property name" in text
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    server_module = pytest.importorskip("moto.server")
-    from pyarrow import fs
-
-    names = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(names)
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    fs.S3FileSystem(
-        endpoint_override=f"{host}:{port}", scheme="http", region="us-east-1", allow_bucket_creation=True
-    ).create_dir("studies")
-    yield f"s3://studies/smoke?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-    server.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def test_the_queue_in_an_object_store(bucket):
-    queue, counts = opened(bucket), Counter()
-    poor = job_ids(queue)[2]
-    leases = [open_lease(bucket, OPTIONS) for _ in range(2)]
-    leases[1].settle = 0
-    refused = []
-
-    def meanwhile(seconds):
-        try:
-            leases[1].acquire()
-        except LeaseHeldError as error:
-            refused.append(error)
-
-    leases[0].sleep = meanwhile
-    with leases[0] as lease:
-        with pytest.raises(LeaseHeldError):
-            leases[1].acquire()
-        clock = queue.clock
-        sleep = lambda s: setattr(clock, "now", clock.now + s)  # noqa: E731
-        dispatch(queue, lease, executor(queue, lease, counts, broken={poor}, sleep=sleep))
-    assert len(refused) == 1 and sorted(counts.values()) == [1, 1, 2]
-    again = RetrainQueue(queue.study, ResultStore(bucket))
-    assert states(again) == ["done", "done", "failed"]
-    assert len(again.store.read(RETRAINS)) == 4 and len(again.store.read(QUEUE)) == 3
+@pytest.mark.slow
+def test_the_queue_in_an_object_store(tmp_path):
+    with seaweed(tmp_path) as server:
+        root = server.uri("smoke")
+        queue, counts = opened(root), Counter()
+        poor = job_ids(queue)[2]
+        first, second = (open_lease(root, OPTIONS) for _ in range(2))
+        with first as lease:
+            with pytest.raises(LeaseHeldError):
+                second.acquire()
+            clock = queue.clock
+            sleep = lambda s: setattr(clock, "now", clock.now + s)  # noqa: E731
+            dispatch(queue, lease, executor(queue, lease, counts, broken={poor}, sleep=sleep))
+        second.acquire()
+        assert second.term == 2 and sorted(counts.values()) == [1, 1, 2]
+        again = RetrainQueue(queue.study, ResultStore(root))
+        assert states(again) == ["done", "done", "failed"]
+        assert len(again.store.read(RETRAINS)) == 4 and len(again.store.read(QUEUE)) == 3
 
 
 def test_paths_below_a_uri_with_options():

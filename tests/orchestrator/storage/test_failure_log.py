@@ -31,11 +31,11 @@ def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log, tmp_path)
     ended = set()
 
     def drive(dies=False):
-        lease = Lease(str(tmp_path / "study-lease"), what="study", is_dead=lambda claim: claim.id in ended)
+        lease = Lease(str(tmp_path / "study-lease"), what="study", is_dead=lambda term: term.id in ended)
         lease.acquire()
         record_dead_driver(log, lease)
         ended.add(lease.id)
-        who = lease.claim.who
+        who = lease.held.who
         if not dies:
             lease.release()
         return who

@@ -1,16 +1,19 @@
-"""One dispatcher at a time: time-outs, take-over, dispatchers that start at once, on disks and without conditions."""
+"""One driver at a time: refusal, take-over, time-outs by the storage's clock, and drivers that start at once."""
 
 import os
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
+from analysis.storage.study_files import StudyFiles
 from orchestrator.options import RunOptions
 from orchestrator.storage.lease import (
     Lease,
     LeaseHeldError,
     LeaseLostError,
+    LeaseReader,
     machine,
     open_lease,
     process,
@@ -18,75 +21,114 @@ from orchestrator.storage.lease import (
 )
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
+def lease(root, **more):
+    return Lease(str(root), **{"timeout": 60.0, "is_dead": lambda term: False} | more)
 
 
-def lease(root, clock, **more):
-    return Lease(str(root), timeout=60.0, clock=clock, is_dead=lambda claim: False, **more)
-
-
-def without_conditions(lease):
-    """As on an object store."""
-    lease.folder.create_text = lambda name, text: None
-    return lease
+def let_pass(root, seconds):
+    """Make the files of a lease older."""
+    for path in root.iterdir():
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime - seconds))
 
 
 def test_the_second_is_refused_in_one_line_until_the_first_ends(tmp_path):
-    clock = Clock()
-    first, second = lease(tmp_path, clock), lease(tmp_path, clock)
+    first, second = lease(tmp_path), lease(tmp_path)
     first.acquire()
-    clock.now += 20
-    with pytest.raises(LeaseHeldError, match=r"another process, process \d+ on .* since 1970.*expires in 40 s") as e:
+    let_pass(tmp_path, 20)
+    with pytest.raises(LeaseHeldError, match=r"another process, process \d+ on .* since 2.*expires in \d+ s") as e:
         second.acquire()
     assert "\n" not in str(e.value)
     first.release()
     second.acquire()
-    assert (first.term, second.term) == (0, 2)
+    assert (first.term, second.term, second.left_behind) == (0, 2, None)
 
 
 def test_a_dead_dispatcher_loses_the_lease_and_notices_if_it_was_only_asleep(tmp_path):
-    clock = Clock()
-    first, second = lease(tmp_path, clock), lease(tmp_path, clock)
+    first, second = lease(tmp_path), lease(tmp_path)
     first.acquire()
-    clock.now += 50
+    let_pass(tmp_path, 50)
     first.renew()
-    clock.now += 50
+    let_pass(tmp_path, 50)
     with pytest.raises(LeaseHeldError):
         second.acquire()
-    clock.now += 11
+    let_pass(tmp_path, 11)
     second.acquire()
-    assert second.term == 2
-    for call in (first.check, first.renew):
-        with pytest.raises(LeaseLostError, match="lost the lease of the queue"):
+    assert second.term == 2 and second.left_behind == first.held
+    for call in (first.confirm, first.renew, first.check):
+        with pytest.raises(LeaseLostError, match=r"lost the lease of the queue: process \d+ on .* took over"):
             call()
+    assert first.lost
     first.release()  # takes nothing from the second
     second.renew()
     with pytest.raises(LeaseHeldError):
-        lease(tmp_path, clock).acquire()
+        lease(tmp_path).acquire()
+
+
+@pytest.mark.parametrize("wake", [Lease.check, Lease.confirm, Lease.renew])
+def test_a_lease_that_expired_while_the_computer_slept_is_still_held_if_nobody_took_it(tmp_path, wake):
+    first = lease(tmp_path)
+    first.acquire()
+    let_pass(tmp_path, 3600)
+    wake(first)
+    first.renew()
+    with pytest.raises(LeaseHeldError):
+        lease(tmp_path).acquire()
+
+
+def test_a_take_over_is_noticed_even_if_it_is_over(tmp_path):
+    first, second = lease(tmp_path), lease(tmp_path)
+    first.acquire()
+    let_pass(tmp_path, 3600)
+    second.acquire()
+    second.release()
+    with pytest.raises(LeaseLostError, match="took over"):
+        first.confirm()
+
+
+def test_who_judged_before_another_took_over_is_refused(tmp_path):
+    first, second = lease(tmp_path), lease(tmp_path)
+    create = second.folder.create_text
+
+    def late(name, text):
+        first.acquire()
+        return create(name, text)
+
+    second.folder.create_text = late
+    with pytest.raises(LeaseHeldError, match=r"another process, process \d+"):
+        second.acquire()
+    first.confirm()
+    assert (first.term, second.term) == (1, 0)
+
+
+def test_a_creation_whose_answer_was_lost_is_ones_own(tmp_path):
+    mine = lease(tmp_path)
+    mine.folder.patience, create = 10.0, mine.folder._create
+
+    def unlucky(path, data):
+        mine.folder._create = create
+        create(path, data)
+        raise OSError("no answer")
+
+    mine.folder._create = unlucky
+    mine.acquire()
+    mine.confirm()
+    assert mine.term == 1
 
 
 def test_waiting_ends_with_the_other(tmp_path):
-    clock, said = Clock(), []
-
-    def sleep(seconds):
-        clock.now += seconds
-
-    lease(tmp_path, clock).acquire()
-    second = lease(tmp_path, clock, sleep=sleep)
-    second.wait(say=said.append)
-    assert second.term == 2 and clock.now == 1060 and len(said) == 1 and said[0].startswith("waiting: another")
+    lines = []
+    first = lease(tmp_path)
+    first.acquire()
+    second = lease(tmp_path, sleep=lambda seconds: let_pass(tmp_path, seconds))
+    second.wait(poll=25.0, say=lines.append)
+    assert second.term == 2 and len(lines) == 1 and lines[0].startswith("waiting: another")
 
 
 def test_of_many_threads_at_once_one_gets_the_lease(tmp_path):
-    clock, barrier, held = Clock(), threading.Barrier(8), []
+    barrier, held = threading.Barrier(8), []
 
     def start():
-        mine = lease(tmp_path, clock)
+        mine = lease(tmp_path)
         barrier.wait()
         try:
             mine.acquire()
@@ -102,98 +144,45 @@ def test_of_many_threads_at_once_one_gets_the_lease(tmp_path):
     assert len(held) == 1
 
 
-@pytest.mark.parametrize("wake", [Lease.check, Lease.renew])
-def test_a_lease_that_lapsed_while_the_computer_slept_is_taken_anew_unless_another_had_it(tmp_path, wake):
-    clock = Clock()
-    first, second = lease(tmp_path, clock), lease(tmp_path, clock)
-    first.acquire()
-    clock.now += 3600
-    wake(first)
-    assert first.term == 2
-    with pytest.raises(LeaseHeldError):
-        second.acquire()
-    clock.now += 3600
-    second.acquire()
-    second.release()  # what it wrote, the first does not know
-    with pytest.raises(LeaseLostError, match="took over"):
-        wake(first)
-
-
-def test_a_lease_taken_anew_is_not_taken_for_that_of_another(tmp_path):
-    clock = Clock()
-    mine = lease(tmp_path, clock)
-    mine.acquire()
-    clock.now += 3600
-    names, looks = mine.folder.names, iter([True, True, False])
-
-    def away_at_third_look():
-        if not next(looks, True):
-            raise OSError("no storage")
-        return names()
-
-    mine.folder.names = away_at_third_look
-    with pytest.raises(OSError, match="no storage"):
-        mine.renew()  # the claim of term 2 is written, its success not seen
-    mine.renew()
-    assert mine.term == 3 and mine.left_behind is None
-
-
 def test_terms_go_on_where_the_lease_was_removed(tmp_path):
-    again = lease(tmp_path, Clock(), least_term=7)
+    again = lease(tmp_path, least_term=7)
     again.acquire()
     assert again.term == 8
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(LeaseLostError, match="its files were removed"):
+        again.confirm()
 
 
-@pytest.mark.parametrize("ids", [("a", "b"), ("b", "a")])
-def test_without_conditional_creation_the_lowest_claim_wins_whoever_wrote_first(tmp_path, ids):
-    clock, refused = Clock(), []
-    first, second = (without_conditions(lease(tmp_path, clock)) for _ in range(2))
-    first.id, second.id = ids
-
-    def meanwhile(seconds):  # the second comes while the first lets its claim settle
-        second.folder.names, names = (lambda: []), second.folder.names
-        second.sleep = lambda seconds: setattr(second.folder, "names", names)
-        try:
-            second.acquire()
-        except LeaseHeldError as error:
-            refused.append(error)
-
-    first.sleep = meanwhile
-    try:
-        first.acquire()
-    except LeaseHeldError as error:
-        refused.append(error)
-    assert len(refused) == 1 and sorted([first.term, second.term]) == [0, 1]
-    winner = first if first.term else second
-    winner.renew()
-    assert winner.id == "a"
+def test_a_broken_term_is_named(tmp_path):
+    (tmp_path / "00000003.json").write_text("{")
+    with pytest.raises(ValueError, match=r"00000003\.json is broken; remove it"):
+        lease(tmp_path).acquire()
 
 
-def test_without_conditional_creation_a_late_claim_does_not_depose(tmp_path):
-    clock = Clock()
-    first, second = (without_conditions(lease(tmp_path, clock, sleep=lambda seconds: None)) for _ in range(2))
-    first.id, second.id = "b", "a"
-    names = second.folder.names
-    second.folder.names = lambda: []  # it looked before the first came
-    first.acquire()
-    second.sleep = lambda seconds: setattr(second.folder, "names", names)
-    with pytest.raises(LeaseHeldError):
-        second.acquire()
-    first.renew()
+def test_files_of_earlier_versions_are_followed(tmp_path):
+    mine = lease(tmp_path)
+    mine.acquire()
+    text = (tmp_path / "00000001.json").read_text().rstrip("}") + ', "renewed_at": 1.0, "state": "released"}'
+    (tmp_path / "00000001.json").write_text(text)
+    let_pass(tmp_path, 3600)
+    (tmp_path / "00000009-0123.json").write_text("{}")  # of an object store
+    again = lease(tmp_path)
+    again.acquire()
+    assert again.term == 2 and again.left_behind is None
 
 
 def test_a_process_that_is_gone_is_noticed_at_once(tmp_path):
-    clock = Clock()
-    first = lease(tmp_path, clock)
+    first = lease(tmp_path)
     first.acquire()
     if not machine():
         pytest.skip("this system does not tell")
-    claim = first.claim
-    assert not process_is_dead(claim)
-    assert process_is_dead(replace(claim, process=f"{os.getpid()}/1"))  # the number was given to another process
-    assert not process_is_dead(replace(claim, process="1/1", machine="elsewhere"))
+    term = first.held
+    assert not process_is_dead(term)
+    assert process_is_dead(replace(term, process=f"{os.getpid()}/1"))  # the number was given to another process
+    assert not process_is_dead(replace(term, process="1/1", machine="elsewhere"))
     assert process(2**30) == ""
-    Lease(str(tmp_path), clock=clock, is_dead=lambda other: other.id == claim.id).acquire()
+    lease(tmp_path, is_dead=lambda other: other.id == term.id).acquire()
 
 
 def test_it_is_renewed_while_it_is_held(tmp_path):
@@ -203,8 +192,41 @@ def test_it_is_renewed_while_it_is_held(tmp_path):
     mine.renew = lambda: (renew(), renewed.set())
     with mine:
         renewed.wait()
-        mine.check()
-    assert mine.claim is None and '"released"' in next(tmp_path.iterdir()).read_text()
+        mine.confirm()
+    assert mine.held is None
+    assert {path.name for path in tmp_path.iterdir()} == {f"00000001.{end}" for end in ("json", "renewed", "released")}
+
+
+def test_a_reader_sees_the_holder_until_it_releases(tmp_path):
+    mine, reader = lease(tmp_path), LeaseReader(StudyFiles(str(tmp_path)))
+    assert reader.look(time.time) is None
+    mine.acquire()
+    holder = reader.look(time.time)
+    assert holder.term == mine.held and 0 < holder.seconds_left <= 61
+    assert not mine.held_elsewhere()  # but in this very process
+    mine.release()
+    assert reader.look(time.time) is None
+
+
+def test_no_file_of_a_study_is_changed_after_a_take_over(tmp_path):
+    files, (first, second) = StudyFiles(str(tmp_path / "study")), (lease(tmp_path / "lease") for _ in range(2))
+    first.acquire()
+    with files.guarded(first.confirm):
+        events = files.below("queue-events")
+        events.write_text("a", "1")
+        let_pass(tmp_path / "lease", 3600)
+        second.acquire()
+        changes = (
+            lambda: events.write_text("a", "2"),
+            lambda: events.create_text("b", "2"),
+            lambda: events.delete_text("a"),
+            lambda: files.write_texts("queue-events", {}),
+        )
+        for change in changes:
+            with pytest.raises(LeaseLostError):
+                change()
+    assert events.names() == ["a"] and events.read_text("a") == "1"
+    events.delete_text("a")
 
 
 def test_the_time_out_that_the_help_names_is_the_one_that_holds(tmp_path):

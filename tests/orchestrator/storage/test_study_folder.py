@@ -1,13 +1,13 @@
 """Where a study lies: made, gone on with, refused; and its checkpoints."""
 
-import contextlib
 import dataclasses
+import errno
 import json
 import os
 
 import pytest
 
-from analysis.storage.study_files import StudyFiles, join
+from analysis.storage.study_files import StudyFiles
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.storage.study_folder import (
@@ -18,7 +18,6 @@ from orchestrator.storage.study_folder import (
     store_descriptions,
 )
 from orchestrator.study_file import load_study
-from tests.object_store import serving
 
 
 def test_a_study_without_a_result_may_change_its_configuration(tmp_path):
@@ -100,12 +99,26 @@ def test_a_file_uri_is_the_path_it_names(tmp_path):
         create_or_open(smoke(), foreign.as_uri(), [])
 
 
-@pytest.mark.parametrize("kind", ["folder", "object store"])
-def test_a_study_holds_checkpoints(tmp_path, kind):
-    with serving() if kind == "object store" else contextlib.nullcontext() as server:
-        root = server.uri("checkpoints-of-x") if server else str(tmp_path)
-        file = checkpoint(root, "x")
-        assert file.load({"k": 1}) is None
-        file.save({"config": {"k": 1}, "step": 3})
-        assert file.load({"k": 1})["step"] == 3
-        assert StudyFiles(join(root, "checkpoints")).names() == ["x.pt"]
+def test_a_study_holds_checkpoints(tmp_path):
+    file = checkpoint(str(tmp_path), "x")
+    assert file.load({"k": 1}) is None
+    file.save({"config": {"k": 1}, "step": 3})
+    assert file.load({"k": 1})["step"] == 3
+    assert os.listdir(tmp_path / "checkpoints") == ["x.pt"]
+
+
+def test_a_storage_that_creates_a_file_twice_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(StudyFiles, "create_text", lambda self, name, text: self.write_text(name, text) or True)
+    with pytest.raises(ValueError, match=r"lets two processes create the same file.*give --storage a folder"):
+        check_storage(str(tmp_path / "studies" / "smoke"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_disk_without_hard_links_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    def link(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(ValueError, match="has no hard links"):
+        check_storage(str(tmp_path / "smoke"))
+    assert os.listdir(tmp_path) == []

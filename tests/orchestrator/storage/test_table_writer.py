@@ -119,11 +119,11 @@ def test_a_part_counts_as_stored_once_it_is(store):
     writer.finish(EPOCHS, "a", then=lambda: done.append(len(stored(store))))
     writer.tick()
     writer.tick()
-    assert done == []
+    assert done == [] and (writer.waiting, writer.written_at) == (1, None)
     held.run()
     assert done == []  # called by the thread that ticks
     writer.tick()
-    assert done == [1]
+    assert done == [1] and writer.waiting == 0 and writer.written_at
 
 
 def test_tables_are_written_in_order(store, monkeypatch):
@@ -225,8 +225,8 @@ def test_a_lost_lease_stops_the_writer(store):
     def lost():
         raise LeaseLostError("lost")
 
-    writer, _ = make(store, check=lost)
-    with pytest.raises(LeaseLostError), writer:
+    writer, _ = make(store)
+    with store.guarded(lost), pytest.raises(LeaseLostError), writer:
         writer.add(EPOCHS, "a", row("a", 0))
     assert stored(store) == []
 
