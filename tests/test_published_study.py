@@ -1,5 +1,6 @@
 """The published study: the present code reads its tables, and its page and report say what they hold."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis.report.build import write_report
-from analysis.sections.study_data import StudyData
 from analysis.store import ResultStore
+from analysis.study_data import StudyData
 from analysis.tables import QUEUE, RETRAINS, SEARCHES
 from orchestrator.storage.study_folder import open_study
 
@@ -44,7 +45,14 @@ def test_the_report_is_that_of_the_tables(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (copy / "report.html").unlink()
     write_report(str(copy))
-    assert (copy / "report.html").read_text() == (STUDY / "report.html").read_text(), "run `make docs`"
+    made, published = (without_vega((folder / "report.html").read_text()) for folder in (copy, STUDY))
+    assert made == published, "run `make docs`"
+
+
+def without_vega(page):
+    """The report without Vega, whose text depends on the installed version of vl-convert, and without its digest."""
+    bundle = max(re.findall("<script>(.*?)</script>", page, re.DOTALL), key=len)
+    return re.sub("'sha256-[^']+'", "", page.replace(bundle, ""), count=1)
 
 
 def test_the_page_says_what_the_tables_hold(tables):

@@ -127,14 +127,19 @@ def order_sentences(orders: Sequence[OrderCheck]) -> list[str]:
 
 
 def searches_sentence(settings: Sequence[SettingRow]) -> str:
-    """How many searches failed or collapsed; empty without searches."""
-    total = sum(row.searches + row.failed for row in settings)
+    """How many searches failed, collapsed or were stopped by hand; empty without searches."""
+    total = sum(row.searches + row.failed + row.canceled for row in settings)
     if not total:
         return ""
     failed = [(row.setting, row.failed) for row in settings if row.failed]
     collapsed = [(row.setting, row.collapsed) for row in settings if row.collapsed]
     text = f"Of {counted(total, 'search', 'searches')}, {_by_setting(failed)} failed"
-    return f"{text}; a collapse rule fired in {_by_setting(collapsed)}." if collapsed else f"{text}."
+    text += f"; a collapse rule fired in {_by_setting(collapsed)}" if collapsed else ""
+    by_hand = [(row.setting, row.stopped_by_hand) for row in settings if row.stopped_by_hand]
+    if not by_hand:
+        return f"{text}."
+    were = "was" if sum(count for _, count in by_hand) == 1 else "were"
+    return f"{text}; {_by_setting(by_hand)} {were} stopped by hand."
 
 
 def unfinished_sentence(unfinished: int) -> str:

@@ -11,7 +11,7 @@ from analysis.conclusions.levels import COMPARED, Level
 from analysis.statistics.bootstrap import Estimate, finite
 from analysis.statistics.proportions import sampling_interval
 from analysis.statistics.ranking import pooled_deviation
-from analysis.statistics.summaries import WITH_RESULT, setting_order
+from analysis.statistics.summaries import WITH_RESULT, rule_fired, setting_order, stopped_by_hand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,15 @@ class SettingRow:
     space: str
     """Search space; empty if not recorded."""
     searches: int
-    """Searches with a result, including those stopped by a collapse rule."""
+    """Searches with a result, including those stopped by a collapse rule or by hand."""
     failed: int
     """Searches that ended with an error."""
     collapsed: int
     """Searches that a collapse rule stopped or warned about."""
+    stopped_by_hand: int
+    """Searches that a person ended early, with or without a result."""
+    canceled: int
+    """Those of them that had not trained an epoch, and have no result."""
     rules_recorded: bool
     """Whether collapse rules were recorded for any search; False for random cells and imported logs."""
     distinct_cells: int
@@ -153,7 +157,9 @@ def setting_row(
         space=str(next(iter(searches["space"].dropna()), "")),
         searches=len(ended),
         failed=int((searches["status"] == "failed").sum()),
-        collapsed=int(((ended["status"] == "stopped") | (ended["warnings"].fillna("") != "")).sum()),
+        collapsed=int(rule_fired(ended).sum()),
+        stopped_by_hand=int(stopped_by_hand(searches).sum()),
+        canceled=int((searches["status"] == "canceled").sum()),
         rules_recorded=method != "random" and bool(ended["warnings"].notna().any()),
         distinct_cells=int(ended["genotype_digest"].nunique()),
         selected=len(selected),

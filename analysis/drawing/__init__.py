@@ -1,1 +1,1 @@
-"""Figures drawn as SVG from numbers: no plotting library, one style in the report's light and dark modes."""
+"""Cells drawn as SVG, one style in light and dark pages, and SVG as files for a paper."""

@@ -7,9 +7,10 @@ belongs to which edge, and the report would depend on a system package.
 import html
 from collections.abc import Sequence
 
-from analysis.drawing.cell_layout import NODE_SIZE, Box, CellLayout, Edge, Label
-from pcdarts.genotype import INPUTS
+from analysis.drawing.cell_layout import NODE_SIZE, Box, CellLayout, Edge, Label, layout
+from pcdarts.genotype import INPUTS, Genotype
 
+FONT, GAP = "ui-sans-serif, system-ui, sans-serif", 28.0
 COLORS = {"conv": "#2563a8", "dilated": "#7a4bb0", "pool": "#a8620b", "skip": "#2a7d4f", "other": "#666666"}
 """Colors where a page does not define the CSS variables --cell-conv, --cell-dilated, ..."""
 
@@ -26,7 +27,7 @@ def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] |
     width, height = _number(layout.width), _number(layout.height)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="cell" role="img" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" font-family="ui-sans-serif, system-ui, sans-serif" font-size="12">',
+        f'viewBox="0 0 {width} {height}" font-family="{FONT}" font-size="12">',
         f"<title>{html.escape(title)}</title>",
         f"<desc>{html.escape(describe(layout))}</desc>",
         '<g fill="none" stroke-width="1.4" style="stroke:var(--cell-line,#8a8a8a)">',
@@ -44,6 +45,28 @@ def draw(layout: CellLayout, title: str, shares: Sequence[tuple[float, float]] |
         lines.append(_rectangle(node.box, NODE_SIZE / 2, "fill:currentColor;fill-opacity:.06;stroke:currentColor"))
         lines.append(_text(node.box, _subscript(node.name)))
     return "\n".join([*lines, "</svg>"])
+
+
+def draw_cells(genotype: Genotype, cells: Sequence[str] = ("normal", "reduce")) -> str:
+    """SVG of some cells of a genotype, one below the other."""
+    layouts = [layout(getattr(genotype, cell), getattr(genotype, f"{cell}_concat")) for cell in cells]
+    width, height = max(each.width for each in layouts), sum(each.height for each in layouts) + GAP * len(layouts)
+    parts, top = [], 0.0
+    for cell, placed in zip(cells, layouts, strict=True):
+        name = "normal cell" if cell == "normal" else "reduction cell"
+        parts.append(f'<text x="8" y="{_number(top + 16)}" font-weight="600" fill="currentColor">{name}</text>')
+        drawn = draw(placed, name).replace("<svg ", f'<svg y="{_number(top + GAP)}" ', 1)
+        parts.append(drawn)
+        top += placed.height + GAP
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_number(width)}" height="{_number(height)}" '
+            f'viewBox="0 0 {_number(width)} {_number(height)}" font-family="{FONT}" font-size="12">',
+            '<rect width="100%" height="100%" style="fill:var(--paper,#ffffff)"/>',
+            *parts,
+            "</svg>",
+        ]
+    )
 
 
 def describe(layout: CellLayout) -> str:

@@ -3,13 +3,18 @@
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup, escape
 
 from analysis.conclusions.sentences import counted
+from analysis.figures import page_spec, spec_json, unchecked, vega_script
 from analysis.report import practice, reproduce, searches
+from analysis.report.data_sets import packed
 from analysis.report.formats import FORMATS, Format, csv_files, markdown
 from analysis.sections import (
     agreement,
@@ -23,10 +28,13 @@ from analysis.sections import (
     retrained,
     sampling_rates,
 )
-from analysis.sections.blocks import Number, Report, Section
-from analysis.sections.study_data import StudyData
+from analysis.sections.blocks import Chart, Number, Report, Section
 from analysis.store import ResultStore
+from analysis.study_data import StudyData
+from pcdarts.training.atomic_write import replace_file
 
+AXIS_HEIGHT = 48
+"""Height that a page reserves below the plot of a chart, in pixels."""
 CSV_FOLDER = "report-csv"
 SECTIONS = (
     comparisons.section,
@@ -43,25 +51,37 @@ SECTIONS = (
 """What makes the sections between the overview and the checklist, in their order."""
 
 
-def write_report(root: str, form: Format = "html") -> str:
+def write_report(root: str, form: Format = "html", report: Report | None = None, out: str = "") -> str:
     """Write the report into the study folder `root`, a path or a URI as for ResultStore, and return where it is.
 
     html: report.html; md: report.md; csv: the folder report-csv/, one file per table.  The report lists files that
-    cannot be read.  The same tables give the same file, byte for byte, which is then not rewritten.  Raises ValueError
-    for an unknown format.
+    cannot be read.  The same tables give the same file, byte for byte, which is then not rewritten.  `report`
+    is that of the study, if it was read already.  `out`, a local file, or for csv a folder, takes it instead of the
+    study's folder.  Raises ValueError for an unknown format.
     """
     if form not in FORMATS:
         raise ValueError(f"format of a report is {form!r}, but must be one of {', '.join(FORMATS)}")
     store = ResultStore(root)
-    report = build(StudyData(store=store))
+    report = report or build(StudyData(store=store))
     folder = store.root.rstrip("/")
     if form == "csv":
-        store.write_texts(CSV_FOLDER, csv_files(report))
-        return f"{folder}/{CSV_FOLDER}"
+        files = csv_files(report)
+        if not out:
+            store.write_texts(CSV_FOLDER, files)
+        for name, text in files.items() if out else ():  # others there are the user's
+            replace_file(Path(out, name), text.encode())
+        return out or f"{folder}/{CSV_FOLDER}"
     name, text = f"report.{form}", page(report) if form == "html" else markdown(report)
-    if store.read_text(name) != text:
+    if out:
+        replace_file(out, text.encode())
+    elif store.read_text(name) != text:
         store.write_text(name, text)
-    return f"{folder}/{name}"
+    return out or f"{folder}/{name}"
+
+
+def read_report(root: str) -> Report:
+    """The report of the study in a folder, a path or a URI as for ResultStore."""
+    return build(StudyData(store=ResultStore(root)))
 
 
 def build(data: StudyData) -> Report:
@@ -87,23 +107,38 @@ def build(data: StudyData) -> Report:
 
 
 def page(report: Report) -> str:
-    """The report as one HTML file with its styles and script; it loads nothing else."""
-    style, script = (_template(name) for name in ("report.css", "report.js"))
+    """The report as one HTML file with its styles and scripts; it loads nothing else."""
+    charts = report.charts()
+    scripts = [vega_script(), _template("report.js") + _template("charts.js")] if charts else [_template("report.js")]
+    specs = page_specs(charts)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"sort_key": _sort_key, "prose": _prose}
+    environment.filters |= {"sort_key": _sort_key, "prose": _prose, "sha256": _sha256}
     return environment.from_string(_template("report.html")).render(
         report=report,
-        style=Markup(style),
-        script=Markup(script),
-        # The content security policy allows only this script: an injected one could not run even unescaped.
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(_template("report.css")),
+        specs=Markup(spec_json(specs)) if specs else "",
+        heights={id: spec["height"] + AXIS_HEIGHT for id, spec in specs.items()},
+        # The content security policy allows only these scripts: an injected one could not run even unescaped.
+        scripts=[Markup(script) for script in scripts],
     )
+
+
+def page_specs(charts: Sequence[Chart]) -> dict[str, Any]:
+    """The specification of each chart by its id, with packed data sets."""
+    if not charts:
+        return {}
+    with unchecked():
+        return {chart.id: packed(page_spec(chart.draw(chart.frame))) for chart in charts}
 
 
 def _template(name: str) -> str:
     return (resources.files("analysis.report") / "templates" / name).read_text("utf-8")
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _prose(text: str) -> Markup:

@@ -5,9 +5,10 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
-from analysis.sections.blocks import Block, Card, Code, Facts, Figure, Number, Report, ReportTable, Text
+from analysis.sections.blocks import Block, Card, Chart, Code, Facts, Figure, Number, Report, ReportTable, Text
 
 Format = Literal["html", "md", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -42,6 +43,8 @@ def _block(block: Block) -> list[str]:
     match block:
         case ReportTable():
             return _table(block)
+        case Chart():
+            return _table(replace(block.table, caption=block.caption.removesuffix(".")))
         case Figure():
             return _table(block.table) if block.table else []
         case Card():

@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.conclusions.levels import data_name
 from analysis.sections.blocks import Block, Code, Facts, Section, Text
-from analysis.sections.study_data import StudyData
 from analysis.sections.wording import MISSING, row_dicts
+from analysis.study_data import StudyData
 from analysis.tables import TABLES
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.sections.blocks import Number, ReportTable, Section, Text
-from analysis.sections.study_data import StudyData
 from analysis.sections.wording import MISSING, millions, number, plain, row_dicts, shortened
 from analysis.statistics.summaries import WITH_RESULT, rank_searches
+from analysis.study_data import StudyData
 
 
 def section(data: StudyData) -> Section:

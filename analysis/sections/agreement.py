@@ -1,67 +1,34 @@
 """Agreement between the cells of a setting's seeds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from analysis.drawing import cell_svg
 from analysis.drawing.cell_layout import layout
-from analysis.drawing.rows import Row, heat_map
+from analysis.figures.heat_maps import MAX_SEEDS
 from analysis.sections.blocks import Block, Card, Figure, Number, ReportTable, Section, Text
 from analysis.sections.cells import LEGEND, TYPES
-from analysis.sections.study_data import StudyData
-from analysis.sections.wording import number, parsed
-from analysis.statistics.agreement import (
-    CellAgreement,
-    CellType,
-    Consensus,
-    chance_agreement,
-    consensus,
-    similarity_matrix,
-    summarize_agreement,
-)
+from analysis.sections.charts import charts
+from analysis.sections.wording import number
+from analysis.statistics.agreement import CellAgreement, CellType, Consensus, chance_agreement, consensus
 from analysis.statistics.correlation import alpha_rank_correlation
-from analysis.statistics.summaries import rank_searches
-from pcdarts.genotype import Genotype
-from pcdarts.spaces import SPACES, SpaceName
-
-MAX_SETTINGS = 60
-"""Settings whose seeds are compared."""
-MAX_CELLS = 100
-"""Searches of a setting whose cells are compared, the first by seed; the time is quadratic."""
-MAX_SEEDS_SHOWN = 16
-"""Rows of a similarity matrix."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingCells:
-    """The cells of the seeds of one setting."""
-
-    setting: str
-    """Name of the setting."""
-    seeds: tuple[int, ...]
-    """Seeds of the searches."""
-    genotypes: tuple[Genotype, ...]
-    """Their cells, in the same order, without those that cannot be parsed."""
-    agreement: CellAgreement | None
-    """Their agreement; None for cells of different sizes."""
-    space: SpaceName | None
-    """Their search space; None if an import does not know it."""
+from analysis.statistics.seed_cells import MAX_CELLS, SettingCells
+from analysis.study_data import StudyData
+from pcdarts.spaces import SpaceName
 
 
 def section(data: StudyData) -> Section:
     """The agreement of every setting, and the cells of one of them in detail."""
-    found = setting_cells(data.searches, data.order)
+    found, shown = data.seed_cells, data.compared_cells
     blocks: list[Block] = [Text(text="No setting has cells from two seeds, so there is nothing to compare.")]
-    several = [cells_of for cells_of in found if len(cells_of.genotypes) > 1 and cells_of.agreement is not None]
-    if several:
+    if shown is not None:
         blocks = [agreement_table(found, alpha_agreement(data))]
-        shown = next((each for each in several if each.setting == _recommended_setting(data)), several[0])
-        blocks += similarity_figures(shown)
+        beyond = f" (the first {MAX_SEEDS} seeds)" if len(shown.seeds) > MAX_SEEDS else ""
+        caption = f"similarity of each pair of seeds of {shown.setting}{beyond}."
+        blocks += charts("similarity", data, lambda cell, _: f"{cell.capitalize()}: {caption}")
         card = consensus_card(shown)
         blocks += [LEGEND, card] if card else []
     return Section(id="agreement", title="Agreement between seeds", short="Agreement", blocks=tuple(blocks))
@@ -79,32 +46,6 @@ def alpha_agreement(data: StudyData) -> dict[str, float]:
         except ValueError:  # alphas of different shapes have no common order
             continue
         found[str(setting)] = float(np.mean(values))
-    return found
-
-
-def setting_cells(searches: pd.DataFrame, settings: Iterable[str]) -> list[SettingCells]:
-    """The cells of each setting with a result, at most MAX_SETTINGS, with their agreement."""
-    by_setting = dict(list(rank_searches(searches).dropna(subset=["genotype"]).groupby("setting")))
-    found = []
-    for setting in [name for name in settings if name in by_setting][:MAX_SETTINGS]:
-        rows = by_setting[setting].sort_values(["seed", "search_id"]).head(MAX_CELLS)
-        pairs = [(int(seed), parsed(text)) for seed, text in zip(rows["seed"], rows["genotype"], strict=True)]
-        read = [(seed, genotype) for seed, genotype in pairs if genotype is not None]
-        if not read:
-            continue
-        seeds, genotypes = zip(*read, strict=True)
-        sizes = {(len(g.normal), len(g.reduce)) for g in genotypes}
-        agreement = summarize_agreement(genotypes) if len(sizes) == 1 else None
-        spaces = [space for space in SPACES if set(rows["space"]) == {space}]
-        found.append(
-            SettingCells(
-                setting=setting,
-                seeds=seeds,
-                genotypes=genotypes,
-                agreement=agreement,
-                space=spaces[0] if spaces else None,
-            )
-        )
     return found
 
 
@@ -147,33 +88,6 @@ def agreement_table(found: Sequence[SettingCells], tau: Mapping[str, float]) -> 
     )
 
 
-def similarity_figures(cells_of: SettingCells) -> list[Figure]:
-    """Similarity of each pair of seeds of a setting, one heat map per cell type; empty for fewer than two seeds."""
-    if len(cells_of.genotypes) < 2 or cells_of.agreement is None:
-        return []
-    seeds, genotypes = cells_of.seeds[:MAX_SEEDS_SHOWN], cells_of.genotypes[:MAX_SEEDS_SHOWN]
-    figures = []
-    for cell, name in TYPES:
-        matrix = similarity_matrix(genotypes, cell)
-        rows = [
-            Row(name=f"seed {seed}", values=tuple(map(float, line))) for seed, line in zip(seeds, matrix, strict=True)
-        ]
-        svg = heat_map(
-            rows,
-            list(map(str, seeds)),
-            f"Similarity of the seeds of {cells_of.setting}, {name.lower()}",
-            "seed",
-            low=0.0,
-            high=1.0,
-            cell=(34.0, 24.0),
-            numbers=True,
-        )
-        beyond = f" (the first {MAX_SEEDS_SHOWN} seeds)" if len(cells_of.seeds) > MAX_SEEDS_SHOWN else ""
-        caption = f"{name}: similarity of each pair of seeds of {cells_of.setting}{beyond}."
-        figures.append(Figure(caption=caption, svg=Markup(svg), half=True))
-    return figures
-
-
 def consensus_card(cells_of: SettingCells) -> Card | None:
     """The consensus cell of a setting with the share of seeds on each edge; None for fewer than two seeds."""
     if len(cells_of.genotypes) < 2 or cells_of.agreement is None:
@@ -197,13 +111,6 @@ def consensus_card(cells_of: SettingCells) -> Card | None:
         figures=tuple(figures),
         code=str(found.genotype),
     )
-
-
-def _recommended_setting(data: StudyData) -> str:
-    """Setting of a search that found the recommended cell; empty without one."""
-    cell = data.conclusions.recommendation
-    found = data.searches[data.searches["genotype_digest"] == (cell.digest if cell else "")]["setting"]
-    return str(found.iloc[0]) if len(found) else ""
 
 
 def _measures(found: CellAgreement, space: SpaceName | None) -> tuple[str, ...]:

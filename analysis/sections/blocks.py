@@ -4,10 +4,14 @@
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIRST_ROWS, LAST_ROWS = 200, 100
 MAX_ROWS = FIRST_ROWS + LAST_ROWS
@@ -78,7 +82,7 @@ class ReportTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A drawing and its numbers."""
+    """The drawing of a cell and its numbers."""
 
     caption: str
     """Caption."""
@@ -86,11 +90,26 @@ class Figure:
     """The drawing: an SVG with role="img", <title> and <desc>."""
     table: ReportTable | None = None
     """Its numbers, collapsed below the figure."""
-    legend: tuple[tuple[str, str], ...] = ()
-    """Names and CSS colors."""
-    half: bool = False
-    """Whether it has half the width, so that two such figures share a row."""
     kind: ClassVar[str] = "figure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart: its numbers, and how a web page or a file draws them."""
+
+    id: str
+    """Unique id, used for the anchor and for files; lower-case letters, digits and -."""
+    caption: str
+    """Caption."""
+    frame: "pd.DataFrame" = field(compare=False)
+    """Its numbers."""
+    draw: Callable[["pd.DataFrame"], Any]
+    """Makes the Altair chart of the numbers."""
+    table: ReportTable
+    """Its numbers for readers, collapsed below the chart."""
+    half: bool = True
+    """Whether it has half the width, so that two such charts share a row."""
+    kind: ClassVar[str] = "chart"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +173,18 @@ class Legend:
     kind: ClassVar[str] = "legend"
 
 
-Block = ReportTable | Figure | Card | Text | Facts | Code | Legend
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The colors of the settings; on a web page also a choice of a setting or a seed, seen in all charts."""
+
+    settings: tuple[tuple[str, str], ...]
+    """Names and CSS colors."""
+    seeds: tuple[int, ...]
+    """Seeds."""
+    kind: ClassVar[str] = "choice"
+
+
+Block = ReportTable | Figure | Chart | Card | Text | Facts | Code | Legend | Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +206,8 @@ class Section:
         for block in self.blocks:
             if isinstance(block, ReportTable):
                 found.append(block)
+            elif isinstance(block, Chart):
+                found.append(block.table)
             elif isinstance(block, Figure):
                 found += [block.table] if block.table else []
             elif isinstance(block, Card):
@@ -199,9 +231,14 @@ class Report:
     """Sections, in order."""
 
     def __post_init__(self) -> None:
-        for ids in ([section.id for section in self.sections], [table.id for table in self.tables()]):
+        sections, tables, charts = self.sections, self.tables(), self.charts()
+        for ids in ([each.id for each in group] for group in (sections, tables, charts)):
             assert len(set(ids)) == len(ids), f"ids must differ: {ids}"
 
     def tables(self) -> list[ReportTable]:
         """All tables, in order."""
         return [table for section in self.sections for table in section.tables()]
+
+    def charts(self) -> list[Chart]:
+        """All charts, in order."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, Chart)]

@@ -9,10 +9,10 @@ from analysis.conclusions.sentences import other_origin
 from analysis.drawing import cell_svg
 from analysis.drawing.cell_layout import KINDS, layout
 from analysis.sections.blocks import Block, Card, Figure, Legend, Section, Text
-from analysis.sections.study_data import StudyData
 from analysis.sections.wording import MISSING, number, plain, row_dicts
 from analysis.statistics.agreement import CellType
 from analysis.statistics.summaries import rank_searches
+from analysis.study_data import StudyData
 from pcdarts.genotype import Genotype
 
 LEGEND = Legend(entries=tuple((name, f"var(--cell-{kind})") for kind, name in KINDS.items()))

@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.conclusions.sentences import counted
 from analysis.sections.blocks import Block, ReportTable, Section, Text
-from analysis.sections.study_data import StudyData
 from analysis.sections.wording import row_dicts
-from analysis.statistics.summaries import WITH_RESULT
+from analysis.statistics.summaries import WITH_RESULT, rule_fired, stopped_by_hand
+from analysis.study_data import StudyData
 from pcdarts.config import SearchConfig
 from pcdarts.diagnostics.collapse import shortages
 from pcdarts.diagnostics.early_stop import eigenvalue_shortage
@@ -57,12 +57,15 @@ def eigenvalue_shortages(epochs: pd.DataFrame) -> Shortages:
 
 def summary(recorded: pd.DataFrame) -> str:
     """In how many searches a rule fired."""
-    stopped = int((recorded["status"] == "stopped").sum())
-    fired = int(((recorded["status"] == "stopped") | (recorded["warnings"].fillna("") != "")).sum())
+    by_hand = int(stopped_by_hand(recorded).sum())
+    stopped = int((recorded["status"] == "stopped").sum()) - by_hand
+    fired = int(rule_fired(recorded).sum())
     searches = counted(len(recorded), "search", "searches")
+    text = f"A rule fired in {fired} of {searches} and stopped {stopped or 'none'} of them."
     if not fired:
-        return f"No rule fired in {searches}. The table shows which rules could have fired."
-    return f"A rule fired in {fired} of {searches} and stopped {stopped or 'none'} of them."
+        text = f"No rule fired in {searches}. The table shows which rules could have fired."
+    were = "search was" if by_hand == 1 else "searches were"
+    return f"{text} {by_hand} {were} stopped by hand, not by a rule." if by_hand else text
 
 
 def rules_table(groups: Sequence[tuple[str, list[dict[Any, Any]]]], lacking: Shortages) -> ReportTable:

@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from analysis.conclusions.comparisons import DECISION_RULE, SettingComparison
-from analysis.drawing.charts import Axis, Dot, Line, chart
-from analysis.drawing.rows import MAX_DOTS, Strip, strip_plot
-from analysis.sections.blocks import Block, Figure, ReportTable, Section, Text
-from analysis.sections.palette import Palette
-from analysis.sections.study_data import StudyData
+from analysis.figures.palette import Palette
+from analysis.figures.strips import MAX_DOTS
+from analysis.sections.blocks import Block, Chart, ReportTable, Section, Text
+from analysis.sections.charts import charts, choice
 from analysis.sections.wording import estimate, number, p_text, row_dicts
-from analysis.statistics.summaries import summarize
+from analysis.study_data import StudyData
 
-TEST_ERROR = "test error after retraining, %"
 OUTCOMES = {"none": "no significant difference", "too few": "too few seeds to decide"}
 
 
@@ -40,10 +36,8 @@ def section(data: StudyData) -> Section:
         blocks.append(left_out_table(found.left_out))
     if len(data.errors):
         palette = Palette.of(data.errors["setting"].unique(), data.order)
-        blocks.append(errors_figure(data.errors, palette))
-        if len(palette.settings) > 1:
-            profile, cost = profile_figure(data.errors, palette), cost_figure(data.errors, data.searches, palette)
-            blocks += [block for block in (palette.legend(), profile, cost) if block]
+        errors, *others = figures(data)
+        blocks += [errors, choice(data, palette), *others] if others else [errors]
         if palette.cut:
             blocks.append(Text(text=palette.cut, style="note"))
     return Section(id="comparisons", title="Comparisons between settings", short="Comparisons", blocks=tuple(blocks))
@@ -101,99 +95,60 @@ def left_out_table(left_out: "dict[str, str] | pd.Series[str]") -> ReportTable:
     )
 
 
-def errors_figure(errors: pd.DataFrame, palette: Palette) -> Figure:
-    """Test error of the cell of each search, by setting; `errors` as in StudyData."""
-    strips, rows = [], []
-    for name in palette.settings:
-        found = errors[errors["setting"] == name].sort_values(["seed", "search_id"])
-        values = found["test_error"].astype(float)
-        points = tuple((f"{name}, seed {s}", v) for s, v in zip(found["seed"], values, strict=True))
-        strips.append(Strip(name=name, points=points, summary=summarize(values), series=palette.series[name]))
-    for row in row_dicts(errors.assign(place=errors["setting"].map(palette.places)).sort_values(["place", "seed"])):
-        rows.append((row["setting"], str(row["seed"]), row["genotype_digest"], number(row["test_error"])))
-    table = ReportTable(
+def errors_table(data: StudyData) -> ReportTable:
+    """The test error of the cell of each search, of all settings."""
+    errors = data.errors.assign(place=data.errors["setting"].map(data.order)).sort_values(["place", "seed"])
+    return ReportTable(
         id="test-errors",
         caption="Test error of the retrained cell of each search (percent, mean over its trainings)",
         headings=("setting", "seed", "cell", "test error"),
-        rows=tuple(rows),
+        rows=tuple(
+            (row["setting"], str(row["seed"]), row["genotype_digest"], number(row["test_error"]))
+            for row in row_dicts(errors)
+        ),
         text_columns=frozenset({"cell"}),
     )
-    caption = (
+
+
+def figures(data: StudyData) -> list[Chart]:
+    """Errors by setting; if there are several, their performance profile and their cost."""
+    errors = (
         "Test errors by setting: one dot per search whose cell was retrained; fewer errors are on the left. Bars: mean "
         f"± one standard deviation, with a tick at the mean; rows with more than {MAX_DOTS} searches show only the bar."
     )
-    svg = Markup(strip_plot(strips, "Test error of the retrained cell of every search, by setting", TEST_ERROR))
-    return Figure(caption=caption, svg=svg, table=table)
-
-
-def profile_figure(errors: pd.DataFrame, palette: Palette) -> Figure | None:
-    """Share of a setting's searches with at most each error (Agarwal et al., 2021); None if no setting has two."""
-    values = {
-        name: np.sort(errors.loc[errors["setting"] == name, "test_error"].to_numpy(dtype=float))
-        for name in palette.settings
-    }
-    if max(map(len, values.values())) < 2:
-        return None
-    lowest, highest = min(v[0] for v in values.values()), max(v[-1] for v in values.values())
-    margin = (highest - lowest) * 0.03 or 0.1
-    lines = []
-    for name, sorted_values in values.items():
-        kept = sorted_values
-        if len(kept) > 100:  # steps too small to be seen
-            kept = np.quantile(kept, np.linspace(0, 1, 100), method="inverted_cdf")
-        points = [(lowest - margin, 0.0)]
-        points += [(float(error), (i + 1) / len(kept)) for i, error in enumerate(kept)]
-        points.append((highest + margin, 1.0))
-        label = f"{name}: median {np.median(sorted_values):.2f} % of {len(sorted_values)} searches"
-        lines.append(Line(label=label, points=tuple(points), series=palette.series[name], steps=True))
-    svg = Markup(chart("Performance profile of the settings", Axis(name=TEST_ERROR), "share of searches", lines=lines))
-    caption = (
-        "Performance profile: share of a setting's searches whose cell has at most this test error. Curves further to "
-        "the left are better."
+    profile = (
+        "Performance profile: share of a setting's searches whose cell has at most this test error. Further to the "
+        "left: fewer errors in these searches; whether a setting is better is decided above."
     )
-    return Figure(caption=caption, svg=svg, half=True)
+    cost = (
+        "Test error against the cost of a search, without race and trainings: mean of each setting, and the 95 % "
+        "interval of its error over searches, on these test images. Times depend on the machine and its load."
+    )
+    found = charts("test-errors", data, lambda *_: errors, table=lambda *_: errors_table(data), half=False)
+    if data.errors["setting"].nunique() > 1:
+        found += charts("performance-profile", data, lambda *_: profile)
+        found += charts("cost", data, lambda *_: cost, table=cost_table)
+    return found
 
 
-def cost_figure(errors: pd.DataFrame, searches: pd.DataFrame, palette: Palette) -> Figure | None:
-    """Test error of a setting against the cost of its searches; None if no search has a cost."""
-    gpu = searches["gpu_days"].notna().any()
-    column, unit, digits = ("gpu_days", "GPU-days", 4) if gpu else ("seconds", "seconds", 1)
-    known = errors.merge(searches[["search_id", column]], on="search_id")
-    known = known.assign(cost=known[column].astype(float))
-    known = known[np.isfinite(known["cost"]) & known["setting"].isin(palette.settings)]
-    if not len(known):
-        return None
-    dots, rows = [], []
-    for name, group in sorted(known.groupby("setting"), key=lambda item: palette.places[str(item[0])]):
-        cost, error = summarize(group["cost"]), summarize(group["test_error"])
-        low, high = np.clip((error.low, error.high), 0, 100).tolist()  # NaN stays NaN
-        label = f"{name}, {cost.n} searches: {cost.mean:,.{digits}f} {unit}, test error {error.mean:.2f} %"
-        dots.append(
-            Dot(
-                label=label,
-                x=cost.mean,
-                y=error.mean,
-                low=low,
-                high=high,
-                series=palette.series[str(name)],
-            )
-        )
-        ends = (number(low), number(high))
-        rows.append((str(name), str(cost.n), number(cost.mean, digits), number(error.mean), *ends))
-    table = ReportTable(
-        id="cost",
+def cost_table(id: str, frame: pd.DataFrame) -> ReportTable:
+    """Mean cost and error of each setting; `frame` as in `analysis.figures.cost_data`."""
+    unit = frame["unit"].iloc[0]
+    digits = 4 if unit == "GPU-days" else 1
+    return ReportTable(
+        id=id,
         caption=f"Mean {unit} of a search, and mean test error (percent) with its 95 % interval over searches",
         headings=("setting", "n", unit, "test error", "low", "high"),
-        rows=tuple(rows),
+        rows=tuple(
+            (
+                row["setting"],
+                str(row["n"]),
+                number(row["cost"], digits),
+                *(number(row[name]) for name in ("test_error", "low", "high")),
+            )
+            for row in row_dicts(frame)
+        ),
     )
-    svg = Markup(
-        chart("Test error against the cost of a search", Axis(name=f"{unit} of a search"), TEST_ERROR, dots=dots)
-    )
-    caption = (
-        "Test error against the cost of a search: mean of each setting with its 95 % interval over searches, on these "
-        "test images. Lower left is better."
-    )
-    return Figure(caption=caption, svg=svg, table=table, half=True)
 
 
 def _outcome(each: SettingComparison) -> str:

@@ -9,12 +9,13 @@ import pandas as pd
 from scipy import special
 
 from analysis.conclusions.sentences import listed
+from analysis.figures.epochs import DISCRETIZED, RANDOM
 from analysis.sections.blocks import Block, Number, ReportTable, Section, Text
-from analysis.sections.study_data import StudyData
 from analysis.sections.wording import MISSING, interval_text, number
 from analysis.statistics.agreement import CellType
 from analysis.statistics.bootstrap import Floats, finite
 from analysis.statistics.summaries import WITH_RESULT, summarize
+from analysis.study_data import StudyData
 from pcdarts.spaces import SPACES
 
 CELLS: tuple[CellType, ...] = ("normal", "reduce")
@@ -22,7 +23,6 @@ NEAR_MAXIMUM = 0.95
 """Share of its maximum from which an entropy of alpha counts as near it."""
 CHANCE_MARGIN = 0.59
 """Expected margin of the best of 7 independent, equally distributed normal values, in standard deviations."""
-DISCRETIZED, RANDOM = "discretized_accuracy_recalibrated", "random_cells_accuracy_recalibrated"
 
 
 def section(data: StudyData) -> Section:

@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from markupsafe import Markup
 
 from analysis.conclusions.super_networks import SuperNetworkGroup
-from analysis.drawing.rows import MAX_DOTS, Strip, strip_plot
-from analysis.sections.blocks import Block, Figure, Number, ReportTable, Section, Text
-from analysis.sections.palette import MAX_SETTINGS, Palette
-from analysis.sections.study_data import StudyData
+from analysis.figures.palette import MAX_SETTINGS
+from analysis.figures.strips import MAX_DOTS, panel_title
+from analysis.sections.blocks import Block, Number, ReportTable, Section, Text
+from analysis.sections.charts import charts
 from analysis.sections.wording import MISSING, interval, number, row_dicts, spread
 from analysis.statistics.summaries import SettingSummary, rank_searches
+from analysis.study_data import StudyData
 
 ONE_SHOT = (
     "One-shot accuracies are measured with the shared weights of the super-network. They are not the test accuracy of "
     "a retrained cell, and they do not compare settings."
 )
-AXIS = "one-shot validation accuracy, %"
 
 
 def section(data: StudyData) -> Section:
@@ -33,7 +32,7 @@ def section(data: StudyData) -> Section:
             f"One dot per search. Bars: mean ± one standard deviation; rows with more than {MAX_DOTS} seeds show only "
         )
         blocks.append(Text(text=f"{text}the bar.", style="note"))
-        blocks += [panel(group, data) for group in groups[:MAX_SETTINGS]]
+        blocks += charts("one-shot", data, lambda title, _: caption(title, groups))
         if len(groups) > MAX_SETTINGS:
             text = f"Panels show the first {MAX_SETTINGS} of {len(groups)} super-networks; the tables list all."
             blocks.append(Text(text=text, style="note"))
@@ -43,23 +42,11 @@ def section(data: StudyData) -> Section:
     return Section(id="one-shot", title="One-shot accuracy of the searches", short="One-shot", blocks=tuple(blocks))
 
 
-def panel(group: SuperNetworkGroup, data: StudyData) -> Figure:
-    """One-shot accuracy of each seed of a group."""
-    palette = Palette.of(group.settings, data.order)
-    by_setting = dict(list(rank_searches(data.searches).groupby("setting")))
-    summaries = {summary.setting: summary for summary in data.summaries}
-    strips = []
-    for name in palette.settings:
-        rows = by_setting[name].head(MAX_DOTS + 1)[["seed", "valid_accuracy"]]  # more are not drawn
-        values = rows["valid_accuracy"].astype(float)
-        points = tuple((f"{name}, seed {s}", v) for s, v in zip(rows["seed"], values, strict=True))
-        summary = summaries[name].valid_accuracy
-        strips.append(Strip(name=name, points=points, summary=summary, series=palette.series[name]))
-    names = " and ".join(palette.settings) if len(palette.settings) < 3 else f"{len(palette.settings)} settings"
-    values_text = ", ".join(group.values)
-    what = f" ({values_text})" if group.values and values_text.replace(" ", "") != names.replace(" ", "") else ""
-    svg = strip_plot(strips, f"One-shot accuracy of every seed of {names}", AXIS, width=520)
-    return Figure(caption=f"{names}{what}.", svg=Markup(svg), half=True)
+def caption(title: str, groups: Sequence[SuperNetworkGroup]) -> str:
+    """The settings of a panel, and what is particular about them."""
+    group = next((each for each in groups if panel_title(each.settings) == title), None)
+    values = ", ".join(group.values) if group else ""
+    return f"{title} ({values})." if values and values.replace(" ", "") != title.replace(" ", "") else f"{title}."
 
 
 def statistics_table(summaries: Sequence[SettingSummary]) -> ReportTable:
@@ -74,7 +61,7 @@ def statistics_table(summaries: Sequence[SettingSummary]) -> ReportTable:
         rows=tuple(_statistics(s, letters[s.valid_accuracy.method]) for s in scored),
         wide_columns=frozenset({"setting"}),
         note=(
-            "Rows do not compare settings. n: searches with an accuracy, including those stopped by a collapse rule. "
+            "Rows do not compare settings. n: searches with an accuracy, including those stopped early. "
             "std: sample standard deviation. IQM: interquartile mean. CI: confidence interval; "
             + "; ".join(f"({letter}) {method}" for method, letter in letters.items())
             + "."

@@ -5,17 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
 from analysis.conclusions.levels import Level
 from analysis.conclusions.orders import USEFUL, OrderCheck
 from analysis.conclusions.published import PublishedRow
 from analysis.conclusions.recommendation import CellComparison
 from analysis.conclusions.sentences import counted, other_origin
-from analysis.drawing.charts import Axis, Dot, chart
-from analysis.sections.blocks import Block, Figure, Number, ReportTable, Section, Text
-from analysis.sections.palette import MAX_SETTINGS
-from analysis.sections.study_data import StudyData
+from analysis.sections.blocks import Block, Number, ReportTable, Section, Text
+from analysis.sections.charts import charts
 from analysis.sections.wording import (
     MISSING,
     duration,
@@ -33,6 +30,7 @@ from analysis.statistics.correlation import FEWEST_TO_CORRELATE
 from analysis.statistics.proportions import sampling_interval
 from analysis.statistics.ranking import rank_cells
 from analysis.statistics.retrained_cells import chosen, is_average, settings_of_cells
+from analysis.study_data import StudyData
 from pcdarts.genotype import published_name
 
 AVERAGE = "(EMA): of the exponential moving average of the weights, which had the better validation accuracy."
@@ -68,7 +66,7 @@ def section(data: StudyData) -> Section:
     blocks += [Text(text=saved)] if saved else []
     if found.orders:
         blocks.append(orders_table(found.orders))
-    blocks += one_shot_figures(data)
+    blocks += charts("one-shot-error", data, one_shot_caption)
     if found.published:
         level = found.recommendation.reported_at if found.recommendation else found.level
         blocks.append(published_table(found.published, level.name if level else ""))
@@ -97,8 +95,8 @@ def levels_table(levels: Sequence[Level]) -> ReportTable:
         text_columns=frozenset({"epoch picked by"}),
         wide_columns=frozenset({"training"}),
         note=(
-            "Papers train on all training images and take the last epoch. The test images were evaluated once, at the "
-            "end of each training. A dash: not recorded."
+            "Papers train on all training images and take the last epoch. A training tests the test images once, at "
+            "its end; how imported ones were tested is not known. A dash: not recorded."
         ),
     )
 
@@ -248,31 +246,9 @@ def orders_table(orders: Sequence[OrderCheck]) -> ReportTable:
     )
 
 
-def one_shot_figures(data: StudyData) -> list[Figure]:
-    """Test error against one-shot accuracy, one panel for each group of comparable super-networks with enough cells."""
-    known = data.errors.merge(data.searches[["search_id", "valid_accuracy"]], on="search_id")
-    known = known.assign(one_shot=known["valid_accuracy"].astype(float)).dropna(subset=["one_shot"])
-    figures = []
-    for group in data.conclusions.groups[:MAX_SETTINGS]:
-        rows = known[known["setting"].isin(group.settings)]
-        if rows["genotype_digest"].nunique() < FEWEST_TO_CORRELATE:
-            continue
-        dots = [
-            Dot(
-                label=f"{row['setting']}, seed {row['seed']}: one-shot {row['one_shot']:.2f} %, "
-                f"test error {row['test_error']:.2f} %",
-                x=row["one_shot"],
-                y=row["test_error"],
-                series=data.order[row["setting"]],
-            )
-            for row in row_dicts(rows)
-        ]
-        name = " and ".join(group.settings[:3])
-        axis = Axis(name="one-shot validation accuracy, %")
-        svg = chart(f"Test error against one-shot accuracy of {name}", axis, "test error, %", dots=dots)
-        caption = f"{name}: test error of the retrained cell against the one-shot accuracy of its search."
-        figures.append(Figure(caption=caption, svg=Markup(svg), half=True))
-    return figures
+def one_shot_caption(settings: str, _: pd.DataFrame) -> str:
+    """Caption of the test errors against one-shot accuracies of a group of comparable super-networks."""
+    return f"{settings}: test error of the retrained cell against the one-shot accuracy of its search."
 
 
 def published_table(rows: Sequence[PublishedRow], level: str) -> ReportTable:

@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -10,7 +9,6 @@ import pandas as pd
 from analysis.sections.blocks import Number
 from analysis.statistics.bootstrap import Estimate
 from analysis.statistics.summaries import Summary
-from pcdarts.genotype import Genotype
 
 MISSING = "–"
 
@@ -49,15 +47,6 @@ def interval_text(summary: Summary, digits: int = 2) -> Number:
         return number(summary.mean, digits)
     text = f"{number(summary.mean, digits)} {interval(summary.low, summary.high, digits)}"
     return Number(text, summary.mean, summary.low, summary.high)
-
-
-@lru_cache(maxsize=20_000)
-def parsed(genotype: str | None) -> Genotype | None:
-    """The genotype in a text; None if it cannot be parsed."""
-    try:
-        return Genotype.parse(genotype or "")
-    except ValueError:
-        return None
 
 
 def estimate(value: Estimate) -> Number:

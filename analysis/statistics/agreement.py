@@ -143,7 +143,7 @@ def triples(genotype: Genotype, cell: CellType) -> frozenset[Triple]:
 
 
 def similarity_matrix(genotypes: Sequence[Genotype], cell: CellType, *, up_to_isomorphism: bool = False) -> Floats:
-    """Dice coefficients of the sets of triples, 2 |A and B| / (|A| + |B|), for all pairs, (n, n).
+    """Dice coefficients of the sets of triples, `2 |A and B| / (|A| + |B|)`, for all pairs, (n, n).
 
     1 only for equal cells.  Up to isomorphism: the largest value over all renumberings of the intermediate nodes of one
     cell; 1 for isomorphic cells.  Concatenations are not compared.  Memory and time are O(n^2).

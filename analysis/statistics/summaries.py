@@ -13,9 +13,10 @@ import pandas as pd
 
 from analysis.statistics.bootstrap import finite, mean_interval, t_halfwidth
 from pcdarts.config import IMAGE_SHAPE, NOT_IDENTITY, SearchConfig
+from pcdarts.results import STOPPED_BY_HAND
 
 WITH_RESULT = ("completed", "stopped")
-"""Statuses of searches that have a result: all epochs trained, or stopped by a collapse rule."""
+"""Statuses of searches that have a result: all epochs trained, or stopped by a collapse rule or by hand."""
 SETTING_COLUMNS = [
     field.name for field in dataclasses.fields(SearchConfig) if field.name not in NOT_IDENTITY | {"seed"} | IMAGE_SHAPE
 ]
@@ -183,6 +184,19 @@ def setting_order(searches: pd.DataFrame) -> dict[str, int]:
     """The settings and their places, sorted by their values in SETTING_COLUMNS: k=2 comes before k=16."""
     values = searches.groupby("setting")[SETTING_COLUMNS].first().reset_index()
     return {str(name): place for place, name in enumerate(values.sort_values([*SETTING_COLUMNS, "setting"])["setting"])}
+
+
+def stopped_by_hand(searches: pd.DataFrame) -> "pd.Series[bool]":
+    """Which searches a person ended, not a collapse rule: with a result, or before their first epoch without one."""
+    return (searches["status"] == "canceled") | (
+        (searches["status"] == "stopped") & (searches["stop_reason"] == STOPPED_BY_HAND)
+    )
+
+
+def rule_fired(searches: pd.DataFrame) -> "pd.Series[bool]":
+    """Which searches a collapse rule stopped or warned about."""
+    stopped = (searches["status"] == "stopped") & ~stopped_by_hand(searches)
+    return stopped | (searches["warnings"].fillna("") != "")
 
 
 def rank_searches(searches: pd.DataFrame) -> pd.DataFrame:

@@ -6,8 +6,8 @@ import pytest
 
 from analysis.conclusions.levels import levels, trainings
 from analysis.conclusions.older_rows import comparable
-from analysis.sections.study_data import StudyData
 from analysis.store import ResultStore
+from analysis.study_data import StudyData
 from analysis.tables import SEARCHES
 from tests.analysis.conclusions.tables import RECIPE, Tables
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.conclusions.levels import levels, trainings
+from analysis.conclusions.sentences import searches_sentence
 from analysis.conclusions.settings import comparison_level, found_cells, selected_cells, setting_row
 from analysis.statistics.bootstrap import Estimate
 from tests.analysis.conclusions.tables import RECIPE, SHORT, Tables, settings_with
@@ -127,6 +128,18 @@ def test_searches_with_a_warning_and_stopped_ones_count_as_collapsed():
     imported = Tables()
     imported.search("k=4", 0, 0, warnings=None)
     assert row_of(imported).collapsed == 0 and not row_of(imported).rules_recorded
+
+
+def test_searches_stopped_by_hand_do_not_count_as_collapsed():
+    tables = Tables()
+    tables.search("k=4", 0, 0, status="stopped", stop_reason="stopped by hand", warnings="")
+    tables.search("k=4", 1, 1, status="canceled")
+    tables.search("k=4", 2, 2, status="stopped", stop_reason="frozen rule: same", warnings="")
+    row = row_of(tables)
+    assert (row.searches, row.failed, row.collapsed, row.stopped_by_hand, row.canceled) == (2, 0, 1, 2, 1)
+    assert searches_sentence([row]) == (
+        "Of 3 searches, none failed; a collapse rule fired in 1 of k=4; 2 of k=4 were stopped by hand."
+    )
 
 
 def test_top_5_errors_are_means_over_searches_too():

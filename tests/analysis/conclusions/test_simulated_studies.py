@@ -10,7 +10,7 @@ import pytest
 from analysis.conclusions import conclude
 from analysis.report.build import build
 from analysis.report.formats import markdown
-from analysis.sections.study_data import StudyData
+from analysis.study_data import StudyData
 from tests.simulated import PUBLISHED, Setting, SimulatedStudy
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from analysis.report.reproduce import commands, section
 from analysis.sections.blocks import Code, Facts, Text
-from analysis.sections.study_data import StudyData
 from analysis.store import ResultStore
+from analysis.study_data import StudyData
 from analysis.tables import SEARCHES
 from tests.analysis.synthetic import search_row
 

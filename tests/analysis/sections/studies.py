@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.sections.blocks import Figure, ReportTable, Section, Text
-from analysis.sections.study_data import StudyData
+from analysis.sections.blocks import Chart, ReportTable, Section, Text
 from analysis.store import ResultStore
+from analysis.study_data import StudyData
 from analysis.tables import EPOCHS, QUEUE, RETRAINS, SEARCHES
 
 Rows = Iterable[Mapping[str, Any]]
@@ -55,5 +55,5 @@ def texts(section: Section) -> list[str]:
     return [block.text for block in section.blocks if isinstance(block, Text)]
 
 
-def figures(section: Section) -> list[Figure]:
-    return [block for block in section.blocks if isinstance(block, Figure)]
+def figures(section: Section) -> list[Chart]:
+    return [block for block in section.blocks if isinstance(block, Chart)]

@@ -4,7 +4,7 @@ from analysis.sections import agreement
 from analysis.sections.blocks import Card
 from analysis.sections.wording import MISSING
 from pcdarts.genotype import Genotype
-from tests.analysis.sections.studies import rows_of, study, table_of, texts
+from tests.analysis.sections.studies import figures, rows_of, study, table_of, texts
 from tests.analysis.synthetic import epoch_rows, search_row
 
 
@@ -12,12 +12,12 @@ def test_agreement_and_consensus_of_the_seeds(tmp_path):
     names = ("DARTS_V1", "DARTS_V1", "DARTS_V2")
     rows = [search_row(4, seed, 80.0, cell=name) for seed, name in enumerate(names)]
     data = study(tmp_path, searches=rows)
-    (found,) = agreement.setting_cells(data.searches, data.order)
-    assert found.seeds == (0, 1, 2)
+    (found,) = data.seed_cells
+    assert found.seeds == (0, 1, 2) and data.compared_cells == found
     card = agreement.consensus_card(found)
     assert {row[2] for row in card.figures[0].table.rows} <= {"67", "100"}
-    normal, _ = agreement.similarity_figures(found)
-    assert normal.svg.count(">1.00</text>") == 5  # the diagonal, and the two equal cells twice
+    normal, _ = figures(agreement.section(data))
+    assert list(normal.frame["similarity"]).count(1) == 5  # the diagonal, and the two equal cells twice
 
 
 def test_agreement_stands_beside_what_random_cells_reach_by_chance(tmp_path):

@@ -23,6 +23,17 @@ def test_a_rule_that_fired_is_counted(tmp_path):
     assert (row["not finite"], row["frozen cell"]) == ("did not fire", "off")
 
 
+def test_a_search_stopped_by_hand_is_no_evidence_of_a_rule(tmp_path):
+    by_hand = {"status": "stopped", "stop_reason": "stopped by hand"}
+    rows = [search_row(4, seed, 80.0) | QUIET | by_hand for seed in (0, 1)]
+    section = collapse.section(study(tmp_path, searches=[*rows, search_row(4, 3, 80.0) | QUIET]))
+    assert texts(section) == [
+        "No rule fired in 3 searches. The table shows which rules could have fired. 2 searches were stopped by hand, "
+        "not by a rule."
+    ]
+    assert "fired in" not in str(rows_of(table_of(section, "collapse")))
+
+
 def test_a_rule_that_could_not_fire_says_what_it_lacks(tmp_path):
     search = search_row(4, 0, 80.0) | QUIET
     section = collapse.section(study(tmp_path, searches=[search], epochs=epoch_rows(search)))

@@ -41,9 +41,9 @@ def test_one_shot_accuracies_alone_compare_nothing(tmp_path):
 def test_every_error_is_drawn_and_listed(tmp_path):
     section = comparisons.section(made_up(tmp_path, settings_with(EIGHT)))
     errors, profile = figures(section)
-    assert errors.svg.count("<circle") == 16
+    assert errors.frame["value"].notna().sum() == 16
     assert column(errors.table, "test error")[:3] == ["3.00", "3.02", "3.04"]
-    assert "k=2: median 3.07 % of 8 searches" in profile.svg
+    assert list(profile.frame["share"])[:3] == [0, 0.125, 0.25]
 
 
 def test_costs_are_those_of_the_searches(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from analysis.sections import sampling_rates
+from analysis.statistics.sampling_rates import rate_summaries
 from analysis.tables import EPOCHS, SEARCHES
 from tests.analysis.sections.studies import study, texts
 from tests.analysis.synthetic import epoch_rows, search_row
@@ -12,7 +13,7 @@ MEASURED = ("weight_norm", "alpha_norm", "alpha_entropy_normal", "alpha_entropy_
 
 def found(rows, epochs=()):
     frames = (table.to_arrow(list(some)).to_pandas() for table, some in ((SEARCHES, rows), (EPOCHS, epochs)))
-    return sampling_rates.rate_summaries(*frames)
+    return rate_summaries(*frames)
 
 
 def grid(spaces=("s2", "s3")):
@@ -30,8 +31,6 @@ def test_rates_are_compared_where_only_k_differs():
         (f"space={space}", k, rate, 2) for space in ("s2", "s3") for k, rate in ((1, 1.0), (4, 0.25))
     ]
     assert shown[0].measures["alpha_norm"].mean == pytest.approx(0.81)
-    legend, *drawings = sampling_rates.rate_figures(shown)
-    assert [name for name, _ in legend.entries] == ["space=s2", "space=s3"] and len(drawings) == 4
 
 
 def test_the_norm_after_the_first_epoch_is_subtracted():

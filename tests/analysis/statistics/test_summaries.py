@@ -11,7 +11,9 @@ from scipy import special, stats
 from analysis.statistics.summaries import (
     needs_more_seeds,
     rank_searches,
+    rule_fired,
     setting_order,
+    stopped_by_hand,
     stopping_level,
     summarize,
     summarize_settings,
@@ -147,6 +149,18 @@ def test_stopped_searches_count_like_completed_ones():
     assert (summary.stopped, summary.completed, summary.ended, summary.failed) == (1, 1, 2, 1)
     assert (summary.valid_accuracy.mean, summary.valid_accuracy.maximum) == (81.0, 82.0)
     assert list(rank_searches(frame(stopped))["search_id"]) == [stopped["search_id"]]
+
+
+def test_a_rule_and_a_person_are_told_apart():
+    rows = frame(
+        search_row(4, 0, 80.0) | {"status": "stopped", "stop_reason": "frozen rule: same", "warnings": ""},
+        search_row(4, 1, 80.0) | {"status": "stopped", "stop_reason": "stopped by hand", "warnings": ""},
+        search_row(4, 3, None) | {"status": "canceled"},
+        search_row(4, 4, 80.0),
+        search_row(4, 5, 80.0) | {"status": "stopped", "stop_reason": "stopped by hand", "warnings": "skip rule: 5"},
+    )
+    assert stopped_by_hand(rows).tolist() == [False, True, True, False, True]
+    assert rule_fired(rows).tolist() == [True, False, False, False, True]
 
 
 def test_the_worst_seed():

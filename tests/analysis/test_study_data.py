@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.sections.study_data import NAMED_DARTS, named_settings
+from analysis.study_data import NAMED_DARTS, named_settings
 from analysis.tables import SEARCHES
 from tests.analysis.conclusions.tables import settings_with
 from tests.analysis.sections.studies import made_up, study

@@ -1,4 +1,7 @@
-"""Input of the report: the tables of a study without heavy columns, and those columns for a few searches on demand."""
+"""Input of the report and of figures: the tables of a study.
+
+The heavy columns are read for a few searches, on demand.
+"""
 
 import json
 from collections.abc import Sequence
@@ -12,6 +15,7 @@ from analysis.conclusions import Conclusions, conclude
 from analysis.conclusions.levels import trainings
 from analysis.conclusions.older_rows import comparable
 from analysis.conclusions.settings import errors_by_search, found_cells
+from analysis.statistics.seed_cells import SettingCells, setting_cells
 from analysis.statistics.summaries import SettingSummary, rank_searches, setting_order, summarize_settings
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, FAILURES, QUEUE, RETRAINS, SEARCHES, SETTINGS
@@ -106,6 +110,30 @@ class StudyData:
         rows = rows[~(rows["epoch"] > rows["chosen_epoch"])].sort_values("epoch")
         last = rows.drop_duplicates("search_id", keep="last").sort_values("search_id")
         return last[["search_id", "setting", "seed", "alphas_normal", "alphas_reduce"]]
+
+    @cached_property
+    def shown_search(self) -> dict[Any, Any] | None:
+        """The search that found the recommended cell, or else the first one with a cell: its row; None without any."""
+        found = rank_searches(self.searches).dropna(subset=["genotype"])
+        cell = self.conclusions.recommendation
+        recommended = found["genotype_digest"] == (cell.digest if cell else "")
+        order = found.assign(place=found["setting"].map(self.order), other=~recommended)
+        rows = order.sort_values(["other", "place", "seed", "search_id"]).head(1).to_dict("records")
+        return rows[0] if rows else None
+
+    @cached_property
+    def seed_cells(self) -> list[SettingCells]:
+        """The cells of the seeds of each setting, with their agreement."""
+        return setting_cells(self.searches, self.order)
+
+    @cached_property
+    def compared_cells(self) -> SettingCells | None:
+        """The setting whose cells are compared in detail: that of the recommended cell, or else the first with two."""
+        several = [each for each in self.seed_cells if len(each.genotypes) > 1 and each.agreement is not None]
+        cell = self.conclusions.recommendation
+        found = self.searches[self.searches["genotype_digest"] == (cell.digest if cell else "")]["setting"]
+        recommended = str(found.iloc[0]) if len(found) else ""
+        return next((each for each in several if each.setting == recommended), several[0] if several else None)
 
     @cached_property
     def description_text(self) -> str:
