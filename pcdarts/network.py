@@ -7,7 +7,8 @@ used by PC-DARTS.  Shapes: N images, C channels, H x W pixels.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from pcdarts.operations import (
     make_operation,
     reduction_layers,
 )
+from pcdarts.pretrained import ImageInput, read_model, write_model
 
 
 class NetworkCell(nn.Module):
@@ -126,7 +128,7 @@ class CellNetwork(nn.Module):
     dropping an operation's output for an image in training; set it in every epoch.  Three more attributes change how a
     pass is computed, but not its result: `channels_last` (memory format; see `to_channels_last`), `compiled` (by
     torch.compile, in the first pass) and `checkpoint_activations` (keep only the inputs of a cell, and compute the cell
-    again for its gradient).
+    again for its gradient).  `images` says what a trained network takes: see `preprocess`.
     """
 
     cell_type: type[NetworkCell] = NetworkCell
@@ -144,6 +146,15 @@ class CellNetwork(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.genotype = genotype
+        self.sizes: dict[str, Any] = {
+            "channels": channels,
+            "layers": layers,
+            "classes": classes,
+            "image_channels": image_channels,
+            "stem": stem,
+        }
+        self.images: ImageInput | None = None
         self.drop_path = 0.0
         self.channels_last = self.compiled = self.checkpoint_activations = False
         self.generator = generator
@@ -164,6 +175,55 @@ class CellNetwork(nn.Module):
         self.classifier = nn.Linear(before[1], classes)
         if generator is not None:
             initialize(self, generator)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> Self:
+        """The network of a folder, or of a model on the Hugging Face hub (`hf://OWNER/NAME`), in evaluation mode.
+
+        `revision` is a branch, tag or commit of the hub.  Raises ValueError for anything but an exported network.
+        """
+        genotype, sizes, weights, images = read_model(source, revision)
+        network = cls.with_weights(genotype, weights, **sizes)
+        network.images = images
+        return network
+
+    def save_pretrained(self, folder: str | Path) -> list[Path]:
+        """Write config.json and model.safetensors, for `from_pretrained`; returns their paths.
+
+        The auxiliary head is left out, as only training needs it.
+        """
+        return write_model(folder, self.genotype, self.sizes, self.state_dict(), self.images)
+
+    @classmethod
+    def with_weights(cls, genotype: Genotype, weights: Mapping[str, Tensor], **sizes: Any) -> Self:
+        """A network without auxiliary head in evaluation mode, from its state dict.
+
+        Raises ValueError for weights of another network.
+        """
+        try:
+            with torch.device("meta"):
+                network = cls(genotype, **sizes)
+            network.to_empty(device="cpu").to(weights["classifier.weight"].dtype).load_state_dict(weights)
+        except (KeyError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"these weights are not those of {sizes.get('layers')} cells {genotype.digest}: {reason}"
+            ) from None
+        return network.eval()
+
+    def preprocess(self, *images: Any) -> Tensor:
+        """Pillow images of any size as the network takes them, (N, C, H, W): resized, cropped and normalized.
+
+        Raises ValueError if the network does not know what it takes.
+        """
+        if self.images is None:
+            raise ValueError("the network has no description of its images; normalize them as in its training")
+        return self.images.batch(*images)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, by logit; empty if they are not known."""
+        return () if self.images is None else self.images.labels
 
     def to_channels_last(self) -> "CellNetwork":
         """Convert weights, and from now on images, to the channels-last memory format; returns the network."""

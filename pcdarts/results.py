@@ -5,6 +5,9 @@ from dataclasses import dataclass
 Vector = tuple[float, ...]
 Matrix = tuple[Vector, ...]
 
+STOPPED_BY_HAND = "stopped by hand"
+"""`stop_reason` of a search that no rule but a person ended."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measures:
@@ -183,7 +186,7 @@ class SearchOutcome:
     chosen_epoch: int | None = None
     """Epoch of the reported cell, losses, accuracies and measures: the last one, or the one that a rule chose."""
     stop_reason: str = ""
-    """Collapse rule that ended the search, and why; empty if all epochs were trained."""
+    """Collapse rule that ended the search, and why, or "stopped by hand"; empty if all epochs were trained."""
     warnings: str = ""
     """Warnings of the collapse rules in all epochs, each once, joined by "; "; empty if none."""
     early_stop_epoch: int | None = None

@@ -188,7 +188,9 @@ class RetrainState:
 def network_type(config: RetrainConfig, device: torch.device) -> type[CellNetwork]:
     """The class that computes the network's training steps."""
     fast = config.implementation == "fast" and config.precision == "fp32" and not config.compile
-    return FastNetwork if fast and device.type == "cpu" else CellNetwork
+    # Below DistributedDataParallel the fast one corrupted memory in its backward pass on one processor.
+    alone = not torch.distributed.is_initialized()
+    return FastNetwork if fast and alone and device.type == "cpu" else CellNetwork
 
 
 class _WithAuxiliary(nn.Module):

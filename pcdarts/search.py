@@ -27,7 +27,7 @@ from pcdarts.diagnostics.eigenvalue import drawing_from, eigenvalue_columns
 from pcdarts.diagnostics.measures import architecture_columns, cell_columns, chosen_columns, norm, time_columns
 from pcdarts.fast.fast_supernet import make_supernet
 from pcdarts.genotype import Genotype
-from pcdarts.results import EpochRecord, SearchResult
+from pcdarts.results import STOPPED_BY_HAND, EpochRecord, SearchResult
 from pcdarts.spaces import SPACES, random_genotype
 from pcdarts.supernet import derive_genotype
 from pcdarts.training.allocator import keep_freed_memory
@@ -47,14 +47,16 @@ def search(
     checkpoint: CheckpointFile | None = None,
     data: ImageSet | None = None,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    should_stop: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = lambda message: None,
 ) -> SearchResult:
     """Search a cell.
 
     With a checkpoint an interrupted search resumes, and ends bit for bit as if uninterrupted (on a GPU as far as its
     kernels are deterministic).  `on_epoch` gets the epochs before the interruption once more, so a listener needs no
-    memory.  `data` holds the images that `pcdarts.data.sources.load` returns; with it no file is read.  The method
-    `random` reads, trains and saves nothing, and has no epochs.
+    memory.  Once `should_stop`, which is asked after every epoch, returns true, the search ends with its last cell.
+    `data` holds the images that `pcdarts.data.sources.load` returns; with it no file is read.  The method `random`
+    reads, trains and saves nothing, and has no epochs.
 
     Raises ValueError for data or checkpoints that cannot be read; FloatingPointError if loss, alpha or beta are not
     finite and nonfinite_rule finds no sound cell to return.
@@ -72,13 +74,15 @@ def search(
         log(message)
     for record in state.history:
         on_epoch(record)
-    while not state.ended:
+    while not state.ended and not (state.history and should_stop()):
         record = run_epoch(state)
         for message in state.append(record):
             log(f"warning: epoch {record.epoch}: {message}")
         if checkpoint and (len(state.history) % config.checkpoint_every == 0 or state.ended):
             checkpoint.save(state.to_dict())
         on_epoch(state.history[-1])
+    if checkpoint and not state.ended and len(state.history) % config.checkpoint_every:  # stopped by hand
+        checkpoint.save(state.to_dict())
     return _result(state)
 
 
@@ -350,7 +354,7 @@ def _result(state: SearchState) -> SearchResult:
         peak_memory_bytes=max(record.peak_memory_bytes for record in history),
         device_name=device_name(state.device),
         chosen_epoch=chosen.epoch,
-        stop_reason="" if stop is None else str(stop),
+        stop_reason=str(stop) if stop else "" if state.ended else STOPPED_BY_HAND,
         warnings="; ".join(state.warnings),
         early_stop_epoch=early_stop_of(history),
         gpu_days=seconds / 86400 if state.device.type == "cuda" else None,

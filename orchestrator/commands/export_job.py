@@ -9,9 +9,11 @@ from analysis.tables import RETRAINS, SEARCHES
 from orchestrator.queue.retrain_queue import find_job
 from orchestrator.storage.study_folder import checkpoint, open_study, stored_descriptions
 from pcdarts.config import RetrainConfig, outcome_fields
-from pcdarts.data.datasets import dataset_info
+from pcdarts.data.datasets import DATASETS, dataset_info, fits_memory
+from pcdarts.data.decoding.crops import shorter_side
 from pcdarts.export import export_network, export_onnx, model_card, network_from_weights
 from pcdarts.genotype import Genotype
+from pcdarts.pretrained import ImageInput
 from pcdarts.results import RetrainResult
 
 ORIGIN = ("study", "job_id", "git_revision", "python_version", "torch_version", "ray_version", "device_name")
@@ -38,6 +40,7 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
         raise ValueError(f"job {job} kept no moving average of its weights (ema_decay 0); export it without --ema")
     best = saved["ema"]["best"] if ema else saved["best"]
     network = network_from_weights(best["weights"], genotype, layers=config.layers, stem=config.stem)
+    network.images = _images(store, config)
     results = {field.name: row[field.name] for field in dataclasses.fields(RetrainResult)}
     kind = f"moving average, decay {config.ema_decay:g}; its results begin with ema_" if ema else "as trained"
     origin = {"weights": f"of epoch {best['epoch']}, {kind}", "found by": _searches(store, genotype.digest)}
@@ -48,29 +51,41 @@ def export_job(root: str, job: str, folder: str, *, onnx: bool = False, ema: boo
         name=f"{study.name}, job {job}",
         results={name: value for name, value in results.items() if name != "device_name"},
         recipe=outcome_fields(config),
-        images=_images(store, config),
+        images=_described(network.images) if network.images else {},
         origin=origin,
     )
-    files = export_network(folder, network, genotype, card)
+    files = export_network(folder, network, card)
     if onnx:
         files.append(export_onnx(folder, network, dataset_info(config).image_size))
     return files
 
 
-def _images(store: ResultStore, config: RetrainConfig) -> dict[str, Any]:
-    """What the network takes and what its logits mean; nothing for studies that did not describe their images."""
-    size = dataset_info(config).image_size
+def _images(store: ResultStore, config: RetrainConfig) -> ImageInput | None:
+    """What the network takes and what its logits mean; None for own images that the study did not describe."""
+    info = dataset_info(config)
+    height, width = info.image_size
+    mean, std, labels = info.mean, info.std, ()
     for each in stored_descriptions(store):
         if (each["dataset"], each["fingerprint"]) == (config.dataset, config.data_fingerprint) and (
-            (each["height"], each["width"]) == size
+            (each["height"], each["width"]) == info.image_size
         ):
-            return {
-                "input": f"{each['channels']} x {each['height']} x {each['width']} pixels, scaled to 0 to 1",
-                "mean": ", ".join(f"{value:.6g}" for value in each["mean"]),
-                "standard deviation": ", ".join(f"{value:.6g}" for value in each["std"]),
-                "classes, by logit": ", ".join(each["classes"]),
-            }
-    return {}
+            mean, std, labels = tuple(each["mean"]), tuple(each["std"]), tuple(each["classes"])
+            break
+    else:
+        if config.dataset not in DATASETS:
+            return None
+    side = min(info.image_size) if fits_memory(config) else shorter_side(info.image_size)
+    return ImageInput(height=height, width=width, shorter_side=side, mean=mean, std=std, labels=labels)
+
+
+def _described(images: ImageInput) -> dict[str, Any]:
+    """The images of a network, for its card."""
+    return {
+        "input": f"{len(images.mean)} x {images.height} x {images.width} pixels, scaled to 0 to 1",
+        "mean": ", ".join(f"{value:.6g}" for value in images.mean),
+        "standard deviation": ", ".join(f"{value:.6g}" for value in images.std),
+        "classes, by logit": ", ".join(images.labels) or None,
+    }
 
 
 def _searches(store: ResultStore, digest: str) -> str | None:

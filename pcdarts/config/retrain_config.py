@@ -73,7 +73,7 @@ class RetrainConfig:
     """Side of the square cut out of training images, pixels; 0: off."""
     implementation: Literal["fast", "reference"] = "fast"
     """How training steps are computed: fast, or reference, the readable one. Results are equal except for rounding.
-    On a GPU, with compile, in bf16 and in fp16 the reference is always used."""
+    On a GPU, with several workers, with compile, in bf16 and in fp16 the reference is always used."""
     keep_freed_memory: bool = True
     """Let the process keep memory that it freed, which is faster and changes no number. Linux with glibc only."""
     channels_last: bool = False

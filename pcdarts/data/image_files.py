@@ -173,8 +173,8 @@ def _looks(folder: Path, paths: Sequence[str], processes: int) -> Generator[_See
     if processes < 1 or len(paths) < 2:
         yield from map(look, paths)
         return
-    # Forked, as a script that starts a study need not guard its main part.  Ctrl-C is left to the parent.
-    pool = ProcessPoolExecutor(processes, get_context("fork"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    # Forked, as a script that starts a study need not guard its main part.
+    pool = ProcessPoolExecutor(processes, get_context("fork"), _leave_signals_to_the_parent)
     done = 0
     try:
         for seen in pool.map(look, paths, chunksize=32):
@@ -185,6 +185,13 @@ def _looks(folder: Path, paths: Sequence[str], processes: int) -> Generator[_See
         raise ValueError(f"a process was killed while it decoded {near} or a later image; free memory") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ignore Ctrl-C, and end at other signals without the parent's handlers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _look(folder: Path, path: str) -> _Seen | _Fault:

@@ -10,18 +10,22 @@ CHUNK = 1024
 """Images that are converted at once: floats take four times the memory."""
 
 
-def resize(images: Tensor, side: int) -> Tensor:
-    """uint8 images (N, C, H, W) as (N, C, side, side): the shorter side is resized, then the center is cropped."""
+def resize(images: Tensor, side: int, wanted: tuple[int, int] | None = None) -> Tensor:
+    """uint8 images (N, C, H, W) as (N, C, side, side): the shorter side is resized, then the center is cropped.
+
+    The center has the height and width of `wanted`, if given.
+    """
     height, width = images.shape[2:]
+    rows, columns = wanted or (side, side)
     scale = side / min(height, width)
-    size = max(side, round(height * scale)), max(side, round(width * scale))
-    top, left = (size[0] - side) // 2, (size[1] - side) // 2
+    size = max(rows, round(height * scale)), max(columns, round(width * scale))
+    top, left = (size[0] - rows) // 2, (size[1] - columns) // 2
     return torch.cat(
         [
             functional.interpolate(part.float(), size, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
             for part in images.split(CHUNK)
         ]
-    )[:, :, top : top + side, left : left + side].contiguous()
+    )[:, :, top : top + rows, left : left + columns].contiguous()
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

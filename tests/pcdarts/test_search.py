@@ -161,6 +161,35 @@ def test_a_stopped_search_is_not_trained_further_from_its_checkpoint(stopped, tm
     assert list(map(timeless, repeated)) == list(map(timeless, records))
 
 
+def test_a_search_stopped_by_hand_ends_with_its_last_cell_and_stays_stopped(whole, tmp_path):
+    _, records, _ = whole
+    file = CheckpointFile(tmp_path / "search.pt")
+    config, asked = dataclasses.replace(CONFIG, checkpoint_every=9), []
+
+    def should_stop():
+        asked.append(len(asked))
+        return len(asked) == 2
+
+    result, trained = run(config, checkpoint=file, should_stop=should_stop)
+    assert list(map(timeless, trained)) == list(map(timeless, records[:2]))
+    assert (result.epochs_trained, result.chosen_epoch, result.stop_reason) == (2, 1, "stopped by hand")
+    assert result.genotype == records[1].genotype and result.warnings == ""
+    again, repeated = run(config, checkpoint=file, should_stop=lambda: True)
+    assert timeless(again) == timeless(result) and len(repeated) == 2
+    resumed, rest = run(config, checkpoint=file)
+    assert resumed.stop_reason == "" and list(map(timeless, rest)) == list(map(timeless, records))
+
+
+def test_a_search_that_is_to_stop_trains_one_epoch(whole):
+    result, trained = run(CONFIG, should_stop=lambda: True)
+    assert len(trained) == result.epochs_trained == 1
+
+
+def test_a_rule_that_stops_is_named_even_if_somebody_stops_the_search_too(stopped):
+    result, _ = run(stopping_config(), should_stop=iter([False, True]).__next__)
+    assert result.stop_reason == stopped[0].stop_reason
+
+
 def test_a_warning_changes_nothing_but_the_warnings(stopped):
     config = dataclasses.replace(stopping_config(), frozen_rule="warn")
     result, records = run(config)

@@ -1,6 +1,7 @@
 """A retrained job becomes weights, cells and a model card, without Ray."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def finished(tmp_path_factory):
 def test_the_files_hold_the_network_that_was_tested(finished, tmp_path, capsys):
     root, config, result = finished
     assert main(["export", root, "jo", str(tmp_path / "out")]) == 0  # any unambiguous prefix will do
-    names = ["model.safetensors", "genotype.json", "README.md"]
+    names = ["config.json", "model.safetensors", "genotype.json", "README.md"]
     assert capsys.readouterr().out.split("\n")[:-1] == [f"wrote {tmp_path / 'out' / name}" for name in names]
     state = RetrainState(CELLS, config)
     network = load_exported(tmp_path / "out").to_channels_last()  # as it was tested: the layout decides the rounding
@@ -61,11 +62,11 @@ def test_the_files_hold_the_network_that_was_tested(finished, tmp_path, capsys):
     card = (tmp_path / "out" / "README.md").read_text()
     lines = (f"| test_accuracy | {result.test_accuracy:.6g} |", "| seed | 3 |", "| dataset | synthetic |")
     assert all(line in card.splitlines() for line in lines)
-    assert "## Images" not in card  # not described
+    assert "| input | 3 x 16 x 16 pixels, scaled to 0 to 1 |" in card and "classes, by logit" not in card
     assert f"| torch_version | {torch.__version__.split('+')[0]}" in card and CELLS.digest in card
 
 
-def test_the_card_names_the_classes_and_how_images_are_normalized(tmp_path):
+def test_the_card_names_the_classes_and_how_images_are_normalized(tmp_path, capsys):
     path = write_arrays(tmp_path / "own.npz", size=(7, 5), channels=2, train=60, test=6)
     own, description = described(RetrainConfig(dataset="arrays", data_dir=str(path)))
     names = ("dataset", "data_dir", "classes", "image_channels", "image_height", "image_width", "data_fingerprint")
@@ -75,6 +76,32 @@ def test_the_card_names_the_classes_and_how_images_are_normalized(tmp_path):
     lines = (tmp_path / "out" / "README.md").read_text().splitlines()
     assert "| input | 2 x 7 x 5 pixels, scaled to 0 to 1 |" in lines and "| classes, by logit | 0, 1, 2 |" in lines
     assert f"| mean | {description.mean[0]:.6g}, {description.mean[1]:.6g} |" in lines
+    assert load_exported(tmp_path / "out").images.labels == ("0", "1", "2")
+    assert main(["evaluate", str(tmp_path / "out"), "--dataset", "arrays", "--data-dir", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 6
+
+
+def test_evaluate_repeats_the_test_of_the_training(finished, tmp_path, capsys):
+    root, _, result = finished
+    assert main(["export", root, "job", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "out"), "--dataset", "synthetic"]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(f"synthetic: accuracy {result.test_accuracy:.2f} % of 80 test images (95 % interval ")
+    assert main(["evaluate", str(tmp_path / "out"), "--dataset", "synthetic", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == result.test_accuracy and found["loss"] == pytest.approx(result.test_loss, rel=1e-4)
+    assert found["low"] < found["accuracy"] < found["high"]
+
+
+def test_evaluate_refuses_in_one_line(tmp_path, capsys):
+    for argv, message in (
+        ([str(tmp_path), "--dataset", "synthetic"], "is no exported network"),
+        ([str(tmp_path), "--dataset", "synthetic", "--batch-size", "0"], "--batch-size is 0, but must be at least 1"),
+    ):
+        assert main(["evaluate", *argv]) == 2
+        error = capsys.readouterr().err
+        assert message in error and len(error.strip().splitlines()) == 1
 
 
 def test_the_moving_average_is_exported_on_demand_and_the_card_says_so(tmp_path):
