@@ -5,12 +5,14 @@ What needs PyTorch or Ray is imported where it is used: a report needs neither, 
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from importlib import metadata
+from typing import NoReturn
 
 from analysis.storage.storage_retry import StorageError
 from orchestrator.commands import (
@@ -21,10 +23,12 @@ from orchestrator.commands import (
     search_commands,
     study_commands,
     table_commands,
+    watch_command,
 )
 from orchestrator.commands.parser import Parser
+from orchestrator.signals import INTERRUPTED, TERMINATED, Terminated, interruptible
 
-STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, INTERRUPTED, PIPE_CLOSED = 3, 4, 5, 130, 141
+STORAGE_FAILED, LEASE_TAKEN, MACHINE_FAILED, PIPE_CLOSED = 3, 4, 5, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv, argparse.Namespace(argv=argv))
     warnings.filterwarnings("ignore", category=UserWarning, message="left out the broken part")  # printed once, below
     try:
-        code = int(arguments.command(arguments))
-        sys.stdout.flush()
+        with interruptible():
+            code = int(arguments.command(arguments))
+            sys.stdout.flush()
         return code
     except ValueError as error:
         print(f"pcdarts: error: {error}", file=sys.stderr)
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcdarts: error: {error}", file=sys.stderr)
         return LEASE_TAKEN
     except StorageError as error:
-        print(f"pcdarts: error: {error}; progress is saved, rerun this command to resume", file=sys.stderr)
+        print(f"pcdarts: error: {error}; {error.remedy}", file=sys.stderr)
         return STORAGE_FAILED
     except BrokenPipeError:  # what reads the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more when it exits
@@ -56,14 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         remedy = "; check that the path exists, that you may write there, and that space is left" if error.errno else ""
         print(f"pcdarts: error: {error}{remedy}", file=sys.stderr)
         return MACHINE_FAILED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         from orchestrator.commands import terminal
 
-        print(
-            f"\nInterrupted. Progress is saved; resume with:  {terminal.program()} {shlex.join(argv)}",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        what = "Interrupted" if code == INTERRUPTED else "Terminated"
+        kept = f"Progress is saved; resume with:  {terminal.program()} {shlex.join(argv)}"
+        if getattr(arguments, "checkpoint", "") is None:  # of `pcdarts search`
+            kept = "Nothing is saved; a search with --checkpoint FILE can be resumed."
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"\n{what}. {kept}", file=sys.stderr)
+        return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     study_commands.add_parsers(commands)
     queue_commands.add_parsers(commands)
+    watch_command.add_parser(commands)
     table_commands.add_parsers(commands)
     import_commands.add_parser(commands)
     search_commands.add_parsers(commands)
@@ -91,10 +100,29 @@ def _version() -> str:
         return "of a checkout that is not installed"
 
 
-def run_main() -> int:
+def command() -> NoReturn:
+    """The command `pcdarts`."""
+    leave(main())
+
+
+def run_main() -> NoReturn:
     """`orchestrator/run.py`: the same as `pcdarts run`."""
-    return main(["run", *sys.argv[1:]])
+    leave(main(["run", *sys.argv[1:]]))
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code.
+
+    After SIGTERM and SIGHUP it ends without Ray's way out: if the processes of Ray got the signal as well, as from
+    Slurm or `timeout`, that would wait a minute for them, and end with another code.
+    """
+    if code == TERMINATED:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -5,7 +5,7 @@ These are pure functions of a study and its table `searches`, so an interrupted 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,13 @@ def further_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchC
             added = [dataclasses.replace(configs[0], seed=int(start + i)) for i in range(count)]
             rounds.append((len(values), added))
     return [config for _, added in sorted(rounds, key=lambda item: item[0]) for config in added]
+
+
+def with_added_seeds(study: StudyConfig, seeds: Iterable[int]) -> StudyConfig:
+    """The study with these seeds too, as if they had been given from the start."""
+    present = study.sweep.get("seed", (study.search.seed,))
+    more = [seed for seed in dict.fromkeys(seeds) if seed not in present]
+    return dataclasses.replace(study, sweep={**study.sweep, "seed": (*present, *more)}) if more else study
 
 
 def added_searches(study: StudyConfig, searches: pd.DataFrame) -> list[SearchConfig]:

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MOUNT = Path.home() / "pcdarts-orchestrator"
-PYTHON = Path.home() / "pcdarts-env" / "bin" / "python"
+HOME = Path(os.path.expanduser("~"))  # not Path.home(), which raises where a container's user has none
+MOUNT = HOME / "pcdarts-orchestrator"
+PYTHON = HOME / "pcdarts-env" / "bin" / "python"
 NEEDED = ("orchestrator", "ray", "torch")
 
 
@@ -47,4 +48,4 @@ if __name__ == "__main__":
     _find_package()
     from orchestrator.cli import run_main
 
-    sys.exit(run_main())
+    run_main()

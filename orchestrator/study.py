@@ -9,19 +9,25 @@ import dataclasses
 from collections.abc import Callable
 
 from analysis.report.build import write_report
+from analysis.storage.storage_retry import patiently
+from analysis.storage.study_files import StudyFiles, join
 from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES, SETTINGS
 from cluster.wording import counted
 from orchestrator.config import StudyConfig
-from orchestrator.more_seeds import added_searches, further_searches, setting_rows
+from orchestrator.live_driver import ALL_KINDS, STUDY_KINDS, LiveDriver
+from orchestrator.more_seeds import added_searches, further_searches, setting_rows, with_added_seeds
 from orchestrator.options import RunOptions
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.failure_log import FailureLog, record_dead_driver
 from orchestrator.storage.lease import Lease, LeaseHeldError, open_lease
+from orchestrator.storage.steering_log import SteeringLog
 from orchestrator.storage.study_folder import check_storage, create_or_open, store_descriptions, validate_storage
 from orchestrator.trials.image_descriptions import describe_images, with_absolute_paths
+from orchestrator.trials.placement import resource_use
 from orchestrator.trials.retrain_trials import work_queue
 from orchestrator.trials.search_trials import run_searches
+from orchestrator.trials.take_up import Requests
 from pcdarts.config import SearchConfig
 from pcdarts.search import notes
 
@@ -40,51 +46,94 @@ def run_study(
     """
     stored = check_storage(root, options.storage_patience)
     study, descriptions = describe_images(with_absolute_paths(study), stored, options, say=say)
+    steering = SteeringLog(StudyFiles(join(root, "steering"), options.storage_patience))
+    study = with_added_seeds(study, steering.added_seeds())
     validate_storage(study, root, options.storage_patience)
     lease = open_lease(root, options, "study")
     if options.wait:
         lease.wait(say=say)
+
+    def save(study: StudyConfig) -> ResultStore:
+        patiently(lease.confirm, options.storage_patience)
+        return create_or_open(study, root, command, patience=options.storage_patience, retrain=options.retrain)
+
     with lease:  # from here on no other process changes the study
-        store = create_or_open(study, root, command, patience=options.storage_patience, retrain=options.retrain)
-        store_descriptions(store, list(map(dataclasses.asdict, descriptions)))
-        failures = FailureLog(study.name, store)
-        record_dead_driver(failures, lease)
-        finish_interrupted_compaction(store)
-        set_aside_broken_files(store, failures, say)
+        store = save(study)
+        others = open_lease(root, options)
+        live = LiveDriver(
+            root,
+            command,
+            lease,
+            kinds=lambda: STUDY_KINDS if others.held_elsewhere() else ALL_KINDS,
+            patience=options.storage_patience,
+            resources=resource_use,
+        )
+        with live, store.guarded(lease.confirm):
+            store_descriptions(store, list(map(dataclasses.asdict, descriptions)))
+            failures = FailureLog(study.name, store)
+            record_dead_driver(failures, lease)
+            finish_interrupted_compaction(store)
+            set_aside_broken_files(store, failures, say)
 
-        searched = run_missing_searches(study, store, lease, options=options, say=say)
-        store_settings(study, store, say)
-        queue = RetrainQueue(study, store)
+            requests = Requests(live, study, store, save)
+            searched, retrained, queue = run_phases(requests, lease, options=options, say=say)
+
+            live.board.begin("report")
+            for table in (SEARCHES, EPOCHS):
+                store.compact(table)
+            set_aside_broken_files(store, failures, say)
+            write_report(store.root)
+            if not searched and not retrained:
+                say(f"Study {study.name!r} is finished: {_counts(store)}. Nothing to do.")
+            if problem := queue.race_problem():
+                say(problem)
+            failures.flush()
+            return count_failed(queue)
+
+
+def run_phases(
+    requests: Requests, lease: Lease, *, options: RunOptions, say: Callable[[str], None]
+) -> tuple[bool, bool, RetrainQueue]:
+    """Run the missing searches and the queue, again if seeds were added meanwhile.
+
+    Returns whether any search ran, whether any training was to run, and the queue.
+    """
+    searched = retrained = False
+    while True:
+        requests.take_up(look=True)
+        searched |= run_missing_searches(requests, lease, options=options, say=say)
+        study = requests.study
+        store_settings(study, requests.store, say)
+        queue = RetrainQueue(study, requests.store)
         queue.update()
-        retrained = options.retrain and retrain_queued(queue, options, say)
-
-        for table in (SEARCHES, EPOCHS):
-            store.compact(table)
-        set_aside_broken_files(store, failures, say)
-        write_report(store.root)
-        if not searched and not retrained:
-            say(f"Study {study.name!r} is finished: {_counts(store)}. Nothing to do.")
-        if problem := queue.race_problem():
-            say(problem)
-        failures.flush()
-        return count_failed(queue)
+        if options.retrain:
+            retrained |= retrain_queued(queue, requests, options, say)
+        requests.take_up(look=True)
+        again = options.retrain and requests.changed_queue and queue.has_work(False)
+        if requests.study == study and not again:
+            return searched, retrained, queue
+        requests.changed_queue = False
+        options = dataclasses.replace(options, retry_failed=False)  # what failed in this run has had its tries
 
 
-def run_missing_searches(
-    study: StudyConfig, store: ResultStore, lease: Lease, *, options: RunOptions, say: Callable[[str], None]
-) -> bool:
+def run_missing_searches(requests: Requests, lease: Lease, *, options: RunOptions, say: Callable[[str], None]) -> bool:
     """Run the missing searches, then more seeds until the means are precise enough; returns whether any search ran."""
-    missing = missing_searches(study, store, retry_failed=options.retry_failed)
-    searched = bool(missing)
-    if missing:
+    store, retry_failed, searched = requests.store, options.retry_failed, False
+    while missing := missing_searches(requests.study, store, retry_failed=retry_failed):
+        study, searched, retry_failed = requests.study, True, False
         say(f"Study {study.name!r}: {len(missing)} of {len(study.searches())} searches to run, in {store.root}")
         for note in dict.fromkeys(note for config in missing for note in notes(config)):
             say(note)
-        run_searches(study, store, lease, missing, options=options, say=say)
-    while added := further_searches(study, store.read(SEARCHES)):
-        searched, target = True, study.seeds.target_halfwidth
+        run_searches(requests, lease, missing, options=options, say=say)
+        if requests.study == study:
+            break
+    while added := further_searches(requests.study, store.read(SEARCHES)):
+        study, searched, target = requests.study, True, requests.study.seeds.target_halfwidth
         say(f"{counted(len(added), 'more search')}: a confidence interval is still wider than +-{target:g}")
-        run_searches(study, store, lease, added, options=options, say=say)
+        run_searches(requests, lease, added, options=options, say=say)
+        if requests.study != study:  # seeds were added by hand meanwhile
+            later = dataclasses.replace(options, retry_failed=False)
+            return run_missing_searches(requests, lease, options=later, say=say) or searched
     return searched
 
 
@@ -105,10 +154,10 @@ def store_settings(study: StudyConfig, store: ResultStore, say: Callable[[str], 
             say(f"{row['setting']}: {row['reason']}")
 
 
-def retrain_queued(queue: RetrainQueue, options: RunOptions, say: Callable[[str], None]) -> bool:
+def retrain_queued(queue: RetrainQueue, requests: Requests, options: RunOptions, say: Callable[[str], None]) -> bool:
     """Retrain the pending jobs unless another process does; returns whether any were pending."""
     try:
-        return work_queue(queue, options=options, say=say)
+        return work_queue(queue, options=options, requests=requests, say=say)
     except LeaseHeldError as error:
         say(f"Retraining skipped: {error}")
         return True
@@ -127,9 +176,9 @@ def finish_interrupted_compaction(store: ResultStore) -> None:
 
 
 def set_aside_broken_files(store: ResultStore, failures: FailureLog, say: Callable[[str], None]) -> None:
-    """Rename broken files of the tables so that readers skip them, and record them.
+    """Move broken files out of the tables, and record them.
 
-    This reads the table `searches`.  `epochs` is too large for that, so only files already found broken are renamed.
+    This reads the table `searches`.  `epochs` is too large for that, so only files already found broken are moved.
     """
     store.read(SEARCHES)
     for table in (SEARCHES, EPOCHS):
@@ -140,6 +189,7 @@ def set_aside_broken_files(store: ResultStore, failures: FailureLog, say: Callab
 
 def _counts(store: ResultStore) -> str:
     searches = store.read(SEARCHES)
-    failed = int((searches["status"] == "failed").sum())
-    text = f"{len(searches) - failed} searches completed"
+    failed, canceled = (int((searches["status"] == status).sum()) for status in ("failed", "canceled"))
+    text = f"{len(searches) - failed - canceled} searches completed"
+    text += f", {canceled} stopped by hand before their first epoch" if canceled else ""
     return f"{text}, {failed} failed (--set run.retry_failed=true runs them again)" if failed else text

@@ -30,6 +30,17 @@ STUDY_FLAGS = {
 """The fields that have a flag."""
 
 
+def path(text: str) -> str:
+    """A path or URI given by hand, with `~` for the home folder, which a shell leaves in `--storage=~/x`.
+
+    Raises ArgumentTypeError if that folder is not known.
+    """
+    found = os.path.expanduser(text)
+    if found.partition(os.sep)[0] == "~":
+        raise argparse.ArgumentTypeError(f"{text!r} names the home folder, but HOME is not set; give the whole path")
+    return found
+
+
 def add_study_flags(parser: Parser) -> None:
     """The flags of `pcdarts run`: those of a study, its storage, and how to run it."""
     # The cluster files set it to a storage that all machines reach.
@@ -38,6 +49,7 @@ def add_study_flags(parser: Parser) -> None:
     parser.add_argument(
         "--storage",
         metavar="DIR",
+        type=path,
         default=default,
         help=f"folder or URI of studies (default: PCDARTS_STORAGE of the environment, else {STORAGE})",
     )
@@ -48,7 +60,7 @@ def add_study_flags(parser: Parser) -> None:
         ("dataset", "NAME", "data set of the search"),
     ):
         parser.add_argument(f"--{flag}", nargs="+", metavar=metavar, help=text)
-    parser.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets")
+    parser.add_argument("--data-dir", metavar="DIR", type=path, help="folder that holds the data sets")
     add_retrain_seeds(parser)
     parser.add_argument(
         "--retrain", action=argparse.BooleanOptionalAction, help="retrain the best cells right after the searches"
@@ -91,6 +103,11 @@ def add_assignments(parser: Parser, fields: Iterable[str], text: str, metavar: s
         "--set", dest="assignments", nargs="+", action="extend", default=[], metavar=metavar, help=text
     )
     complete(action, [f"{name}=" for name in fields])
+
+
+def add_study_dir(parser: Parser, what: str = "folder or URI of the study") -> None:
+    """The folder of an existing study."""
+    parser.add_argument("study_dir", metavar="STUDY", type=path, help=what)
 
 
 def add_source(parser: Parser, *, several: bool = False) -> None:

@@ -4,21 +4,26 @@ import dataclasses
 import heapq
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 import torch
 
 from analysis.conclusions.power import fewest_pairs
-from analysis.storage.study_files import join
+from analysis.storage.study_files import StudyFiles, join
 from cluster.resources import TrialResources, fitting
 from cluster.wording import counted, gigabytes
 from orchestrator.config import SOURCE, StudyConfig, StudyImages, source
+from orchestrator.more_seeds import with_added_seeds
 from orchestrator.options import RunOptions
 from orchestrator.queue.costs import most_cells, stage_costs
-from orchestrator.storage.study_folder import check_writable
+from orchestrator.storage.lease import open_lease
+from orchestrator.storage.steering_log import SteeringLog
+from orchestrator.storage.study_folder import check_storage, validate_storage
 from orchestrator.trials.image_descriptions import look_at, require_networks, with_absolute_paths
 from orchestrator.trials.placement import (
     pack_searches,
@@ -30,7 +35,10 @@ from orchestrator.trials.placement import (
     with_own_threads,
 )
 from orchestrator.trials.progress import image_progress
+from orchestrator.trials.shared_images import require_shared
+from orchestrator.trials.worker_team import make_team
 from pcdarts.config import OWN_IMAGES, RetrainConfig, SearchConfig, learning_rate_advice
+from pcdarts.data.datasets import dataset_info, fits_memory
 from pcdarts.search import SearchState, weight_step
 
 PROBES = (4, 16)
@@ -54,15 +62,19 @@ def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[
     run({what: partial(_images, group, images) for what, group in _data(study).items()})
     study = study.with_images(images)
     searches = study.searches()
-    run({"storage": lambda: _storage(join(storage, study.name))})
+    root = join(storage, study.name)
+    run({"storage": lambda: _storage(study, root, options, described=not failed)})
     if not failed or search.dataset not in OWN_IMAGES:  # otherwise the size of the networks is not known
         run(
             {
                 "networks": lambda: _networks(study),
                 "memory": lambda: _memory(searches),
-                "cluster": lambda: _cluster(searches, options),
+                "shared memory": lambda: _shared_memory(study),
+                "cluster": lambda: _cluster(searches, root, options),
             }
         )
+        if options.retrain:
+            run({"cluster for trainings": lambda: _trainings_fit(study, root, options)})
     run({"learning rate": lambda: learning_rate_advice(search) or "follows the batch size"})
     if failed:
         say("  cost: not estimated until all checks pass")
@@ -75,9 +87,15 @@ def check(study: StudyConfig, storage: str, options: RunOptions, say: Callable[[
     return len(failed)
 
 
-def _storage(root: str) -> str:
-    check_writable(root)
-    return f"{root} can be written to"
+def _storage(study: StudyConfig, root: str, options: RunOptions, *, described: bool) -> str:
+    """Whether the study can start or resume there; one whose images could not be described is not compared."""
+    stored = check_storage(root)
+    if described:
+        added = SteeringLog(StudyFiles(join(root, "steering"))).added_seeds()
+        validate_storage(with_added_seeds(study, added), root)
+    if not options.wait and open_lease(root, options, "study").held_elsewhere():
+        raise ValueError(f"another process works on the study at {root}; wait for it with --set run.wait=true")
+    return f"{root} can be written to" + ("; the study there would be resumed" if stored else "")
 
 
 def _data(study: StudyConfig) -> dict[str, list[SearchConfig | RetrainConfig]]:
@@ -116,9 +134,33 @@ def _memory(searches: list[SearchConfig]) -> str:
     return f"about {most if least == most else f'{least} to {most}'} a search on a CPU"
 
 
-def _cluster(searches: list[SearchConfig], options: RunOptions) -> str:
-    """Room for trials; raises ValueError if no trial fits."""
+def _shared_memory(study: StudyConfig, folder: str = "/dev/shm") -> str:
+    """Room on this machine for the batches that reading processes pass on; raises ValueError if there is too little."""
+    needed = max((_passed_bytes(config) for group in study.readers() for config in group), default=0)
+    if not needed or not os.path.isdir(folder):
+        return "not needed"
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(
+            f"{folder} has {gigabytes(free)} free, but processes that read images pass on up to {gigabytes(needed)} "
+            "there; give the container more (docker run --shm-size, or on Kubernetes an emptyDir of medium Memory at "
+            f"{folder}), or set search.threads and retrain.threads to 1"
+        )
+    return f"{folder} has {gigabytes(free)} free, of which a trial uses up to {gigabytes(needed)}"
+
+
+def _passed_bytes(config: SearchConfig | RetrainConfig) -> int:
+    """Batches in shared memory at once: every process that reads image files is two ahead."""
+    if fits_memory(config):
+        return 0
+    info = dataset_info(config)
+    return 2 * (config.threads - 1) * config.batch_size * info.image_channels * math.prod(info.image_size)
+
+
+def _cluster(searches: list[SearchConfig], root: str, options: RunOptions) -> str:
+    """Room for searches; raises ValueError if none fits, or if a node does not see the study's folder."""
     wanted, predicted = pack_searches(searches, prepare_trials(searches, options), options)
+    require_shared(_present(root), wanted)
     least = min(config.threads for config in searches)
     most = "at most " if least < wanted.cpus else ""
     text = f"{counted(_at_once(searches, wanted), 'search')} at once, each with {most}{wanted}"
@@ -131,6 +173,24 @@ def _cluster(searches: list[SearchConfig], options: RunOptions) -> str:
     if note := sharing_note(wanted):
         text += f"; {note}"
     return text
+
+
+def _trainings_fit(study: StudyConfig, root: str, options: RunOptions) -> str:
+    """Room for the trainings of every stage; raises ValueError as `_cluster` does."""
+    for stage in study.stages():
+        wanted = prepare_trials(stage.recipes(), options)
+        require_shared(_present(root), wanted)
+        if stage.stage != "rung":
+            make_team(wanted, options)
+    return "every stage has room"
+
+
+def _present(root: str) -> str:
+    """The folder, or the nearest one above it that exists; a URI unchanged."""
+    if "://" in root:
+        return root
+    path = Path(root).absolute()
+    return str(next(folder for folder in (path, *path.parents) if folder.is_dir()))
 
 
 def _at_once(searches: Sequence[SearchConfig], wanted: TrialResources) -> int:

@@ -1,10 +1,11 @@
 """`pcdarts import`: results and search logs of other programs become the tables of a study."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.commands.arguments import STORAGE, complete
+from orchestrator.commands.arguments import STORAGE, complete, path
 from orchestrator.commands.parser import Parser
 from pcdarts.config import RetrainConfig
 from pcdarts.genotype import Genotype
@@ -33,13 +34,15 @@ def add_parser(commands: "argparse._SubParsersAction[Parser]") -> None:
         parser.set_defaults(command=_import_results, kind=kind)
     robustdarts = formats.add_parser("robustdarts", help="search logs of Understanding and Robustifying DARTS")
     robustdarts.add_argument("logs_dir", metavar="LOGS", help="folder that holds SPACE/DATA_SET/JOB/log_N.txt")
-    robustdarts.add_argument("out_dir", metavar="OUT", help="folder of the study to write")
+    robustdarts.add_argument("out_dir", metavar="OUT", type=path, help="folder of the study to write")
     robustdarts.set_defaults(command=_import_logs)
 
 
 def _add_flags(parser: Parser) -> None:
     parser.add_argument("--study", metavar="NAME", required=True, help="name of the study to write")
-    parser.add_argument("--storage", metavar="DIR", default=STORAGE, help=f"folder of studies (default: {STORAGE})")
+    parser.add_argument(
+        "--storage", metavar="DIR", type=path, default=STORAGE, help=f"folder of studies (default: {STORAGE})"
+    )
     for flag, metavar, text in (
         ("map", "FIELD=COLUMN", "columns of the file, as in genotype=cell valid_accuracy=one_shot test_accuracy=final"),
         ("set", "FIELD=VALUE", "fields that are equal in all rows, as in epochs=50 retrain.validation_portion=0"),
@@ -79,7 +82,7 @@ def _import_results(arguments: argparse.Namespace) -> int:
     out_dir = join(arguments.storage, arguments.study)
     write_results(results, out_dir)
     print(results.text())
-    print(f"wrote searches, queue and retrains into {out_dir}; see them with:  pcdarts report {out_dir}")
+    print(f"wrote searches, queue and retrains into {out_dir}; see them with:  pcdarts report {shlex.quote(out_dir)}")
     return 0
 
 
@@ -110,5 +113,6 @@ def _import_logs(arguments: argparse.Namespace) -> int:
     from analysis.robustdarts.importer import import_logs
 
     print(import_logs(arguments.logs_dir, arguments.out_dir).text())
-    print(f"wrote searches and epochs into {arguments.out_dir}; see them with:  pcdarts report {arguments.out_dir}")
+    out_dir = arguments.out_dir
+    print(f"wrote searches and epochs into {out_dir}; see them with:  pcdarts report {shlex.quote(out_dir)}")
     return 0

@@ -1,27 +1,34 @@
-"""`pcdarts queue` and `retrain`: the retraining queue of a study."""
+"""`pcdarts queue`, `retrain` and `steer`: the retraining queue of a study, and requests to its driver."""
 
 import argparse
 from dataclasses import replace
 
-from orchestrator.commands.arguments import RETRAIN_FLAGS, add_retrain_seeds, add_run_flags, changes
+from orchestrator.commands.arguments import (
+    RETRAIN_FLAGS,
+    add_retrain_seeds,
+    add_run_flags,
+    add_study_dir,
+    changes,
+    path,
+)
 from orchestrator.commands.parser import Parser
 from orchestrator.options import RunOptions
 from pcdarts.presets import RECIPES
 
 
 def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
-    """Add the two commands."""
+    """Add the three commands."""
     queue = commands.add_parser(
         "queue",
         help="show or change the retraining queue of a study",
         description="Print the retraining queue of a study; with an action, change it first.",
     )
-    queue.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
-    queue.add_argument("action", nargs="?", choices=("add", "drop", "retry"), help="how to change it")
+    add_study_dir(queue)
+    queue.add_argument("action", nargs="?", choices=("add", "drop", "retry", "up"), help="how to change it")
     queue.add_argument(
         "target",
         nargs="?",
-        help="add: a published name, a genotype, or its file (-: stdin); drop, retry: a job or a prefix of it",
+        help="add: a published name, a genotype, or its file (-: stdin); others: a job or a prefix of it",
     )
     queue.add_argument("--top", type=int, metavar="N", help="print the first N jobs")
     queue.add_argument("--wide", action="store_true", help="print all columns in full, however wide")
@@ -32,15 +39,33 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="run the retraining queue of a study",
         description="Retrain the queued cells of a study, and those that its searches and its race call for now.",
     )
-    retrain.add_argument("study_dir", metavar="STUDY", help="folder or URI of the study")
+    add_study_dir(retrain)
     retrain.add_argument(
         "--recipe", choices=RECIPES, help="recipe that the best cells are queued with (default: the study's)"
     )
-    retrain.add_argument("--data-dir", metavar="DIR", help="folder that holds the data sets (default: the study's)")
+    retrain.add_argument(
+        "--data-dir", metavar="DIR", type=path, help="folder that holds the data sets (default: the study's)"
+    )
     retrain.add_argument("--dry-run", action="store_true", help="print the jobs that would run, and stop")
     add_retrain_seeds(retrain)
     add_run_flags(retrain, "retrain.epochs=100 or run.workers=4")
     retrain.set_defaults(command=_retrain)
+
+    steer = commands.add_parser(
+        "steer",
+        help="stop a search or add seeds while a study runs",
+        description="Ask the driver of a study for something; without an action, list what was asked and answered. A "
+        "running driver answers within 10 seconds, otherwise the next `pcdarts run` does.",
+    )
+    add_study_dir(steer)
+    steer.add_argument("action", nargs="?", choices=("stop", "seeds"), help="what to ask for")
+    steer.add_argument(
+        "target",
+        nargs="*",
+        metavar="SEARCH | SEED",
+        help="stop: a search, or a prefix of its id, which ends after its present epoch; seeds: seeds to add",
+    )
+    steer.set_defaults(command=_steer)
 
 
 def _queue(arguments: argparse.Namespace) -> int:
@@ -55,12 +80,43 @@ def _queue(arguments: argparse.Namespace) -> int:
     study, store = open_study(arguments.study_dir)
     queue = RetrainQueue(study, store)
     if arguments.action:
-        change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry}[arguments.action]
+        change = {"add": queue.add, "drop": queue.drop, "retry": queue.retry, "up": queue.move_up}[arguments.action]
         print(f"{arguments.action}: {change(arguments.target)}")
     print(terminal.queue(queue.rows()[: arguments.top], queue.events.broken, wide=arguments.wide))
     if problem := queue.race_problem():
         print(problem)
     return 0
+
+
+def _steer(arguments: argparse.Namespace) -> int:
+    from orchestrator.steering import add_seeds, driver_runs, steering_log, stop_search
+    from orchestrator.storage.study_folder import open_study
+
+    study, store = open_study(arguments.study_dir)
+    if arguments.action is None:
+        for request, answer in steering_log(store).read():
+            what = request.target or " ".join(map(str, request.seeds))
+            state = f"{answer.verdict} {answer.answered_at}" if answer else "waiting for the driver"
+            reason = f": {answer.reason}" if answer and answer.reason else ""
+            print(f"{request.asked_at}  {request.kind} {what}  {state}{reason}")
+        return 0
+    if arguments.action == "stop":
+        if len(arguments.target) != 1:
+            raise ValueError("stop needs one search, as in `pcdarts steer STUDY stop 1f2e`")
+        text = f"stop: {stop_search(study, store, arguments.target[0]).target}"
+    else:
+        request = add_seeds(study, store, [_seed(text) for text in arguments.target])
+        text = f"seeds: {' '.join(map(str, request.seeds))}"
+    waits = "the driver answers within 10 s" if driver_runs(store) else "no driver runs; `pcdarts run` will take it up"
+    print(f"{text} ({waits})")
+    return 0
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"seed is {text!r}, but must be an integer from 0") from None
 
 
 def _retrain(arguments: argparse.Namespace) -> int:
@@ -86,7 +142,7 @@ def _retrain(arguments: argparse.Namespace) -> int:
         if unqueued := queue.unqueued():
             print(f"{len(unqueued)} more would be queued: {', '.join(unqueued)}")
         return 0
-    work_queue(queue, options=options)
+    work_queue(queue, options=options, command=["pcdarts", *arguments.argv])
     write_report(arguments.study_dir)
     print(terminal.queue(queue.rows(), queue.events.broken))
     if problem := queue.race_problem():

@@ -3,9 +3,11 @@
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
+from typing import Any
 
-from orchestrator.commands.arguments import add_assignments
+from orchestrator.commands.arguments import add_assignments, path
 from orchestrator.commands.parser import Parser
 from orchestrator.overrides import parse_assignments, section_fields
 from pcdarts.config import OWN_IMAGES, SearchConfig
@@ -17,14 +19,18 @@ def add_parsers(commands: "argparse._SubParsersAction[Parser]") -> None:
     """Add the three commands."""
     search = commands.add_parser("search", help="search one cell on this machine, without Ray")
     search.add_argument("--preset", default="demo", choices=SEARCHES, help="where the other fields come from (demo)")
-    search.add_argument("--checkpoint", metavar="FILE", help="save the search here, and resume it from here")
+    search.add_argument("--checkpoint", metavar="FILE", type=path, help="save the search here, and resume it from here")
     text = "any field of the search, as in k=2; `pcdarts run --help-fields` explains them"
     add_assignments(search, section_fields("search"), text, "FIELD=VALUE")
     search.set_defaults(command=_search)
 
     split = commands.add_parser("split", help="write the ImageNet search lists (10 %% and 2.5 %% of every class)")
-    split.add_argument("--data-dir", default="data", metavar="DIR", help="folder that holds train/<class>/<image>")
-    split.add_argument("--output", default="imagenet_search_split.txt", metavar="FILE", help="where to write them")
+    split.add_argument(
+        "--data-dir", default="data", type=path, metavar="DIR", help="folder that holds train/<class>/<image>"
+    )
+    split.add_argument(
+        "--output", default="imagenet_search_split.txt", type=path, metavar="FILE", help="where to write them"
+    )
     split.set_defaults(command=_split)
 
     testing = commands.add_parser(
@@ -41,14 +47,14 @@ def search_config(preset: str, assignments: list[str]) -> SearchConfig:
     """The preset with the assigned fields; raises ValueError for other fields and for several values."""
     names = section_fields("search")
     texts = [f"search.{text}" if text.partition("=")[0] in names else text for text in assignments]
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in parse_assignments(texts).items():
         section, _, field = name.partition(".")
         if section != "search":
             raise ValueError(f"{name} is not a field of a search and has no effect here")
         if isinstance(value, list):
             raise ValueError(f"{name} has {len(value)} values, but one search takes one; `pcdarts run` searches all")
-        values[field] = value
+        values[field] = os.path.expanduser(value) if field in ("data_dir", "split_file") else value
     return dataclasses.replace(SEARCHES[preset](), **values)
 
 
@@ -87,11 +93,6 @@ def _search(arguments: argparse.Namespace) -> int:
         except FloatingPointError as error:
             print(f"pcdarts: error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            if checkpoint:
-                raise  # the same command resumes the search
-            print("\nInterrupted; a search with --checkpoint FILE can be resumed.", file=sys.stderr)
-            return 130
     if result.stop_reason:
         print(f"stopped after epoch {result.epochs_trained - 1}, with the cell of epoch {result.chosen_epoch}")
         print(result.stop_reason)
@@ -118,7 +119,8 @@ def _split(arguments: argparse.Namespace) -> int:
 
     lists = search_split(Path(arguments.data_dir, "train"))
     write_split(arguments.output, lists)
-    print(f"wrote {len(lists)} images to {arguments.output}; use it with --set search.split_file={arguments.output}")
+    use = shlex.quote(f"search.split_file={arguments.output}")
+    print(f"wrote {len(lists)} images to {arguments.output}; use it with --set {use}")
     return 0
 
 

@@ -1,9 +1,11 @@
 """`pcdarts run`, `check` and `presets`: studies from presets and study files."""
 
 import argparse
+from collections.abc import Mapping
 
 from orchestrator.commands.arguments import add_scale, add_source, add_study_flags, changes, complete
 from orchestrator.commands.parser import Parser
+from orchestrator.config import StudyConfig
 from orchestrator.presets import STUDIES, preset_options, study_preset
 
 
@@ -43,6 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.source is None:
         raise ValueError("nothing to run; give a preset or a study file, as in `pcdarts run demo`")
     study, options = load_study(arguments.source, wanted, scale=arguments.scale)
+    _note_unused_folder(study, wanted)
 
     from analysis.storage.study_files import join
     from orchestrator.commands import terminal
@@ -57,12 +60,23 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _note_unused_folder(study: StudyConfig, wanted: Mapping[str, object]) -> None:
+    """Print that the data folder has no effect, as in `--scale tiny --data-dir DIR`."""
+    datasets = sorted({config.dataset for group in study.readers() for config in group})
+    if any(name.endswith("data_dir") for name in wanted) and set(datasets) <= {"digits", "synthetic"}:
+        print(
+            f"{study.name}: all images are {' or '.join(datasets)}, made without files; the data folder has no effect"
+        )
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.check import check
     from orchestrator.study_file import load_study
 
     wanted = changes(arguments)
     studies = [load_study(source, wanted, scale=arguments.scale) for source in arguments.source or ["cifar10"]]
+    for study, _ in studies:
+        _note_unused_folder(study, wanted)
     problems = [check(study, arguments.storage, options) for study, options in studies]
     return 1 if any(problems) else 0
 

@@ -1,7 +1,9 @@
 """What the commands print: the result of a study, its queue, and the next steps."""
 
+import json
 import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -76,7 +78,7 @@ def program(name: str = "pcdarts") -> str:
     found = shutil.which(name)
     if not installed.exists() or (found and Path(found).resolve() == installed.resolve()):
         return name
-    return os.path.relpath(installed) if installed.is_relative_to(Path.cwd()) else str(installed)
+    return shlex.quote(os.path.relpath(installed) if installed.is_relative_to(Path.cwd()) else str(installed))
 
 
 def where_to_look(root: str) -> str:
@@ -84,10 +86,10 @@ def where_to_look(root: str) -> str:
     return (
         f"Read the tables in Python ({program('python')}):\n"
         "    import pandas as pd\n"
-        f'    searches = pd.read_parquet("{join(root, "searches")}")\n'
-        f'    epochs = pd.read_parquet("{join(root, "epochs")}")\n'
-        f"See the retraining queue:  {program()} queue {root}\n"
-        f"Open the report:  {join(root, 'report.html')}"
+        f"    searches = pd.read_parquet({json.dumps(join(root, 'searches'), ensure_ascii=False)})\n"
+        f"    epochs = pd.read_parquet({json.dumps(join(root, 'epochs'), ensure_ascii=False)})\n"
+        f"See the retraining queue:  {program()} queue {shlex.quote(root)}\n"
+        f"Open the report:  {shlex.quote(join(root, 'report.html'))}"
     )
 
 

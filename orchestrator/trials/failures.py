@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["out of memory", "memory monitor", "process lost", "error"]
+Kind = Literal["out of memory", "memory monitor", "process lost", "other code", "error"]
 
 OUT_OF_MEMORY = ("MemoryError", "out of memory", "can't allocate memory", "ALLOC_FAILED", "unable to find an engine")
 """Parts of the errors of Python, PyTorch, NumPy, cuBLAS and cuDNN for a failed allocation."""
@@ -12,6 +12,8 @@ MEMORY_MONITOR = "running low on memory"
 """Part of Ray's error for a process that its memory monitor killed."""
 PROCESS_LOST = "The actor died unexpectedly"
 """Start of Ray's error for a process that ended, alone or with its node; the last line has the reason."""
+OTHER_CODE = "OtherCodeError"
+"""Part of the error of a trial that would run other code than its driver."""
 MOST_CHARACTERS = 500
 _HEADER = re.compile(r"^Failure # \d+ .*\n", re.MULTILINE)
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -24,7 +26,7 @@ class TrialFailure:
 
     kind: Kind
     """`out of memory`: an allocation failed; `memory monitor`: Ray killed the process to save its node; `process lost`:
-    it ended, or its node did; `error`: anything else."""
+    it ended, or its node did; `other code`: it would have run other code than the driver; `error`: anything else."""
     message: str
     """The error on one line of at most 500 characters."""
     traceback_text: str
@@ -48,6 +50,8 @@ def classify(text: str) -> TrialFailure:
         )
     elif PROCESS_LOST in text:
         kind, message = "process lost", f"process lost: {_last_line(text).partition(' Some common causes')[0]}"
+    elif OTHER_CODE in message:
+        kind = "other code"
     elif any(sign in message for sign in OUT_OF_MEMORY):
         kind = "out of memory"
     return TrialFailure(kind=kind, message=message[:MOST_CHARACTERS], traceback_text=text)

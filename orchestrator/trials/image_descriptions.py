@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 
+from cluster.address import find_cluster
 from cluster.tasks import keep_on_worker
 from orchestrator.config import SOURCE, StudyConfig, StudyImages, source
 from orchestrator.options import RunOptions
@@ -22,16 +23,17 @@ from pcdarts.diagnostics.trainable import require_trainable
 
 Config = SearchConfig | RetrainConfig
 T = TypeVar("T", SearchConfig, RetrainConfig, StudyImages)
+PATHS = ("data_dir", "split_file")
+"""Fields that name a file or a folder."""
 
 
 def with_absolute_paths(study: StudyConfig) -> StudyConfig:
-    """The study with absolute data folders, as trials run in other working directories."""
-    sweep = dict(study.sweep)
-    if "data_dir" in sweep:
-        sweep["data_dir"] = tuple(map(_absolute, sweep["data_dir"]))
+    """The study with absolute data folders and split files, as trials run in other working directories."""
+    sweep = {name: tuple(map(_absolute, values)) if name in PATHS else values for name, values in study.sweep.items()}
 
     def absolute(config: T) -> T:
-        return replace(config, data_dir=_absolute(config.data_dir))
+        paths: dict[str, Any] = {name: _absolute(getattr(config, name)) for name in PATHS if hasattr(config, name)}
+        return replace(config, **paths)
 
     return replace(
         study,
@@ -53,10 +55,10 @@ def describe_images(
 ) -> tuple[StudyConfig, list[DataDescription]]:
     """The study with what was found in its images filled in, and their descriptions.
 
-    Images are looked at on this machine, or else by a task on a worker.  Where this machine does not see them and the
-    study was `stored` before, what is known of them stays; trials check images that they hold in memory, but not larger
-    trees.  Built-in data sets that only trainings read may be missing until these run.  Without `searches`, only what
-    trainings read is looked at.
+    Images are looked at on this machine, or else by a task on a worker of the cluster.  Where this machine does not see
+    them and the study was `stored` before, what is known of them stays; trials check images that they hold in memory,
+    but not larger trees.  Built-in data sets that only trainings read may be missing until these run.  Without
+    `searches`, only what trainings read is looked at.
 
     Raises ValueError for images that cannot be used, for others than those of the stored study, and for networks that
     cannot be trained on them.
@@ -72,6 +74,8 @@ def describe_images(
         if here:
             with image_progress(f"images in {first.data_dir}") as on_progress:
                 images, description = look_at(group, processes=os.cpu_count() or 1, on_progress=on_progress)
+        elif find_cluster(options.address) is None:  # the workers will be here too: nothing to start Ray for
+            images, description = look_at(group, download=True)
         else:
             resources = prepare_trials([first], options)
             images, description = ray.get(keep_on_worker(_look_and_download, group, resources))
@@ -129,5 +133,5 @@ def _moved(study: StudyConfig, stored: StudyConfig | None) -> Iterable[StudyImag
             yield replace((same or alike)[0], **{name: getattr(first, name) for name in SOURCE})
 
 
-def _absolute(data_dir: str) -> str:
-    return os.path.abspath(os.path.expanduser(data_dir))
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if path else path

@@ -9,13 +9,17 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from threading import Thread
 
+import ray
 import torch
 
+from cluster.code import imported_code
 from cluster.connect import connect
-from cluster.resources import TrialResources, fitting, has_gpus, largest_memory, require_fit, slots
+from cluster.resources import TrialResources, fitting, has_gpus, in_use, largest_memory, require_fit, slots
 from cluster.tasks import on_gpus
 from cluster.wording import gigabytes
 from orchestrator.options import RunOptions
+from orchestrator.storage.live_status import ResourceUse
+from orchestrator.storage.provenance import git_revision
 from pcdarts.config import RetrainConfig, SearchConfig
 from pcdarts.diagnostics.memory import predict_memory
 from pcdarts.training.device import mps_runs
@@ -34,12 +38,27 @@ def prepare_trials(configs: Sequence[SearchConfig | RetrainConfig], options: Run
         raise ValueError(
             "run.autoscaling=true cannot choose GPUs from nodes that do not run yet; give --gpus-per-trial"
         )
+    imported_code(), git_revision()  # before Ray sends the code to the nodes; both are remembered
     connect(options.address)
     if gpus < 0:
         gpus = 1.0 if has_gpus() else 0.0
     resources = TrialResources(cpus=max(config.threads for config in configs), gpus=gpus)
     require_fit(resources, autoscaling=options.autoscaling)
     return resources
+
+
+def resource_use() -> ResourceUse | None:
+    """What the connected cluster has and uses; None before the driver has connected."""
+    if not ray.is_initialized():
+        return None
+    total, free, nodes = in_use()
+    return ResourceUse(
+        cpus=total.get("CPU", 0.0),
+        cpus_used=round(total.get("CPU", 0.0) - free.get("CPU", 0.0), 4),
+        gpus=total.get("GPU", 0.0),
+        gpus_used=round(total.get("GPU", 0.0) - free.get("GPU", 0.0), 4),
+        nodes=nodes,
+    )
 
 
 def with_own_threads(resources: TrialResources, config: SearchConfig | RetrainConfig) -> TrialResources:

@@ -37,6 +37,7 @@ class Progress:
         self.total = len(epochs) + done + failed
         self.done, self.failed, self.best = done, failed, best
         self.reached: dict[str, int] = {}
+        self._ended: set[str] = set()
         self.console = console or Console()
         self.started_at, self.last_line = clock(), float("-inf")
         self._live = Live(console=self.console, refresh_per_second=2) if self.console.is_terminal else None
@@ -52,6 +53,21 @@ class Progress:
         self.show(force=True)
         if self._live:
             self._live.stop()
+
+    def expect(self, key: str, epochs: int) -> None:
+        """Expect a trial of this many epochs; one that is known and has not ended stays as it is."""
+        if key not in self.epochs or key in self._ended:
+            self.epochs[key] = epochs
+            self.total += 1
+            self._ended.discard(key)
+            self.reached.pop(key, None)
+
+    def forget(self, key: str) -> None:
+        """A trial will not run, or not to its end."""
+        if self.epochs.pop(key, None) is not None:
+            self.total -= 1
+            self.reached.pop(key, None)
+            self.show()
 
     def start(self, key: str) -> None:
         """A trial starts."""
@@ -69,6 +85,7 @@ class Progress:
     def finish(self, key: str, failed: bool = False) -> None:
         """A trial ended."""
         self.reached[key] = self.epochs[key]
+        self._ended.add(key)
         if failed:
             self.failed += 1
         else:

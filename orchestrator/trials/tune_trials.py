@@ -6,8 +6,8 @@ cannot be moved or extended, are not needed, so the folder is temporary.
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
+from cluster.code import Code, imported_code
 from orchestrator.trials.failures import TrialFailure, classify
 
 T = TypeVar("T")
@@ -39,6 +40,8 @@ class TrialSpec:
     patience: float = 0.0
     """Seconds for which the trial retries what the storage refuses.  Then the trial fails, and as the driver cannot
     store that either, the study stops and no search counts as failed."""
+    code: Code = field(default_factory=imported_code)
+    """The code of the driver."""
 
 
 class TrialListener(Protocol):
@@ -48,7 +51,7 @@ class TrialListener(Protocol):
         """A trial starts, or starts again."""
 
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
-        """A trial reported something."""
+        """A trial reported something: its `kind`, its `content`, and the `node` that it runs on, if known."""
 
     def failed(self, spec: TrialSpec, failure: TrialFailure) -> bool:
         """A trial failed; whether to run it again."""
@@ -68,21 +71,56 @@ def report(kind: str, content: dict[str, Any]) -> None:
     tune.report(message(kind, content))
 
 
+def require_drivers_code(spec: TrialSpec) -> None:
+    """Raise OtherCodeError if this process, that of a trial, imports other code than the driver; the study stops."""
+    spec.code.require(imported_code())
+
+
+class TrialLine:
+    """The trials that wait for a place, in their order.  It may change while they run.
+
+    `ahead`: whether many trials are handed to Ray before there is a place for them, which is faster, but what was
+    handed over is in the line no more.
+    """
+
+    def __init__(self, specs: Iterable[TrialSpec], *, ahead: bool = True) -> None:
+        self.specs, self.ahead = deque(specs), ahead
+        self.handed: dict[str, str] = {}
+        """Keys of the trials that Ray has, whether or not they have started, by Tune's names."""
+
+    def add(self, specs: Iterable[TrialSpec]) -> None:
+        """Put trials at the end."""
+        self.specs.extend(specs)
+
+    def withdraw(self, key: str) -> bool:
+        """Take a trial out; whether it was in the line."""
+        kept = [spec for spec in self.specs if spec.key != key]
+        found = len(kept) < len(self.specs)
+        self.specs = deque(kept)
+        return found
+
+    def replace(self, specs: Iterable[TrialSpec]) -> None:
+        """Let these trials wait instead."""
+        self.specs = deque(specs)
+
+
 def run_trials(
     trainable: Callable[[dict[str, Any]], None],
-    specs: Sequence[TrialSpec],
+    specs: Sequence[TrialSpec] | TrialLine,
     listener: TrialListener,
     *,
     resources: Callable[[TrialSpec], Bundle],
     max_concurrent: int = 0,
+    at_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Run every trial, and those that fail again for as long as the listener says so.
 
-    `trainable` is called with `{"spec": spec}`.  A KeyboardInterrupt and the listener's own errors pass through; trials
-    have their checkpoints.
+    `trainable` is called with `{"spec": spec}`, and `at_step` several times a second.  A KeyboardInterrupt and the
+    listener's own errors pass through; trials have their checkpoints.  Raises ValueError if a trial would run other
+    code than this process.  Trials that are added to a line after its last one has ended do not run.
     """
-    waiting = _Waiting(specs, max_concurrent)
-    callback = _ListenerCallback(listener, waiting)
+    waiting = _Waiting(specs if isinstance(specs, TrialLine) else TrialLine(specs), max_concurrent)
+    callback = _ListenerCallback(listener, waiting, at_step)
 
     def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         return tune.PlacementGroupFactory([resources(config["spec"])])
@@ -123,21 +161,26 @@ class _Waiting(Searcher):
     a process that died after another trial.  For Tune, every try is a new trial.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], max_concurrent: int) -> None:
+    def __init__(self, line: TrialLine, max_concurrent: int) -> None:
         super().__init__()
-        self.specs, self.max_concurrent = deque(specs), max_concurrent
-        self.running: set[str] = set()
+        self.line, self.max_concurrent = line, max_concurrent
+        self.started: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
-        if not self.specs:
-            return None if self.running else Searcher.FINISHED  # a running one may fail and have to wait again
-        if self.max_concurrent and len(self.running) >= self.max_concurrent:
+        line, handed = self.line, self.line.handed
+        if not line.specs:
+            return None if handed else Searcher.FINISHED  # a running one may fail and have to wait again
+        if self.max_concurrent and len(handed) >= self.max_concurrent:
             return None
-        self.running.add(trial_id)
-        return {"spec": self.specs.popleft()}
+        if not line.ahead and len(handed) >= 2 * max(1, len(self.started)):
+            return None
+        spec = line.specs.popleft()
+        handed[trial_id] = spec.key
+        return {"spec": spec}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.running.discard(trial_id)
+        self.line.handed.pop(trial_id, None)
+        self.started.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         pass  # nothing restores Tune's state
@@ -152,8 +195,8 @@ class _Waiting(Searcher):
 class _ListenerCallback(tune.Callback):
     """Hands Tune's events on.  Tune pickles its callbacks: the copy needs no listener."""
 
-    def __init__(self, listener: TrialListener, waiting: _Waiting) -> None:
-        self.listener, self.waiting = listener, waiting
+    def __init__(self, listener: TrialListener, waiting: _Waiting, at_step: Callable[[], None]) -> None:
+        self.listener, self.waiting, self.at_step = listener, waiting, at_step
         self.error: Exception | None = None
 
     def _call(self, method: Callable[..., T], *arguments: Any) -> T:
@@ -167,6 +210,7 @@ class _ListenerCallback(tune.Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self.waiting.started.add(trial.trial_id)
         self._call(self.listener.started, trial.config["spec"])
 
     def on_trial_result(
@@ -174,15 +218,24 @@ class _ListenerCallback(tune.Callback):
     ) -> None:
         if "kind" in result:
             # Taken out of the list, as Tune keeps the last result of every trial.
-            report = {"kind": result["kind"], "content": result["content"].pop()}
+            report = {"kind": result["kind"], "content": result["content"].pop(), "node": result.get("hostname")}
             self._call(self.listener.reported, trial.config["spec"], report)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         spec: TrialSpec = trial.config["spec"]
         # Tune's accessors look into its storage, where the file arrives later than this call.
         text = Path(trial.error_file).read_text() if trial.error_file else ""
-        if self._call(self.listener.failed, spec, classify(text)):
-            self.waiting.specs.appendleft(spec)
+        failure = classify(text)
+        self._call(_refuse_other_code, failure)
+        if self._call(self.listener.failed, spec, failure):
+            self.waiting.line.specs.appendleft(spec)
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         self._call(self.listener.tick)
+        self._call(self.at_step)
+
+
+def _refuse_other_code(failure: TrialFailure) -> None:
+    """Raise ValueError if a trial failed because it would have run other code: all others would too."""
+    if failure.kind == "other code":
+        raise ValueError(failure.message.partition(": ")[2])

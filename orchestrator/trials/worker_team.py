@@ -12,19 +12,21 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from cluster.code import OtherCodeError
 from cluster.resources import TrialResources, slots
 from orchestrator.options import RunOptions
-from orchestrator.storage.study_folder import checkpoint
-from orchestrator.trials.retrain_spec import RetrainSpec
-from orchestrator.trials.tune_trials import message, temporary_folder
+from orchestrator.storage.study_folder import background_checkpoint
+from orchestrator.trials.retrain_spec import DroppedError, RetrainSpec, dropped_check
+from orchestrator.trials.tune_trials import message, require_drivers_code, temporary_folder
 from pcdarts.results import RetrainEpoch
 from pcdarts.retrain import retrain
 
 COORDINATOR = {"node:__internal_head__": 0.001}
 """What a trial that coordinates workers reserves: a place on the head node, where the driver runs.  It reserves no CPU,
 because its workers need them."""
-DEFINITE = (ValueError, FloatingPointError)
-"""Errors that would recur with new workers: unreadable data or checkpoints, and divergence."""
+DEFINITE = (ValueError, FloatingPointError, DroppedError, OtherCodeError)
+"""Errors that would recur with new workers: unreadable data or checkpoints, divergence, a job dropped by hand, and
+other code than the driver's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +75,11 @@ def jobs_at_once(team: Team, options: RunOptions) -> int:
 def train_team(spec: RetrainSpec, team: Team) -> None:
     """Train with several workers, from inside a trial; epochs and the result reach the trial's listener.
 
-    Workers resume from the job's checkpoint in the study folder, in any number.  Raises the errors in `DEFINITE`, and
-    ray.train.TrainingFailedError if workers were lost too often.
+    Workers resume from the job's checkpoint in the study folder, in any number.  That a job is dropped is reported.
+    Raises the other errors in `DEFINITE`, and ray.train.TrainingFailedError if workers were lost too often.
     """
     cpus, gpus = team.resources.cpus, team.resources.gpus
+    reports = TuneReportCallback()
     with temporary_folder() as folder:
         trainer = TorchTrainer(
             _work,
@@ -91,24 +94,32 @@ def train_team(spec: RetrainSpec, team: Team) -> None:
                 name=spec.key,
                 storage_path=folder,
                 failure_config=FailureConfig(max_failures=team.max_failures),
-                callbacks=[TuneReportCallback(), _EndAtDefiniteErrors()],  # type: ignore[list-item]
+                callbacks=[reports, _EndAtDefiniteErrors()],  # type: ignore[list-item]
             ),
         )
         try:
             trainer.fit()
         except ray.train.ControllerError as error:
-            raise _cause(error) from None
+            cause = _cause(error)
+            if not isinstance(cause, DroppedError):
+                raise cause from None
+            # Through the queue of the epochs: Ray stands still if this process reports while one of them waits there.
+            reports.after_report(None, [message("dropped", {})], None)  # type: ignore[arg-type]
 
 
 def _work(given: dict[str, Any]) -> None:
     """One worker in the process group of Ray Train.  All workers report; only the first one's content counts."""
+    spec: RetrainSpec = given["spec"]
+    require_drivers_code(spec)
+    first, check = ray.train.get_context().get_world_rank() == 0, dropped_check(spec)
 
     def on_epoch(record: RetrainEpoch) -> None:
         ray.train.report(message("epoch", asdict(record)))
+        if first:
+            check()
 
-    spec: RetrainSpec = given["spec"]
-    file = checkpoint(spec.root, spec.key, spec.patience)
-    result = retrain(spec.job.cell.genotype, spec.config, checkpoint=file, on_epoch=on_epoch)
+    with background_checkpoint(spec.root, spec.key, spec.patience) as file:
+        result = retrain(spec.job.cell.genotype, spec.config, checkpoint=file, on_epoch=on_epoch)
     ray.train.report(message("result", asdict(result)))
 
 

@@ -216,6 +216,25 @@ def test_flags_are_shorthands_of_fields(tmp_path, monkeypatch):
     assert options == RunOptions(address="local", gpus_per_trial=0.5, max_concurrent=3, wait=True)
 
 
+def test_the_home_folder_is_found_where_no_shell_has_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    made(monkeypatch, "smoke", "--storage=~/a")
+    monkeypatch.setenv("PCDARTS_STORAGE", "~/b")
+    made(monkeypatch, "smoke")
+    assert sorted(os.listdir(tmp_path)) == ["home"] and sorted(os.listdir(tmp_path / "home")) == ["a", "b"]
+
+
+def test_a_data_folder_without_effect_is_pointed_out(tmp_path, monkeypatch, capsys):
+    storage = ["--storage", str(tmp_path)]
+    made(monkeypatch, "fashion", "--scale", "tiny", "--data-dir", "/data", *storage)
+    told = "fashion-tiny: all images are synthetic, made without files; the data folder has no effect\n"
+    assert told in capsys.readouterr().out
+    made(monkeypatch, "fashion", "--data-dir", "/data", *storage)
+    assert "no effect" not in capsys.readouterr().out
+
+
 def test_short_presets_retrain_at_once(tmp_path, monkeypatch):
     assert made(monkeypatch, "smoke", "--storage", str(tmp_path))[1].retrain
     assert not made(monkeypatch, "fashion", "--storage", str(tmp_path))[1].retrain

@@ -8,7 +8,7 @@ from analysis.store import ResultStore
 from analysis.tables import EPOCHS, SEARCHES
 from orchestrator.trials.tune_trials import TrialSpec, run_trials
 from pcdarts.config import SearchConfig
-from tests.benchmarks.orchestration import Seconds, Utilisation, busy, chain, search_without_work
+from tests.benchmarks.orchestration import Seconds, Times, Utilisation, busy, chain, feed, search_without_work
 
 
 def test_searches_that_compute_nothing_fill_the_tables(ray_session, tmp_path, monkeypatch):
@@ -33,7 +33,19 @@ def test_memory_of_the_driver_grows_little_with_the_number_of_searches(ray_sessi
 
 def test_the_share_of_the_time_that_slots_are_busy():
     times = [(0.0, 4.0), (1.0, 4.0), (4.0, 6.0), (5.0, 9.0)]  # looked at from 1 to 5: one slot idles from 4 to 5
-    assert busy(times, slots=2) == Utilisation(gpus=2, trials=4, seconds=4.0, busy=7 / 8)
+    slept = [Times(began, ended, ended - began) for began, ended in times]
+    assert busy(slept, slots=2) == Utilisation(gpus=2, trials=4, seconds=4.0, busy=7 / 8, waited=0.0)
+    half = [trial._replace(slept=trial.slept / 2) for trial in slept]
+    found = busy(half, slots=2)
+    assert (found.busy, found.waited) == (7 / 16, 1 / 2)
+
+
+def test_the_tables_keep_up_with_a_feed_of_recorded_reports(tmp_path):
+    found = feed(20, 0.5, 2.0, str(tmp_path), latency=0.0, rows_before=150)
+    store = ResultStore(str(tmp_path))
+    epochs, searches = store.read(EPOCHS, columns=["search_id", "epoch"]), store.read(SEARCHES)
+    assert found.reports and found.searches == len(searches)
+    assert not epochs.duplicated().any() and len(epochs) >= 150 + found.reports
 
 
 class Refusing(Seconds):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -9,21 +10,27 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import orchestrator
+from analysis.storage.study_files import StudyFiles
 from analysis.store import ResultStore
 from analysis.tables import QUEUE
 from orchestrator.cli import main
 from orchestrator.commands.terminal import summary
 from orchestrator.config import RaceConfig, SeedConfig, SelectionConfig
+from orchestrator.live_driver import LiveDriver
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.steering import add_seeds, steering_log, stop_search
 from orchestrator.storage.lease import LeaseHeldError, open_lease
+from orchestrator.storage.live_status import read_live_status
 from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.study import missing_searches, run_study
 from orchestrator.trials.retrain_trials import work_queue
@@ -88,7 +95,10 @@ def test_a_finished_study_says_so_and_does_nothing(finished, monkeypatch):
         monkeypatch.setattr(f"orchestrator.trials.{module}.run_trials", lambda *a, **k: pytest.fail("ran trials"))
 
     def times():
-        files = (path for path in finished.rglob("*") if path.is_file() and path.parent.name != "study-lease")
+        alive = ("study-lease", "live.json")  # a driver shows that it runs, whatever it does
+        files = (
+            path for path in finished.rglob("*") if path.is_file() and not {path.name, path.parent.name} & set(alive)
+        )
         return {path: path.stat().st_mtime_ns for path in files}
 
     before = times()
@@ -356,23 +366,106 @@ def test_broken_files_are_set_aside_and_recorded_and_their_searches_run_again(tm
     (tmp_path / "searches" / before).write_bytes(b"PAR1 broken")
     asked = []
 
-    def instead(study, store, lease, configs, **others):
+    def instead(requests, lease, configs, **others):
         asked.extend(f"{config.search_id}.parquet" for config in configs)
         (tmp_path / "searches" / later).write_bytes(b"PAR1 broken")
 
     monkeypatch.setattr(orchestrator.study, "run_searches", instead)
     _, said = run(study, tmp_path, retrain=False)
     assert asked == [before]
-    moved = [path.name for path in (tmp_path / "searches").glob("_damaged-*")]
-    assert sorted(name[len("_damaged-12345678-") :] for name in moved) == sorted([before, later])
-    assert sorted(pd.read_parquet(tmp_path / "failures")["subject"]) == sorted(f"searches/{name}" for name in moved)
-    assert sum("set aside as searches/_damaged-" in text for text in said) == 2
+    moved = [path.name for path in (tmp_path / "damaged" / "searches").iterdir()]
+    assert sorted(name[len("12345678-") :] for name in moved) == sorted([before, later])
+    subjects = sorted(pd.read_parquet(tmp_path / "failures")["subject"])
+    assert subjects == sorted(f"damaged/searches/{name}" for name in moved)
+    assert sum("set aside as damaged/searches/" in text for text in said) == 2
     assert len(pd.read_parquet(tmp_path / "searches")) == 1
     assert all(name in (tmp_path / "report.html").read_text() for name in moved)
 
 
 SCRIPT = Path(orchestrator.__file__).parent / "run.py"
 ARGUMENTS = ["smoke", "--address", "local"]
+
+
+class Steering(threading.Thread):
+    """Steers a study from outside while it runs, until it has ended or something went wrong."""
+
+    def __init__(self, root):
+        super().__init__(daemon=True)
+        self.root, self.error, self.stopped, self.dropped = str(root), None, [], []
+
+    def run(self):
+        try:
+            self.stop_searches()
+            self.drop_jobs()
+        except Exception as error:
+            self.error = error
+
+    def until(self, condition):
+        """Wait until a condition on the live status is fulfilled, and return it."""
+        end = time.monotonic() + 600
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError, ValueError):
+                status = read_live_status(StudyFiles(self.root))
+                if status and (found := condition(status)):
+                    return found
+            time.sleep(0.1)
+        raise TimeoutError(condition)
+
+    def begun(self, kind, asked):
+        return self.until(
+            lambda live: [t.key for t in live.running if t.kind == kind and t.epoch and t.key not in asked]
+        )
+
+    def stop(self, key):
+        stop_search(*open_study(self.root), key)
+        self.stopped.append(key)
+
+    def stop_searches(self):
+        self.stop(self.begun("search", ())[0])
+        study, store = open_study(self.root)
+        self.waiting = study.searches()[-1].search_id
+        self.stop(self.waiting)
+        add_seeds(study, store, [7])
+        self.until(lambda live: not steering_log(store).unanswered())
+        while len(self.stopped) < 6:
+            self.stop(self.begun("search", self.stopped)[0])
+
+    def drop_jobs(self):
+        self.begun("retrain", ())  # all of them are queued by now
+        queue = RetrainQueue(*open_study(self.root))
+        for key in [queued.job.job_id for queued in queue.jobs() if queued.state.pending]:
+            self.until(lambda live, key=key: any(trial.key == key and trial.epoch for trial in live.running))
+            self.dropped.append(queue.drop(key))
+
+
+@pytest.mark.slow
+def test_a_running_study_is_stopped_extended_and_dropped_from_as_it_is_told(ray_session, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.study.LiveDriver", functools.partial(LiveDriver, interval=0.5))
+    root, long = tmp_path / "smoke", dataclasses.replace(smoke().search, epochs=2000)
+    retrain = dataclasses.replace(smoke().retrain, epochs=2000)
+    study = dataclasses.replace(
+        smoke(), search=long, retrain=retrain, race=RaceConfig(), selection=SelectionConfig(top=1)
+    )
+    steering = Steering(root)
+    steering.start()
+    assert run(study, root, dataclasses.replace(LOCAL, max_concurrent=2))[0] == 0
+    assert steering.error is None
+    searches = pd.read_parquet(root / "searches").set_index("search_id")
+    assert len(searches) == 6 and searches["seed"].tolist().count(7) == 2
+    assert searches["status"].to_dict() == dict.fromkeys(steering.stopped, "stopped") | {steering.waiting: "canceled"}
+    stopped = searches[searches["status"] == "stopped"]
+    assert set(stopped["stop_reason"]) == {"stopped by hand"} and stopped["epochs_trained"].between(1, 1999).all()
+    assert (stopped["chosen_epoch"] == stopped["epochs_trained"] - 1).all()
+    queue = pd.read_parquet(root / "queue").set_index("job_id")
+    assert steering.dropped and set(queue.loc[steering.dropped, "state"]) == {"dropped"}
+    epochs = pd.read_parquet(root / "retrain_epochs").groupby("job_id").size()
+    assert epochs[steering.dropped].between(1, 1999).all()
+    store = open_study(str(root))[1]
+    assert {answer.verdict for _, answer in steering_log(store).read()} == {"taken up"}
+    assert "stopped by hand, not by a rule" in (root / "report.html").read_text()
+    assert read_live_status(store).driver.phase == "finished"
+    monkeypatch.setattr("orchestrator.trials.search_trials.run_trials", lambda *a, **k: pytest.fail("ran searches"))
+    assert run(study, root, retrain=False)[0] == 0  # with the seeds that it was started with
 
 
 def start(storage):

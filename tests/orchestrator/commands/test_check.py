@@ -2,16 +2,24 @@
 
 import dataclasses
 import re
+from collections import namedtuple
 
 import pytest
 
+from analysis.storage.study_files import StudyFiles
+from analysis.tables import SEARCHES
 from cluster.resources import TrialResources
 from orchestrator.commands import check as checks
 from orchestrator.commands.check import check
 from orchestrator.config import FinalConfig, RaceConfig, Rung, SelectionConfig
+from orchestrator.more_seeds import with_added_seeds
 from orchestrator.options import RunOptions
-from orchestrator.presets import cifar10, fashion, smoke
+from orchestrator.presets import cifar10, fashion, imagenet, smoke
+from orchestrator.storage.lease import Lease
+from orchestrator.storage.steering_log import SteeringLog
+from orchestrator.storage.study_folder import create_or_open
 from pcdarts.diagnostics.memory import predict_memory
+from tests.analysis.synthetic import search_row
 from tests.orchestrator.trials.test_image_descriptions import own_study
 from tests.pcdarts.data.own_images import write_tree
 
@@ -57,6 +65,61 @@ def test_the_data_of_every_stage_are_looked_for_too(tmp_path, ray_session):
     assert "failed  data of rung 1: cifar100 not found" in said
 
 
+def stored_there(study, tmp_path):
+    """The study with a result, so that it cannot be changed."""
+    store = create_or_open(study, str(tmp_path / study.name), [])
+    store.append(SEARCHES, [search_row(4, 0, 80.0)], "s")
+
+
+def test_a_study_that_is_stored_with_another_configuration_fails_the_check(tmp_path, ray_session):
+    stored_there(smoke(), tmp_path)
+    failed, said = printed(smoke(), tmp_path)
+    assert failed == 0 and "can be written to; the study there would be resumed" in said
+    other = dataclasses.replace(smoke(), search=dataclasses.replace(smoke().search, batch_size=16))
+    failed, said = printed(other, tmp_path)
+    assert failed == 1 and "failed  storage: study 'smoke' at " in said and "has another configuration" in said
+
+
+def test_a_folder_that_holds_something_else_fails_the_check(tmp_path, ray_session):
+    (tmp_path / "smoke").mkdir()
+    (tmp_path / "smoke" / "notes.txt").touch()
+    failed, said = printed(smoke(), tmp_path)
+    assert failed == 1 and "holds files that are no study" in said
+
+
+def test_a_study_that_another_process_runs_fails_the_check(tmp_path, ray_session, monkeypatch):
+    monkeypatch.setattr(Lease, "held_elsewhere", lambda self: self.what == "study")
+    failed, said = printed(smoke(), tmp_path)
+    assert failed == 1 and "failed  storage: another process works on the study" in said
+    assert printed(smoke(), tmp_path, RunOptions(address="local", wait=True))[0] == 0
+
+
+def test_seeds_that_were_added_while_it_ran_are_no_other_configuration(tmp_path, ray_session):
+    study = smoke()
+    stored_there(with_added_seeds(study, [7]), tmp_path)
+    SteeringLog(StudyFiles(str(tmp_path / study.name / "steering"))).ask("seeds", seeds=(7,))
+    assert printed(study, tmp_path)[0] == 0
+
+
+def test_a_folder_that_other_nodes_do_not_see_fails_the_check(tmp_path, ray_session, monkeypatch):
+    asked = []
+
+    def refuse(root, wanted):
+        asked.append(root)
+        raise ValueError("is not the same folder")
+
+    monkeypatch.setattr(checks, "require_shared", refuse)
+    failed, said = printed(smoke(), tmp_path, dataclasses.replace(LOCAL, retrain=True))
+    assert failed == 2 and "failed  cluster: is not the same" in said
+    assert "failed  cluster for trainings: is not the same" in said
+    assert asked == [str(tmp_path)] * 2 and list(tmp_path.iterdir()) == []
+
+
+def test_workers_that_have_no_room_fail_the_check(tmp_path, ray_session):
+    failed, said = printed(smoke(), tmp_path, dataclasses.replace(LOCAL, retrain=True, workers=1000))
+    assert failed == 1 and "failed  cluster for trainings: 1000 workers want" in said
+
+
 def test_own_images_are_described_in_one_line(tmp_path, ray_session, monkeypatch):
     monkeypatch.setattr(checks, "_cost", lambda *_: "")
     tree = write_tree(tmp_path / "flowers", train=60, val=12)
@@ -66,6 +129,20 @@ def test_own_images_are_described_in_one_line(tmp_path, ray_session, monkeypatch
     assert "ok      data: folder: 3 classes, 3 x 8 x 8 pixels, 60 training and 12 test images" in said
     assert re.search(r"test images: val/; .*heic 1.*; digest [0-9a-f]{8}\n", said)
     assert not (tmp_path / "studies").exists()
+
+
+def test_shared_memory_that_is_too_small_is_named_with_the_remedy(monkeypatch):
+    study = imagenet()
+    search = dataclasses.replace(study.search, threads=3)
+    study = dataclasses.replace(study, search=search, retrain=dataclasses.replace(study.retrain, threads=1))
+    needed = 2 * 2 * search.batch_size * 3 * 224 * 224
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda folder: usage(needed))
+    assert "a trial uses up to" in checks._shared_memory(study, "/")
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda folder: usage(needed - 1))
+    with pytest.raises(ValueError, match="give the container more .*--shm-size"):
+        checks._shared_memory(study, "/")
+    assert checks._shared_memory(smoke(), "/") == "not needed"
 
 
 def test_images_that_the_run_would_refuse_fail_the_check(tmp_path, ray_session):
@@ -87,7 +164,7 @@ def test_the_packing_of_gpus_is_told(monkeypatch, ray_session):
     wanted = TrialResources(cpus=1, gpus=0.5)
     monkeypatch.setattr(checks, "pack_searches", lambda *_: (wanted, {"a": need}))
     monkeypatch.setattr(checks, "smallest_gpu", lambda: 3 * need)
-    told = checks._cluster(searches, RunOptions())
+    told = checks._cluster(searches, "s3://bucket/studies", RunOptions())
     assert told.endswith(f"; about {need / 1e9:.1f} GB a search, of which a GPU of {3 * need / 1e9:.1f} GB holds 2")
 
 
@@ -100,7 +177,8 @@ def test_a_search_that_fits_nowhere_is_refused_with_the_numbers(tmp_path, monkey
 
 @pytest.mark.parametrize(("memory", "reserved"), [(0.0, ""), (0.5, "for which 0.5 GB of a node's memory are reserved")])
 def test_a_given_memory_replaces_the_prediction(memory, reserved, tmp_path, ray_session):
-    told = checks._cluster(smoke().searches(), RunOptions(address="local", memory_per_trial=memory))
+    options = RunOptions(address="local", memory_per_trial=memory)
+    told = checks._cluster(smoke().searches(), str(tmp_path), options)
     assert told.endswith(reserved) and ("reserved" in told) == bool(reserved)
 
 

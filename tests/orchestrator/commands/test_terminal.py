@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import sys
 
@@ -28,6 +29,23 @@ def test_a_command_is_named_so_that_it_can_be_typed(tmp_path, monkeypatch):
     assert program() == "pcdarts"
     (folder / "pcdarts").unlink()
     assert program() == "pcdarts"
+
+
+def test_what_is_printed_can_be_pasted(tmp_path, monkeypatch):
+    folder = tmp_path / "my env" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("python", "pcdarts"):
+        (folder / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    root = 'my studies #1/de"mo'
+    lines = where_to_look(root).splitlines()
+    names = {}
+    for line in lines[2:4]:
+        exec(line.strip().replace("pd.read_parquet", ""), names)
+    assert (names["searches"], names["epochs"]) == (f"{root}/searches", f"{root}/epochs")
+    assert shlex.split(lines[4].partition(":  ")[2]) == [str(folder / "pcdarts"), "queue", root]
+    assert shlex.split(lines[5].partition(":  ")[2]) == [f"{root}/report.html"]
 
 
 def test_an_empty_queue_says_why():

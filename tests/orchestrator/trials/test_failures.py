@@ -81,3 +81,10 @@ def test_only_the_last_failure_counts():
     text = f"Failure # 1 (occurred at noon)\n{MONITOR}\nFailure # 2 (occurred at one)\nTraceback\nKeyError: 1\n"
     failure = classify(text)
     assert (failure.kind, failure.traceback_text) == ("error", "Traceback\nKeyError: 1\n")
+
+
+def test_other_code_than_the_drivers_is_recognized():
+    failure = classify(f"{TASK}cluster.code.OtherCodeError: a trial would run the code in /b, but its driver ...\n")
+    assert failure.kind == "other code" and failure.message.endswith(
+        "OtherCodeError: a trial would run the code in /b, but its driver ..."
+    )

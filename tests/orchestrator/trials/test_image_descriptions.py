@@ -50,6 +50,20 @@ def test_a_study_on_built_in_images_without_files_stays_as_it_is():
     assert described(smoke()) == smoke()
 
 
+def test_paths_are_made_absolute_where_the_driver_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    search = replace(smoke().search, data_dir="data", split_file="~/lists.txt")
+    sweep = {"seed": (0, 1), "split_file": ("a.txt", ""), "data_dir": ("~/x", "/y")}
+    study = with_absolute_paths(replace(smoke(), search=search, sweep=sweep))
+    assert (study.search.data_dir, study.search.split_file) == (str(tmp_path / "data"), "/home/me/lists.txt")
+    assert study.sweep["split_file"] == (str(tmp_path / "a.txt"), "") and study.sweep["data_dir"] == (
+        "/home/me/x",
+        "/y",
+    )
+    assert study.retrain.data_dir == study.race.recipe.data_dir == str(tmp_path / "data")
+
+
 def test_every_swept_folder_has_its_own_images(tree, tmp_path):
     other = write_tree(tmp_path / "birds", classes=4, size=(10, 6), train=80, test=16)
     study = described(own_study(tree, sweep={"seed": (0, 1), "data_dir": (str(tree), str(other))}))

@@ -38,6 +38,28 @@ def test_counts_and_time_left():
     assert progress.line().startswith("searches: 2 done, 0 running, 1 failed of 3 | epoch 20 of 20")
 
 
+def test_trials_that_are_added_and_withdrawn_change_the_total():
+    progress, _, _ = make()
+    progress.expect("c", 5)
+    progress.expect("a", 10)
+    assert progress.line().startswith("searches: 0 done, 0 running, 0 failed of 3 | epoch 0 of 25")
+    progress.start("b")
+    progress.forget("b")
+    progress.forget("nothing")
+    assert progress.line().startswith("searches: 0 done, 0 running, 0 failed of 2 | epoch 0 of 15")
+
+
+def test_a_trial_that_ended_and_runs_again_counts_twice():
+    progress, _, _ = make()
+    progress.start("a")
+    progress.finish("a", failed=True)
+    progress.expect("a", 10)
+    progress.start("a")
+    assert progress.line().startswith("searches: 0 done, 1 running, 1 failed of 3")
+    progress.finish("a")
+    assert progress.line().startswith("searches: 1 done, 0 running, 1 failed of 3")
+
+
 def test_without_a_terminal_one_line_every_half_minute_and_one_at_the_end():
     progress, clock, out = make()
     with progress:

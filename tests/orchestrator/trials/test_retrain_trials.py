@@ -11,6 +11,7 @@ import pytest
 from analysis.storage.study_files import StudyFiles
 from orchestrator.cli import main
 from orchestrator.config import FinalConfig, SelectionConfig
+from orchestrator.live_driver import LiveDriver
 from orchestrator.overrides import override_study
 from orchestrator.presets import smoke
 from orchestrator.queue.events import EventLog
@@ -19,6 +20,7 @@ from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.queue.selection import select
 from orchestrator.storage.lease import open_lease
 from orchestrator.trials import retrain_trials as retraining
+from orchestrator.trials.take_up import Requests
 from orchestrator.trials.tune_trials import TrialSpec
 from tests.orchestrator.queue.killing import OPTIONS, RESULT, make_study, study_with_searches
 from tests.orchestrator.queue.test_selection import row
@@ -83,9 +85,10 @@ def test_jobs_that_were_queued_for_another_stage_run_as_full_trainings(tmp_path,
     ran = []
     monkeypatch.setattr(retraining, "memory_fraction", lambda resources: 1.0)
     monkeypatch.setattr(retraining.tune, "with_parameters", lambda trial, **shared: trial)
-    monkeypatch.setattr(retraining, "run_trials", lambda trial, specs, **others: ran.extend(specs))
+    monkeypatch.setattr(retraining, "run_trials", lambda trial, specs, **others: ran.extend(specs.specs))
     with open_lease(str(tmp_path), OPTIONS) as lease:
-        retraining._prepare(queue, lease, OPTIONS, lambda line: None)(pending)
+        requests = Requests(LiveDriver(str(tmp_path), [], lease), queue.study, store, lambda study: None)
+        retraining._prepare(queue, lease, OPTIONS, requests, lambda line: None)(pending)
     assert [spec.key for spec in ran] == [job.job_id for job in pending]
 
 
@@ -110,7 +113,7 @@ def test_a_job_that_failed_is_tried_again_while_others_run(ray_session, tmp_path
     rows = pd.read_parquet(tmp_path / "retrains").query("job_id == @job").sort_values("attempt")
     assert rows["status"].tolist() == ["failed", "completed"] and rows["attempt"].tolist() == [1, 2]
     (failed,), (_, again) = events(tmp_path, job, "failed"), events(tmp_path, job, "started")
-    assert again["order"] / 1000 >= failed["retry_at"]
+    assert again["at"] / 1000 >= failed["retry_at"]
     assert set(pd.read_parquet(tmp_path / "queue")["state"]) == {"done"}
 
 

@@ -8,7 +8,16 @@ import pytest
 import ray
 from ray import tune
 
-from orchestrator.trials.tune_trials import TrialSpec, message, report, run_trials
+from cluster.code import Code
+from orchestrator.trials.tune_trials import (
+    TrialLine,
+    TrialSpec,
+    _Waiting,
+    message,
+    report,
+    require_drivers_code,
+    run_trials,
+)
 
 
 class Trial(tune.Trainable):
@@ -123,6 +132,25 @@ def test_such_a_trial_ends_if_the_listener_gives_it_up(ray_session, tmp_path):
     assert [event[:2] for event in found if event[1] == "trial-1"] == [("failed", "trial-1")]
 
 
+def test_a_line_that_does_not_run_ahead_hands_over_as_many_as_have_started():
+    specs = [TrialSpec(key=f"trial-{i}", root="", config=None) for i in range(6)]
+    line = TrialLine(specs, ahead=False)
+    waiting = _Waiting(line, max_concurrent=0)
+    taken = [waiting.suggest(f"t{i}") for i in range(3)]
+    assert [each and each["spec"].key for each in taken] == ["trial-0", "trial-1", None]
+    waiting.started |= {"t0", "t1"}
+    line.replace([specs[5], specs[2]])
+    assert [waiting.suggest(f"u{i}")["spec"].key for i in range(2)] == ["trial-5", "trial-2"]
+    assert waiting.suggest("v") is None and sorted(line.handed.values()) == ["trial-0", "trial-1", "trial-2", "trial-5"]
+    for name in ("t0", "t1", "u0", "u1"):
+        waiting.on_trial_complete(name)
+    line.add(specs[3:5])
+    assert line.withdraw("trial-3") and not line.withdraw("trial-3")
+    assert waiting.suggest("w")["spec"].key == "trial-4"
+    waiting.on_trial_complete("w", error=True)
+    assert waiting.suggest("x") == "FINISHED"
+
+
 def test_an_error_is_reported_as_often_as_it_happens(ray_session, tmp_path):
     found = calls(Broken, tmp_path, trials=1, max_failures=2)
     assert lines(tmp_path, "failed") == ["trial-0"] * 3
@@ -138,3 +166,24 @@ def test_a_trial_that_fails_after_every_epoch_resumes_until_it_has_a_result(ray_
 def test_no_more_trials_run_at_once_than_are_allowed(ray_session, tmp_path):
     found = calls(Trial, tmp_path, trials=4, max_failures=0, max_concurrent=1, cpus=0.1)
     assert [event[0] for event in found] == ["started", "result"] * 4
+
+
+def guarded(trial):
+    require_drivers_code(trial["spec"])
+    report("result", {})
+
+
+def test_trials_run_the_drivers_code(ray_session, tmp_path):
+    found = calls(guarded, tmp_path, trials=1, max_failures=0, cpus=1)
+    assert [event[0] for event in found] == ["started", "result"]
+
+
+def test_a_trial_that_would_run_other_code_ends_all_of_them(ray_session, tmp_path):
+    code = Code(folder="/elsewhere/pcdarts", digest="0" * 16)
+    specs = [TrialSpec(key="trial", root=str(tmp_path), config=None, code=code)]
+    listener = Calls(9)
+    with pytest.raises(
+        ValueError, match=r"^a trial would run the code in .*/pcdarts, but its driver runs that in /else"
+    ):
+        run_trials(guarded, specs, listener, resources=lambda spec: {"CPU": 1})
+    assert [event[0] for event in listener] == ["started"]  # no search counts as failed

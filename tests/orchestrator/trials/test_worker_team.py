@@ -20,7 +20,7 @@ from orchestrator.config import RaceConfig
 from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
 from orchestrator.queue.retrain_queue import RetrainQueue
-from orchestrator.storage.study_folder import create_or_open
+from orchestrator.storage.study_folder import create_or_open, open_study
 from orchestrator.trials import retrain_trials as retraining
 from orchestrator.trials import worker_team as team_module
 from orchestrator.trials.worker_team import Team, jobs_at_once, make_team
@@ -123,6 +123,32 @@ def test_a_training_that_diverges_is_not_repaired_by_new_workers(ray_session, tm
     assert rows["status"].tolist() == ["failed", "failed"]  # the queue's attempts
     assert rows["error"].str.startswith("FloatingPointError: training loss is").all(), rows["error"].tolist()
     assert started.read_text().count("started") == 2
+
+
+def dropping(spec, team=None, shared=None):
+    """A trial whose job is dropped by hand once its workers have started."""
+
+    def work(job, work=team_module._work):
+        if torch.distributed.get_rank() == 0:
+            Path(job["spec"].root, "started").open("a").write("started\n")
+            RetrainQueue(*open_study(job["spec"].root)).drop(job["spec"].key)
+        work(job)
+
+    team_module._work = work
+    retraining.retrain_trial(spec, team, shared)
+
+
+@pytest.mark.slow
+def test_workers_whose_job_is_dropped_end_and_are_not_started_again(ray_session, tmp_path, monkeypatch):
+    folder_tree(tmp_path / "data")
+    root = tmp_path / "smoke"
+    study_with_job(root, tmp_path / "data")
+    monkeypatch.setattr("orchestrator.trials.retrain_trials.retrain_trial", dropping)
+    assert main(["retrain", str(root), "--set", "run.workers=2"]) == 0
+    (job,) = pd.read_parquet(root / "queue").to_dict("records")
+    assert (job["state"], job["attempts"]) == ("dropped", 1)
+    assert (root / "started").read_text() == "started\n" and not (root / "retrains").exists()
+    assert pd.read_parquet(root / "retrain_epochs")["epoch"].tolist() == [0]
 
 
 @pytest.mark.slow
