@@ -1,24 +1,27 @@
 """Connect to a running Ray cluster, or start Ray on this machine."""
 
-import contextlib
 import logging
 import os
-import socket
+import tempfile
 import warnings
-from pathlib import Path
 
 import ray
 
+from cluster.address import find_cluster
 from cluster.authentication import private_token
-from cluster.ray_private import loopback_only, starts_here
+from cluster.code import package_folders
+from cluster.ray_private import OwnCode, session_parent, starting
+
+SOCKET_BYTES = 107
+"""Longest path of a socket on Linux."""
 
 
 def connect(address: str = "") -> None:
     """Connect this process to Ray, once.
 
     `address` is host:port, `auto` (a cluster that runs here) or `local` (start one for this process alone).  Empty: the
-    environment's RAY_ADDRESS, else a cluster that runs here, else a local one.  Raises ValueError if none answers, and
-    OSError if Ray cannot start on this machine.
+    environment's RAY_ADDRESS, else a cluster that runs here, else a local one.  Raises ValueError if none answers or an
+    environment variable prevents it, and OSError if Ray cannot start on this machine.
     """
     if ray.is_initialized():
         return
@@ -33,19 +36,18 @@ def connect(address: str = "") -> None:
     os.environ.setdefault("RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE", "1")  # else Tune itself retries preempted trials
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # a relative --data-dir means the same to trials
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     warnings.filterwarnings("ignore", module=r"ray\..*")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    _require_answer(address)
-    private_token()
+    alone = require_connectable(address)
     try:
-        _join_or_start(address)
+        _join_or_start(address, alone)
     except (ConnectionError, ValueError) as error:
         raise ValueError(
             f"no Ray cluster answers at {address or os.environ.get('RAY_ADDRESS', 'this machine')!r} "
             f"({str(error).splitlines()[0]}); give --address host:port, or --address local to start one here"
         ) from None
-    except OSError as error:  # its folder is read-only or full, or its path too long for a socket
+    except OSError as error:  # its folder is full
         raise OSError(
             f"Ray cannot start on this machine ({str(error).splitlines()[0]}); "
             "set RAY_TMPDIR to a folder with a short path, free space and write permission"
@@ -59,34 +61,47 @@ def connect(address: str = "") -> None:
         ) from None
 
 
-def _join_or_start(address: str) -> None:
-    alone = starts_here(address)
-    with loopback_only() if alone else contextlib.nullcontext():
+def require_connectable(address: str = "") -> bool:
+    """Raise ValueError if the address, the temporary folder or the home folder is of no use.
+
+    Returns whether `connect` starts Ray on this machine, instead of joining a cluster.
+    """
+    alone = find_cluster(address) is None
+    if alone:
+        require_session_folder()
+    private_token(alone=alone)
+    return alone
+
+
+def require_session_folder() -> None:
+    """Raise ValueError if Ray could not keep the files of a session, which `RAY_TMPDIR` or `TMPDIR` places."""
+    parent = session_parent()
+    variable = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), "RAY_TMPDIR")
+    remedy = "set RAY_TMPDIR to a folder with a short path, free space and write permission"
+    longest = SOCKET_BYTES - len(f"/ray/session_2000-01-01_00-00-00_000000_{os.getpid()}/sockets/plasma_store")
+    if len(os.fsencode(parent)) > longest:
+        raise ValueError(
+            f"{variable} is {parent!r}, but must be at most {longest} bytes long, as Ray's sockets lie below it; "
+            f"{remedy}"
+        )
+    folder = os.path.join(parent, "ray")
+    try:
+        if not os.path.isdir(folder):
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, 0o777)  # as Ray does: other users of this machine keep theirs there, too
+        os.rmdir(tempfile.mkdtemp(dir=folder))
+    except OSError as error:
+        raise ValueError(f"{variable} is {parent!r}, but Ray cannot write there ({error.strerror}); {remedy}") from None
+
+
+def _join_or_start(address: str, alone: bool) -> None:
+    with starting(loopback=alone):
         ray.init(
             address=address or None,
             include_dashboard=False if alone else None,  # takes seconds to start; no study needs it
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env=None if alone else {"py_modules": _checkout_packages()},
+            job_config=OwnCode(),
+            # Ray sends them to the nodes: trials run the driver's code, even if its files are edited meanwhile.
+            runtime_env={"py_modules": list(map(str, package_folders().values()))},
         )
-
-
-def _checkout_packages() -> list[str]:
-    """The checkout's packages, which Ray sends to the nodes so that all run the driver's code; none if installed."""
-    checkout = Path(__file__).resolve().parent.parent
-    if not (checkout / "pyproject.toml").is_file():
-        return []
-    return [str(path.parent) for path in sorted(checkout.glob("*/__init__.py")) if path.parent.name != "tests"]
-
-
-def _require_answer(address: str) -> None:
-    """Raise ValueError if nobody listens at host:port; Ray itself would try for two minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "://" in address:
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"no Ray cluster answers at {address!r} ({error}); give --address host:port, or local to start one here"
-        ) from None

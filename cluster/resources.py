@@ -35,6 +35,11 @@ def has_gpus() -> bool:
     return any(node["Alive"] and node["Resources"].get("GPU", 0) > 0 for node in ray.nodes())
 
 
+def in_use() -> tuple[dict[str, float], dict[str, float], int]:
+    """What the nodes of the connected cluster have and what of it is free, by Ray's names, and how many are up."""
+    return ray.cluster_resources(), ray.available_resources(), sum(bool(node["Alive"]) for node in ray.nodes())
+
+
 def largest_memory() -> int:
     """Memory for Ray on the node that has most of it, bytes."""
     return int(max((node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]), default=0))

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Slurm: a job whose nodes are a Ray cluster for the time of one study.  `ray symmetric-run` starts Ray on every node,
-# runs the study on the first, and stops Ray again; so the nodes are not shared.
+# Slurm: a job whose nodes are a Ray cluster for the time of one study.  A job step runs Ray on every node, this script
+# runs the study on the first, and when it ends, Slurm ends the step.
 #   pcdarts cluster init slurm            fills in what is marked EDIT
 #   sbatch slurm.sh cifar10 --data-dir /shared/data --gpus-per-trial 0.5
 #SBATCH --job-name=pcdarts
@@ -16,6 +16,7 @@
 #SBATCH --partition=EDIT
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
+#SBATCH --mem=0        # all memory of the nodes, which --exclusive alone does not give
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
@@ -30,11 +31,43 @@ export PATH="$project/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token
 # Ray's metrics would answer anyone, without the token: these have no port.
 export RAY_enable_metrics_collection=0 AUTOSCALER_METRIC_PORT=-1 DASHBOARD_METRIC_PORT=-1
-export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
-address="$head:$((20000 + SLURM_JOB_ID % 10000))"
-srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" \
-    ray symmetric-run --address "$address" --min-nodes "$SLURM_NNODES" --dashboard-host=127.0.0.1 \
-    --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" \
-    -- pcdarts run "$@" --address "$address" --set run.wait=true    # a driver that died holds the study for two minutes
+export address="$head:$((20000 + SLURM_JOB_ID % 10000))"
+export patience=300    # seconds that Ray may take to start on all nodes
+
+# What every node runs.  If Ray cannot start, the job ends.  If it ends later, the study continues on the other nodes.
+node() {
+    local code=0
+    if [ "$SLURM_NODEID" = 0 ]; then
+        ray start --block --head --port="${address#*:}" --dashboard-host=127.0.0.1 "$@" || code=$?
+    else
+        until (: > "/dev/tcp/${address/://}") 2>/dev/null; do
+            [ "$SECONDS" -lt "$patience" ] || { echo "slurm.sh: $HOSTNAME cannot connect to $address" >&2; exit 1; }
+            sleep 1
+        done
+        ray start --block --address="$address" "$@" || code=$?
+    fi
+    [ "$SECONDS" -ge "$patience" ] || exit "$code"
+}
+export -f node
+
+until_complete() {
+    until [ "$(ray status --address "$address" 2>/dev/null | grep -c ' node_')" = "$SLURM_NNODES" ]; do
+        [ "$SECONDS" -lt "$patience" ] || return 1
+        sleep 1
+    done
+}
+
+trap 'exit 143' TERM
+trap 'jobs -p | xargs -r kill' EXIT
+srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 --wait=0 \
+    bash -c 'node "$@"' node --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}" &
+until_complete &
+if ! wait -n; then
+    echo "slurm.sh: Ray did not start on all $SLURM_NNODES nodes; the messages above say why" >&2
+    exit 1
+fi
+# When Slurm ends the job early (scancel, requeue, time limit), it signals the driver as well: wait until that has ended.
+trap : TERM
+pcdarts run "$@" --address "$address" --set run.wait=true    # a driver that died holds it for two minutes

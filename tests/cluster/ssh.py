@@ -64,10 +64,10 @@ def free_port():
         return free.getsockname()[1]
 
 
-def wait_for(condition, what):
-    end = time.monotonic() + PATIENCE
+def wait_for(condition, what, patience=PATIENCE):
+    end = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within {PATIENCE:g} s"
+        assert time.monotonic() < end, f"{what}: not within {patience:g} s"
         time.sleep(0.1)
 
 

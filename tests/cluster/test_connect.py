@@ -1,35 +1,32 @@
-"""Connecting: what is refused at once."""
+"""Connecting: what is refused before Ray starts."""
 
-import socket
+import os
+import tempfile
 
 import pytest
 
 from cluster import connect as connecting
-from cluster.connect import _require_answer, connect
+from cluster.connect import connect, require_session_folder
 
 
-def test_an_address_where_nobody_listens_is_refused_at_once():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(ValueError, match=f"no Ray cluster answers at '127.0.0.1:{port}'"):
-        _require_answer(f"127.0.0.1:{port}")
+def test_a_session_folder_whose_sockets_would_have_too_long_a_path_is_refused(monkeypatch):
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", f"/tmp/{'x' * 90}")
+    with pytest.raises(ValueError, match=r"^TMPDIR is '/tmp/x+', but must be at most \d+ bytes long.*; set RAY_TMPDIR"):
+        require_session_folder()
+    assert not os.path.exists(os.environ["TMPDIR"])
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        monkeypatch.setenv("RAY_TMPDIR", short)
+        require_session_folder()
+        assert os.listdir(short) == ["ray"] and os.listdir(f"{short}/ray") == []
 
 
-def test_other_addresses_are_left_to_ray(monkeypatch):
-    tried = []
-    monkeypatch.setattr(socket, "create_connection", lambda *args, **options: tried.append(args))
-    for address in ("", "auto", "local", "ray://host:1"):
-        _require_answer(address)
-    assert tried == []
-
-
-def test_an_address_where_somebody_listens_is_accepted():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        _require_answer(f"127.0.0.1:{server.getsockname()[1]}")
-        connection, _ = server.accept()
-        with connection:
-            assert connection.recv(1) == b""  # it connected, and closed the connection
+def test_a_session_folder_that_cannot_be_written_to_is_refused(monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/nowhere")
+    with pytest.raises(
+        ValueError, match=r"^RAY_TMPDIR is '/proc/nowhere', but Ray cannot write there .*; set RAY_TMPDIR"
+    ):
+        require_session_folder()
 
 
 @pytest.mark.parametrize(
@@ -46,11 +43,11 @@ def test_an_address_where_somebody_listens_is_accepted():
     ],
 )
 def test_a_ray_that_cannot_start_is_explained_with_the_remedy(error, message, monkeypatch):
-    def fail(address):
+    def fail(address, alone):
         raise error
 
     monkeypatch.setattr(connecting.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(connecting, "private_token", lambda: None)
+    monkeypatch.setattr(connecting, "require_connectable", lambda address: True)
     monkeypatch.setattr(connecting, "_join_or_start", fail)
     with pytest.raises(OSError, match=message):
         connect("local")

@@ -227,28 +227,44 @@ def stubs(folder, **commands):
         (folder / name).chmod(0o755)
 
 
-def test_slurm_starts_ray_with_what_the_job_has_and_keeps_arguments_whole(tmp_path):
+def run_slurm(tmp_path, ray_start):
+    """Run slurm.sh on the first of two nodes with stand-ins for its programs: exit code, and what these were told."""
     stubs(
         tmp_path / ".venv" / "bin",
         scontrol='printf "node1\\nnode2\\n"',
-        srun='while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
-        ray='printf "%s|" "$RAY_AUTH_MODE" "$PCDARTS_STORAGE" "$@"',
+        srun='while [ "${1#--}" != "$1" ]; do shift; done; SLURM_NODEID=0 exec "$@"',
+        ray='if [ "$1" = status ]; then [ ! -e ~/started ] || printf " 1 node_a\\n 1 node_b\\n"; exit; fi\n'
+        f'printf "%s|" ray "$RAY_AUTH_MODE" "$@" >> ~/said; {ray_start}',
+        pcdarts='printf "%s|" pcdarts "$PCDARTS_STORAGE" "$@" >> ~/said; exit 3',
     )
     script = tmp_path / "slurm.sh"
     script.write_text(fill("slurm", given("slurm") | {"project": str(tmp_path), "storage": "/s"}))
     job = {
+        "HOME": str(tmp_path),
         "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_JOB_ID": "30007",
         "SLURM_NNODES": "2",
         "SLURM_CPUS_PER_TASK": "16",
         "SLURM_GPUS_ON_NODE": "4",
     }
-    command = ["bash", str(script), "smoke", "--study", "two  words"]
-    done = subprocess.run(command, env=os.environ | job, capture_output=True, text=True, check=True)
-    assert done.stdout == (
-        "token|/s|symmetric-run|--address|node1:20007|--min-nodes|2|--dashboard-host=127.0.0.1|--num-cpus=16|"
-        "--num-gpus=4|--|pcdarts|run|smoke|--study|two  words|--address|node1:20007|--set|run.wait=true|"
+    with (tmp_path / "log").open("w") as log:  # not a pipe, which Ray's stand-in would keep open
+        command = ["bash", str(script), "smoke", "--study", "two  words"]
+        code = subprocess.run(command, env=os.environ | job, stdout=log, stderr=log).returncode
+    return code, (tmp_path / "said").read_text(), (tmp_path / "log").read_text()
+
+
+def test_slurm_starts_ray_with_what_the_job_has_and_keeps_arguments_whole(tmp_path):
+    code, said, _ = run_slurm(tmp_path, ray_start="touch ~/started; exec sleep 10")
+    assert code == 3
+    assert said == (
+        "ray|token|start|--block|--head|--port=20007|--dashboard-host=127.0.0.1|--num-cpus=16|--num-gpus=4|"
+        "pcdarts|/s|run|smoke|--study|two  words|--address|node1:20007|--set|run.wait=true|"
     )
+
+
+def test_on_slurm_a_ray_that_does_not_start_ends_the_job(tmp_path):
+    code, said, log = run_slurm(tmp_path, ray_start="exit 7")
+    assert code == 1 and "pcdarts" not in said and "Ray did not start on all 2 nodes" in log
 
 
 @pytest.mark.parametrize(("rank", "code"), [(0, 3), (1, 0)])
