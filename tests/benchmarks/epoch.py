@@ -5,21 +5,20 @@
 Both read the same files in CIFAR-10's format, hold drawn images, and do for every batch of the first half a step on
 alpha with a batch of the second half, then a step on the weights; neither evaluates.  The official loop is the one in
 V100_python1.0/train_search.py, which keeps its validation loader from step to step; calls that newer PyTorch no longer
-has are replaced.  The loops take turns in one process; medians.
+has are replaced.  The loops take turns, each in a process of its own, ours with the memory settings of a search;
+medians.
 """
 
 import argparse
-import collections
 import contextlib
 import importlib.util
 import io
 import os
 import pickle
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -33,7 +32,9 @@ from torchvision import datasets
 from pcdarts.config import SearchConfig
 from pcdarts.search import SearchState, train_epoch
 from pcdarts.selftest.official_code import cuda_calls_do_nothing
+from pcdarts.training.allocator import keep_freed_memory
 from tests.benchmarks.supernet import make_network, processor
+from tests.benchmarks.turns import Maker, take_turns
 
 LEARNING_RATE = 0.1
 TRAINED_EPOCH = 15
@@ -55,8 +56,9 @@ def write_cifar10(folder: Path, images: int) -> None:
     (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
 
 
-def official_epoch(directory: str, data: str, batch: int) -> Callable[[], Any]:
+def official_epoch(directory: str, data: str, batch: int, threads: int) -> Callable[[], Any]:
     """One call of the official `train`, with loaders, optimizer and architect made as its `main` makes them."""
+    torch.set_num_threads(threads)
     config = SearchConfig(batch_size=batch)
     network: Any = make_network("official", config, directory)
     with mock.patch.object(sys, "argv", ["train_search.py", "--data", data, "--batch_size", str(batch)]):
@@ -106,6 +108,8 @@ def accuracy(logits: torch.Tensor, labels: torch.Tensor, topk: tuple[int, ...]) 
 
 def our_epoch(implementation: Any, data: str, batch: int, threads: int) -> Callable[[], Any]:
     """One pass of our search over its training half."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
     config = SearchConfig(data_dir=data, batch_size=batch, threads=threads, implementation=implementation, device="cpu")
     state = SearchState(config)
     return lambda: train_epoch(state, LEARNING_RATE, alpha_trained=True)
@@ -119,30 +123,21 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as data:
         write_cifar10(Path(data, "cifar-10-batches-py"), args.images)
-        epochs = {
-            "official": official_epoch(os.path.abspath(args.official), data, args.batch),
-            "reference": our_epoch("reference", data, args.batch, args.threads),
-            "fast": our_epoch("fast", data, args.batch, args.threads),
-        }
-        seconds = collections.defaultdict(list)
-        for repetition in range(args.repetitions + 1):
-            for name, epoch in epochs.items():
-                start = time.perf_counter()
-                epoch()
-                if repetition:  # the first turn warms up
-                    seconds[name].append(time.perf_counter() - start)
+        official = os.path.abspath(args.official)
+        makers: dict[str, Maker] = {"official": partial(official_epoch, official, data, args.batch, args.threads)}
+        for name in ("reference", "fast"):
+            makers[name] = partial(our_epoch, name, data, args.batch, args.threads)
+        seconds = take_turns(makers, args.repetitions, warm_ups=1)
     print(
         f"{processor()}, {args.threads} threads, torch {torch.__version__}; {args.images} images, batch {args.batch}, "
         f"medians of {args.repetitions}\n"
     )
     print("| loop | s/epoch | speed |", "|---|---|---|", sep="\n")
-    base = statistics.median(seconds["official"])
-    for name, values in seconds.items():
-        median = statistics.median(values)
-        print(f"| {name} | {median:.1f} | {base / median:.2f} x |")
+    base, _ = seconds["official"]
+    for name, (clock, _) in seconds.items():
+        print(f"| {name} | {clock:.1f} | {base / clock:.2f} x |")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.network [--official DIR] [--genotype PC_DARTS_cifar ...] [--batch 16 64] [--layers 8]
 
-All do equal work: forward pass with dropped paths and auxiliary head, backward pass, clipping and SGD.  Seconds are
-medians, by the clock and by the CPU time of the process: on a busy machine the latter, of one thread, says more.
+All do equal work: forward pass with dropped paths and auxiliary head, backward pass, clipping and SGD.  Each has a
+process of its own, ours with the memory settings of a retraining (`retrain.keep_freed_memory`).  Seconds are medians,
+by the clock and by the CPU time of the process: on a busy machine the latter, of one thread, says more.
 "kept" is what autograd keeps for the backward pass, each storage once.  "error" is the relative L2 distance of the
 gradients, in single precision without dropped paths, from those of the reference in double precision.
 """
@@ -12,6 +13,8 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -25,7 +28,8 @@ from pcdarts.genotype import PUBLISHED
 from pcdarts.network import CellNetwork
 from pcdarts.selftest.official_code import cuda_calls_do_nothing
 from pcdarts.training.allocator import keep_freed_memory
-from tests.benchmarks.supernet import machine_rates, measure_seconds, processor
+from tests.benchmarks.supernet import machine_rates, processor
+from tests.benchmarks.turns import apart, take_turns
 
 CLASSES, DROP_PATH, AUXILIARY_WEIGHT = 10, 0.3, 0.4
 GENOTYPES = ("PC_DARTS_cifar", "PC_DARTS_image", "DARTS_V2")
@@ -55,16 +59,23 @@ def official_network(directory: str, genotype: str, args: argparse.Namespace) ->
     return found
 
 
-def networks(genotype: str, args: argparse.Namespace) -> Iterator[tuple[str, nn.Module, Callable[[Tensor], Any]]]:
-    """Names, networks and functions that return logits and auxiliary logits."""
-    if args.official:
+NETWORKS = {"official": None, "reference": CellNetwork, "fast": FastNetwork}
+
+
+def names(args: argparse.Namespace) -> list[str]:
+    return [name for name in NETWORKS if name != "official" or args.official]
+
+
+def make_network(name: str, genotype: str, args: argparse.Namespace) -> tuple[nn.Module, Callable[[Tensor], Any]]:
+    """A network, and its function that returns logits and auxiliary logits."""
+    kind = NETWORKS[name]
+    if kind is None:
         official = official_network(args.official, genotype, args)
-        official.drop_path_prob = DROP_PATH
-        yield "official", official, official
-    for name, kind in {"reference": CellNetwork, "fast": FastNetwork}.items():
-        network = our_network(kind, genotype, args)
-        network.drop_path = DROP_PATH
-        yield name, network, network.forward_with_auxiliary
+        official.drop_path_prob = DROP_PATH  # type: ignore[assignment]
+        return official, official
+    network = our_network(kind, genotype, args)
+    network.drop_path = DROP_PATH
+    return network, network.forward_with_auxiliary
 
 
 def make_batch(batch: int, size: int) -> tuple[Tensor, Tensor]:
@@ -83,20 +94,36 @@ def make_loss(network: nn.Module, forward: Callable[[Tensor], Any], images: Tens
     return loss
 
 
-class Step:
-    """A training step, called as `step().backward()` by `measure_seconds`."""
+def make_step(name: str, genotype: str, batch: int, args: argparse.Namespace) -> Callable[[], None]:
+    """A training step, in the process that runs it."""
+    torch.set_num_threads(args.threads)
+    if name != "official":
+        keep_freed_memory()
+    network, forward = make_network(name, genotype, args)
+    loss = make_loss(network, forward, *make_batch(batch, args.size))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
 
-    def __init__(self, network: nn.Module, loss: Loss) -> None:
-        self.network, self.loss = network, loss
-        self.optimizer = torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
+    def step() -> None:
+        with official_calls():
+            loss().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
 
-    def __call__(self) -> "Step":
-        return self
+    return step
 
-    def backward(self) -> None:
-        self.loss().backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
+
+@contextmanager
+def official_calls() -> Iterator[None]:
+    """Context in which the official code runs on a CPU."""
+    with cuda_calls_do_nothing(), mock.patch("torch.cuda.FloatTensor", torch.FloatTensor):
+        yield
+
+
+def kept_bytes(name: str, genotype: str, batch: int, args: argparse.Namespace) -> int:
+    """Bytes that autograd keeps for the backward pass."""
+    network, forward = make_network(name, genotype, args)
+    with official_calls():
+        return step_bytes(make_loss(network, forward, *make_batch(batch, args.size)))[0]
 
 
 def gradient_errors(genotype: str, args: argparse.Namespace, batch: int) -> dict[str, float]:
@@ -117,14 +144,11 @@ def gradient_errors(genotype: str, args: argparse.Namespace, batch: int) -> dict
 
 def compare(genotype: str, args: argparse.Namespace, batch: int) -> list[str]:
     """Rows of the table; speeds are relative to the first network."""
-    steps, kept = {}, {}
-    for name, network, forward in networks(genotype, args):
-        loss = make_loss(network, forward, *make_batch(batch, args.size))
-        kept[name], _ = step_bytes(loss)
-        steps[name] = Step(network, loss)
-    seconds = measure_seconds(steps, args.repetitions)  # type: ignore[arg-type]
-    errors = gradient_errors(genotype, args, batch) if args.errors else {}
-    base = next(iter(steps))
+    makers = {name: partial(make_step, name, genotype, batch, args) for name in names(args)}
+    kept = {name: apart(partial(kept_bytes, name, genotype, batch, args)) for name in makers}
+    seconds = take_turns(makers, args.repetitions)
+    errors = apart(partial(gradient_errors, genotype, args, batch)) if args.errors else {}
+    base = next(iter(makers))
     return [
         f"| {genotype} | {batch} x {args.layers} | {name} | {clock:.3f} | {used:.3f} "
         f"| {seconds[base][0] / clock:.2f} x | {seconds[base][1] / used:.2f} x | {kept[name] / 1e6:.0f} "
@@ -144,19 +168,15 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--errors", action="store_true", help="measure the errors of the gradients, too")
-    parser.add_argument("--keep-freed-memory", action="store_true", help="as training processes do, for all networks")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    if args.keep_freed_memory:
-        keep_freed_memory()
     print(f"{processor()}, {args.threads} threads, torch {torch.__version__}, medians of {args.repetitions}")
     print(f"a matrix product and a copy reach {machine_rates()}\n")
     columns = "| genotype | batch x layers | network | s/step | CPU s/step | speed | CPU speed | kept MB | error |"
     print(columns, "|---" * (columns.count("|") - 1) + "|", sep="\n")
-    with cuda_calls_do_nothing(), mock.patch("torch.cuda.FloatTensor", torch.FloatTensor):
-        for genotype in args.genotype:
-            for batch in args.batch:
-                print(*compare(genotype, args, batch), sep="\n", flush=True)
+    for genotype in args.genotype:
+        for batch in args.batch:
+            print(*compare(genotype, args, batch), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,23 +2,27 @@
 
     python -m tests.benchmarks.orchestration [--searches 2000] [--plain 40] [--long 60]
     python -m tests.benchmarks.orchestration --pair            two real searches at once against one at a time
-    python -m tests.benchmarks.orchestration --nodes 8         how busy 8 nodes of 8 logical GPUs are kept
-    python -m tests.benchmarks.orchestration --feed 1000       the tables alone, fed as by 1,000 GPUs
+    python -m tests.benchmarks.orchestration --nodes 13        how busy 13 nodes of 8 logical GPUs are kept
+    python -m tests.benchmarks.orchestration --nodes 13 --latency 0.2 --seconds 60     the same on slow storage
+    python -m tests.benchmarks.orchestration --nodes 13 --retrain    trainings of the queue instead of searches
+    python -m tests.benchmarks.orchestration --feed 1000       the driver's own part, fed as by 1,000 GPUs
 
 "chain" is what a study runs: `run_trials` under Tune, the listener that writes the tables, the progress display; every
 search reports its epochs and a result of the usual size.  "plain" is `tune.Tuner(...).fit()` as it comes, the same
 reports, Tune's own loggers.  Both run in one Ray session on two CPUs, one after the other.  "chain, 50 epochs": as many
 reports as a search on CIFAR-10 makes.  With --nodes, trials sleep for --seconds, a third more or less, and report five
-epochs; "busy" is the share of all GPUs' time that trials slept, from when every GPU had its first trial (64 processes
-take long to start on two CPUs) to when the last trial began.  With --feed, no trials
-run: the listener gets the reports of searches of 50 epochs at the pace of so many GPUs, for half a minute; "lag" is the
-longest time from a report to when its row is stored.  --latency adds a sleep to every operation of the storage, as of
-an object store.
+epochs; "busy" is the share of all GPUs' time that trials slept, from when every GPU had its first trial (so many
+processes take long to start on two CPUs) to when the last trial began; a GPU whose trial waits for the storage is not
+busy.  With --feed, no trials run: on one core, the listener gets the recorded reports of a search, 50 epochs each time,
+at the pace of so many GPUs, for --feed-seconds; "lag" is the longest time from a report to when its row is stored.
+With --rows, the table `epochs` has so many rows before.  --latency adds a sleep to every operation of the storage, as
+of an object store.
 """
 
 import argparse
 import io
 import itertools
+import math
 import os
 import random
 import statistics
@@ -28,31 +32,42 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 import ray
 from ray import tune
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
+from analysis.storage.compaction import SIZE
 from analysis.store import ResultStore
-from analysis.tables import EPOCHS, SEARCHES
+from analysis.tables import EPOCHS, RETRAIN_EPOCHS, SEARCHES
 from cluster.connect import connect
+from orchestrator.config import FinalConfig
+from orchestrator.options import RunOptions
 from orchestrator.presets import smoke
+from orchestrator.queue.retrain_queue import RetrainQueue
+from orchestrator.storage.background import BackgroundWork
 from orchestrator.storage.lease import Lease
 from orchestrator.storage.table_writer import TableWriter
 from orchestrator.trials.failures import TrialFailure
 from orchestrator.trials.progress import Progress
+from orchestrator.trials.retrain_listener import RetrainListener
 from orchestrator.trials.search_listener import SearchListener
-from orchestrator.trials.tune_trials import TrialSpec, report, run_trials
+from orchestrator.trials.tune_trials import TrialLine, TrialSpec, report, run_trials
 from pcdarts.config import SearchConfig
 from pcdarts.presets import digits
 from pcdarts.results import EpochRecord, SearchResult
 from pcdarts.search import search
 from tests.analysis.synthetic import epoch_rows, search_row
-from tests.benchmarks.sleeping import SleepSpec, sleeping_trial
+from tests.benchmarks.sleeping import SleepSpec, SlowFiles, sleeping_trial
+from tests.orchestrator.queue.killing import RESULT, make_study, study_with_searches
 
-T = TypeVar("T")
+SLEEP_EPOCHS = 5
+"""Epochs that a sleeping trial reports."""
+EPOCH = {"learning_rate": 0.1, "train_loss": 2.0, "train_accuracy": 40.0, "valid_loss": 2.1}
+"""What a sleeping training does not report of an epoch."""
 EDGE = 200
 """Searches at the start and at the end whose times are compared."""
 
@@ -89,11 +104,13 @@ class Measurement:
 
 
 def contents(epochs: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The reports of a search: epochs and result, with values of the usual size."""
-    search = search_row(4, 0, 84.0)
-    rows = epoch_rows(search, epochs=epochs)
+    """The reports of a search of the published study, epochs and result; its epochs recur if they are too few."""
+    store = ResultStore(str(Path(__file__).parents[2] / "docs" / "results" / "fashion-14"))
+    search = next(row for row in store.rows(SEARCHES) if row["status"] == "completed" and row["method"] == "pcdarts")
+    rows = [row for row in store.rows(EPOCHS) if row["search_id"] == search["search_id"]]
     names = [field.name for field in fields(EpochRecord)]
-    return [{name: row[name] for name in names} for row in rows], {f.name: search[f.name] for f in fields(SearchResult)}
+    recorded = [{name: rows[epoch % len(rows)][name] for name in names} | {"epoch": epoch} for epoch in range(epochs)]
+    return recorded, {field.name: search[field.name] for field in fields(SearchResult)}
 
 
 def search_without_work(trial: dict[str, Any]) -> None:
@@ -136,16 +153,8 @@ class TimedListener(SearchListener):
             self.clock.tick()
 
 
-class SlowStore(ResultStore):
+class SlowStore(SlowFiles, ResultStore):
     """A store whose operations take a while, as in an object store."""
-
-    def __init__(self, root: str, latency: float) -> None:
-        super().__init__(root)
-        self.latency = latency
-
-    def _patiently(self, action: Callable[[], T]) -> T:
-        time.sleep(getattr(self, "latency", 0.0))
-        return super()._patiently(action)
 
 
 def chain(searches: int, epochs: int, root: str, latency: float = 0.0) -> Measurement:
@@ -179,8 +188,9 @@ class Feed:
     """Longest time from a report to its row, seconds."""
 
 
-def feed(gpus: int, epoch_seconds: float, seconds: float, root: str, latency: float) -> Feed:
+def feed(gpus: int, epoch_seconds: float, seconds: float, root: str, *, latency: float, rows_before: int) -> Feed:
     """Feed the listener as `gpus` GPUs do whose searches of 50 epochs are at different epochs."""
+    add_rows(ResultStore(root), rows_before)
     epochs, (rows, result) = 50, contents(50)
     configs = (
         SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in itertools.count()
@@ -227,6 +237,18 @@ def feed(gpus: int, epoch_seconds: float, seconds: float, root: str, latency: fl
             time.sleep(0.05)
         used = time.thread_time() - main_cpu, time.process_time() - cpu
     return Feed(reports=reports, searches=searches, seconds=seconds, main_cpu=used[0], cpu=used[1], lag=lag)
+
+
+def add_rows(store: ResultStore, rows: int) -> None:
+    """Fill the table `epochs` with searches of 50 epochs, in packs."""
+    parts: dict[str, pa.Table] = {}
+    for number in range(math.ceil(rows / 50)):
+        search = search_row(4, number, 84.0)
+        parts[search["search_id"]] = EPOCHS.to_arrow(epoch_rows(search, epochs=50))
+    names = sorted(parts)
+    packs = [{name: parts[name] for name in names[i : i + SIZE]} for i in range(0, len(names), SIZE)]
+    if packs:
+        store.append_packs(EPOCHS, packs)
 
 
 def plain_trial(config: dict[str, Any]) -> None:
@@ -276,7 +298,20 @@ class Utilisation:
     seconds: float
     """Length of the time that was looked at."""
     busy: float
-    """Share of the GPUs' time in it that trials took."""
+    """Share of the GPUs' time in it that trials slept."""
+    waited: float
+    """Share of the time of all trials in which they waited for the storage and for the driver to take their reports."""
+
+
+class Times(NamedTuple):
+    """A trial that slept."""
+
+    began: float
+    """Seconds since some moment."""
+    ended: float
+    """Likewise."""
+    slept: float
+    """Seconds in between without waiting for the storage."""
 
 
 class SleepListener(SearchListener):
@@ -285,45 +320,122 @@ class SleepListener(SearchListener):
     def __init__(self, *arguments: Any, epochs: int) -> None:
         super().__init__(*arguments)
         self.epoch_rows, self.result = contents(epochs)
-        self.times: list[tuple[float, float]] = []
+        self.times: list[Times] = []
 
     def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
         """Store what a search would have reported."""
-        content = report["content"]
+        kind, content = report["kind"], report["content"]
+        if kind == "began":
+            return
+        if kind == "result":
+            self.times.append(Times(**content))
+        full = self.result if kind == "result" else self.epoch_rows[content["epoch"]]
+        super().reported(spec, {"kind": kind, "content": full})
+
+
+class SleepRetrainListener(RetrainListener):
+    """A queue's listener: sleeping trials stand for its jobs, whose events and rows it writes."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.times: list[Times] = []
+
+    def reported(self, spec: TrialSpec, report: dict[str, Any]) -> None:
+        """Store what a training would have reported."""
         if report["kind"] == "result":
-            self.times.append((content["began"], content["ended"]))
-        full = self.result if report["kind"] == "result" else self.epoch_rows[content["epoch"]]
-        super().reported(spec, {"kind": report["kind"], "content": full})
+            self.times.append(Times(**report["content"]))
+            report = report | {"content": RESULT}
+        elif report["kind"] == "epoch":
+            report = report | {"content": EPOCH | report["content"]}
+        super().reported(spec, report)
 
 
-def utilisation(nodes: int, gpus: int, rounds: int, seconds: float, root: str) -> Utilisation:
+@dataclass(frozen=True, kw_only=True)
+class Sleep:
+    """How trials sleep."""
+
+    seconds: float
+    """How long on average; a third more or less."""
+    latency: float
+    """Seconds that every storage operation takes longer."""
+
+    def specs(self, configs: dict[str, Any], root: str) -> list[SleepSpec]:
+        """Trials with these configurations, by key."""
+        draw = random.Random(0)
+        return [
+            SleepSpec(
+                key=key,
+                root=root,
+                config=config,
+                seconds=self.seconds * draw.uniform(2 / 3, 4 / 3),
+                latency=self.latency,
+            )
+            for key, config in configs.items()
+        ]
+
+
+def utilisation(nodes: int, gpus: int, rounds: int, sleep: Sleep, root: str, *, retrain: bool) -> Utilisation:
     """Keep nodes with logical GPUs busy with trials that sleep."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(nodes):
         cluster.add_node(num_cpus=gpus, num_gpus=gpus)
     connect(cluster.address)
-    slots, epochs, draw = nodes * gpus, 5, random.Random(0)
-    configs = [
-        SearchConfig(dataset="synthetic", seed=seed, epochs=epochs, warmup_epochs=0) for seed in range(slots * rounds)
-    ]
-    specs = [
-        SleepSpec(key=c.search_id, root=root, config=c, seconds=seconds * draw.uniform(2 / 3, 4 / 3)) for c in configs
-    ]
-    with Progress("sleeping", {spec.key: epochs for spec in specs}) as progress:
-        with TableWriter(ResultStore(root), (EPOCHS, SEARCHES)) as writer:
-            listener = SleepListener(smoke(), writer, Lease(f"{root}/lease"), progress, epochs=epochs)
-            run_trials(sleeping_trial, specs, listener, resources=lambda spec: {"CPU": 1, "GPU": 1})
+    run = sleeping_trainings if retrain else sleeping_searches
+    times = run(nodes * gpus * rounds, sleep, root)
     ray.shutdown()
     cluster.shutdown()
-    return busy(listener.times, slots)
+    return busy(times, nodes * gpus)
 
 
-def busy(times: Sequence[tuple[float, float]], slots: int) -> Utilisation:
-    """The share of the slots' time that trials took between the first `slots` starts and the last one."""
-    begins = sorted(began for began, _ in times)
+def sleeping_searches(number: int, sleep: Sleep, root: str) -> list[Times]:
+    """Run so many trials that stand for searches."""
+    configs = [
+        SearchConfig(dataset="synthetic", seed=seed, epochs=SLEEP_EPOCHS, warmup_epochs=0) for seed in range(number)
+    ]
+    specs = sleep.specs({config.search_id: config for config in configs}, root)
+    with Progress("sleeping", {spec.key: SLEEP_EPOCHS for spec in specs}) as progress:
+        with TableWriter(SlowStore(root, sleep.latency), (EPOCHS, SEARCHES)) as writer:
+            listener = SleepListener(smoke(), writer, Lease(f"{root}/lease"), progress, epochs=SLEEP_EPOCHS)
+            run_trials(sleeping_trial, specs, listener, resources=lambda spec: {"CPU": 1, "GPU": 1})
+    return listener.times
+
+
+def sleeping_trainings(number: int, sleep: Sleep, root: str) -> list[Times]:
+    """Run so many trials that stand for trainings of three published cells with many seeds."""
+    study = make_study()
+    recipe = replace(study.retrain, epochs=SLEEP_EPOCHS)
+    study, fast = study_with_searches(root, replace(study, retrain=recipe, final=FinalConfig(seeds=-(-number // 3))))
+    RetrainQueue(study, fast).update()
+    queue = RetrainQueue(study, SlowStore(root, sleep.latency))
+    jobs = [queued.job for queued in queue.pending()]
+    specs = sleep.specs({job.job_id: queue.recipe(job) for job in jobs}, root)
+    lease = Lease(f"{root}/lease")
+    with lease, queue.store.guarded(lease.confirm), Progress("sleeping", {s.key: SLEEP_EPOCHS for s in specs}) as shown:
+        with TableWriter(queue.store, (RETRAIN_EPOCHS,)) as writer, BackgroundWork() as work:
+            listener = SleepRetrainListener(queue, lease, shown, RunOptions(), writer=writer, work=work)
+            line = TrialLine(specs, ahead=False)
+            run_trials(sleeping_trial, line, listener, resources=lambda spec: {"CPU": 1, "GPU": 1})
+    return listener.times
+
+
+def busy(times: Sequence[Times], slots: int) -> Utilisation:
+    """The share of the slots' time that trials slept between the first `slots` starts and the last one.
+
+    A trial sleeps for the same share of all its time.
+    """
+    begins = sorted(trial.began for trial in times)
     start, end = begins[slots - 1], begins[-1]
-    taken = sum(max(0.0, min(ended, end) - max(began, start)) for began, ended in times)
-    return Utilisation(gpus=slots, trials=len(times), seconds=end - start, busy=taken / slots / (end - start))
+    taken = sum(
+        max(0.0, min(trial.ended, end) - max(trial.began, start)) * trial.slept / (trial.ended - trial.began)
+        for trial in times
+    )
+    return Utilisation(
+        gpus=slots,
+        trials=len(times),
+        seconds=end - start,
+        busy=taken / slots / (end - start),
+        waited=1 - sum(trial.slept for trial in times) / sum(trial.ended - trial.began for trial in times),
+    )
 
 
 def timed_search(trial: dict[str, Any]) -> None:
@@ -380,19 +492,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--long", type=int, default=60, help="searches through the chain that report 50 epochs")
     parser.add_argument("--pair", action="store_true", help="compare two real searches at once with one at a time")
     parser.add_argument("--nodes", type=int, default=0, help="simulate so many nodes")
+    parser.add_argument("--retrain", action="store_true", help="with --nodes: trainings instead of searches")
     parser.add_argument("--gpus", type=int, default=8, help="logical GPUs of a simulated node")
     parser.add_argument("--rounds", type=int, default=6, help="trials for each simulated GPU")
     parser.add_argument("--seconds", type=float, default=20.0, help="mean time of a simulated trial")
     parser.add_argument("--feed", type=int, default=0, help="feed the tables as so many GPUs do")
+    parser.add_argument("--feed-seconds", type=float, default=30.0, help="how long to feed them")
+    parser.add_argument("--rows", type=int, default=0, help="rows of the table `epochs` before, with --feed")
     parser.add_argument("--epoch", type=float, default=7.2, help="seconds of an epoch with --feed")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that every storage operation takes longer")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as root:
         if options.nodes:
-            u = utilisation(options.nodes, options.gpus, options.rounds, options.seconds, root)
-            print(f"{u.gpus} logical GPUs, {u.trials} trials: busy {u.busy:.1%} of {u.seconds:.0f} s")
+            sleep = Sleep(seconds=options.seconds, latency=options.latency)
+            u = utilisation(options.nodes, options.gpus, options.rounds, sleep, root, retrain=options.retrain)
+            print(
+                f"{u.gpus} logical GPUs, {u.trials} trials: busy {u.busy:.1%} of {u.seconds:.0f} s; "
+                f"trials waited for storage and driver {u.waited:.1%} of their time"
+            )
         elif options.feed:
-            f = feed(options.feed, options.epoch, 30.0, root, options.latency)
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before its threads start, which inherit it
+            f = feed(
+                options.feed,
+                options.epoch,
+                options.feed_seconds,
+                root,
+                latency=options.latency,
+                rows_before=options.rows,
+            )
             print(
                 f"{f.reports} epochs and {f.searches} results in {f.seconds:.0f} s: lag at most {f.lag:.1f} s; "
                 f"CPU {f.main_cpu:.1f} s in the main thread, {f.cpu:.1f} s in all"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.drawing.charts import Axis, Band, Line, chart
+from analysis.figures import chart_file, epoch_curves_chart
 
 Rows = Sequence[Mapping[str, Any]]
 Floats = NDArray[np.float64]
@@ -32,8 +33,6 @@ MEASURES = {
 """Name and digits of the measures, in the order of the tables."""
 DRAWN = ("train_loss", "valid_accuracy", "alpha_entropy_normal", "beta_entropy_normal")
 RELABELINGS = 20_000
-PAPER = '<rect width="100%" height="100%" fill="white"/>'
-"""Background, for readers with dark pages."""
 
 
 class Difference(NamedTuple):
@@ -123,7 +122,7 @@ def _part(part: str, rows: Rows, folder: str) -> str:
     }
     for name in DRAWN:
         if name in measures:
-            Path(folder, f"{part}-{name.replace('_', '-')}.svg").write_text(curves(part, name, codes))
+            Path(folder, f"{part}-{name.replace('_', '-')}.svg").write_bytes(curves(part, name, codes))
     same_rates = len({tuple(epoch["learning_rate"] for epoch in row["epochs"]) for row in rows}) == 1
     seconds = {code: np.mean([row["seconds"] for row in some]) for code, some in codes.items()}
     about = sorted({f"{row['processor']}, torch {row['torch']}" for row in rows})
@@ -154,17 +153,17 @@ def _part(part: str, rows: Rows, folder: str) -> str:
     return "\n".join(lines)
 
 
-def curves(part: str, measure: str, codes: Mapping[str, Rows]) -> str:
-    """Means over the epochs, with 95 % intervals of each mean: series 0 is the official code, 1 ours."""
+def curves(part: str, measure: str, codes: Mapping[str, Rows]) -> bytes:
+    """SVG of the means over the epochs, with 95 % intervals of each mean: series 0 is the official code, 1 ours."""
     title, _ = MEASURES[measure]
-    lines, bands = [], []
+    parts = []
     for series, (code, rows) in enumerate(codes.items()):
         table = values(rows, measure)
         half = stats.t.ppf(0.975, len(table) - 1) * table.std(axis=0, ddof=1) / math.sqrt(len(table))
         means = table.mean(axis=0)
-        lines.append(Line(label=f"{code}, mean of {len(table)}", points=tuple(enumerate(means)), series=series))
-        points = tuple((float(e), m - h, m + h) for e, (m, h) in enumerate(zip(means, half, strict=True)))
-        bands.append(Band(label=f"{code}, 95 % interval of the mean", points=points, series=series))
+        columns = {"setting": code, "series": series, "epoch": range(len(means)), "n": len(table)}
+        parts.append(pd.DataFrame({**columns, "value": means, "low": means - half, "high": means + half}))
     frozen = codes["ours"][0]["settings"]["warmup"]
-    svg = chart(f"{title}, {part}", Axis(name="epoch", whole=True), title, lines=lines, bands=bands, frozen=frozen)
-    return svg.replace("</desc>", f"</desc>{PAPER}", 1)
+    constant = {"panel": f"{title}, {part}", "search_id": "", "seed": None, "cell": "", "rule": False}
+    frame = pd.concat(parts, ignore_index=True).assign(**constant, frozen_epochs=frozen, measure=title)
+    return chart_file(epoch_curves_chart(frame), "svg")

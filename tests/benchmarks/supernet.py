@@ -3,11 +3,12 @@
     python -m tests.benchmarks.supernet [--official DIR] [--k 1 2 4 8] [--batch 64 256] [--spatial-stride 1 2]
     python -m tests.benchmarks.supernet --project [--k 4 8] [--batch 256]
 
-The networks take turns in one process; seconds are medians, by the clock and by the CPU time of the process: on a busy
-machine the latter, of one thread, says more.  "kept" is what autograd keeps for the backward pass, each storage once;
-"kernels" are dispatched operations other than views, and "GB" what they read and write, as if nothing stayed in a
-cache.  "GFLOP" are those of matrix products and convolutions, zeros in block-diagonal matrices and in enlarged kernels
-included.  "peak" is the highest resident memory of a process of its own, that builds one network and does one step.
+The networks take turns, each in a process of its own, ours with the memory settings of a search.  Seconds are medians,
+by the clock and by the CPU time of the process: on a busy machine the latter, of one thread, says more.  "kept" is what
+autograd keeps for the backward pass, each storage once; "kernels" are dispatched operations other than views, and "GB"
+what they read and write, as if nothing stayed in a cache.  "GFLOP" are those of matrix products and convolutions, zeros
+in block-diagonal matrices and in enlarged kernels included.  "peak" is the highest resident memory of another process,
+which builds one network and does one step.
 
 With `--project` nothing is measured: the calls of the fast network's passes in their form for a GPU are counted with
 tensors that have no values, and their time in a captured step is projected: for every call its bytes at `BANDWIDTH`,
@@ -19,10 +20,8 @@ import collections
 import json
 import platform
 import resource
-import statistics
 import subprocess
 import sys
-import time
 import timeit
 from collections.abc import Callable
 from functools import partial
@@ -41,6 +40,7 @@ from pcdarts.fast.fast_supernet import FastSupernet
 from pcdarts.selftest.official_code import official_supernet
 from pcdarts.supernet import Supernet
 from pcdarts.training.allocator import keep_freed_memory
+from tests.benchmarks.turns import take_turns
 
 CLASSES = 10
 NETWORKS = ("official", "reference", "fast")
@@ -191,20 +191,13 @@ def count_apart(name: str, config: SearchConfig, args: argparse.Namespace, batch
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)  # type: ignore[no-any-return]
 
 
-def measure_seconds(steps: dict[str, Step], repetitions: int) -> dict[str, tuple[float, float]]:
-    """Median seconds and CPU seconds per forward and backward pass; the steps take turns."""
-    seconds = collections.defaultdict(list)
-    for repetition in range(repetitions + 1):
-        for name, step in steps.items():
-            start = time.perf_counter(), time.process_time()
-            step().backward()
-            if repetition:  # the first turn warms up
-                seconds[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
-    medians = {}
-    for name, values in seconds.items():
-        clock, processor = (statistics.median(column) for column in zip(*values, strict=True))
-        medians[name] = (clock, processor)
-    return medians
+def make_call(name: str, config: SearchConfig, batch: int, args: argparse.Namespace) -> Callable[[], None]:
+    """A forward and backward pass, in the process that runs it."""
+    torch.set_num_threads(args.threads)
+    if name != "official":
+        keep_freed_memory()
+    step = make_step(make_network(name, config, args.official), batch, args.size)
+    return lambda: step().backward()
 
 
 def compare(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[str]:
@@ -214,8 +207,7 @@ def compare(config: SearchConfig, args: argparse.Namespace, batch: int) -> list[
     """
     names = [name for name in args.networks if name != "official" or (config.k == 4 and config.spatial_stride == 1)]
     counts = {name: count_apart(name, config, args, batch) for name in names}
-    steps = {name: make_step(make_network(name, config, args.official), batch, args.size) for name in names}
-    seconds = measure_seconds(steps, args.repetitions)
+    seconds = take_turns({name: partial(make_call, name, config, batch, args) for name in names}, args.repetitions)
     base, rows = names[0], []
     for name in names:
         (clock, used), c, b = seconds[name], counts[name], counts[base]
@@ -260,14 +252,11 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="default: all, the official one if it is there")
-    parser.add_argument("--keep-freed-memory", action="store_true", help="as a search does; it helps all networks")
     parser.add_argument("--project", action="store_true", help="count for a GPU, and project; nothing is measured")
     parser.add_argument("--count", choices=NETWORKS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.networks = args.networks or [name for name in NETWORKS if name != "official" or args.official]
     torch.set_num_threads(args.threads)
-    if args.keep_freed_memory and not args.count:
-        keep_freed_memory()
     configs = [
         SearchConfig(k=k, channels=args.channels, layers=args.layers, spatial_stride=stride)
         for k in args.k
