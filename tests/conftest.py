@@ -1,6 +1,7 @@
 """Options and settings of all tests."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ settings.load_profile("steady")
 # niceness 15, so that any other load starves them, and a node that answers late is declared dead.
 os.environ["RAY_worker_niceness"] = "0"
 os.environ["RAY_health_check_timeout_ms"] = "60000"
+# Trials that a test defines: workers look neither in the working directory nor where the driver's script lies.
+_SEARCHED = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ["PYTHONPATH"] = os.pathsep.join(_SEARCHED)
 
 
 @pytest.fixture(scope="session", autouse=True)

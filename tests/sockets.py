@@ -1,9 +1,20 @@
-"""Which sockets the processes of a test listen on, from Linux's /proc."""
+"""Which sockets the processes of a test listen on, from Linux's /proc, and free ports."""
 
+import contextlib
 import ipaddress
 import os
+import socket
 import sys
 from pathlib import Path
+
+
+def free_ports(count):
+    """Different ports of 127.0.0.1 on which nothing listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def tree(pid):
