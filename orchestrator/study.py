@@ -19,7 +19,7 @@ from orchestrator.live_driver import ALL_KINDS, STUDY_KINDS, LiveDriver
 from orchestrator.more_seeds import added_searches, further_searches, setting_rows, with_added_seeds
 from orchestrator.options import RunOptions
 from orchestrator.queue.retrain_queue import RetrainQueue
-from orchestrator.storage.failure_log import FailureLog, record_dead_driver
+from orchestrator.storage.failure_log import FailureLog, record_last_driver
 from orchestrator.storage.lease import Lease, LeaseHeldError, open_lease
 from orchestrator.storage.steering_log import SteeringLog
 from orchestrator.storage.study_folder import check_storage, create_or_open, store_descriptions, validate_storage
@@ -71,7 +71,7 @@ def run_study(
         with live, store.guarded(lease.confirm):
             store_descriptions(store, list(map(dataclasses.asdict, descriptions)))
             failures = FailureLog(study.name, store)
-            record_dead_driver(failures, lease)
+            record_last_driver(failures, lease)
             finish_interrupted_compaction(store)
             set_aside_broken_files(store, failures, say)
 

@@ -29,9 +29,10 @@ class FailureLog:
             self.record("storage", self.store.root.partition("?")[0], self.store.troubles.pop(0))
 
 
-def record_dead_driver(log: FailureLog, lease: Lease) -> None:
-    """Record a driver that died while it held the lease."""
+def record_last_driver(log: FailureLog, lease: Lease) -> None:
+    """Record a driver that died while it held the lease, or that ended because the storage failed."""
+    resumed = "this run resumed from what was stored"
     if lease.left_behind:
-        log.record(
-            "driver", lease.left_behind.who, "it died while the study ran; this run resumed from what was stored"
-        )
+        log.record("driver", lease.left_behind.who, f"it died while the study ran; {resumed}")
+    elif lease.failed_before:
+        log.record("driver", lease.failed_before.who, f"it ended because the storage failed; {resumed}")

@@ -5,6 +5,7 @@ Every lease has a term, one more than the last.  Its files are in one folder:
     00000007.json       who has term 7: created once (`StudyFiles.create_text`) and never changed
     00000007.renewed    rewritten by that process every quarter of the time-out
     00000007.released   that process is done
+    00000007.failed     before that: because the storage failed; both are empty, as a full disk takes empty files
 
 Whoever creates the file of term 8 has taken over from term 7: of several processes the storage lets one do so.  That is
 what safety rests on; no clock plays a part.  The process of term 7 learns of it by `confirm`, which lists the folder
@@ -32,6 +33,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from analysis.storage.storage_retry import StorageError
 from analysis.storage.study_files import StudyFiles, join
 from orchestrator.options import RunOptions
 
@@ -90,6 +92,8 @@ class LeaseReader:
         """Number of the last term at the last look; 0 if there was none."""
         self.unreleased: Term | None = None
         """The last term at the last look, unless it was released; its process may be dead."""
+        self.failed: Term | None = None
+        """The last term at the last look, if it was released because the storage failed."""
         self._read: dict[str, Term] = {}
 
     def look(self, now: Callable[[], float]) -> Holder | None:
@@ -101,6 +105,7 @@ class LeaseReader:
         self.last = _last(stamps)
         is_released = _name(self.last, "released") in stamps
         self.unreleased = term = None if is_released else self.term(self.last)
+        self.failed = self.term(self.last) if is_released and _name(self.last, "failed") in stamps else None
         if term is None or self._is_dead(term):
             return None
         renewed = stamps.get(_name(term.term, "renewed")) or stamps[_name(term.term)]
@@ -148,6 +153,8 @@ class Lease:
         self.id = uuid.uuid4().hex
         self.left_behind: Term | None = None
         """The term of an earlier holder that died, as it did not release the lease."""
+        self.failed_before: Term | None = None
+        """The term of an earlier holder that released the lease because the storage failed."""
         self.held: Term | None = None
         """The term of this lease, while it is held."""
         self._lost = ""
@@ -168,7 +175,8 @@ class Lease:
     def acquire(self) -> None:
         """Take the lease; raises LeaseHeldError, which names the holder, if another process has it."""
         self._refuse_if_held()
-        before, number = self._reader.unreleased, max(self._reader.last, self.least_term) + 1
+        before, failed = self._reader.unreleased, self._reader.failed
+        number = max(self._reader.last, self.least_term) + 1
         mine = Term(
             term=number,
             id=self.id,
@@ -183,7 +191,8 @@ class Lease:
             raise LeaseHeldError(
                 f"another process has just taken this {self.what}; wait for it with --set run.wait=true"
             )
-        self.held, self._lost, self.left_behind = mine, "", before
+        self.held, self._lost = mine, ""
+        self.left_behind, self.failed_before = before, failed
 
     def held_elsewhere(self) -> bool:
         """Whether another process holds the lease."""
@@ -224,10 +233,12 @@ class Lease:
                 "rerun this command to resume"
             )
 
-    def release(self) -> None:
-        """Release the lease, so that the next process need not wait."""
+    def release(self, failed: bool = False) -> None:
+        """Release the lease, so that the next process need not wait; `failed` tells it that the storage failed."""
         if self.held and not self._lost:
             with contextlib.suppress(OSError):  # it expires by itself
+                if failed:
+                    self.folder.write_text(_name(self.term, "failed"), "")
                 self.folder.write_text(_name(self.term, "released"), "")
         self.held = None
 
@@ -245,7 +256,7 @@ class Lease:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        self.release()
+        self.release(failed=isinstance(error, StorageError))
 
     def _keep(self) -> None:
         while not self._stop.wait(self.timeout / 4):
@@ -287,7 +298,7 @@ def _last(names: Iterable[str]) -> int:
     return max((int(name[:8]) for name in names if re.match(r"\d{8}\.", name)), default=0)
 
 
-def _name(term: int, kind: Literal["json", "renewed", "released"] = "json") -> str:
+def _name(term: int, kind: Literal["json", "renewed", "released", "failed"] = "json") -> str:
     return f"{term:08d}.{kind}"
 
 

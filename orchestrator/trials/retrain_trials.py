@@ -21,7 +21,7 @@ from orchestrator.queue.events import EventLog, state_of
 from orchestrator.queue.jobs import RetrainJob
 from orchestrator.queue.retrain_queue import RetrainQueue
 from orchestrator.storage.background import BackgroundWork
-from orchestrator.storage.failure_log import FailureLog, record_dead_driver
+from orchestrator.storage.failure_log import FailureLog, record_last_driver
 from orchestrator.storage.lease import Lease, open_lease
 from orchestrator.storage.study_folder import absolute, background_checkpoint
 from orchestrator.storage.table_writer import TableWriter
@@ -62,7 +62,7 @@ def work_queue(
     if options.wait:
         lease.wait(say=say)
     with lease, queue.store.guarded(lease.confirm):  # from here on the queue is changed only here and by hand
-        record_dead_driver(FailureLog(queue.study.name, queue.store), lease)
+        record_last_driver(FailureLog(queue.study.name, queue.store), lease)
         for queued in queue.jobs() if options.retry_failed else ():
             if queued.state.state == "failed":
                 queue.record(queued.job.job_id, "retried")

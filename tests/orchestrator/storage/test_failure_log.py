@@ -2,10 +2,11 @@
 
 import pytest
 
+from analysis.storage.storage_retry import StorageError
 from analysis.store import ResultStore
 from analysis.tables import FAILURES
 from orchestrator.options import RunOptions
-from orchestrator.storage.failure_log import FailureLog, record_dead_driver
+from orchestrator.storage.failure_log import FailureLog, record_last_driver
 from orchestrator.storage.lease import Lease, LeaseHeldError, open_lease
 from orchestrator.study import run_study
 from tests.orchestrator.queue.killing import study_with_searches
@@ -33,7 +34,7 @@ def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log, tmp_path)
     def drive(dies=False):
         lease = Lease(str(tmp_path / "study-lease"), what="study", is_dead=lambda term: term.id in ended)
         lease.acquire()
-        record_dead_driver(log, lease)
+        record_last_driver(log, lease)
         ended.add(lease.id)
         who = lease.held.who
         if not dies:
@@ -47,6 +48,16 @@ def test_a_driver_that_died_is_recorded_and_one_that_ended_is_not(log, tmp_path)
     drive()
     drive()
     assert [kind for kind, _ in recorded(log)] == ["driver"] and log.store.rows(FAILURES)[0]["subject"] == who
+
+
+def test_a_driver_whose_storage_failed_is_recorded(log, tmp_path):
+    lease = Lease(str(tmp_path / "study-lease"), what="study")
+    with pytest.raises(StorageError), lease:
+        raise StorageError("the storage failed: disk full")
+    for _ in range(2):
+        with Lease(str(tmp_path / "study-lease"), what="study") as lease:
+            record_last_driver(log, lease)
+    assert recorded(log) == [("driver", "it ended because the storage failed; this run resumed from what was stored")]
 
 
 def test_a_study_is_not_run_by_two_drivers_at_once(tmp_path):
