@@ -1,10 +1,11 @@
-"""Depthwise 5x5 convolutions on channels_last images, with a backward pass that is fast on a CPU.
+"""Depthwise 3x3 and 5x5 convolutions on channels_last images, with a backward pass that is fast on a CPU.
 
 oneDNN has fast kernel gradients for undilated kernels up to three pixels wide.  A pair of neighboring columns of a
 channels_last image (N, C, H, W) is, without a copy, one column of an image (N, 2 C, H, W / 2); there the even columns
 of a 5x5 kernel are a 5x3 kernel, and so are the odd ones after a shift by one pixel.
 
-Shapes: x (N, C, H, W), one kernel per channel: kernels (C, 5, 5), output (N, C, ceil(H / stride), ceil(W / stride)).
+Shapes: x (N, C, H, W), one kernel per channel: kernels (C, h, h) with h = 3 or 5, output (N, C, ceil(H / stride),
+ceil(W / stride)).
 """
 
 from functools import cache
@@ -30,9 +31,15 @@ def embed(kernels: Tensor, dilation: int = 1) -> Tensor:
 
 def depthwise(x: Tensor, kernels: Tensor, bias: Tensor | None = None, stride: int = 1, dilation: int = 1) -> Tensor:
     """Convolve every channel with its own kernel, zeros outside the image; dilation 2 goes with stride 1 only."""
-    if dilation == 2 and max(x.shape[2:]) <= TINY:
+    if _sees_only_zeros(x, kernels, dilation):
         kernels, dilation = embed(kernels[:, 1:-1, 1:-1], dilation), 1
-    return functional.conv2d(x, kernels[:, None], bias, stride, dilation * PADDING, dilation, groups=x.shape[1])
+    padding = dilation * (kernels.shape[-1] // 2)
+    return functional.conv2d(x, kernels[:, None], bias, stride, padding, dilation, groups=x.shape[1])
+
+
+def _sees_only_zeros(x: Tensor, kernels: Tensor, dilation: int) -> bool:
+    """Whether the outermost taps of dilated 5x5 kernels lie outside the image."""
+    return dilation == 2 and kernels.shape[-1] == KERNEL and max(x.shape[2:]) <= TINY
 
 
 def depthwise_backward(
@@ -48,7 +55,7 @@ def depthwise_backward(
     """Gradients in x and, if wanted, in the kernels, from that of the output; `flipped` is kernels.flip(1, 2)."""
     if not x.is_cpu:
         return _plain_backward(gradient, x, kernels, stride=stride, dilation=dilation, kernels_wanted=kernels_wanted)
-    if dilation == 2 and max(x.shape[2:]) <= TINY:
+    if _sees_only_zeros(x, kernels, dilation):
         inner, inner_flipped = (embed(k[:, 1:-1, 1:-1], dilation) for k in (kernels, flipped))
         x_gradient, inner_gradient = depthwise_backward(
             gradient, x, inner, inner_flipped, kernels_wanted=kernels_wanted
@@ -56,7 +63,8 @@ def depthwise_backward(
         if inner_gradient is None:
             return x_gradient, None
         return x_gradient, functional.pad(inner_gradient[:, ::2, ::2], (1, 1, 1, 1))
-    if max(x.shape[2:]) <= TINY:
+    wide = kernels.shape[-1] == KERNEL
+    if dilation == 1 and (not wide or max(x.shape[2:]) <= TINY):
         return _plain_backward(gradient, x, kernels, stride=stride, dilation=dilation, kernels_wanted=kernels_wanted)
     if stride == 2:
         x_gradient, _ = convolution_backward(
@@ -68,13 +76,15 @@ def depthwise_backward(
         return x_gradient, None
     if dilation == 2:  # four undilated convolutions, one for each parity of row and column
         gradient, x = parities(gradient), parities(x)
-    return x_gradient, _kernel_gradient(gradient, x)
+    if wide:
+        return x_gradient, _kernel_gradient(gradient, x)
+    return x_gradient, _kernel_gradient_alone(gradient, x, kernels[:, None], (1, 1), (1, 1))
 
 
 def _plain_backward(
     gradient: Tensor, x: Tensor, kernels: Tensor, *, stride: int, dilation: int, kernels_wanted: bool
 ) -> tuple[Tensor, Tensor | None]:
-    padding = (dilation * PADDING,) * 2
+    padding = (dilation * (kernels.shape[-1] // 2),) * 2
     x_gradient, kernel_gradient = convolution_backward(
         gradient,
         x,

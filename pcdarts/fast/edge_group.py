@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdarts.fast.fan import Fan, FanWeights, Norms, image, max_pool, max_pool_backward, rows
+from pcdarts.fast.fan import Fan, FanWeights, Norms, max_pool, max_pool_backward
 from pcdarts.fast.folding import Running, dense, tall_product
+from pcdarts.fast.panels import image, rows
 from pcdarts.fast.side import DepthwiseSide, PointwiseSide, Side
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import NODES
@@ -89,6 +90,8 @@ class EdgeGroup:
     def _place(self, plan: CellPlan) -> None:
         """Matrices of zeros and ones, from mixed (F c) or side (F b) channels to their places in the nodes (F C).
 
+        If all channels are sampled in their order, `from_mixed` would be the identity and is None.
+
         `bypass` (C, C) goes from the unchanged channels of a state to those of a node, with beta from all states to all
         nodes.
         """
@@ -105,7 +108,8 @@ class EdgeGroup:
         else:
             eye = torch.eye(self.channels, dtype=self.beta.dtype, device=self.beta.device)
             places = _place(eye[self.order], eye[self.order], self.sampled, self.unchanged, self.targets)
-        self.from_mixed, self.from_side, self.bypass = places
+        from_mixed, self.from_side, self.bypass = places
+        self.from_mixed = None if self.sampled == self.channels and self.order is None else from_mixed
         blocks = (self.beta[..., None] * self.bypass).flatten(0, 1)
         self.bypass_matrix = dense(blocks, self.targets, shared=True)
 
@@ -117,7 +121,10 @@ class EdgeGroup:
         mixed = self.fan.forward(sampled)
         if self.spatial_stride == 2:
             mixed = functional.interpolate(mixed, size=self._size(x), mode="nearest")
-        out.addmm_(rows(mixed), self.from_mixed)
+        if self.from_mixed is None:
+            out.add_(rows(mixed))
+        else:
+            out.addmm_(rows(mixed), self.from_mixed)
         if self.sampled == self.channels:
             return
         if self.stride == 2:
@@ -140,7 +147,7 @@ class EdgeGroup:
     ) -> tuple[Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]:
         """Gradients in x, beta (S F,), side (1, S F, b, q) and the fan's weights, from that of the nodes (M, F C)."""
         shape = torch.Size([x.shape[0], -1, *self._size(x)])
-        mixed = image(gradient @ self.from_mixed.t(), shape)
+        mixed = image(gradient if self.from_mixed is None else gradient @ self.from_mixed.t(), shape)
         sampled = whole = self._take(x, slice(self.sampled))
         if self.spatial_stride == 2:
             sampled = functional.avg_pool2d(whole, 2, ceil_mode=True)

@@ -3,12 +3,12 @@
 Shapes: N images, S states in the group, F targets, E = S F edges ordered by (state, target), c sampled channels a
 state; M = N h w pixels at the output.  Matrices (M, ...) are views of channels_last images.
 
-ReLU, both pools and their batch norms are computed once per state instead of once per edge; depthwise convolutions of
-all edges in two calls, as separable 3x3, separable 5x5 and dilated 3x3 kernels are all 5x5 kernels with zeros.  The
-pointwise convolutions, batch norms and weights of all operations are folded (see `pcdarts.fast.folding`).
+ReLU, both pools and their batch norms are computed once per state instead of once per edge.  The depthwise
+convolutions of all edges are computed in panels (see `pcdarts.fast.panels`).  The pointwise convolutions, batch norms
+and weights of all operations are folded (see `pcdarts.fast.folding`).
 """
 
-from functools import cache
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,11 +27,7 @@ from pcdarts.fast.folding import (
     fold_backward,
     moments,
 )
-
-PRODUCT_CHANNELS = 8
-"""Largest number of channels of a state that a CPU repeats faster as a product with zeros and ones than by joining."""
-GEMM_CHANNELS = 32
-"""Largest number of channels whose copies a CPU sums faster as a product with a matrix of zeros and ones."""
+from pcdarts.fast.panels import APART, JOINED, Kinds, Layout, Panel, image, rows
 
 max_pool = torch.ops.aten.max_pool2d_with_indices
 max_pool_backward = torch.ops.aten.max_pool2d_with_indices_backward
@@ -47,9 +43,12 @@ class FanWeights(NamedTuple):
 
     mixture: Tensor
     """Weights of the operations (7, E): skip_connect, max_pool_3x3, avg_pool_3x3, then as the last of `pointwise`."""
-    kernels: Tensor
-    """Depthwise (6, E, c, 5, 5): sep_conv_3x3, sep_conv_5x5, dil_conv_3x3 (with zeros between), dil_conv_5x5 (without);
-    then the second stages of both sep_conv."""
+    small: Tensor | None
+    """On a CPU: depthwise 3x3 (3, E, c, 3, 3) of sep_conv_3x3, of its second stage, and of dil_conv_3x3."""
+    large: Tensor
+    """On a CPU: the same of the 5x5 operations (3, E, c, 5, 5).  If `small` is None: those of all operations as 5x5
+    kernels (6, E, c, 5, 5), sep_conv_3x3, sep_conv_5x5, dil_conv_3x3 (with zeros between), dil_conv_5x5 (without), then
+    the second stages of both sep_conv."""
     pointwise: Tensor
     """(6, E, c, c): first stages of sep_conv_3x3 and sep_conv_5x5; then the last ones of these, dil_conv_3x3 and
     dil_conv_5x5."""
@@ -67,20 +66,25 @@ class Fan:
         self.states, self.targets, self.stride = states, targets, stride
         self.weights, self.running = weights, running
         self.channels = weights.pointwise.shape[-1]
-        self.kernels = weights.kernels.contiguous()
-        self.sums = -self.kernels.sum((3, 4)) if running is None else None
+        self.layout = Layout(states, targets, self.channels)
+        self.kinds = JOINED if weights.small is None else APART
+        self.pointwise = weights.pointwise.flatten(0, 1)
+        self.stacks = [stack.flatten(0, 1) for stack in (weights.small, weights.large) if stack is not None]
+        self.sums = None if running is not None else [-stack.sum((2, 3)) for stack in self.stacks]
         self.folds: dict[str, Fold] = {}
-        self.biases: dict[str, Tensor] = {}
+        self.middle: dict[tuple[Kinds, Panel], Fold] = {}
+        self.first_biases: list[Tensor] = []
+        self.second_biases: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """Sampled channels (N, S c, H, W) to the weighted sums for all targets (N, F c, h, w)."""
-        features = self._features(x, x.relu())
+        inputs = self._inputs(x, x.relu())
         out = None
-        for name, inputs in features.inputs.items():
-            self.folds[name] = self._fold(name, inputs)
-            out = apply_fold(self.folds[name], inputs, out)
+        for name, features in inputs.features.items():
+            self.folds[name] = self._fold(name, features)
+            out = apply_fold(self.folds[name], features, out)
         assert out is not None
-        return image(out, features.shape)
+        return image(out, inputs.shape)
 
     def statistics(self) -> Norms:
         """Mean and biased variance of the batch (kinds, E, c), after `forward`; means as `biases` shift them."""
@@ -89,7 +93,18 @@ class Fan:
         mean, variance = norms["last"]
         start = 1 if self.stride == 1 else 0
         norms["last"] = mean[start:], variance[start:]
+        middle = self.middle.values()
+        centers, variances = torch.cat([f.center for f in middle]), torch.cat([f.variance for f in middle])
+        norms["middle"] = centers.view(shape), variances.view(shape)
         return norms
+
+    @property
+    def biases(self) -> Running:
+        """What centers depthwise convolutions in training: of first stages (4, E, c), and of second ones (2, E, c)."""
+        edges = self.states * self.targets
+        first = [self.first_biases[k.stack][k.first * edges :][: k.count * edges] for k in self.kinds]
+        second = [self.second_biases[k.stack][k.second * edges :][: k.separable * edges] for k in self.kinds]
+        return torch.cat(first).unflatten(0, (-1, edges)), torch.cat(second).unflatten(0, (-1, edges))
 
     def backward(
         self, x: Tensor, gradient: Tensor, kernels_wanted: bool = True
@@ -99,128 +114,183 @@ class Fan:
         The gradient in the depthwise kernels, which costs most, is computed only if wanted.
         """
         positive = x.relu()
-        features = self._features(x, positive)
-        shape, columns, edges = features.shape, features.separable.matrix.shape[1], self.states * self.targets
-        first = gradient.new_empty(len(features.separable.matrix), 3 * columns // 2)
-        out_gradient = rows(gradient)
+        inputs = self._inputs(x, positive)
+        out_gradient, edges = rows(gradient), self.states * self.targets
         means = column_means(out_gradient)
-        back, pointwise, mixture = fold_backward(
-            self.folds["last"], features.inputs["last"], out_gradient, means, [None, None, first[:, columns:], None]
-        )
-        pool, second, _, dilated = back
-        self.flipped = self.kernels.flip(3, 4)
-        hidden, second_gradient = self._depthwise_backward(second, features.hidden, "second", shape, kernels_wanted)
-        separable = rows(relu_backward(hidden, features.hidden, 0))
-        _, middle_gradient, _ = fold_backward(
-            self.folds["middle"], [features.separable], separable, column_means(separable), [first[:, :columns]]
-        )
-        through, first_gradient = self._depthwise_backward(first, features.repeated, "first", shape, kernels_wanted)
-        dilated, dilated_gradient = self._depthwise_backward(
-            dilated, features.repeated_once, "dilated", shape, kernels_wanted
-        )
-        x_gradient = self._unrepeat(through, 3)
-        x_gradient[:, :, :: self.stride, :: self.stride].add_(self._unrepeat(dilated, 1))
-        mixtures, reduce_gradient = [mixture], None
+        back, last, mixture = fold_backward(self.folds["last"], inputs.features["last"], out_gradient, means)
+        stages = sum(chain.second is not None for chain in inputs.chains)
+        pool, second, direct = back[0], iter(back[1 : 1 + stages]), iter(back[1 + stages :])
+        weights = self._new_gradients(kernels_wanted)
+        weights.pointwise[2 * edges :] = last[-4 * edges :]
+        through: dict[bool, Tensor] = {}  # gradient in all pixels, and in every other one
+        for chain in inputs.chains:
+            parts = []
+            if chain.second is not None:
+                parts.append(self._middle_backward(chain, next(second), weights))
+            if chain.direct is not None:
+                parts.append(next(direct))
+            first = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+            one = self._depthwise_backward(first, chain.repeated, self._stage(chain.kinds, chain.panel), weights)
+            skips = chain.kinds.dilated and self.stride == 2
+            through[skips] = self.layout.add_copies(through.get(skips), rows(one), chain.panel)
+        x_gradient = image(through[False], x.shape)
+        if self.stride == 2:
+            x_gradient[:, :, ::2, ::2].add_(image(through[True], inputs.shape))
+        mixtures, reduce = [mixture], None
         if self.weights.reduce is not None:
-            (pairs,), reduce_gradient, mixture = fold_backward(
-                self.folds["reduce"], features.inputs["reduce"], out_gradient, means
+            (pairs,), reduce, mixture = fold_backward(
+                self.folds["reduce"], inputs.features["reduce"], out_gradient, means
             )
             add_pixel_pairs(x_gradient, pairs, self.states)
-            reduce_gradient = reduce_gradient.view_as(self.weights.reduce)
+            reduce = reduce.view_as(self.weights.reduce)
             mixtures.insert(0, mixture)
         x_gradient = relu_backward(x_gradient, positive, 0)
-        *plain, maxima, averages = (image(part, shape) for part in pool.split(x.shape[1], dim=1))
+        *plain, maxima, averages = (image(part, inputs.shape) for part in pool.split(x.shape[1], dim=1))
         stride = [self.stride] * 2
-        x_gradient.add_(max_pool_backward(maxima, x, [3, 3], stride, [1, 1], [1, 1], False, features.indices))
+        x_gradient.add_(max_pool_backward(maxima, x, [3, 3], stride, [1, 1], [1, 1], False, inputs.indices))
         x_gradient.add_(average_backward(averages, x, self.stride))
         for part in plain:
             x_gradient.add_(part)
-        kernels = [g for g in (first_gradient, dilated_gradient, second_gradient) if g is not None]
-        return x_gradient, (
-            torch.cat(mixtures).sum(1).view(-1, edges),
-            torch.cat(kernels).view_as(self.kernels) if kernels else None,
-            torch.cat([middle_gradient, pointwise[-4 * edges :]]).view_as(self.weights.pointwise),
-            reduce_gradient,
+        mixed = torch.cat(mixtures).sum(1).view(-1, edges)
+        pointwise, *kernels = (stack.unflatten(0, (-1, edges)) for stack in (weights.pointwise, *weights.kernels))
+        small = kernels[0] if len(kernels) == 2 else None
+        large = kernels[-1] if kernels else None
+        return x_gradient, (mixed, small, large, pointwise, reduce)
+
+    def _new_gradients(self, kernels_wanted: bool) -> "_Gradients":
+        return _Gradients(
+            kernels=[torch.empty_like(stack) for stack in self.stacks] if kernels_wanted else [],
+            flipped=[stack.flip(2, 3) for stack in self.stacks],
+            pointwise=torch.empty_like(self.pointwise),
         )
 
-    def _features(self, x: Tensor, positive: Tensor) -> "_Inputs":
-        repeated = self._repeat(positive, 3)
-        repeated_once = self._repeat(positive[:, :, :: self.stride, :: self.stride], 1)
-        if self.sums is not None and "first" not in self.biases:
-            mean = column_means(rows(positive)).view(self.states, 1, -1).expand(-1, self.targets, -1)
-            self.biases["first"] = mean.reshape(1, -1, self.channels) * self.sums[:4]
-        first = self._depthwise(repeated, "first")
-        dilated = self._depthwise(repeated_once, "dilated")
-        shape = torch.Size([x.shape[0], -1, first.shape[2], first.shape[3]])
-        columns = rows(first)
-        split = 2 * columns.shape[1] // 3
-        separable, dilated3 = Features(columns[:, :split]), Features(columns[:, split:])
-        if "middle" not in self.folds:
-            if self.running is None:
-                mean, gram = moments(columns, self.channels)
-                count = 2 * len(mean) // 3
-                separable = separable._replace(moments=(mean[:count], gram[:count]))
-                dilated3 = dilated3._replace(moments=(mean[count:], gram[count:]))
-            self.folds["middle"] = self._fold("middle", [separable])
-        hidden = image(apply_fold(self.folds["middle"], [separable]).relu_(), shape)
-        if self.sums is not None and "second" not in self.biases:
-            self.biases["second"] = column_means(rows(hidden)).view(2, -1, self.channels) * self.sums[4:]
-        second = self._depthwise(hidden, "second")
+    def _inputs(self, x: Tensor, positive: Tensor) -> "_Inputs":
+        """What the folds read, from the states x (N, S c, H, W) and their positive part."""
+        if self.sums is not None and not self.first_biases:
+            mean = column_means(rows(positive)).view(self.states, 1, -1).expand(-1, self.targets, -1).flatten(0, 1)
+            self.first_biases = [mean.repeat(len(sums) // len(mean), 1) * sums for sums in self.sums]
+            self.second_biases = [torch.empty_like(sums) for sums in self.sums]
+        chains = list(self._chains(positive))
         stride = [self.stride] * 2
         maxima, indices = max_pool(x, [3, 3], stride, [1, 1])
-        averages = average(x, self.stride)
         plain = [rows(x)] if self.stride == 1 else []
-        pool = Features(torch.cat([*plain, rows(maxima), rows(averages)], dim=1), shared=True)
-        inputs = {"last": [pool, Features(rows(second)), dilated3, Features(rows(dilated))]}
+        pool = torch.cat([*plain, rows(maxima), rows(average(x, self.stride))], dim=1)
+        second = [chain.second for chain in chains if chain.second is not None]
+        direct = [chain.direct for chain in chains if chain.direct is not None]
+        features = {"last": [Features(pool, shared=True), *second, *direct]}
         if self.stride == 2:
-            inputs["reduce"] = [Features(pixel_pairs(positive, self.states), shared=True)]
-        return _Inputs(repeated, repeated_once, separable, hidden, indices, inputs, shape)
+            features["reduce"] = [Features(pixel_pairs(positive, self.states), shared=True)]
+        return _Inputs(chains, indices, features, maxima.shape)
 
-    def _depthwise(self, x: Tensor, name: str) -> Tensor:
+    def _chains(self, positive: Tensor) -> Iterator["_Chain"]:
+        """The depthwise convolutions of all panels."""
+        pixels = None
+        if self.kinds is APART:
+            pixels = positive.shape[2] * positive.shape[3]
+        every_other = positive[:, :, :: self.stride, :: self.stride]
+        copies: dict[tuple[int, ...], Tensor] = {}
+        for kinds in self.kinds:
+            for panel in self.layout.panels(kinds, pixels):
+                key = (kinds.dilated, *self.layout.sources(panel), panel.blocks)  # kinds share the copies of a state
+                if key not in copies:
+                    copies[key] = self.layout.copy(every_other if kinds.dilated else positive, panel)
+                yield self._chain(kinds, panel, copies[key])
+
+    def _chain(self, kinds: Kinds, panel: Panel, repeated: Tensor) -> "_Chain":
+        """Both stages of the depthwise convolutions of a panel, with the moments of the results in `forward`."""
+        first = self._depthwise(repeated, self._stage(kinds, panel))
+        columns, known = rows(first), None
+        wanted = self.running is None and not self.folds
+        if wanted:
+            known = moments(columns, self.channels)
+        both = panel.up_to(kinds.separable * self.states)
+        cut = both.blocks * self.channels
+        direct = None
+        if both != panel:
+            ends = None if known is None else (known[0][both.blocks :], known[1][both.blocks :])
+            direct = Features(columns[:, cut:], moments=ends, first=panel.start)
+        if cut == 0:
+            return _Chain(kinds, panel, repeated, columns, direct=direct)
+        separable = Features(columns[:, :cut])
+        if (kinds, panel) not in self.middle:
+            if known is not None:
+                separable = separable._replace(moments=(known[0][: both.blocks], known[1][: both.blocks]))
+            running = None
+            if self.running is not None:
+                mean, variance = (
+                    self.layout.of(t.flatten(0, 1), kinds.pointwise, both) for t in self.running["middle"]
+                )
+                running = (mean, variance)
+            pointwise = self.layout.of(self.pointwise, kinds.pointwise, both)
+            self.middle[kinds, panel] = fold([separable], pointwise, None, both.blocks, running=running)
+        stage = self._stage(kinds, both, second=True)
+        hidden = image(apply_fold(self.middle[kinds, panel], [separable]).relu_(), first.shape)
+        if self.sums is not None and wanted:
+            mean = column_means(rows(hidden)).view(both.blocks, -1)
+            torch.mul(mean, self._blocks(self.sums, stage), out=self._blocks(self.second_biases, stage))
+        second = rows(self._depthwise(hidden, stage))
+        ahead = Features(second, moments=moments(second, self.channels) if wanted else None, first=panel.start)
+        return _Chain(kinds, panel, repeated, columns, both, separable, hidden, ahead, direct)
+
+    def _middle_backward(self, chain: "_Chain", second: Tensor, gradients: "_Gradients") -> Tensor:
+        """From the gradient of the second stage's result (M, columns) to that of the first one's."""
+        assert chain.both is not None and chain.separable is not None and chain.hidden is not None
+        stage = self._stage(chain.kinds, chain.both, second=True)
+        hidden = self._depthwise_backward(second, chain.hidden, stage, gradients)
+        separable = rows(relu_backward(hidden, chain.hidden, 0))
+        (first,), pointwise, _ = fold_backward(
+            self.middle[chain.kinds, chain.panel], [chain.separable], separable, column_means(separable)
+        )
+        self.layout.of(gradients.pointwise, chain.kinds.pointwise, chain.both).copy_(pointwise)
+        return first
+
+    def _depthwise(self, x: Tensor, stage: "_Stage") -> Tensor:
         """Convolve; in training with a bias (minus input mean times kernel sum) that roughly centers the output.
 
         Folding subtracts squared means, which is inaccurate if they are large; no result depends on the bias.
         """
-        part, stride, dilation = self._geometry(name)
         bias = None
-        if name == "second" and self.biases:
-            bias = self.biases["second"].flatten()
-        elif self.biases:
-            bias = self.biases["first"][part].flatten()
-        return depthwise(x, self.kernels[part].flatten(0, 2), bias, stride, dilation)
+        if self.sums is not None:
+            bias = self._blocks(self.second_biases if stage.second else self.first_biases, stage).flatten()
+        kernels = self._blocks(self.stacks, stage).flatten(0, 1)  # (blocks c, h, h)
+        return depthwise(x, kernels, bias, stage.stride, stage.dilation)
 
-    def _depthwise_backward(
-        self, gradient: Tensor, x: Tensor, name: str, shape: torch.Size, kernels_wanted: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        part, stride, dilation = self._geometry(name)
-        kernels, flipped = (t[part].flatten(0, 2) for t in (self.kernels, self.flipped))
-        return depthwise_backward(
+    def _depthwise_backward(self, gradient: Tensor, x: Tensor, stage: "_Stage", gradients: "_Gradients") -> Tensor:
+        """Gradient in x, from that of the result (M, blocks c)."""
+        shape = torch.Size([*x.shape[:2], *(-(-side // stage.stride) for side in x.shape[2:])])
+        x_gradient, found = depthwise_backward(
             image(gradient, shape),
             x,
-            kernels,
-            flipped,
-            stride=stride,
-            dilation=dilation,
-            kernels_wanted=kernels_wanted,
+            self._blocks(self.stacks, stage).flatten(0, 1),
+            self._blocks(gradients.flipped, stage).flatten(0, 1),
+            stride=stage.stride,
+            dilation=stage.dilation,
+            kernels_wanted=bool(gradients.kernels),
         )
+        if found is not None:
+            mine = self._blocks(gradients.kernels, stage)
+            mine.copy_(found.view_as(mine))
+        return x_gradient
 
-    def _geometry(self, name: str) -> tuple[slice, int, int]:
-        """Kernels, stride and dilation; stride 2 with dilation 2 is undilated on every other pixel."""
-        if name == "dilated":
-            return slice(3, 4), 1, 2 if self.stride == 1 else 1
-        return (slice(0, 3), self.stride, 1) if name == "first" else (slice(4, 6), 1, 1)
+    def _stage(self, kinds: Kinds, panel: Panel, second: bool = False) -> "_Stage":
+        start, stride, dilation = kinds.first, self.stride, 1
+        if second:
+            start, stride = kinds.second, 1
+        elif kinds.dilated:
+            stride, dilation = 1, 2 if self.stride == 1 else 1
+        return _Stage(kinds.stack, start, panel, stride, dilation, second)
+
+    def _blocks(self, stacks: Sequence[Tensor], stage: "_Stage") -> Tensor:
+        """What belongs to the kernels of a stage (blocks, c, ...), a view."""
+        return self.layout.of(stacks[stage.stack], stage.start, stage.panel)
 
     def _fold(self, name: str, inputs: list[Features]) -> Fold:
         """The fold of that name.
 
         "last" holds all operations except skip_connect of stride 2; that of stride 1 comes first, unnormalized.
         """
-        mixture, targets, plain = self.weights.mixture, self.targets, 0
-        weight: Tensor | None
-        if name == "middle":
-            pointwise = self.weights.pointwise[:2].reshape(-1, self.channels, self.channels)
-            weight, targets = None, len(pointwise)
-        elif name == "reduce":
+        mixture, plain = self.weights.mixture, 0
+        if name == "reduce":
             assert self.weights.reduce is not None
             pointwise, weight = self.weights.reduce[0], mixture[0].reshape(-1, 1)
         else:
@@ -235,57 +305,47 @@ class Fan:
             if plain:
                 mean, variance = (functional.pad(t, (0, 0, plain, 0)) for t in (mean, variance))
             running = (mean, variance)
-        return fold(inputs, pointwise, weight, targets, running=running, plain=plain)
-
-    def _repeat(self, x: Tensor, kinds: int) -> Tensor:
-        """(N, S c, H, W) to (N, kinds S F c, H, W): every state once for each of its edges and kinds of operation."""
-        if not x.is_cpu:
-            copies = rows(x).view(-1, 1, self.states, 1, self.channels).expand(-1, kinds, -1, self.targets, -1)
-            return image(copies.reshape(copies.shape[0], -1), x.shape)
-        if self.channels <= PRODUCT_CHANNELS:
-            once = rows(x) @ self._repetition(x, 1)
-        else:
-            once = torch.cat([state for state in rows(x).split(self.channels, 1) for _ in range(self.targets)], dim=1)
-        return image(torch.cat([once] * kinds, dim=1), x.shape)
-
-    def _unrepeat(self, gradient: Tensor, kinds: int) -> Tensor:
-        """Sum a gradient (N, kinds S F c, H, W) over edges and kinds: the reverse of `_repeat`."""
-        if gradient.is_cpu and self.states * self.channels <= GEMM_CHANNELS:
-            return image(rows(gradient) @ self._repetition(gradient, kinds).t(), gradient.shape)
-        copies = rows(gradient).view(-1, kinds, self.states, self.targets, self.channels)
-        return image(copies.sum((1, 3)).flatten(1), gradient.shape)
-
-    def _repetition(self, like: Tensor, kinds: int) -> Tensor:
-        return _repetition(kinds, self.states, self.targets, self.channels, dtype=like.dtype, device=like.device)
+        return fold(inputs, pointwise, weight, self.targets, running=running, plain=plain)
 
 
-@cache
-def _repetition(
-    kinds: int, states: int, targets: int, channels: int, *, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """Zeros and ones (S c, kinds S F c) that repeat channels."""
-    eye = torch.eye(states * channels, dtype=dtype, device=device).view(-1, 1, states, 1, channels)
-    return eye.expand(-1, kinds, -1, targets, -1).reshape(states * channels, -1)
+class _Stage(NamedTuple):
+    """Depthwise convolutions of a panel."""
+
+    stack: int
+    start: int  # first kind in the stack
+    panel: Panel
+    stride: int
+    dilation: int
+    second: bool
+
+
+class _Chain(NamedTuple):
+    """A panel's images, computed once more for the backward pass."""
+
+    kinds: Kinds
+    panel: Panel
+    repeated: Tensor  # input of the first stage (N, blocks c, H, W)
+    columns: Tensor  # its result (M, blocks c)
+    both: Panel | None = None  # blocks that have a second stage, which come first
+    separable: Features | None = None  # their columns
+    hidden: Tensor | None = None  # input of the second stage (N, _, h, w)
+    second: Features | None = None  # its result
+    direct: Features | None = None  # columns of the other blocks
+
+
+class _Gradients(NamedTuple):
+    """Gradients in weights, filled panel by panel."""
+
+    kernels: list[Tensor]  # as `Fan.stacks`; none if they are not wanted
+    flipped: list[Tensor]  # the kernels, upside down
+    pointwise: Tensor
 
 
 class _Inputs(NamedTuple):
-    repeated: Tensor  # ReLU of the input, once per kernel of `first` (N, 3 E c, H, W)
-    repeated_once: Tensor  # and of `first_dilated` (N, E c, H, W)
-    separable: Features  # outputs of `first` that `middle` reads (M, 2 E c)
-    hidden: Tensor  # input of `second` (N, 2 E c, h, w)
+    chains: list[_Chain]
     indices: Tensor  # of the maxima
-    inputs: dict[str, list[Features]]  # by fold
-    shape: torch.Size  # (N, -1, h, w) of the output
-
-
-def rows(x: Tensor) -> Tensor:
-    """Images (N, C, H, W) as a matrix (N H W, C): a view if they are channels_last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
-
-
-def image(matrix: Tensor, shape: torch.Size) -> Tensor:
-    """A matrix (N H W, C) as channels_last images (N, C, H, W), with N, H and W of `shape`."""
-    return matrix.reshape(shape[0], shape[2], shape[3], -1).permute(0, 3, 1, 2)
+    features: dict[str, list[Features]]  # by fold
+    shape: torch.Size  # (N, _, h, w) of the output
 
 
 def pixel_pairs(x: Tensor, groups: int) -> Tensor:

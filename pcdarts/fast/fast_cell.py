@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pcdarts.fast.edge_group import CellPlan, EdgeGroup
-from pcdarts.fast.fan import FanWeights, Norms, image, rows
+from pcdarts.fast.fan import FanWeights, Norms
 from pcdarts.fast.folding import Running
+from pcdarts.fast.panels import image, rows
 from pcdarts.fast.preprocessing import Preprocessing
 from pcdarts.genotype import INPUTS
 from pcdarts.spaces import EDGES, NODES
@@ -22,7 +23,7 @@ JOINED_ELEMENTS = 2**24
 
 
 class CellTensors(NamedTuple):
-    """Inputs of a cell, in the order of the gradients of `CellFunction`; see `FanWeights` for the last four."""
+    """Inputs of a cell, in the order of the gradients of `CellFunction`; see `FanWeights` for the last five."""
 
     before_previous: Tensor
     """Output of the cell before the previous one."""
@@ -37,14 +38,15 @@ class CellTensors(NamedTuple):
     side: Tensor | None
     """Side operations (1, E, b, q): 1x1 convolutions, q = b, or depthwise 3x3 ones, q = 9."""
     mixture: Tensor
-    kernels: Tensor
+    small: Tensor | None
+    large: Tensor
     pointwise: Tensor
     reduce: Tensor | None
 
     @property
     def weights(self) -> FanWeights:
         """Weights of all edges."""
-        return FanWeights(self.mixture, self.kernels, self.pointwise, self.reduce)
+        return FanWeights(self.mixture, self.small, self.large, self.pointwise, self.reduce)
 
 
 class CellFunction(torch.autograd.Function):
@@ -96,7 +98,7 @@ class CellFunction(torch.autograd.Function):
             cell.preprocessing[i].backward(x, features[i], y[i], input_gradients[i], (wanted[i], weights_wanted))
             for i, x in enumerate((before_previous, previous))
         )
-        mixture, kernels, pointwise, reduce = (_cat(column) for column in zip(*weights, strict=True))
+        mixture, small, large, pointwise, reduce = (_cat(column) for column in zip(*weights, strict=True))
         found: dict[str, Tensor | None] = {
             "before_previous": before_gradient,
             "previous": previous_gradient,
@@ -105,7 +107,8 @@ class CellFunction(torch.autograd.Function):
             "betas": torch.cat(betas),
             "side": _cat(sides),
             "mixture": mixture,
-            "kernels": kernels,
+            "small": small,
+            "large": large,
             "pointwise": pointwise,
             "reduce": reduce,
         }
@@ -123,7 +126,7 @@ class _Cell:
         self.input_shape = previous.shape
         self.shape = torch.Size([n, -1, -(-height // plan.stride), -(-width // plan.stride)])
         self.pixels = n * self.shape[2] * self.shape[3]
-        widest = n * height * width * weights.kernels[:3, :, :, 0, 0].numel() * 4 // 7  # 8 of 14 edges leave the inputs
+        widest = n * height * width * weights.large[:3, :, :, 0, 0].numel() * 4 // 7  # 8 of 14 edges leave the inputs
         self.joined = plan.orders is None and (not previous.is_cpu or widest <= JOINED_ELEMENTS)
         running: list[Running | None] = [None, None]
         if plan.running is not None:
@@ -165,8 +168,7 @@ class _Cell:
         for name in dict.fromkeys(name for part in parts for name in part):
             means, variances = zip(*(part[name] for part in parts if name in part), strict=True)
             norms[name] = (torch.cat(means, 1), torch.cat(variances, 1))
-        biases = [group.fan.biases for group in self.groups]
-        first, second = (torch.cat([bias[name] for bias in biases], 1) for name in ("first", "second"))
+        first, second = (torch.cat(parts, 1) for parts in zip(*(g.fan.biases for g in self.groups), strict=True))
         shifts = self.weights.pointwise @ torch.cat([first[:2], second, first[2:]])[..., None]
         norms["middle"][0].sub_(shifts[:2, ..., 0])
         norms["last"][0][2:].sub_(shifts[2:, ..., 0])

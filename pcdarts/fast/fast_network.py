@@ -21,13 +21,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pcdarts.fast.depthwise import convolution_backward, depthwise_backward, parities
-from pcdarts.fast.fan import image, rows
+from pcdarts.fast.depthwise import depthwise_backward
+from pcdarts.fast.panels import image, rows
 from pcdarts.network import CellNetwork, NetworkCell
 from pcdarts.operations import ConvBatchNorm, DilatedConv, FactorizedReduce, SeparableConv
-
-WIDE = 5
-"""Kernels of this size have gradients in `pcdarts.fast.depthwise`."""
 
 
 class FastNetworkCell(NetworkCell):
@@ -216,8 +213,7 @@ def _pixel_pair(x: Tensor) -> tuple[Tensor, Tensor]:
 def _depthwise_backward(
     gradient: Tensor, x: Tensor, kernels: Tensor, stride: int, dilation: int
 ) -> tuple[Tensor, Tensor]:
-    """Gradients in x and in kernels (C, 1, k, k), from that of the output; in the form that is fastest on a CPU."""
-    kernel = kernels.shape[-1]
+    """Gradients in x and in kernels (C, 1, k, k), from that of the output."""
     if dilation == 2 and stride == 2:  # undilated on every other pixel
         x_gradient = torch.zeros_like(x, memory_format=torch.channels_last)
         some, kernel_gradient = _depthwise_backward(
@@ -225,18 +221,7 @@ def _depthwise_backward(
         )
         x_gradient[:, :, ::2, ::2] = some
         return x_gradient, kernel_gradient
-    if x.is_cpu and kernel == WIDE:
-        flipped = kernels[:, 0].flip(1, 2)
-        x_gradient, found = depthwise_backward(gradient, x, kernels[:, 0], flipped, stride=stride, dilation=dilation)
-        assert found is not None
-        return x_gradient, found[:, None]
-    padding = (dilation * (kernel // 2),) * 2
-    if x.is_cpu and dilation == 2 and stride == 1 and kernel == 3:
-        x_gradient = functional.conv2d(gradient, kernels.flip(2, 3), None, 1, padding, dilation, groups=x.shape[1])
-        _, kernel_gradient = convolution_backward(
-            parities(gradient), parities(x), kernels, stride=(1, 1), padding=(1, 1), wanted=(False, True)
-        )
-        return x_gradient, kernel_gradient
-    return convolution_backward(
-        gradient, x, kernels, stride=(stride, stride), padding=padding, dilation=dilation, wanted=(True, True)
-    )
+    flipped = kernels[:, 0].flip(1, 2)
+    x_gradient, found = depthwise_backward(gradient, x, kernels[:, 0], flipped, stride=stride, dilation=dilation)
+    assert found is not None
+    return x_gradient, found[:, None]

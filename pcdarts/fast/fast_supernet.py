@@ -162,6 +162,9 @@ class FastSupernet(Supernet):
             raise ValueError(f"space is {config.space!r}, but the fast super-network supports only darts; use Supernet")
         super().__init__(config, classes, image_channels, generator=generator)
 
+    def _logits(self, images: Tensor) -> Tensor:
+        return super()._logits(images.contiguous(memory_format=torch.channels_last))
+
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Context that computes like `Supernet`: differentiable any number of times, but slow."""
@@ -195,11 +198,9 @@ def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:
     def layers(operation: int, stage: int, position: int) -> list[nn.Module]:
         return [edge.operations[operation][stage][position] for edge in edges]
 
-    c = edges[0].operations[SEP3][0][2].out_channels
-    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)]).view(3, -1, c, 3, 3)
-    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)]).view(3, -1, c, 5, 5)
-    (small3, second3, dilated3), (large5, second5, dilated5) = small.unbind(), large.unbind()
-    kernels = [embed(small3), large5, embed(dilated3, dilation=2), dilated5, embed(second3), second5]
+    small = _stack([layers(SEP3, 0, 1), layers(SEP3, 1, 1), layers(DIL3, 0, 1)]).squeeze(3)
+    large = _stack([layers(SEP5, 0, 1), layers(SEP5, 1, 1), layers(DIL5, 0, 1)]).squeeze(3)
+    apart = computed_apart(small)
     pointwise = [layers(operation, stage, 2) for operation, stage in ((SEP3, 0), (SEP5, 0), (SEP3, 1), (SEP5, 1))]
     pointwise += [layers(operation, 0, 2) for operation in (DIL3, DIL5)]
     reduce = None
@@ -207,10 +208,22 @@ def _gather(edges: Sequence[Any], mixture: Tensor) -> FanWeights:
         reduce = torch.stack([_reduction_matrix(edge.operations[SKIP]) for edge in edges if edge.stride == 2])[None]
     return FanWeights(
         mixture=mixture,
-        kernels=torch.stack(kernels),
-        pointwise=_stack(pointwise).view(6, -1, c, c),
+        small=small if apart else None,
+        large=large if apart else _join(small, large),
+        pointwise=_stack(pointwise).flatten(3),
         reduce=reduce,
     )
+
+
+def computed_apart(kernels: Tensor) -> bool:
+    """Whether small and large depthwise kernels are faster in calls of their own, where the kernels are."""
+    return kernels.is_cpu
+
+
+def _join(small: Tensor, large: Tensor) -> Tensor:
+    """All depthwise kernels as 5x5 kernels, in the order of `FanWeights`."""
+    (small3, second3, dilated3), (large5, second5, dilated5) = small.unbind(), large.unbind()
+    return torch.stack([embed(small3), large5, embed(dilated3, dilation=2), dilated5, embed(second3), second5])
 
 
 def _reduction_matrix(operation: Any) -> Tensor:

@@ -45,6 +45,8 @@ class Features(NamedTuple):
     shared: bool = False
     moments: Moments | None = None
     """Moments of the columns, if already known."""
+    first: int = 0
+    """The target f of the first block; a matrix that holds only some targets holds one j."""
 
 
 class _Slice(NamedTuple):
@@ -118,7 +120,7 @@ def fold(
     scale = rstd if weight is None else weight * rstd
     matrices = scale[..., None] * pointwise
     parts = _split(matrices, features, targets)
-    slices = [_slices(part, targets, f.shared) for part, f in zip(parts, features, strict=True)]
+    slices = [_slices(part, targets, f) for part, f in zip(parts, features, strict=True)]
     bias = (scale * center).view(-1, targets * p)
     bias = bias[0] if b == targets else bias.sum(0)
     return Fold(targets, pointwise, rstd, center, variance, scale, matrices, bias, slices, mean, product, plain)
@@ -129,7 +131,7 @@ def apply_fold(folded: Fold, features: Sequence[Features], out: Tensor | None = 
     if out is not None:
         out -= folded.bias
     for (a, *_), slices in zip(features, folded.slices, strict=True):
-        if out is None and len(slices) == 1:
+        if out is None and len(slices) == 1 and slices[0].matrix.shape[1] == len(folded.bias):
             out = torch.addmm(folded.bias, a, slices[0].matrix, beta=-1)
             continue
         if out is None:
@@ -145,22 +147,21 @@ def fold_backward(
     features: Sequence[Features],
     gradient: Tensor,
     mean: Tensor,
-    outs: Sequence[Tensor | None] | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """Gradients in the features, in P (B, p, q) and in w (B, p), from that of the output (M, F p) and its column means.
 
-    The gradient in w has yet to be summed over p.  Gradients in the features are written to `outs` if given.
+    The gradient in w has yet to be summed over p.
     """
     m, (b, p, q), targets = gradient.shape[0], folded.pointwise.shape, folded.targets
-    outs = [None] * len(features) if outs is None else outs
-    d = _cat([block for f in features for block in _products(gradient, f, targets, p, q)])
+    columns = _Columns(gradient)
+    d = _cat([block for f in features for block in _products(columns, f, targets, p, q)])
     if b > targets:
         mean = mean.view(1, targets, p).expand(b // targets, -1, -1)
     mean = mean.reshape(b, p)
     t = torch.addcmul(_row_products(d, folded.pointwise), folded.center, mean, value=-m)
     dw = folded.rstd * t
     if folded.mean is None or folded.product is None:
-        back = [_multiply_transposed(gradient, v, None, out) for v, out in zip(folded.slices, outs, strict=True)]
+        back = [_multiply_transposed(columns, v, None) for v in folded.slices]
         return back, folded.scale[..., None] * d, dw
     u = folded.scale * folded.rstd * dw  # without the factor -1 / M of the docstring
     mean = mean[..., None]
@@ -173,10 +174,10 @@ def fold_backward(
     offset = torch.baddbmm(offset, curvature, folded.mean, beta=-1, alpha=1 / m)
     back = []
     curvatures, offsets = _split(curvature, features, targets), _split(offset, features, targets)
-    for f, v, c, o, out in zip(features, folded.slices, curvatures, offsets, outs, strict=True):
+    for f, v, c, o in zip(features, folded.slices, curvatures, offsets, strict=True):
         if f.shared and targets > 1:
             c, o = (t.unflatten(0, (-1, targets)).sum(1) for t in (c, o))
-        part = _multiply_transposed(gradient, v, o.flatten(), out)
+        part = _multiply_transposed(columns, v, o.flatten())
         back.append(_add_block_product(part, f.matrix, c, -1 / m))
     d = torch.addcmul(d, mean, folded.mean.mT, value=-m)
     dp = torch.addcmul(folded.scale[..., None] * d, u, folded.product, value=-1)
@@ -188,6 +189,8 @@ def dense(blocks: Tensor, targets: int, shared: bool) -> Tensor:
     b, p, q = blocks.shape
     if shared:
         return blocks.view(-1, targets * p, q).mT.reshape(-1, targets * p)
+    if b == 1:
+        return blocks[0].t()
     if b == targets:  # every block has its own columns on both sides
         matrix = blocks[:, :, None, :] * eye_matrix(b, blocks.dtype, blocks.device)[:, None, :, None]
         return matrix.reshape(b * p, b * q).t()
@@ -250,19 +253,22 @@ def _cat(tensors: Sequence[Tensor]) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
-def _slices(blocks: Tensor, targets: int, shared: bool) -> list[_Slice]:
-    """Blocks (J F, p, q) as one dense matrix or, as it may be mostly zero, as one for each j and a few targets."""
+def _slices(blocks: Tensor, targets: int, features: Features) -> list[_Slice]:
+    """Blocks (B', p, q) as one dense matrix or, as it may be mostly zero, as one for each j and a few targets."""
     b, p, q = blocks.shape
+    targets = min(targets, b)
     step = _joined(blocks, max(p, q), targets)
-    if shared or step >= targets:
-        return [_Slice(slice(None), slice(None), dense(blocks, targets, shared))]
+    if features.shared or step >= targets:
+        results = slice(features.first * p, (features.first + targets) * p)
+        return [_Slice(slice(None), results, dense(blocks, targets, features.shared))]
     slices = []
     for start in range(0, b, targets):
         for first in range(0, targets, step):
             stop = min(first + step, targets)
             columns = slice((start + first) * q, (start + stop) * q)
+            results = slice((features.first + first) * p, (features.first + stop) * p)
             piece = blocks[start + first : start + stop]
-            slices.append(_Slice(columns, slice(first * p, stop * p), dense(piece, len(piece), shared=False)))
+            slices.append(_Slice(columns, results, dense(piece, len(piece), shared=False)))
     return slices
 
 
@@ -272,15 +278,31 @@ def _joined(like: Tensor, width: int, most: int) -> int:
     return min(max(1, columns // width), most)
 
 
-def _multiply_transposed(gradient: Tensor, slices: list[_Slice], bias: Tensor | None, out: Tensor | None) -> Tensor:
+class _Columns:
+    """Columns of a matrix, which a CPU copies before it reads them several times."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self.copies: dict[tuple[int, int], Tensor] = {}
+
+    def take(self, columns: slice) -> Tensor:
+        if not self.matrix.is_cpu or columns.stop - columns.start == self.matrix.shape[1]:
+            return self.matrix[:, columns]
+        key = columns.start, columns.stop
+        if key not in self.copies:
+            self.copies[key] = self.matrix[:, columns].contiguous()
+        return self.copies[key]
+
+
+def _multiply_transposed(gradient: _Columns, slices: list[_Slice], bias: Tensor | None) -> Tensor:
     """Gradient (M, F p) of the output to that of the features, plus a bias per feature."""
     if bias is None:
-        bias = gradient.new_zeros(sum(s.matrix.shape[0] for s in slices))
-    if out is None and len(slices) == 1:
-        return torch.addmm(bias, gradient, slices[0].matrix.t())
-    out = gradient.new_empty(gradient.shape[0], len(bias)) if out is None else out
+        bias = slices[0].matrix.new_zeros(sum(s.matrix.shape[0] for s in slices))
+    if len(slices) == 1:
+        return torch.addmm(bias, gradient.take(slices[0].results), slices[0].matrix.t())
+    out = bias.new_empty(gradient.matrix.shape[0], len(bias))
     for columns, results, matrix in slices:
-        torch.addmm(bias[columns], gradient[:, results], matrix.t(), out=out[:, columns])
+        torch.addmm(bias[columns], gradient.take(results), matrix.t(), out=out[:, columns])
     return out
 
 
@@ -288,25 +310,30 @@ def _split(stack: Tensor, features: Sequence[Features], targets: int) -> Sequenc
     """Split (B, ...) into the parts of each matrix of features."""
     if len(features) == 1:
         return [stack]
-    widths = [a.shape[1] * (targets if shared else 1) for a, shared, _ in features]
+    widths = [a.shape[1] * (targets if shared else 1) for a, shared, *_ in features]
     return stack.split([width * stack.shape[0] // sum(widths) for width in widths])
 
 
-def _products(gradient: Tensor, features: Features, targets: int, p: int, q: int) -> list[Tensor]:
+def _products(gradient: _Columns, features: Features, targets: int, p: int, q: int) -> list[Tensor]:
     """gradient^T A, as blocks (B, p, q) in one or several parts."""
-    a, shared, _ = features
-    if not shared and (a.shape[1] == targets * q or _joined(a, max(p, q), targets) < targets):
-        return [part for columns in a.split(targets * q, 1) for part in _diagonal_blocks(gradient, columns, p, q)]
-    product = tall_product(gradient, a)
+    a, shared, _, first = features
+    count = targets if shared else min(targets, a.shape[1] // q)
+    mine = gradient.take(slice(first * p, (first + count) * p))
+    if not shared and (a.shape[1] == count * q or _joined(a, max(p, q), count) < count):
+        return [part for columns in a.split(count * q, 1) for part in _diagonal_blocks(mine, columns, p, q)]
+    product = tall_product(mine, a)
     if shared:
         return [product.view(targets, p, -1, q).permute(2, 0, 1, 3).reshape(-1, p, q)]
-    blocks = product.view(targets, p, -1, targets, q).diagonal(dim1=0, dim2=3)  # (p, J, q, F)
+    blocks = product.view(count, p, -1, count, q).diagonal(dim1=0, dim2=3)  # (p, J, q, F)
     return [blocks.permute(1, 3, 0, 2).reshape(-1, p, q)]
 
 
 def _diagonal_blocks(a: Tensor, b: Tensor, p: int, q: int) -> list[Tensor]:
     """Diagonal blocks (B, p, q) of a^T b, for a (M, B p) and b (M, B q), in one or several parts."""
     step = _joined(a, max(p, q), a.shape[1] // p)
+    if step == 1:
+        pairs = zip(a.split(p, dim=1), b.split(q, dim=1), strict=True)
+        return [tall_product(x, y)[None] for x, y in pairs]
     return [
         tall_product(x, y).view(x.shape[1] // p, p, -1, q).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         for x, y in zip(a.split(step * p, dim=1), b.split(step * q, dim=1), strict=True)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdarts.fast.fan import add_pixel_pairs, image, pixel_pairs, relu_backward, rows
+from pcdarts.fast.fan import add_pixel_pairs, pixel_pairs, relu_backward
 from pcdarts.fast.folding import EPSILON, Running, column_means, tall_product
+from pcdarts.fast.panels import image, rows
 
 
 class Preprocessing:

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.fast.depthwise import convolution_backward
-from pcdarts.fast.fan import image, relu_backward, rows
+from pcdarts.fast.fan import relu_backward
 from pcdarts.fast.folding import EPSILON, Features, Fold, Running, apply_fold, column_means, fold, fold_backward
+from pcdarts.fast.panels import image, rows
 
 
 class Side(Protocol):

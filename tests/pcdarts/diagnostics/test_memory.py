@@ -10,7 +10,7 @@ from pcdarts.diagnostics import eigenvalue as stability
 from pcdarts.diagnostics import memory
 from pcdarts.diagnostics.caching_allocator import CachingAllocator
 from pcdarts.diagnostics.memory import MemoryPrediction, predict_memory, step_bytes
-from pcdarts.fast import depthwise, edge_group, fan, folding
+from pcdarts.fast import depthwise, edge_group, fan, folding, panels
 from pcdarts.search import SearchState
 from tests.benchmarks.memory import measure_steps
 
@@ -104,7 +104,7 @@ def test_the_prediction_is_within_15_percent_of_real_steps(changes, monkeypatch)
 
 
 def test_a_prediction_does_not_depend_on_what_ran_before():
-    for module in (depthwise, edge_group, fan, folding):
+    for module in (depthwise, edge_group, fan, folding, panels):
         for function in vars(module).values():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()
@@ -160,9 +160,13 @@ def test_captured_steps_have_one_pool_of_their_own():
     assert predict_memory(drawing, gpu=True).graphs == 0
 
 
-def test_a_gpu_and_a_cpu_keep_the_same_for_the_backward_pass():
-    """Their kernels differ only in what they pass on."""
-    assert predict_memory(SMALL, gpu=True).kept == pytest.approx(predict_memory(SMALL).kept, rel=0.02)
+def test_a_gpu_and_a_cpu_keep_the_same_but_for_layouts():
+    """On a GPU 3x3 kernels are padded; without values, convolutions do not keep channels_last: the stem is copied."""
+    state = SearchState(SMALL)
+    small = sum(p.numel() for p in state.supernet.parameters() if p.shape[1:] == (1, 3, 3))
+    zeros = small // 9 * (25 - 9) * 4
+    stem = SMALL.batch_size * 3 * SMALL.channels * 16 * 16 * 4
+    assert predict_memory(SMALL, gpu=True).kept == predict_memory(SMALL).kept + zeros + 2 * stem
 
 
 def test_bf16_is_predicted_as_float32_on_a_gpu():

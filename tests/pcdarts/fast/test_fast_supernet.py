@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.config import SearchConfig
+from pcdarts.fast import fast_supernet, panels
 from pcdarts.fast.depthwise import depthwise, depthwise_backward
 from pcdarts.fast.fast_supernet import FastSupernet, make_supernet
 from pcdarts.supernet import Supernet
@@ -132,6 +133,27 @@ def test_many_channels_equal_reference() -> None:
     assert_parity(*make_pair(channels=24, k=1), *draw_batch((4, 4)))
 
 
+@pytest.mark.parametrize("columns", [1, 6, 10**6], ids=["single blocks", "some targets", "one panel"])
+@pytest.mark.parametrize("options", [{}, {"k": 1, "side_operation": "none"}, {"spatial_stride": 2}], ids=str)
+def test_panels_of_any_width_equal_reference(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], columns: int
+) -> None:
+    monkeypatch.setattr(panels, "PANEL_COLUMNS", columns)
+    monkeypatch.setattr(panels, "PANEL_ELEMENTS", 0)
+    assert_parity(*make_pair(**options), *draw_batch((9, 7)))
+
+
+@pytest.mark.parametrize("options", [{}, {"k": 1, "side_operation": "none"}, {"spatial_stride": 2}], ids=str)
+def test_kernels_of_all_kinds_in_one_panel_equal_reference(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """As on a GPU."""
+    monkeypatch.setattr(fast_supernet, "computed_apart", lambda kernels: False)
+    reference, fast = make_pair(**options)
+    assert_parity(reference, fast, *draw_batch((9, 7)))
+    assert_parity(reference.eval(), fast.eval(), *draw_batch((9, 7)))
+
+
 def test_inputs_of_a_cell_computed_apart_equal_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     """As large images do."""
     monkeypatch.setattr("pcdarts.fast.fast_cell.JOINED_ELEMENTS", 0)
@@ -196,10 +218,11 @@ def test_second_derivatives_are_refused_or_right() -> None:
 
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 2), (2, 1)])
 @pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 1)])
-def test_depthwise_gradients(stride: int, dilation: int, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_depthwise_gradients(kernel: int, stride: int, dilation: int, size: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, *size, generator=generator, dtype=torch.float64).to(memory_format=torch.channels_last)
-    kernels = torch.randn(3, 5, 5, generator=generator, dtype=torch.float64)
+    kernels = torch.randn(3, kernel, kernel, generator=generator, dtype=torch.float64)
     x.requires_grad_()
     kernels.requires_grad_()
     out = depthwise(x, kernels, None, stride, dilation)

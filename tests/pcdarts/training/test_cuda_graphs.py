@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pcdarts import presets
 from pcdarts.architect import Architect
 from pcdarts.config import SearchConfig
-from pcdarts.fast import depthwise, edge_group, fan, folding
+from pcdarts.fast import depthwise, edge_group, fan, folding, panels
 from pcdarts.search import SearchState, alpha_step, forward_pass, run_epoch, weight_step
 from pcdarts.training import cuda_graphs
 from pcdarts.training.cuda_graphs import EAGER_CALLS, CapturedStep, GraphPool
@@ -216,7 +216,7 @@ def test_gradients_have_the_strides_of_the_weights():
 @pytest.fixture
 def no_cached_matrices():
     """Caches of constant matrices must not mix tensors with values and tensors without."""
-    modules = (depthwise, edge_group, fan, folding)
+    modules = (depthwise, edge_group, fan, folding, panels)
     cached = [f for module in modules for f in vars(module).values() if hasattr(f, "cache_clear")]
     for function in cached:
         function.cache_clear()
