@@ -62,7 +62,8 @@ def work_queue(
     if options.wait:
         lease.wait(say=say)
     with lease, queue.store.guarded(lease.confirm):  # from here on the queue is changed only here and by hand
-        record_last_driver(FailureLog(queue.study.name, queue.store), lease)
+        failures = FailureLog(queue.study.name, queue.store)
+        record_last_driver(failures, lease)
         for queued in queue.jobs() if options.retry_failed else ():
             if queued.state.state == "failed":
                 queue.record(queued.job.job_id, "retried")
@@ -81,6 +82,7 @@ def work_queue(
                     )
                     requests = Requests(stack.enter_context(live), queue.study, queue.store, lambda study: study)
                 _work(queue, lease, options, requests, say)
+        failures.flush()
     return True
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.storage.study_files import StudyFiles
+from analysis.tables import FAILURES
 from orchestrator.cli import main
 from orchestrator.config import FinalConfig, SelectionConfig
 from orchestrator.live_driver import LiveDriver
@@ -49,6 +50,14 @@ def queue(tmp_path):
     queue = RetrainQueue(study, store)
     queue.update()
     return queue
+
+
+def test_what_the_storage_met_with_in_the_last_step_is_recorded(queue, monkeypatch):
+    monkeypatch.setattr(retraining, "_work", lambda *_: queue.store.troubles.append("disk full; it worked again"))
+    assert retraining.work_queue(queue, options=OPTIONS, say=lambda text: None)
+    assert [(one["kind"], one["error"]) for one in queue.store.rows(FAILURES)] == [
+        ("storage", "disk full; it worked again")
+    ]
 
 
 def events(root, job_id, kind):
