@@ -162,9 +162,6 @@ class FastSupernet(Supernet):
             raise ValueError(f"space is {config.space!r}, but the fast super-network supports only darts; use Supernet")
         super().__init__(config, classes, image_channels, generator=generator)
 
-    def _logits(self, images: Tensor) -> Tensor:
-        return super()._logits(images.contiguous(memory_format=torch.channels_last))
-
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Context that computes like `Supernet`: differentiable any number of times, but slow."""
