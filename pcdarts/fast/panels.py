@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 PANEL_COLUMNS, PANEL_ELEMENTS = 16, 2**13
-"""On a CPU a panel has at most so many columns, or so many elements an image if that is more: the same for every number
-of images, so that memory grows with it in proportion."""
+"""Widest panel on a CPU: this number of columns, or of elements an image if that allows more columns.  The number of
+images does not matter, so that memory is proportional to it."""
 PRODUCT_CHANNELS = 8
 """Largest number of channels of a state that a CPU repeats faster as a product with zeros and ones than by joining."""
 GEMM_CHANNELS = 32
@@ -86,7 +86,7 @@ class Layout:
     """c."""
 
     def panels(self, kinds: Kinds, pixels: int | None) -> list[Panel]:
-        """The panels of some kinds, on a CPU for images of so many pixels, or a single one if that is None."""
+        """The panels of some kinds, on a CPU for images of this number of pixels; a single one if it is None."""
         count = kinds.count * self.states
         if pixels is None:
             return [Panel(0, count, 0, self.targets)]
