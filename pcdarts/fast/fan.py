@@ -16,17 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdarts.fast.depthwise import average, average_backward, depthwise, depthwise_backward
-from pcdarts.fast.folding import (
-    Features,
-    Fold,
-    Running,
-    apply_fold,
-    column_means,
-    eye_matrix,
-    fold,
-    fold_backward,
-    moments,
-)
+from pcdarts.fast.folding import Features, Fold, Running, apply_fold, eye_matrix, fold, fold_backward, moments
 from pcdarts.fast.panels import APART, JOINED, Kinds, Layout, Panel, image, rows
 
 max_pool = torch.ops.aten.max_pool2d_with_indices
@@ -116,7 +106,7 @@ class Fan:
         positive = x.relu()
         inputs = self._inputs(x, positive)
         out_gradient, edges = rows(gradient), self.states * self.targets
-        means = column_means(out_gradient)
+        means = out_gradient.mean(0)
         back, last, mixture = fold_backward(self.folds["last"], inputs.features["last"], out_gradient, means)
         stages = sum(chain.second is not None for chain in inputs.chains)
         pool, second, direct = back[0], iter(back[1 : 1 + stages]), iter(back[1 + stages :])
@@ -167,7 +157,7 @@ class Fan:
     def _inputs(self, x: Tensor, positive: Tensor) -> "_Inputs":
         """What the folds read, from the states x (N, S c, H, W) and their positive part."""
         if self.sums is not None and not self.first_biases:
-            mean = column_means(rows(positive)).view(self.states, 1, -1).expand(-1, self.targets, -1).flatten(0, 1)
+            mean = rows(positive).mean(0).view(self.states, 1, -1).expand(-1, self.targets, -1).flatten(0, 1)
             self.first_biases = [mean.repeat(len(sums) // len(mean), 1) * sums for sums in self.sums]
             self.second_biases = [torch.empty_like(sums) for sums in self.sums]
         chains = list(self._chains(positive))
@@ -226,7 +216,7 @@ class Fan:
         stage = self._stage(kinds, both, second=True)
         hidden = image(apply_fold(self.middle[kinds, panel], [separable]).relu_(), first.shape)
         if self.sums is not None and wanted:
-            mean = column_means(rows(hidden)).view(both.blocks, -1)
+            mean = rows(hidden).mean(0).view(both.blocks, -1)
             torch.mul(mean, self._blocks(self.sums, stage), out=self._blocks(self.second_biases, stage))
         second = rows(self._depthwise(hidden, stage))
         ahead = Features(second, moments=moments(second, self.channels) if wanted else None, first=panel.start)
@@ -239,7 +229,7 @@ class Fan:
         hidden = self._depthwise_backward(second, chain.hidden, stage, gradients)
         separable = rows(relu_backward(hidden, chain.hidden, 0))
         (first,), pointwise, _ = fold_backward(
-            self.middle[chain.kinds, chain.panel], [chain.separable], separable, column_means(separable)
+            self.middle[chain.kinds, chain.panel], [chain.separable], separable, separable.mean(0)
         )
         self.layout.of(gradients.pointwise, chain.kinds.pointwise, chain.both).copy_(pointwise)
         return first

@@ -29,8 +29,6 @@ CPU_COLUMNS, GPU_COLUMNS = 16, 128
 """Largest width of dense products that stand for several blocks: as fast as a CPU can, and with few calls on a GPU."""
 CHUNK = 1024
 """Largest number of rows whose products are summed at once, if their number can be halved so far."""
-SUMMED_COLUMNS = 16
-"""Smallest number of columns whose means over the rows are faster as a matrix product."""
 
 Running = tuple[Tensor, Tensor]
 Moments = tuple[Tensor, Tensor]
@@ -199,13 +197,6 @@ def dense(blocks: Tensor, targets: int, shared: bool) -> Tensor:
     return matrix.view(b * q, targets * p)
 
 
-def column_means(a: Tensor) -> Tensor:
-    """Means over the rows; of many columns as a matrix product, which is faster than a reduction."""
-    if a.shape[1] < SUMMED_COLUMNS:
-        return a.mean(0)
-    return tall_product(_averaging(a.shape[0], a.dtype, a.device), a)[0]
-
-
 def tall_product(a: Tensor, b: Tensor) -> Tensor:
     """a^T b (p, q) of matrices with many rows, (M, p) and (M, q), as a sum over chunks of rows.
 
@@ -217,11 +208,6 @@ def tall_product(a: Tensor, b: Tensor) -> Tensor:
     if rows == a.shape[0]:
         return a.t() @ b
     return torch.bmm(a.unflatten(0, (-1, rows)).mT, b.unflatten(0, (-1, rows))).sum(0)
-
-
-@cache
-def _averaging(rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((rows, 1), 1 / rows, dtype=dtype, device=device)
 
 
 @cache
@@ -246,7 +232,7 @@ def _blocks(features: Sequence[Features], targets: int, parts: Sequence[Tensor])
 
 def moments(a: Tensor, q: int) -> Moments:
     """Means and Gram matrices of the blocks of q columns of a matrix (M, B q)."""
-    return column_means(a).view(-1, q, 1), _cat(_diagonal_blocks(a, a, q, q))
+    return a.mean(0).view(-1, q, 1), _cat(_diagonal_blocks(a, a, q, q))
 
 
 def _cat(tensors: Sequence[Tensor]) -> Tensor:

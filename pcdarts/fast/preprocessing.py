@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pcdarts.fast.fan import add_pixel_pairs, pixel_pairs, relu_backward
-from pcdarts.fast.folding import EPSILON, Running, column_means, tall_product
+from pcdarts.fast.folding import EPSILON, Running, tall_product
 from pcdarts.fast.panels import image, rows
 
 
@@ -31,7 +31,7 @@ class Preprocessing:
         a = x.relu()
         a = pixel_pairs(a, 1) if self.halve else rows(a)
         if self.bias is None:
-            self.mean = self.pointwise @ column_means(a)
+            self.mean = self.pointwise @ a.mean(0)
             self.bias = -self.mean
         y = torch.addmm(self.bias, a, self.pointwise.t())
         if self.rstd is None:
@@ -51,7 +51,7 @@ class Preprocessing:
         assert self.rstd is not None
         if self.training:
             along = tall_product(y, gradient).diagonal() / a.shape[0]
-            gradient = torch.addcmul(gradient - column_means(gradient), y, along, value=-1)
+            gradient = torch.addcmul(gradient - gradient.mean(0), y, along, value=-1)
         gradient = gradient * self.rstd
         weight_gradient = tall_product(gradient, a) if wanted[1] else None
         if not wanted[0]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pcdarts.fast.depthwise import convolution_backward
 from pcdarts.fast.fan import relu_backward
-from pcdarts.fast.folding import EPSILON, Features, Fold, Running, apply_fold, column_means, fold, fold_backward
+from pcdarts.fast.folding import EPSILON, Features, Fold, Running, apply_fold, fold, fold_backward
 from pcdarts.fast.panels import image, rows
 
 
@@ -53,7 +53,7 @@ class PointwiseSide:
         """See `Side`."""
         assert self.fold is not None
         features = self._features(x)
-        (back,), weights, beta = fold_backward(self.fold, features, gradient, column_means(gradient))
+        (back,), weights, beta = fold_backward(self.fold, features, gradient, gradient.mean(0))
         x_gradient = image(back, x.shape)
         return relu_backward(x_gradient, x, 0) if self.relu else x_gradient, beta.sum(1), weights
 
@@ -92,9 +92,9 @@ class DepthwiseSide:
         repeated, edges = self._repeated(x), self.states * self.targets
         z = self._normalized(repeated)
         along = gradient.repeat(1, self.states)
-        product = column_means(along * z)
+        product = (along * z).mean(0)
         if self.training:
-            along = torch.addcmul(along - column_means(along), z, product, value=-1)
+            along = torch.addcmul(along - along.mean(0), z, product, value=-1)
         rstd = (self._known_moments()[1] + EPSILON).rsqrt()
         back = image(along * (self.scale * rstd), repeated.shape)
         weights = None
@@ -120,8 +120,8 @@ class DepthwiseSide:
         """Z (M, E b); in training mode the first call takes the moments of the batch."""
         y = rows(self._convolved(repeated, self.kernels))
         if self.moments is None:
-            mean = column_means(y)
-            self.moments = mean, column_means((y - mean).square())
+            mean = y.mean(0)
+            self.moments = mean, (y - mean).square().mean(0)
         mean, variance = self.moments
         normalized: Tensor = (y - mean) * (variance + EPSILON).rsqrt()
         return normalized

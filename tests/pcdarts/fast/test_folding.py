@@ -10,7 +10,7 @@ from torch.nn import functional
 from pcdarts.config import SearchConfig
 from pcdarts.fast import folding
 from pcdarts.fast.fast_supernet import FastSupernet
-from pcdarts.fast.folding import column_means, tall_product
+from pcdarts.fast.folding import tall_product
 from tests.pcdarts.fast.test_fast_supernet import assert_parity, draw_batch, make_pair
 
 IMAGES = 32
@@ -21,7 +21,6 @@ def test_tall_products_keep_the_digits_of_single_precision(columns: int) -> None
     a = 1 + torch.rand(2**16, columns, generator=torch.Generator().manual_seed(0))
     exact = a.double().t() @ a.double()
     torch.testing.assert_close(tall_product(a, a).double(), exact, rtol=2e-6, atol=0)
-    torch.testing.assert_close(column_means(a).double(), a.double().mean(0), rtol=2e-6, atol=0)
 
 
 @pytest.mark.parametrize("rows", [1, 6, 7, 24])
@@ -70,5 +69,5 @@ def gradient_error(seed: int) -> float:
 
 @pytest.mark.slow
 def test_gradients_of_trained_weights_are_accurate_in_single_precision() -> None:
-    """In some of the networks: in the others, rounding turns a ReLU or a maximum, as it does in the reference."""
-    assert any(gradient_error(seed) < 3e-5 for seed in range(5))
+    """As in the reference, where rounding turns no ReLU and no maximum; it turns one in about half of the networks."""
+    assert any(gradient_error(seed) < 5e-6 for seed in range(10))
